@@ -1,0 +1,302 @@
+/* ammap.h - anonymous memory mappings behind a handle
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * An ammap_t is a region of zero-filled memory together with its length and
+ * its lock.  Every access is checked against the length and ordered by the
+ * lock, so that threads can share the region without mmap, bounds checks and
+ * pthread_rwlock written out by hand.
+ *
+ *      ammap_t *map;
+ *      int rc = ammap_new(&map, 4096);
+ *      if (rc < 0)
+ *              errx(1, "%s", ammap_strerror(rc));
+ *      ammap_update_region(map, 0, "hello", 5);
+ *      ammap_free(map);
+ *
+ * Units: offsets, lengths and sizes are in bytes; durations are relative, in
+ * nanoseconds, on the monotonic clock.
+ *
+ * Results: a call that returns int returns 0 (or the count that it documents)
+ * or a negative code: an AMMAP_ERR_* of below where the library refused, the
+ * negative errno (-ENOMEM, ...) where the system did.
+ *
+ * Threads: every function may be called from any thread at any time, except
+ * that ammap_free may race with no other use of the same map.  No function is
+ * a cancellation point.  No function may be called from a signal handler
+ * unless its manual page says so.
+ *
+ * Each function has a manual page; ammap(7) describes the model.
+ */
+#ifndef AMMAP_H
+#define AMMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+#include <atomic>
+typedef std::atomic<uint32_t> ammap_atomic_uint32_t;
+typedef std::atomic<uint64_t> ammap_atomic_uint64_t;
+extern "C" {
+#else
+#include <stdatomic.h>
+typedef _Atomic uint32_t ammap_atomic_uint32_t;
+typedef _Atomic uint64_t ammap_atomic_uint64_t;
+#endif
+
+#define AMMAP_VERSION_MAJOR 0
+#define AMMAP_VERSION_MINOR 1
+#define AMMAP_VERSION_PATCH 0
+#define AMMAP_VERSION "0.1.0"
+
+#if defined(__GNUC__) || defined(__clang__)
+#define AMMAP_API __attribute__((visibility("default")))
+#define AMMAP_MUST_CHECK __attribute__((warn_unused_result))
+/* Put before a definition, these release the slice at the end of its scope:
+ *      AMMAP_AUTO_SLICE ammap_slice_t slice = { 0 };
+ */
+#define AMMAP_AUTO_SLICE __attribute__((cleanup(ammap_slice_release)))
+#define AMMAP_AUTO_MUT_SLICE __attribute__((cleanup(ammap_mut_slice_release)))
+#else
+#define AMMAP_API
+#define AMMAP_MUST_CHECK
+#endif
+
+/* --- Errors ------------------------------------------------------------- */
+
+/* The values are part of the ABI and are never renumbered. */
+#define AMMAP_OK 0
+/* NULL where none is allowed, an unknown flag or option, a contradiction. */
+#define AMMAP_ERR_INVALID (-10001)
+/* A size of zero, or beyond what the platform or the capacity allows. */
+#define AMMAP_ERR_SIZE (-10002)
+/* The range leaves the map. */
+#define AMMAP_ERR_BOUNDS (-10003)
+/* An atomic offset is not a multiple of its type's size. */
+#define AMMAP_ERR_MISALIGNED (-10004)
+/* A live slice or view stands in the way; a try-call would have to wait. */
+#define AMMAP_ERR_BUSY (-10005)
+/* The time given ran out. */
+#define AMMAP_ERR_TIMEOUT (-10006)
+/* The calling thread's own slice stands in the way. */
+#define AMMAP_ERR_DEADLOCK (-10007)
+/* A writer died inside its write; see ammap_recover. */
+#define AMMAP_ERR_OWNER_DEAD (-10008)
+/* A write to a frozen or read-only map. */
+#define AMMAP_ERR_READ_ONLY (-10009)
+/* This kind of map, or this system, cannot do that. */
+#define AMMAP_ERR_UNSUPPORTED (-10010)
+/* An imported descriptor is not a map of ours, or its header is damaged. */
+#define AMMAP_ERR_FORMAT (-10011)
+/* An imported descriptor could still be shrunk by a peer. */
+#define AMMAP_ERR_UNSEALED (-10012)
+/* The memory behind the range is gone (truncated, unbackable). */
+#define AMMAP_ERR_FAULT (-10013)
+
+/* A sentence for any code of this library or negative errno; never NULL.  The
+ * text is constant and belongs to the library. */
+AMMAP_API const char *ammap_strerror(int code);
+
+/* The code's name: "AMMAP_ERR_BOUNDS", "ENOMEM", "AMMAP_OK"; "UNKNOWN" for a
+ * value that is no code.  Never NULL; constant; the library's. */
+AMMAP_API const char *ammap_errname(int code);
+
+/* The version of the library at run time, "MAJOR.MINOR.PATCH". */
+AMMAP_API const char *ammap_version(void);
+
+/* --- Life --------------------------------------------------------------- */
+
+typedef struct ammap ammap_t;
+
+/* How a map is to be made.  The zero of every field is the default.
+ *
+ * struct_size says how much of the structure the caller knows; a library that
+ * is older than the caller's header accepts the rest where it is all zeros and
+ * refuses it with AMMAP_ERR_INVALID where it is not.
+ *
+ *      ammap_options_t options = AMMAP_OPTIONS_INIT;
+ *      options.lanes = 2;
+ */
+typedef struct ammap_options {
+        size_t struct_size; /* set by AMMAP_OPTIONS_INIT */
+        uint64_t lanes;     /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
+} ammap_options_t;
+
+#define AMMAP_OPTIONS_INIT                                                                                             \
+        {                                                                                                              \
+                sizeof(ammap_options_t), 0                                                                             \
+        }
+
+/* The most lanes that a map may have; it may not have more than bytes. */
+#define AMMAP_LANES_MAX 4096
+
+/* Make a map of size bytes, all zero, readable and writable.
+ * Size: 1 to 128 TiB (2 GiB on 32-bit), then what the system grants.
+ * 0, and *map is the caller's to ammap_free; or *map is NULL and the result
+ * AMMAP_ERR_INVALID, AMMAP_ERR_SIZE or the system's code (-ENOMEM, ...). */
+AMMAP_API AMMAP_MUST_CHECK int ammap_new(ammap_t **map, uint64_t size);
+
+/* The same with options; NULL options are the default.
+ * AMMAP_ERR_INVALID also for an unknown or contradictory option. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options);
+
+/* Give the memory back.  NULL is allowed and does nothing.
+ * 0, or AMMAP_ERR_BUSY while a slice or a view of the map is alive, or the
+ * system's code (-ENOMEM: too many mappings to split one); on an error nothing
+ * has changed. */
+AMMAP_API int ammap_free(ammap_t *map);
+
+/* The length in bytes; 0 for NULL. */
+AMMAP_API uint64_t ammap_len(const ammap_t *map);
+
+/* Whether the length is 0, which it is for NULL alone. */
+AMMAP_API bool ammap_is_empty(const ammap_t *map);
+
+/* Describe the map in a line of text for people, the length in it, cut to fit
+ * and always terminated where size > 0.  The text's form is no interface.
+ * The length of the whole text, as snprintf counts; or AMMAP_ERR_INVALID. */
+AMMAP_API int ammap_describe(const ammap_t *map, char *text, size_t size);
+
+/* Clear AMMAP_ERR_OWNER_DEAD: accept the bytes as the dead writer left them.
+ * 0, also where there is nothing to clear; or AMMAP_ERR_INVALID. */
+AMMAP_API int ammap_recover(ammap_t *map);
+
+/* --- Copies ------------------------------------------------------------- *
+ *
+ * Each copies as one: no reader sees half an update.  All wait for slices of
+ * other threads that stand in the way.
+ *
+ * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_DEADLOCK,
+ * AMMAP_ERR_OWNER_DEAD, -ENOMEM (a long copy, or one across lanes, found no
+ * memory to note what it holds), -EAGAIN (more readers than can be counted).
+ * On an error the map is unchanged, and so is a buffer after AMMAP_ERR_INVALID
+ * and AMMAP_ERR_BOUNDS.  A buffer may be NULL where its length is 0.
+ */
+
+/* Copy length bytes at offset into buffer. */
+AMMAP_API int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length);
+
+/* Copy length bytes of data to offset. */
+AMMAP_API int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length);
+
+/* Set length bytes at offset to byte. */
+AMMAP_API int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte);
+
+/* Copy length bytes from one map to another or within one; the ranges may
+ * overlap. */
+AMMAP_API int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length);
+
+/* --- Slices ------------------------------------------------------------- *
+ *
+ * A slice is a pointer into the map that holds its lock: as long as it lives,
+ * a slice keeps writers away from the lanes that it touches, a mut slice keeps
+ * everyone else away.  Any number of slices may be alive at once.  A slice
+ * belongs to the thread that took it and is released by that thread; the
+ * structure may be moved or copied, and one of the copies released.  What a
+ * thread still holds when it ends is released for it; a mut slice then leaves
+ * AMMAP_ERR_OWNER_DEAD behind.
+ *
+ * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_DEADLOCK,
+ * AMMAP_ERR_OWNER_DEAD, -ENOMEM, -EAGAIN (more slices than can be counted);
+ * then the structure is all zeros.
+ */
+
+struct ammap_span { /* the library's own */
+        void *ammap_lane;
+        size_t ammap_count;
+        void *ammap_block;
+        size_t ammap_index;
+};
+
+typedef struct ammap_slice {
+        const unsigned char *data; /* the first byte */
+        size_t length;             /* in bytes */
+        struct ammap_span ammap_private;
+} ammap_slice_t;
+
+typedef struct ammap_mut_slice {
+        unsigned char *data;
+        size_t length;
+        struct ammap_span ammap_private;
+} ammap_mut_slice_t;
+
+/* Wait for as long as it takes. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice);
+AMMAP_API AMMAP_MUST_CHECK int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
+                                                  ammap_mut_slice_t *slice);
+
+/* Do not wait: AMMAP_ERR_BUSY where another thread stands in the way. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_try_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice);
+AMMAP_API AMMAP_MUST_CHECK int ammap_try_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
+                                                      ammap_mut_slice_t *slice);
+
+/* Wait for timeout_ns at most, then AMMAP_ERR_TIMEOUT; less than 0: for ever. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_timed_as_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns,
+                                                    ammap_slice_t *slice);
+AMMAP_API AMMAP_MUST_CHECK int ammap_timed_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
+                                                        int64_t timeout_ns, ammap_mut_slice_t *slice);
+
+/* Release the slice and zero the structure; a zeroed one, and NULL, is let be.
+ * Called from a thread that did not take the slice, it does nothing. */
+AMMAP_API void ammap_slice_release(ammap_slice_t *slice);
+AMMAP_API void ammap_mut_slice_release(ammap_mut_slice_t *slice);
+
+/* --- Raw pointers ------------------------------------------------------- */
+
+/* The first byte of the map.  No lock is taken or implied; valid until
+ * ammap_free; the caller answers for races.  NULL for NULL. */
+AMMAP_API const void *ammap_as_ptr(const ammap_t *map);
+AMMAP_API void *ammap_as_mut_ptr(ammap_t *map);
+
+/* --- Atomic views ------------------------------------------------------- *
+ *
+ * A view points at count atomics inside the map.  It takes no lock and stops
+ * no writer; while it lives the map cannot be freed.  The structure may be
+ * moved or copied, and one of the copies released, by any thread.
+ *
+ * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_MISALIGNED (the offset
+ * is not a multiple of 4 or 8); then the structure is all zeros.
+ */
+
+typedef struct ammap_u32_view {
+        ammap_atomic_uint32_t *value;
+        size_t count;
+        uintptr_t ammap_private[2];
+} ammap_u32_view_t;
+
+typedef struct ammap_u64_view {
+        ammap_atomic_uint64_t *value;
+        size_t count;
+        uintptr_t ammap_private[2];
+} ammap_u64_view_t;
+
+AMMAP_API AMMAP_MUST_CHECK int ammap_atomic_u32(ammap_t *map, uint64_t offset, ammap_u32_view_t *view);
+AMMAP_API AMMAP_MUST_CHECK int ammap_atomic_u64(ammap_t *map, uint64_t offset, ammap_u64_view_t *view);
+AMMAP_API AMMAP_MUST_CHECK int ammap_atomic_u32_slice(ammap_t *map, uint64_t offset, size_t count,
+                                                      ammap_u32_view_t *view);
+AMMAP_API AMMAP_MUST_CHECK int ammap_atomic_u64_slice(ammap_t *map, uint64_t offset, size_t count,
+                                                      ammap_u64_view_t *view);
+
+/* Release the view and zero the structure; a zeroed one, and NULL, is let be. */
+AMMAP_API void ammap_u32_view_release(ammap_u32_view_t *view);
+AMMAP_API void ammap_u64_view_release(ammap_u64_view_t *view);
+
+/* Sleep while the 32-bit word at offset is expected, until an ammap_wake_u32
+ * of it or for timeout_ns (less than 0: for ever).
+ * 0 when woken, or when the word is something else, and now and then for no
+ * reason, so callers loop; AMMAP_ERR_TIMEOUT; AMMAP_ERR_INVALID,
+ * AMMAP_ERR_BOUNDS or AMMAP_ERR_MISALIGNED. */
+AMMAP_API int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns);
+
+/* Wake up to count threads that sleep on the word at offset.
+ * How many were woken; or AMMAP_ERR_INVALID (also for count < 0),
+ * AMMAP_ERR_BOUNDS or AMMAP_ERR_MISALIGNED. */
+AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* AMMAP_H */

@@ -1,0 +1,562 @@
+/* lock.c - the lock of a lane
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * One lock serves three kinds of user, and each has a path of its own:
+ *
+ *   small copies out    read the bytes without entering, and check a sequence
+ *                       number before and after: nothing shared is written;
+ *   slices              enter while the lane is biased to readers by a store to
+ *                       the thread's own block (thread.h): no line is shared;
+ *   writers             enter by one compare-and-swap and leave by one store.
+ *
+ * All three meet in lane.word (its bits stand in lock.h).
+ *
+ * Entering and leaving
+ *
+ * A writer enters by adding WRITER where the word's lower bits are all 0; that
+ * makes the sequence odd.  While WRITER is set the word belongs to the writer,
+ * so that it leaves by a plain store that makes the sequence even again.  A
+ * counted reader adds 1 where neither WRITER nor WTURN is set, and subtracts 1.
+ *
+ * A reader that does not enter loads the word (begin), copies, and loads it
+ * again (valid).  Same even sequence: no writer entered in between, for its
+ * compare-and-swap would have shown.  Could the copy have seen a byte of a
+ * writer whose odd sequence the second load missed?  The writer's release fence
+ * stands between its compare-and-swap and its bytes, the reader's acquire fence
+ * between its bytes and its second load: who sees the byte sees the sequence.
+ * The sequence has 38 bits above WRITER: a copy of a few hundred bytes would
+ * have to be stopped for exactly 2^38 writes, three quarters of an hour of
+ * nothing but writes, to be fooled.
+ *
+ * Bias
+ *
+ * BIAS says that a reader may enter by naming the lane in its thread's block;
+ * SLOTS says that such readers may be in.  Setting BIAS sets both; a writer
+ * that finds SLOTS takes BIAS away, runs a heavy fence, and waits until no
+ * block names the lane.
+ *
+ *      reader: block.biased = lane     writer: word &= ~BIAS
+ *              light fence                     heavy fence
+ *              BIAS still set?                 does a block name the lane?
+ *
+ * One of the two sees the other (os.h): the reader withdraws, or the writer
+ * waits.  Because BIAS is never set while SLOTS is, and SLOTS is cleared only
+ * by a writer as it enters, which changes the sequence, a writer that has run
+ * its fence at some sequence and sees that sequence still, with SLOTS, knows
+ * that no new reader came by a block: its compare-and-swap proves it.
+ * BIAS comes back when a number of counted reads have passed and BIAS_PAUSE
+ * times as long as the last revocation took: so that revoking takes at most one
+ * part in BIAS_PAUSE of the time of whatever use of the lane.
+ *
+ * Waiting
+ *
+ * Who cannot enter spins for a bounded time, with pauses that grow: on a busy
+ * lane the others then run long bursts out of their own cache.  Then it sleeps:
+ *
+ *      waiter: waiting |= ASLEEP       leaver: word = ..., or block.biased = NULL
+ *              heavy fence                     light fence
+ *              may I enter now?                waiting?  then wake
+ *              os_wait(event)
+ *
+ * the same pairing; the light side is the one that runs all the time.  Waking
+ * takes ASLEEP away and adds to event, which a waiter has read before it took
+ * its last look: it does not fall asleep after the wake-up.  All readers are
+ * woken, but one writer, who sets ASLEEP again for those who sleep on; a waiter
+ * that gives up wakes the next.
+ *
+ * Turns
+ *
+ * Entering past those who wait is what makes the lock fast, and unfair.  So a
+ * waiter becomes hungry when it has waited for HUNGRY_AFTER, or, a writer, when
+ * it is readers who keep it out, after a short spin.  The hungry are counted in
+ * waiting, where a leaving writer sees them and hands over in the same store
+ * that leaves: RTURN if readers are hungry, else WTURN.  RTURN keeps writers out
+ * until the last hungry reader has entered; WTURN keeps all out but hungry
+ * writers until one of them has entered.  A hungry writer also sets WTURN by
+ * itself where readers hold the lane.  So a hungry reader waits for one writer
+ * at most, a hungry writer for the readers that are in and one turn of readers,
+ * and then only for other hungry writers.
+ * A turn must not be given to no one: whoever stores a turn looks afterwards
+ * whether its hungry are still there, and the last of the hungry, having left,
+ * looks whether the turn is theirs; full fences on both sides, so that one of
+ * them takes it back.
+ *
+ * One's own holds
+ *
+ * Who cannot enter looks, before it waits, whether it is itself in the way:
+ * then AMMAP_ERR_DEADLOCK.  A reader whom a waiting writer keeps out and who
+ * reads already shares its own hold, and touches nothing else.
+ *
+ * Death
+ *
+ * A writer that is gone (a thread that ended holding a mut slice; in a forked
+ * child, every writer but the forking thread) leaves WRITER set, and DEAD: all
+ * quick paths stop at WRITER, the slow ones report DEAD.  lane_recover makes
+ * the sequence even.
+ */
+#include "lock.h"
+
+#include "ammap.h"
+
+#include <errno.h>
+
+enum {
+        ASLEEP = 1, /* << kind */
+        HUNGRY_SHIFT = 2,
+        HUNGRY_BITS = 15,
+        HUNGRY_MAX = (1 << HUNGRY_BITS) - 1,
+};
+
+enum {
+        PAUSE_MAX = 64, /* pauses between two looks, at most */
+        SPIN_MIN = 128, /* pauses in all before sleeping, at least and at most */
+        SPIN_MAX = 1024,
+        CLAIM_AFTER = 32,       /* pauses before a writer claims its turn from readers */
+        HUNGRY_AFTER = 2000000, /* ns */
+        BIAS_EVERY = 64,        /* counted reads between two thoughts of bias */
+        BIAS_PAUSE = 32,
+};
+
+struct waiter {
+        struct lane *lane;
+        enum access kind;
+        bool hungry;
+        uint32_t pause; /* the next one */
+        uint32_t spun;  /* pauses so far */
+        int64_t since;  /* os_now when it first came to sleep, or 0 */
+        int64_t deadline;
+        int64_t revoking; /* os_now when it took the bias away, or 0 */
+};
+
+static bool may_spin;
+
+static uint32_t hungry(uint32_t waiting, enum access kind)
+{
+        return waiting >> (HUNGRY_SHIFT + HUNGRY_BITS * (int)kind) & HUNGRY_MAX;
+}
+
+static uint32_t one_hungry(enum access kind)
+{
+        return 1U << (HUNGRY_SHIFT + HUNGRY_BITS * (int)kind);
+}
+
+void lane_init(struct lane *lane)
+{
+        atomic_init(&lane->word, 0);
+        atomic_init(&lane->waiting, 0);
+        atomic_init(&lane->bias_countdown, 4);
+        for (int kind = READ; kind <= WRITE; kind++) {
+                atomic_init(&lane->event[kind], 0);
+                atomic_init(&lane->asleep[kind], 0);
+        }
+        atomic_init(&lane->spins, 0);
+        atomic_init(&lane->bias_after, 0);
+}
+
+/* --- Waking --- */
+
+static void wake(struct lane *lane, enum access kind, int count)
+{
+        atomic_fetch_and(&lane->waiting, ~((uint32_t)ASLEEP << kind));
+        atomic_fetch_add(&lane->event[kind], 1);
+        os_wake(&lane->event[kind], count);
+}
+
+void lane_wake(struct lane *lane)
+{
+        uint32_t waiting = atomic_load(&lane->waiting);
+        uint64_t word = atomic_load(&lane->word);
+        int count = 1;
+
+        if (word & LANE_DEAD) { /* all are to hear of it */
+                wake(lane, READ, INT32_MAX);
+                wake(lane, WRITE, INT32_MAX);
+                return;
+        }
+        if (word & LANE_WRITER) /* who will look again on leaving */
+                return;
+        if ((waiting & ASLEEP << READ) && !(word & LANE_WTURN))
+                wake(lane, READ, INT32_MAX);
+        /* Only the hungry may use a WTURN, or claim it where readers came in
+         * without one; and which of the sleepers are hungry is not known. */
+        if (!(waiting & ASLEEP << WRITE) || (word & LANE_RTURN))
+                return;
+        if ((word & LANE_WTURN) || hungry(waiting, WRITE))
+                count = INT32_MAX;
+        if (!(word & LANE_READERS) || (!(word & LANE_WTURN) && hungry(waiting, WRITE)))
+                wake(lane, WRITE, count);
+}
+
+/* --- Turns --- */
+
+static void become_hungry(struct waiter *w)
+{
+        uint32_t waiting = atomic_load_explicit(&w->lane->waiting, memory_order_relaxed);
+
+        while (!w->hungry && hungry(waiting, w->kind) < HUNGRY_MAX)
+                w->hungry = atomic_compare_exchange_weak(&w->lane->waiting, &waiting, waiting + one_hungry(w->kind));
+}
+
+/* Take back a turn that has no hungry left to use it.  WRITER and a turn are
+ * never both set, so that this changes no word that a writer owns. */
+static void end_turn(struct lane *lane, enum access kind)
+{
+        uint64_t turn = kind == READ ? LANE_RTURN : LANE_WTURN;
+        uint64_t word;
+
+        os_fence_full();
+        word = atomic_load(&lane->word);
+        while ((word & turn) && hungry(atomic_load(&lane->waiting), kind) == 0)
+                if (atomic_compare_exchange_weak(&lane->word, &word, word & ~turn)) {
+                        lane_wake(lane);
+                        return;
+                }
+}
+
+static bool may_claim(uint64_t word)
+{
+        return !(word & (LANE_WRITER | LANE_WTURN | LANE_RTURN | LANE_BIAS));
+}
+
+/* Readers keep a writer out: let in no more of them. */
+static void claim_turn(struct waiter *w, uint64_t word)
+{
+        if (!may_claim(word))
+                return;
+        become_hungry(w);
+        while (w->hungry && may_claim(word))
+                if (atomic_compare_exchange_weak(&w->lane->word, &word, word | LANE_WTURN))
+                        return;
+}
+
+/* --- Waiting --- */
+
+static bool blocked(const struct waiter *w, uint64_t word)
+{
+        if (word & LANE_DEAD)
+                return false;
+        if (w->kind == READ)
+                return word & (LANE_WRITER | LANE_WTURN);
+        if (word & (LANE_WRITER | LANE_RTURN | LANE_READERS))
+                return true;
+        if ((word & LANE_WTURN) && !w->hungry)
+                return true;
+        if (word & LANE_BIAS)
+                return false;
+        return (word & LANE_SLOTS) && thread_any_biased(w->lane);
+}
+
+/* Spinning has paid up to twice its average of late, else not. */
+static bool spin(struct waiter *w)
+{
+        uint32_t limit = SPIN_MIN + 2 * atomic_load_explicit(&w->lane->spins, memory_order_relaxed);
+
+        /* cppcheck-suppress knownConditionTrueFalse ; it takes the average for 0 */
+        if (!may_spin || w->spun >= (limit < SPIN_MAX ? limit : SPIN_MAX))
+                return false;
+        for (uint32_t n = w->pause; n > 0; n--)
+                os_pause();
+        w->spun += w->pause;
+        if (w->pause < PAUSE_MAX)
+                w->pause *= 2;
+        return true;
+}
+
+static int wait(struct waiter *w)
+{
+        struct lane *lane = w->lane;
+        int64_t now, until = w->deadline;
+        uint32_t event;
+        uint64_t word;
+
+        if (w->deadline != LANE_TRY && spin(w))
+                return 0;
+        if (os_fork_check()) { /* which forgets the hungry, this one too */
+                w->hungry = false;
+                return 0;
+        }
+        if (w->deadline == LANE_TRY)
+                return AMMAP_ERR_BUSY;
+
+        now = os_now();
+        if (now >= w->deadline)
+                return AMMAP_ERR_TIMEOUT;
+        if (w->since == 0)
+                w->since = now;
+        if (now - w->since >= HUNGRY_AFTER)
+                become_hungry(w);
+        else if (until > w->since + HUNGRY_AFTER)
+                until = w->since + HUNGRY_AFTER;
+
+        event = atomic_load(&lane->event[w->kind]);
+        atomic_fetch_add(&lane->asleep[w->kind], 1);
+        atomic_fetch_or(&lane->waiting, (uint32_t)ASLEEP << w->kind);
+        os_fence_heavy();
+        word = atomic_load(&lane->word);
+        /* Nobody wakes a hungry writer that lets readers come and go. */
+        if (blocked(w, word) && !(w->kind == WRITE && w->hungry && may_claim(word)))
+                os_wait(&lane->event[w->kind], event, until);
+        /* A wake-up of one writer took the note of all. */
+        if (atomic_fetch_sub(&lane->asleep[w->kind], 1) > 1 && w->kind == WRITE)
+                atomic_fetch_or(&lane->waiting, (uint32_t)ASLEEP << WRITE);
+        return 0;
+}
+
+static int finish(struct waiter *w, int rc)
+{
+        struct lane *lane = w->lane;
+
+        if (w->spun) {
+                uint32_t spins = atomic_load_explicit(&lane->spins, memory_order_relaxed);
+                uint32_t spun = w->since || rc ? 0 : w->spun;
+                atomic_store_explicit(&lane->spins, spins - spins / 8 + spun / 8, memory_order_relaxed);
+        }
+        if (w->revoking)
+                atomic_store_explicit(&lane->bias_after, os_now() + (os_now() - w->revoking) * BIAS_PAUSE,
+                                      memory_order_relaxed);
+        if (w->hungry && hungry(atomic_fetch_sub(&lane->waiting, one_hungry(w->kind)), w->kind) == 1)
+                end_turn(lane, w->kind);
+        if (rc < 0 && w->since)
+                lane_wake(lane);
+        return rc;
+}
+
+/* --- Writers --- */
+
+static void revoke_bias(struct waiter *w, uint64_t word)
+{
+        if (!w->revoking)
+                w->revoking = os_now();
+        atomic_compare_exchange_strong(&w->lane->word, &word, word & ~LANE_BIAS);
+}
+
+int lane_write_slow(struct lane *lane, int64_t deadline)
+{
+        struct waiter w = { .lane = lane, .kind = WRITE, .deadline = deadline, .pause = 1 };
+        uint64_t word, fenced = LANE_WRITER; /* the sequence of the last heavy fence: none, odd */
+        struct holds *block = NULL;
+        unsigned i;
+        int rc;
+
+        os_fork_check();
+        if (!(atomic_load(&lane->word) & LANE_DEAD) && thread_hold_next(lane, &block, &i))
+                return AMMAP_ERR_DEADLOCK;
+
+        for (;;) {
+                word = atomic_load(&lane->word);
+                if (word & LANE_DEAD)
+                        return finish(&w, AMMAP_ERR_OWNER_DEAD);
+                if (word & LANE_BIAS) {
+                        revoke_bias(&w, word);
+                        continue;
+                }
+                if ((word & LANE_SLOTS) && (word & LANE_SEQUENCE) != fenced) {
+                        os_fence_heavy();
+                        fenced = word & LANE_SEQUENCE;
+                }
+                if (!blocked(&w, word)) {
+                        uint64_t mine = (word & ~(LANE_WTURN | LANE_SLOTS)) + LANE_WRITER;
+
+                        if (atomic_compare_exchange_strong(&lane->word, &word, mine)) {
+                                atomic_thread_fence(memory_order_release); /* as in lane_write_try */
+                                return finish(&w, 0);
+                        }
+                        spin(&w);
+                        continue;
+                }
+                if (deadline != LANE_TRY && (w.spun >= CLAIM_AFTER || w.since || !may_spin))
+                        claim_turn(&w, word);
+                if ((rc = wait(&w)) < 0)
+                        return finish(&w, rc);
+        }
+}
+
+void lane_write_leave_slow(struct lane *lane)
+{
+        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER;
+        uint32_t waiting = atomic_load(&lane->waiting);
+
+        if (hungry(waiting, READ)) {
+                atomic_store(&lane->word, word | LANE_RTURN);
+                end_turn(lane, READ);
+        } else if (hungry(waiting, WRITE)) {
+                atomic_store(&lane->word, word | LANE_WTURN);
+                end_turn(lane, WRITE);
+        } else {
+                atomic_store(&lane->word, word);
+                os_fence_full();
+        }
+        lane_wake(lane);
+}
+
+/* --- Readers --- */
+
+/* Every so often, let readers in by their blocks.  For a counted reader that
+ * is in, so that no writer is. */
+static void consider_bias(struct lane *lane)
+{
+        uint32_t count = atomic_load_explicit(&lane->bias_countdown, memory_order_relaxed);
+        uint64_t word;
+
+        if (count > 0) {
+                atomic_store_explicit(&lane->bias_countdown, count - 1, memory_order_relaxed);
+                return;
+        }
+        atomic_store_explicit(&lane->bias_countdown, BIAS_EVERY, memory_order_relaxed);
+        if (os_now() < atomic_load_explicit(&lane->bias_after, memory_order_relaxed))
+                return;
+        word = atomic_load(&lane->word);
+        if (!(word & (LANE_SLOTS | LANE_WTURN | LANE_RTURN)))
+                atomic_compare_exchange_strong(&lane->word, &word, word | LANE_BIAS | LANE_SLOTS);
+}
+
+/* A read hold of the calling thread's own is as good as entering. */
+static int own_hold(const struct lane *lane, struct holds **block, unsigned *i)
+{
+        *block = NULL;
+        if (!thread_hold_next(lane, block, i))
+                return 0;
+        return (*block)->hold[*i].kind == HOLD_WRITE ? AMMAP_ERR_DEADLOCK : LANE_MINE;
+}
+
+static int read_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+{
+        struct waiter w = { .lane = lane, .kind = READ, .deadline = deadline, .pause = 1 };
+        bool looked = false;
+        uint64_t word;
+        int rc;
+
+        os_fork_check();
+        for (;;) {
+                word = atomic_load(&lane->word);
+                if (!blocked(&w, word) && !(word & LANE_DEAD)) {
+                        if ((word & LANE_READERS) == LANE_READERS)
+                                return finish(&w, -EAGAIN);
+                        if (atomic_compare_exchange_strong(&lane->word, &word, word + LANE_READER)) {
+                                consider_bias(lane);
+                                return finish(&w, 0);
+                        }
+                        continue;
+                }
+                if (word & LANE_DEAD)
+                        return finish(&w, AMMAP_ERR_OWNER_DEAD);
+                if (!looked && (rc = own_hold(lane, block, i)) != 0)
+                        return finish(&w, rc);
+                looked = true;
+                if ((rc = wait(&w)) < 0)
+                        return finish(&w, rc);
+        }
+}
+
+int lane_read_slow(struct lane *lane, int64_t deadline)
+{
+        struct holds *block;
+        unsigned i;
+
+        return read_slow(lane, deadline, &block, &i);
+}
+
+void lane_read_leave(struct lane *lane)
+{
+        atomic_fetch_sub(&lane->word, LANE_READER);
+        os_fence_light();
+        if (atomic_load_explicit(&lane->waiting, memory_order_relaxed))
+                lane_wake(lane);
+}
+
+/* --- Holds --- */
+
+int lane_hold_write_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+{
+        int rc = thread_room(block);
+
+        if (rc < 0 || (rc = lane_write(lane, deadline)) < 0)
+                return rc;
+        *i = holds_note(*block, lane, HOLD_WRITE);
+        return 0;
+}
+
+int lane_hold_read_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+{
+        struct holds *own;
+        unsigned at;
+        int rc = thread_room(block);
+
+        if (rc < 0 || (rc = read_slow(lane, deadline, &own, &at)) < 0)
+                return rc;
+        if (rc != LANE_MINE) {
+                *i = holds_note(*block, lane, HOLD_COUNTED);
+                return 0;
+        }
+        if (own->hold[at].count == UINT32_MAX)
+                return -EAGAIN;
+        own->hold[at].count++;
+        *block = own;
+        *i = at;
+        return 0;
+}
+
+/* --- Death --- */
+
+/* The thread ends with this hold. */
+static void abandon(struct holds *block, unsigned i)
+{
+        struct hold *hold = &block->hold[i];
+
+        if (hold->kind == HOLD_WRITE) {
+                block->busy &= ~(1U << i);
+                atomic_store(&hold->lane->word, atomic_load(&hold->lane->word) | LANE_DEAD);
+                os_fence_full();
+                lane_wake(hold->lane);
+        } else {
+                hold->count = 1;
+                lane_hold_leave(block, i);
+        }
+}
+
+int lane_start(void)
+{
+        may_spin = os_cpus() > 1;
+        return thread_start(abandon);
+}
+
+bool lane_is_held(const struct lane *lane)
+{
+        uint64_t word = atomic_load(&lane->word);
+
+        if (word & LANE_DEAD)
+                return false;
+        return (word & (LANE_WRITER | LANE_READERS)) || ((word & LANE_SLOTS) && thread_any_biased(lane));
+}
+
+void lane_recover(struct lane *lane)
+{
+        uint64_t word = atomic_load(&lane->word);
+
+        while (word & LANE_DEAD)
+                if (atomic_compare_exchange_weak(&lane->word, &word, (word & ~LANE_DEAD) + LANE_WRITER))
+                        return;
+}
+
+void lane_forked(struct lane *lane)
+{
+        uint64_t word = atomic_load(&lane->word);
+        uint64_t kept = word & (LANE_SEQUENCE | LANE_SLOTS);
+        struct holds *block = NULL;
+        bool write = false;
+        unsigned i;
+
+        while (thread_hold_next(lane, &block, &i)) {
+                if (block->hold[i].kind == HOLD_WRITE)
+                        write = true;
+                else if (block->hold[i].kind == HOLD_COUNTED)
+                        kept += LANE_READER;
+        }
+        if ((word & LANE_WRITER) && !write)
+                kept |= LANE_DEAD;
+        atomic_store(&lane->word, kept);
+        atomic_store(&lane->waiting, 0);
+        for (int kind = READ; kind <= WRITE; kind++)
+                atomic_store(&lane->asleep[kind], 0);
+}

@@ -1,0 +1,213 @@
+/* lock.h - the lock of a lane: its words and the paths that take no call
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The essay on top of lock.c explains the whole.
+ */
+#ifndef LOCK_H
+#define LOCK_H
+
+#include "os.h"
+#include "thread.h"
+
+enum access { READ, WRITE };
+
+struct lane {
+        /* Line 0: written by whoever enters or leaves, read by all.
+         *
+         *   bits 0-19   how many read holds are counted here
+         *   bit  20     RTURN: hungry readers' turn, writers keep out
+         *   bit  21     WTURN: hungry writers' turn, all others keep out
+         *   bit  22     BIAS: readers may enter by their thread's block alone
+         *   bit  23     SLOTS: some may have done so and still be in
+         *   bit  24     DEAD: the writer is gone (only with WRITER)
+         *   bit  25     WRITER: someone writes
+         *   bits 25-63  the sequence, odd while someone writes
+         *
+         * While WRITER is set all of bits 0 to 23 are 0, and the word belongs
+         * to the writer: nobody else changes it. */
+        _Alignas(128) _Atomic uint64_t word;
+
+        /* Who waits: bit 0 readers asleep, bit 1 writers asleep, bits 2-16 how
+         * many readers are hungry, bits 17-31 how many writers.  Changed by
+         * those who wait and by those who wake them, with RMWs. */
+        _Atomic uint32_t waiting;
+
+        /* Counted reads until a bias is considered.  A hint: relaxed, races
+         * lose a count. */
+        _Atomic uint32_t bias_countdown;
+
+        /* Line 1: those who sleep, by enum access. */
+        _Alignas(64) _Atomic uint32_t event[2]; /* futex words, counting wake-ups */
+        _Atomic uint32_t asleep[2];             /* how many are in os_wait or about to be */
+
+        _Atomic uint32_t spins;     /* how long spinning has paid lately; a hint */
+        _Atomic int64_t bias_after; /* os_now before which there is no bias; a hint */
+};
+
+#define LANE_READER UINT64_C(1)
+#define LANE_READERS ((UINT64_C(1) << 20) - 1)
+#define LANE_RTURN (UINT64_C(1) << 20)
+#define LANE_WTURN (UINT64_C(1) << 21)
+#define LANE_BIAS (UINT64_C(1) << 22)
+#define LANE_SLOTS (UINT64_C(1) << 23)
+#define LANE_DEAD (UINT64_C(1) << 24)
+#define LANE_WRITER (UINT64_C(1) << 25)
+#define LANE_SEQUENCE (~(LANE_WRITER - 1))
+
+/* Deadlines besides those of os_now's clock. */
+#define LANE_TRY INT64_C(0)
+#define LANE_FOR_EVER OS_NEVER
+
+/* --- lock.c --- */
+
+/* Once. */
+int lane_start(void);
+void lane_init(struct lane *lane);
+
+/* Enter to write, or to read counted, as one who does not note it among the
+ * thread's holds; for as long as a call of this library lasts.
+ * 0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK or _OWNER_DEAD; -EAGAIN: too many
+ * readers.  Reading also LANE_MINE: a read hold of the calling thread protects
+ * it already, nothing was taken and nothing is to be left. */
+#define LANE_MINE 1
+int lane_write_slow(struct lane *lane, int64_t deadline);
+int lane_read_slow(struct lane *lane, int64_t deadline);
+void lane_read_leave(struct lane *lane);
+
+/* Leave after writing, when someone waits. */
+void lane_write_leave_slow(struct lane *lane);
+
+/* Let in those who sleep and may enter. */
+void lane_wake(struct lane *lane);
+
+/* Enter as a hold of the calling thread. */
+int lane_hold_write_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i);
+int lane_hold_read_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i);
+
+/* Whether a live hold, by whichever thread, stands in the way of the lane's
+ * end.  For a caller who excludes all others. */
+bool lane_is_held(const struct lane *lane);
+
+/* Clear DEAD. */
+void lane_recover(struct lane *lane);
+
+/* In a forked child: keep what the calling thread holds, forget the rest. */
+void lane_forked(struct lane *lane);
+
+/* --- The paths that take no call --- */
+
+/* Enter to write if no one is there, waits or may be in unseen.  Pairs
+ * (acquire) with the release of whoever left last; the fence keeps the bytes to
+ * be written behind the odd sequence, for lane_read_valid. */
+static inline bool lane_write_try(struct lane *lane)
+{
+        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed);
+
+        if (word & (LANE_WRITER | (LANE_WRITER - 1)))
+                return false;
+        if (!atomic_compare_exchange_strong_explicit(&lane->word, &word, word + LANE_WRITER, memory_order_acquire,
+                                                     memory_order_relaxed))
+                return false;
+        atomic_thread_fence(memory_order_release);
+        return true;
+}
+
+static inline int lane_write(struct lane *lane, int64_t deadline)
+{
+        return lane_write_try(lane) ? 0 : lane_write_slow(lane, deadline);
+}
+
+/* The writer owns the word: a plain store, released to whoever enters next and
+ * to lane_read_begin.  Then the fence that pairs with the heavy one of a waiter
+ * between its note in waiting and its last look at the word. */
+static inline void lane_write_leave(struct lane *lane)
+{
+        if (__builtin_expect(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0, 0)) {
+                lane_write_leave_slow(lane);
+                return;
+        }
+        atomic_store_explicit(&lane->word, atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER,
+                              memory_order_release);
+        os_fence_light();
+        if (__builtin_expect(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0, 0))
+                lane_wake(lane);
+}
+
+/* Read without entering: between begin, true, and valid, true, nobody wrote.
+ * What is read in between may be torn and must be read by racy.h's means.
+ * begin's acquire pairs with the release of the last writer; valid's fence
+ * keeps the reads before it, and pairs with the fence of lane_write_try. */
+static inline bool lane_read_begin(const struct lane *lane, uint64_t *sequence)
+{
+        *sequence = atomic_load_explicit(&lane->word, memory_order_acquire);
+        return !(*sequence & LANE_WRITER);
+}
+
+static inline bool lane_read_valid(const struct lane *lane, uint64_t sequence)
+{
+        atomic_thread_fence(memory_order_acquire);
+        return ((atomic_load_explicit(&lane->word, memory_order_relaxed) ^ sequence) & LANE_SEQUENCE) == 0;
+}
+
+/* Take a biased reader's name back, with the fence that lane_write_leave has. */
+static inline void lane_unshow(struct holds *block, unsigned i, struct lane *lane)
+{
+        atomic_store_explicit(&block->biased[i], NULL, memory_order_release);
+        os_fence_light();
+        if (__builtin_expect(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0, 0))
+                lane_wake(lane);
+}
+
+/* Enter to write as a hold of the calling thread. */
+static inline int lane_hold_write(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+{
+        struct holds *mine = thread_holds;
+
+        if (!mine || mine->busy == HOLDS_FULL || !lane_write_try(lane))
+                return lane_hold_write_slow(lane, deadline, block, i);
+        *block = mine;
+        *i = holds_note(mine, lane, HOLD_WRITE);
+        return 0;
+}
+
+/* Enter to read as a hold of the calling thread: while the lane is biased, by a
+ * store to the thread's own block.  The light fence between that store and the
+ * look at BIAS pairs with the heavy one in lane_write_slow between the clearing
+ * of BIAS and the look at the blocks. */
+static inline int lane_hold_read(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+{
+        struct holds *mine = thread_holds;
+
+        if ((atomic_load_explicit(&lane->word, memory_order_relaxed) & LANE_BIAS) && mine && mine->busy != HOLDS_FULL) {
+                unsigned at = holds_free(mine);
+
+                atomic_store_explicit(&mine->biased[at], lane, memory_order_relaxed);
+                os_fence_light();
+                if (__builtin_expect((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0, 1)) {
+                        *block = mine;
+                        *i = holds_note(mine, lane, HOLD_BIASED);
+                        return 0;
+                }
+                lane_unshow(mine, at, lane);
+        }
+        return lane_hold_read_slow(lane, deadline, block, i);
+}
+
+static inline void lane_hold_leave(struct holds *block, unsigned i)
+{
+        struct hold *hold = &block->hold[i];
+        struct lane *lane = hold->lane;
+
+        if (--hold->count > 0)
+                return;
+        block->busy &= ~(1U << i);
+        if (hold->kind == HOLD_BIASED)
+                lane_unshow(block, i, lane);
+        else if (hold->kind == HOLD_WRITE)
+                lane_write_leave(lane);
+        else
+                lane_read_leave(lane);
+}
+
+#endif /* LOCK_H */

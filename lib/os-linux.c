@@ -1,0 +1,156 @@
+/* os-linux.c - futexes, membarrier and wipe-on-fork
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "os.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+_Atomic bool os_fence_asymmetric;
+
+/* A page that a fork sets to zero: 1 in the process that wrote it.  Where the
+ * kernel cannot (before Linux 4.14), the process ID is compared instead. */
+static _Atomic uint32_t *fork_word;
+static pid_t fork_pid;
+
+/* Nobody relies on membarrier any more.  True later than os_fence_asymmetric is
+ * false: in between, those who saw it true are still to be fenced. */
+static _Atomic bool fence_settled = true;
+
+/* The page that fence_by_shootdown gives back. */
+static void *fence_page;
+
+static int membarrier(int command)
+{
+        return (int)syscall(SYS_membarrier, command, 0, 0);
+}
+
+void os_start(void)
+{
+        void *page;
+        size_t size = os_page_size();
+
+        if (os_map(&page, size) == 0) {
+                if (madvise(page, size, MADV_WIPEONFORK) == 0)
+                        fork_word = page;
+                else
+                        os_unmap(page, size);
+        }
+        os_forked_reset();
+
+#ifndef OS_TSAN
+        /* The page comes first: a fence that fails later needs it. */
+        if (os_map(&fence_page, size) == 0 && membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 &&
+            membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0) {
+                atomic_store(&fence_settled, false);
+                atomic_store(&os_fence_asymmetric, true);
+        }
+#endif
+}
+
+/* Membarrier, once granted, is refused (a seccomp filter came later): stop
+ * relying on it, and fence those who still do.  Giving a touched page back makes
+ * the kernel interrupt every processor that runs a thread of ours where the
+ * hardware has no broadcast for it; where it has one, a nap longer than any
+ * store buffer holds a store drains them. */
+static void fence_by_shootdown(void)
+{
+        const struct timespec nap = { .tv_sec = 0, .tv_nsec = 20000000 };
+
+        atomic_store(&os_fence_asymmetric, false);
+        atomic_fetch_add((_Atomic uint32_t *)fence_page, 1);
+        madvise(fence_page, os_page_size(), MADV_DONTNEED);
+        syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
+        atomic_store(&fence_settled, true);
+}
+
+void os_fence_heavy(void)
+{
+        int saved = errno;
+
+        os_fence_full();
+        if (!atomic_load_explicit(&fence_settled, memory_order_relaxed) &&
+            membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) < 0 &&
+            (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) < 0 ||
+             membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) < 0))
+                fence_by_shootdown();
+        os_fence_full();
+        errno = saved;
+}
+
+/* The kernel's own type for a futex deadline: 64-bit seconds where the call of
+ * that name is there, long where only the old one is. */
+#if defined(SYS_futex_time64) && !defined(SYS_futex)
+#define FUTEX_CALL SYS_futex_time64
+#else
+#define FUTEX_CALL SYS_futex
+#endif
+
+struct futex_time {
+#if defined(SYS_futex_time64) && !defined(SYS_futex)
+        int64_t seconds;
+        int64_t nanoseconds;
+#else
+        long seconds;
+        long nanoseconds;
+#endif
+};
+
+int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        struct futex_time until, *wait = NULL;
+        int saved = errno, rc = 0;
+
+        if (deadline != OS_NEVER) {
+                int64_t seconds = deadline / 1000000000;
+                /* 32-bit long ends after 68 years of uptime: for ever. */
+                if (sizeof until.seconds > 4 || seconds <= INT32_MAX) {
+                        until.seconds = (__typeof__(until.seconds))seconds;
+                        until.nanoseconds = (__typeof__(until.nanoseconds))(deadline % 1000000000);
+                        wait = &until;
+                }
+        }
+        do
+                errno = 0;
+        while (syscall(FUTEX_CALL, word, FUTEX_WAIT_BITSET_PRIVATE, expected, wait, NULL, FUTEX_BITSET_MATCH_ANY) < 0 &&
+               errno == EINTR);
+        if (errno == ETIMEDOUT)
+                rc = -ETIMEDOUT;
+        errno = saved;
+        return rc;
+}
+
+int os_wake(const _Atomic uint32_t *word, int count)
+{
+        int saved = errno;
+        long woken = syscall(FUTEX_CALL, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+
+        errno = saved;
+        return woken < 0 ? 0 : (int)woken;
+}
+
+bool os_forked(void)
+{
+        if (fork_word)
+                return atomic_load_explicit(fork_word, memory_order_relaxed) == 0;
+        return fork_pid != getpid();
+}
+
+void os_forked_reset(void)
+{
+        if (fork_word)
+                atomic_store_explicit(fork_word, 1, memory_order_relaxed);
+        else
+                fork_pid = getpid();
+}

@@ -1,0 +1,153 @@
+/* os-portable.c - the same as os-linux.c from POSIX alone
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Sleepers of a word queue in one of a fixed number of buckets, chosen by the
+ * word's address, each sleeper with a condition variable of its own.
+ */
+#include "os.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A full fence on both sides: there is no way to interrupt the others. */
+_Atomic bool os_fence_asymmetric;
+
+struct sleeper {
+        struct sleeper *next;
+        const void *word;
+        bool woken;
+        pthread_cond_t wake;
+};
+
+/* Guards its list and every sleeper on it. */
+static struct bucket {
+        pthread_mutex_t mutex;
+        struct sleeper *first;
+} bucket[64];
+
+static pid_t fork_pid;
+
+static void reset_buckets(void)
+{
+        for (size_t i = 0; i < sizeof bucket / sizeof bucket[0]; i++) {
+                pthread_mutex_init(&bucket[i].mutex, NULL);
+                bucket[i].first = NULL;
+        }
+}
+
+void os_start(void)
+{
+        reset_buckets();
+        fork_pid = getpid();
+}
+
+void os_fence_heavy(void)
+{
+        os_fence_full();
+}
+
+static struct bucket *bucket_of(const void *word)
+{
+        uintptr_t key = (uintptr_t)word >> 2;
+
+        key ^= key >> 6 ^ key >> 12;
+        return &bucket[key % (sizeof bucket / sizeof bucket[0])];
+}
+
+/* The queue is first in, first out. */
+static void enqueue(struct bucket *b, struct sleeper *s)
+{
+        struct sleeper **link = &b->first;
+
+        while (*link)
+                link = &(*link)->next;
+        *link = s;
+}
+
+static void dequeue(struct bucket *b, struct sleeper *s)
+{
+        struct sleeper **link = &b->first;
+
+        while (*link != s)
+                link = &(*link)->next;
+        *link = s->next;
+}
+
+/* A condition wait that is cancelled would leave its sleeper on the list, and
+ * this library has no cancellation points. */
+static int sleep_in(struct bucket *b, struct sleeper *s, int64_t deadline)
+{
+        const struct timespec until = { .tv_sec = (time_t)(deadline / 1000000000),
+                                        .tv_nsec = (long)(deadline % 1000000000) };
+        int cancel, rc = 0;
+
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+        while (!s->woken && rc == 0)
+                rc = deadline == OS_NEVER ? pthread_cond_wait(&s->wake, &b->mutex)
+                                          : pthread_cond_timedwait(&s->wake, &b->mutex, &until);
+        pthread_setcancelstate(cancel, NULL);
+        return s->woken ? 0 : -rc;
+}
+
+int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        struct bucket *b = bucket_of(word);
+        struct sleeper self = { .word = word };
+        pthread_condattr_t attr;
+        int rc = 0;
+
+        os_fork_check();
+        pthread_condattr_init(&attr);
+        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        pthread_cond_init(&self.wake, &attr);
+        pthread_condattr_destroy(&attr);
+
+        pthread_mutex_lock(&b->mutex);
+        if (atomic_load(word) == expected) {
+                enqueue(b, &self);
+                rc = sleep_in(b, &self, deadline);
+                if (!self.woken)
+                        dequeue(b, &self);
+        }
+        pthread_mutex_unlock(&b->mutex);
+        pthread_cond_destroy(&self.wake);
+        return rc == -ETIMEDOUT ? rc : 0;
+}
+
+int os_wake(const _Atomic uint32_t *word, int count)
+{
+        struct bucket *b = bucket_of(word);
+        struct sleeper **link = &b->first;
+        int woken = 0;
+
+        os_fork_check();
+        pthread_mutex_lock(&b->mutex);
+        while (*link && woken < count) {
+                struct sleeper *s = *link;
+                if (s->word != word) {
+                        link = &s->next;
+                        continue;
+                }
+                *link = s->next;
+                s->woken = true;
+                pthread_cond_signal(&s->wake);
+                woken++;
+        }
+        pthread_mutex_unlock(&b->mutex);
+        return woken;
+}
+
+bool os_forked(void)
+{
+        return fork_pid != getpid();
+}
+
+/* Whoever slept or held a bucket in the parent is not here. */
+void os_forked_reset(void)
+{
+        reset_buckets();
+        fork_pid = getpid();
+}

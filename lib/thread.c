@@ -1,0 +1,155 @@
+/* thread.c - which thread holds which lane
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "thread.h"
+
+#include "os.h"
+
+_Thread_local struct holds *thread_holds;
+
+/* The list of all blocks, newest first.  Pushed to with release, walked with
+ * acquire, never cut. */
+static _Atomic(struct holds *) all_holds;
+
+static void (*hold_left)(struct holds *block, unsigned i);
+
+/* A thread's end.  Other destructors that run after this one may still release
+ * slices: come again, last. */
+static void thread_exit(void *value)
+{
+        struct holds *block = value, *more;
+        bool busy = false;
+
+        for (more = block; more; more = more->more)
+                busy = busy || more->busy;
+        if (busy && ++block->exits < os_thread_rounds() && os_thread_set(block) == 0)
+                return;
+
+        thread_holds = NULL;
+        for (; block; block = more) {
+                more = block->more;
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (block->busy & 1U << i)
+                                hold_left(block, i);
+                block->more = NULL;
+                block->exits = 0;
+                atomic_store_explicit(&block->claimed, false, memory_order_release);
+        }
+}
+
+int thread_start(void (*left)(struct holds *block, unsigned i))
+{
+        hold_left = left;
+        return os_thread_key(thread_exit);
+}
+
+/* Take a block that an ended thread left. */
+static struct holds *claim_old(void)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+
+        for (; block; block = block->next)
+                if (!atomic_load_explicit(&block->claimed, memory_order_relaxed) &&
+                    !atomic_exchange_explicit(&block->claimed, true, memory_order_acquire))
+                        return block;
+        return NULL;
+}
+
+/* Put a page of new blocks on the list and take the first. */
+static int claim_new(struct holds **block)
+{
+        size_t size = os_page_size(), count = size / sizeof **block;
+        struct holds *blocks, *first;
+        void *page;
+        int rc = os_map(&page, size);
+
+        if (rc < 0)
+                return rc;
+        blocks = page;
+        for (size_t i = 0; i + 1 < count; i++)
+                blocks[i].next = &blocks[i + 1];
+        atomic_store_explicit(&blocks[0].claimed, true, memory_order_relaxed);
+        first = atomic_load_explicit(&all_holds, memory_order_relaxed);
+        do
+                blocks[count - 1].next = first;
+        while (!atomic_compare_exchange_weak_explicit(&all_holds, &first, blocks, memory_order_release,
+                                                      memory_order_relaxed));
+        *block = blocks;
+        return 0;
+}
+
+int thread_room(struct holds **block)
+{
+        struct holds **link = &thread_holds;
+        struct holds *new;
+        int rc;
+
+        for (; *link; link = &(*link)->more) {
+                if ((*link)->busy != HOLDS_FULL) {
+                        *block = *link;
+                        return 0;
+                }
+        }
+
+        os_fork_check();
+        new = claim_old();
+        if (!new && (rc = claim_new(&new)) < 0)
+                return rc;
+        if (!thread_holds && (rc = os_thread_set(new)) < 0) {
+                atomic_store_explicit(&new->claimed, false, memory_order_release);
+                return rc;
+        }
+        *link = new;
+        *block = new;
+        return 0;
+}
+
+bool thread_hold_next(const struct lane *lane, struct holds **block, unsigned *i)
+{
+        unsigned at = *block ? *i + 1 : 0;
+
+        for (*block = *block ? *block : thread_holds; *block; *block = (*block)->more, at = 0)
+                for (; at < HOLDS; at++)
+                        if ((*block)->busy & 1U << at && (*block)->hold[at].lane == lane) {
+                                *i = at;
+                                return true;
+                        }
+        return false;
+}
+
+bool thread_owns(const struct holds *block)
+{
+        const struct holds *mine = thread_holds;
+
+        while (mine && mine != block)
+                mine = mine->more;
+        return mine;
+}
+
+bool thread_any_biased(const struct lane *lane)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (atomic_load_explicit(&block->biased[i], memory_order_acquire) == lane)
+                                return true;
+        return false;
+}
+
+void thread_forked(void)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_relaxed);
+
+        for (; block; block = block->next) {
+                if (thread_owns(block))
+                        continue;
+                for (unsigned i = 0; i < HOLDS; i++)
+                        atomic_store_explicit(&block->biased[i], NULL, memory_order_relaxed);
+                block->busy = 0;
+                block->exits = 0;
+                block->more = NULL;
+                atomic_store_explicit(&block->claimed, false, memory_order_release);
+        }
+}

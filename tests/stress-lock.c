@@ -1,0 +1,705 @@
+/* stress-lock.c - the lock under load, by facts that are counted
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ *      stress-lock [SECONDS]
+ *
+ * SECONDS (or AMMAP_STRESS_SECONDS) is how long each test goes on; a fraction
+ * of a second where nothing is said.  Torn reads are counted, and there must be
+ * none.  Additions under a mut slice add up.  The longest that anyone waited for
+ * the lock, under a continuous stream of the other kind, is measured against
+ * WAIT_LIMIT.  After each test the lock is as free as it was in the beginning.
+ */
+#include "support.h"
+
+/* The bound within which everyone gets in, whoever else keeps coming. */
+#define WAIT_LIMIT (2 * SECOND)
+
+enum { THREADS = 8 };
+
+static double seconds = 0.4;
+
+struct load {
+        ammap_t *map;
+        uint64_t lanes;
+        size_t block;
+        _Atomic bool stop;
+        _Atomic long torn;
+        _Atomic long reads;
+        _Atomic long writes;
+        _Atomic long wrong; /* a result that may not be */
+        _Atomic int64_t longest_read;
+        _Atomic int64_t longest_write;
+        _Atomic uint32_t next; /* numbers the threads */
+};
+
+static void load_open(struct load *load, uint64_t size, uint64_t lanes, size_t block)
+{
+        memset(load, 0, sizeof(*load));
+        load->map = new_map(size, lanes);
+        load->lanes = lanes;
+        load->block = block;
+}
+
+static void load_close(struct load *load)
+{
+        ck_assert_int_eq(atomic_load(&load->torn), 0);
+        ck_assert_int_eq(atomic_load(&load->wrong), 0);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, load->map, 0, ammap_len(load->map), 0), 0);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, load->map, 0, ammap_len(load->map)), 0);
+        ck_assert_int_eq(ammap_free(load->map), 0);
+}
+
+/* Run so many threads of each body for the time. */
+static void load_run(struct load *load, void *(*first)(void *), size_t first_count, void *(*second)(void *),
+                     size_t second_count)
+{
+        struct task tasks[2 * THREADS];
+        size_t count = first_count + second_count;
+        int64_t end;
+
+        ck_assert_uint_le(count, COUNT_OF(tasks));
+        for (size_t i = 0; i < count; i++)
+                task_start(&tasks[i], i < first_count ? first : second, load);
+        end = now_ns() + (int64_t)(seconds * 1e9);
+        while (now_ns() < end)
+                pause_ms(5);
+        atomic_store(&load->stop, true);
+        for (size_t i = 0; i < count; i++)
+                task_join(&tasks[i]);
+}
+
+static void note_longest(_Atomic int64_t *longest, int64_t took)
+{
+        int64_t before = atomic_load(longest);
+
+        while (took > before && !atomic_compare_exchange_weak(longest, &before, took))
+                ;
+}
+
+static bool is_uniform(const unsigned char *bytes, size_t length)
+{
+        return length < 2 || !memcmp(bytes, bytes + 1, length - 1);
+}
+
+/* --- Torn reads ------------------------------------------------------------------ */
+
+static void *write_blocks(void *argument)
+{
+        struct load *load = argument;
+        unsigned char *block = malloc(load->block);
+        unsigned kind = atomic_fetch_add(&load->next, 1);
+        unsigned char byte = 0;
+
+        while (block && !atomic_load(&load->stop)) {
+                ammap_mut_slice_t mut = { 0 };
+                int result = 0;
+
+                byte = (unsigned char)(byte + 37);
+                switch (kind++ % 4) {
+                case 0:
+                        result = ammap_fill(load->map, 0, load->block, byte);
+                        break;
+                case 1:
+                        result = ammap_as_mut_slice(load->map, 0, load->block, &mut);
+                        if (result == 0)
+                                memset(mut.data, byte, load->block);
+                        ammap_mut_slice_release(&mut);
+                        break;
+                default:
+                        memset(block, byte, load->block);
+                        result = ammap_update_region(load->map, 0, block, load->block);
+                        break;
+                }
+                if (result < 0)
+                        atomic_fetch_add(&load->wrong, 1);
+                atomic_fetch_add(&load->writes, 1);
+        }
+        free(block);
+        return NULL;
+}
+
+static void *read_blocks(void *argument)
+{
+        struct load *load = argument;
+        unsigned char *block = malloc(load->block);
+        unsigned kind = atomic_fetch_add(&load->next, 1);
+
+        while (block && !atomic_load(&load->stop)) {
+                ammap_slice_t slice = { 0 };
+                bool torn;
+                int result;
+
+                if (kind++ % 4) {
+                        result = ammap_read_into(load->map, 0, block, load->block);
+                        torn = !is_uniform(block, load->block);
+                } else {
+                        result = ammap_as_slice(load->map, 0, load->block, &slice);
+                        torn = result == 0 && !is_uniform(slice.data, load->block);
+                        ammap_slice_release(&slice);
+                }
+                if (result < 0)
+                        atomic_fetch_add(&load->wrong, 1);
+                if (torn)
+                        atomic_fetch_add(&load->torn, 1);
+                atomic_fetch_add(&load->reads, 1);
+        }
+        free(block);
+        return NULL;
+}
+
+START_TEST(no_read_is_torn)
+{
+        static const size_t blocks[] = { 8, 24, 64, 250, 1024, 4096, 4097, 65536 + 8 };
+        static const uint64_t lane_counts[] = { 1, 3 };
+        double whole = seconds;
+
+        seconds = whole / 4;
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+                for (size_t k = 0; k < COUNT_OF(lane_counts); k++) {
+                        struct load load;
+
+                        load_open(&load, blocks[i], lane_counts[k], blocks[i]);
+                        load_run(&load, write_blocks, 1 + i % 2, read_blocks, 3);
+                        ck_assert_int_gt(atomic_load(&load.reads), 0);
+                        ck_assert_int_gt(atomic_load(&load.writes), 0);
+                        load_close(&load);
+                }
+        seconds = whole;
+}
+END_TEST
+
+/* --- Exclusion ------------------------------------------------------------------- */
+
+/* Plain additions, by every way of taking a mut slice. */
+static void *add_plainly(void *argument)
+{
+        struct load *load = argument;
+        unsigned kind = atomic_fetch_add(&load->next, 1);
+
+        while (!atomic_load(&load->stop)) {
+                ammap_mut_slice_t mut;
+                uint64_t sum;
+                int result;
+
+                switch (kind++ % 4) {
+                case 0:
+                        result = ammap_try_as_mut_slice(load->map, 0, 8, &mut);
+                        if (result == AMMAP_ERR_BUSY)
+                                continue;
+                        break;
+                case 1:
+                        result = ammap_timed_as_mut_slice(load->map, 0, 8, 20000, &mut);
+                        if (result == AMMAP_ERR_TIMEOUT)
+                                continue;
+                        break;
+                case 2:
+                        result = ammap_timed_as_mut_slice(load->map, 0, ammap_len(load->map), -1, &mut);
+                        break;
+                default:
+                        result = ammap_as_mut_slice(load->map, 0, 16, &mut);
+                        break;
+                }
+                if (result < 0) {
+                        atomic_fetch_add(&load->wrong, 1);
+                        continue;
+                }
+                memcpy(&sum, mut.data, sizeof(sum));
+                sum++;
+                memcpy(mut.data, &sum, sizeof(sum));
+                ammap_mut_slice_release(&mut);
+                atomic_fetch_add(&load->writes, 1);
+        }
+        return NULL;
+}
+
+static void *read_sum(void *argument)
+{
+        struct load *load = argument;
+        uint64_t last = 0, sum;
+
+        while (!atomic_load(&load->stop)) {
+                AMMAP_AUTO_SLICE ammap_slice_t slice = { 0 };
+                int result = ammap_timed_as_slice(load->map, 0, 8, 50000, &slice);
+
+                if (result == AMMAP_ERR_TIMEOUT)
+                        continue;
+                if (result < 0) {
+                        atomic_fetch_add(&load->wrong, 1);
+                        continue;
+                }
+                memcpy(&sum, slice.data, sizeof(sum));
+                /* It only grows, and not while the slice lives. */
+                if (sum < last)
+                        atomic_fetch_add(&load->torn, 1);
+                last = sum;
+                sched_yield();
+                memcpy(&sum, slice.data, sizeof(sum));
+                if (sum != last)
+                        atomic_fetch_add(&load->torn, 1);
+                atomic_fetch_add(&load->reads, 1);
+        }
+        return NULL;
+}
+
+static void check_additions(size_t readers, uint64_t lanes)
+{
+        struct load load;
+        uint64_t sum = 0;
+
+        load_open(&load, 100, lanes, 0);
+        load_run(&load, add_plainly, THREADS, read_sum, readers);
+        ck_assert_int_eq(ammap_read_into(load.map, 0, &sum, sizeof(sum)), 0);
+        ck_assert_uint_eq(sum, (uint64_t)atomic_load(&load.writes));
+        ck_assert_uint_gt(sum, 0);
+        load_close(&load);
+}
+
+START_TEST(additions_add_up)
+{
+        check_additions(0, 1);
+        check_additions(0, 3);
+}
+END_TEST
+
+START_TEST(additions_add_up_among_readers)
+{
+        check_additions(THREADS, 1);
+        check_additions(THREADS / 2, 3);
+}
+END_TEST
+
+/* --- Starvation -------------------------------------------------------------------- */
+
+static void spin(int64_t time)
+{
+        int64_t end = now_ns() + time;
+
+        while (now_ns() < end)
+                ;
+}
+
+static void read_once(struct load *load, int64_t hold)
+{
+        ammap_slice_t slice;
+        int64_t start = now_ns();
+        int result = ammap_as_slice(load->map, 0, ammap_len(load->map), &slice);
+
+        note_longest(&load->longest_read, now_ns() - start);
+        if (result < 0) {
+                atomic_fetch_add(&load->wrong, 1);
+                return;
+        }
+        spin(hold);
+        ammap_slice_release(&slice);
+        atomic_fetch_add(&load->reads, 1);
+}
+
+static void write_once(struct load *load, int64_t hold)
+{
+        ammap_mut_slice_t mut;
+        int64_t start = now_ns();
+        int result = ammap_as_mut_slice(load->map, 0, ammap_len(load->map), &mut);
+
+        note_longest(&load->longest_write, now_ns() - start);
+        if (result < 0) {
+                atomic_fetch_add(&load->wrong, 1);
+                return;
+        }
+        spin(hold);
+        ammap_mut_slice_release(&mut);
+        atomic_fetch_add(&load->writes, 1);
+}
+
+/* A stream: no pause between one slice and the next, so that of several threads
+ * one holds the lock at any time. */
+static void *read_stream(void *argument)
+{
+        struct load *load = argument;
+
+        while (!atomic_load(&load->stop))
+                read_once(load, 100000);
+        return NULL;
+}
+
+static void *write_stream(void *argument)
+{
+        struct load *load = argument;
+
+        while (!atomic_load(&load->stop))
+                write_once(load, 50000);
+        return NULL;
+}
+
+static void *copy_stream(void *argument)
+{
+        struct load *load = argument;
+        unsigned char buffer[64] = { 0 };
+
+        while (!atomic_load(&load->stop))
+                if (ammap_update_region(load->map, 0, buffer, sizeof(buffer)) < 0)
+                        atomic_fetch_add(&load->wrong, 1);
+        return NULL;
+}
+
+/* A single one among the stream, that wants in once in a while. */
+static void *write_now_and_then(void *argument)
+{
+        struct load *load = argument;
+
+        while (!atomic_load(&load->stop)) {
+                write_once(load, 0);
+                pause_ms(1);
+        }
+        return NULL;
+}
+
+static void *read_now_and_then(void *argument)
+{
+        struct load *load = argument;
+
+        while (!atomic_load(&load->stop)) {
+                read_once(load, 0);
+                pause_ms(1);
+        }
+        return NULL;
+}
+
+static void check_starvation(const char *what, void *(*stream)(void *), size_t streams, void *(*single)(void *),
+                             uint64_t lanes)
+{
+        struct load load;
+        int64_t read_wait, write_wait;
+
+        load_open(&load, 4096, lanes, 0);
+        load_run(&load, stream, streams, single, 1);
+        read_wait = atomic_load(&load.longest_read);
+        write_wait = atomic_load(&load.longest_write);
+        printf("stress-lock: %s, %d lanes: %ld reads, longest wait %.1f ms; %ld writes, longest wait %.1f ms\n", what,
+               (int)lanes, atomic_load(&load.reads), (double)read_wait / 1e6, atomic_load(&load.writes),
+               (double)write_wait / 1e6);
+        fflush(stdout);
+        if (single == write_now_and_then || stream == write_stream)
+                ck_assert_int_gt(atomic_load(&load.writes), 0);
+        if (single == read_now_and_then || stream == read_stream)
+                ck_assert_int_gt(atomic_load(&load.reads), 0);
+        ck_assert_int_le(read_wait, WAIT_LIMIT * test_scale());
+        ck_assert_int_le(write_wait, WAIT_LIMIT * test_scale());
+        load_close(&load);
+}
+
+START_TEST(a_writer_gets_in_among_readers)
+{
+        check_starvation("a writer among readers", read_stream, 4, write_now_and_then, 1);
+        check_starvation("a writer among readers", read_stream, THREADS, write_now_and_then, 1);
+        check_starvation("a writer among readers", read_stream, 4, write_now_and_then, 3);
+}
+END_TEST
+
+START_TEST(a_reader_gets_in_among_writers)
+{
+        check_starvation("a reader among writers", write_stream, 4, read_now_and_then, 1);
+        check_starvation("a reader among writers", write_stream, THREADS, read_now_and_then, 1);
+        check_starvation("a reader among writers", write_stream, 4, read_now_and_then, 3);
+        check_starvation("a reader among copies", copy_stream, 4, read_now_and_then, 1);
+}
+END_TEST
+
+START_TEST(a_writer_gets_in_among_writers)
+{
+        check_starvation("a writer among writers", write_stream, 4, write_now_and_then, 1);
+        check_starvation("a writer among copies", copy_stream, 4, write_now_and_then, 3);
+}
+END_TEST
+
+START_TEST(all_get_in_among_all)
+{
+        struct load load;
+
+        load_open(&load, 4096, 1, 0);
+        load_run(&load, read_stream, 4, write_stream, 4);
+        ck_assert_int_gt(atomic_load(&load.reads), 0);
+        ck_assert_int_gt(atomic_load(&load.writes), 0);
+        ck_assert_int_le(atomic_load(&load.longest_read), WAIT_LIMIT * test_scale());
+        ck_assert_int_le(atomic_load(&load.longest_write), WAIT_LIMIT * test_scale());
+        load_close(&load);
+}
+END_TEST
+
+/* --- Lanes -------------------------------------------------------------------------- */
+
+/* One lane is held all the time; the other one is written all the same. */
+START_TEST(a_held_lane_stops_no_other)
+{
+        ammap_t *map = new_map(200, 2);
+        ammap_mut_slice_t mut;
+
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, 100, &mut), 0);
+        for (int i = 0; i < rounds(200); i++)
+                for (enum op op = 0; op < OP_COUNT; op++)
+                        ck_assert_int_eq(op_elsewhere(op, map, 100, 100), 0);
+        ammap_mut_slice_release(&mut);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* Half of the writers in each of two lanes, beside those who want both. */
+static void *write_own_lane(void *argument)
+{
+        struct load *load = argument;
+        uint64_t offset = atomic_fetch_add(&load->next, 1) % 2 * 2048;
+
+        while (!atomic_load(&load->stop)) {
+                ammap_mut_slice_t mut;
+                uint64_t sum;
+
+                if (ammap_as_mut_slice(load->map, offset, 2048, &mut) < 0) {
+                        atomic_fetch_add(&load->wrong, 1);
+                        continue;
+                }
+                memcpy(&sum, mut.data, sizeof(sum));
+                sum++;
+                memcpy(mut.data, &sum, sizeof(sum));
+                ammap_mut_slice_release(&mut);
+                atomic_fetch_add(&load->reads, 1); /* the additions to one lane */
+        }
+        return NULL;
+}
+
+static void *write_both_lanes(void *argument)
+{
+        struct load *load = argument;
+
+        while (!atomic_load(&load->stop)) {
+                ammap_mut_slice_t mut;
+                uint64_t sums[2];
+                int64_t start = now_ns();
+
+                if (ammap_as_mut_slice(load->map, 0, 4096, &mut) < 0) {
+                        atomic_fetch_add(&load->wrong, 1);
+                        continue;
+                }
+                note_longest(&load->longest_write, now_ns() - start);
+                memcpy(&sums[0], mut.data, 8);
+                memcpy(&sums[1], mut.data + 2048, 8);
+                sums[0]++;
+                sums[1]++;
+                memcpy(mut.data, &sums[0], 8);
+                memcpy(mut.data + 2048, &sums[1], 8);
+                ammap_mut_slice_release(&mut);
+                atomic_fetch_add(&load->writes, 1); /* the additions to both */
+        }
+        return NULL;
+}
+
+START_TEST(writers_of_lanes_and_of_all_lanes)
+{
+        struct load load;
+        uint64_t sums[2];
+
+        load_open(&load, 4096, 2, 0);
+        load_run(&load, write_own_lane, 4, write_both_lanes, 2);
+        ck_assert_int_eq(ammap_read_into(load.map, 0, &sums[0], 8), 0);
+        ck_assert_int_eq(ammap_read_into(load.map, 2048, &sums[1], 8), 0);
+        ck_assert_uint_eq(sums[0] + sums[1],
+                          (uint64_t)atomic_load(&load.reads) + 2 * (uint64_t)atomic_load(&load.writes));
+        ck_assert_int_gt(atomic_load(&load.reads), 0);
+        ck_assert_int_gt(atomic_load(&load.writes), 0);
+        ck_assert_int_le(atomic_load(&load.longest_write), WAIT_LIMIT * test_scale());
+        load_close(&load);
+}
+END_TEST
+
+/* --- Everything at once ---------------------------------------------------------------- */
+
+enum { MIX_BLOCK = 500, MIX_LANES = 3 };
+
+/* Each lane is a block of one value.  Calls of every kind on a lane or on all,
+ * whose results may only be those that the call can have. */
+static void *mix(void *argument)
+{
+        struct load *load = argument;
+        struct random random = { atomic_fetch_add(&load->next, 1) + UINT64_C(1) };
+        unsigned char buffer[MIX_BLOCK];
+
+        while (!atomic_load(&load->stop)) {
+                uint64_t lane = random_below(&random, MIX_LANES);
+                uint64_t other = random_below(&random, MIX_LANES);
+                uint64_t choice = random_below(&random, 10);
+                uint64_t offset = lane * MIX_BLOCK;
+                int64_t timeout = (int64_t)random_below(&random, 200000);
+                unsigned char byte = (unsigned char)random_next(&random);
+                ammap_slice_t slice = { 0 }, second = { 0 };
+                ammap_mut_slice_t mut = { 0 };
+                int result = 0, may = 0;
+
+                switch (choice) {
+                case 0:
+                        result = ammap_read_into(load->map, offset, buffer, MIX_BLOCK);
+                        if (!is_uniform(buffer, MIX_BLOCK))
+                                atomic_fetch_add(&load->torn, 1);
+                        break;
+                case 1:
+                        memset(buffer, byte, MIX_BLOCK);
+                        result = ammap_update_region(load->map, offset, buffer, MIX_BLOCK);
+                        break;
+                case 2:
+                        result = ammap_fill(load->map, 0, MIX_LANES * MIX_BLOCK, byte);
+                        break;
+                case 3:
+                        result = ammap_copy(load->map, offset, load->map, other * MIX_BLOCK, MIX_BLOCK);
+                        break;
+                case 4:
+                        result = ammap_try_as_mut_slice(load->map, offset, MIX_BLOCK, &mut);
+                        may = AMMAP_ERR_BUSY;
+                        break;
+                case 5:
+                        result = ammap_timed_as_mut_slice(load->map, offset, MIX_BLOCK, timeout, &mut);
+                        may = AMMAP_ERR_TIMEOUT;
+                        break;
+                case 6:
+                        result = ammap_try_as_slice(load->map, offset, MIX_BLOCK, &slice);
+                        may = AMMAP_ERR_BUSY;
+                        break;
+                case 7:
+                        result = ammap_timed_as_slice(load->map, offset, MIX_BLOCK, timeout, &slice);
+                        may = AMMAP_ERR_TIMEOUT;
+                        break;
+                case 8:
+                        result = ammap_as_mut_slice(load->map, offset, MIX_BLOCK, &mut);
+                        break;
+                default:
+                        result = ammap_as_slice(load->map, 0, MIX_LANES * MIX_BLOCK, &slice);
+                        break;
+                }
+                if (result != 0 && result != may)
+                        atomic_fetch_add(&load->wrong, 1);
+                if (mut.data) {
+                        if (!is_uniform(mut.data, MIX_BLOCK))
+                                atomic_fetch_add(&load->torn, 1);
+                        memset(mut.data, byte, MIX_BLOCK);
+                        if (ammap_fill(load->map, offset, 1, 1) != AMMAP_ERR_DEADLOCK)
+                                atomic_fetch_add(&load->wrong, 1);
+                }
+                if (slice.data) {
+                        if (!is_uniform(slice.data, MIX_BLOCK))
+                                atomic_fetch_add(&load->torn, 1);
+                        /* Again, whoever waits. */
+                        if (ammap_as_slice(load->map, choice == 9 ? 0 : offset, MIX_BLOCK, &second) != 0)
+                                atomic_fetch_add(&load->wrong, 1);
+                        if (ammap_fill(load->map, choice == 9 ? other * MIX_BLOCK : offset, 1, 1) != AMMAP_ERR_DEADLOCK)
+                                atomic_fetch_add(&load->wrong, 1);
+                }
+                /* In either order. */
+                ammap_slice_release(byte % 2 ? &slice : &second);
+                ammap_slice_release(byte % 2 ? &second : &slice);
+                ammap_mut_slice_release(&mut);
+                atomic_fetch_add(&load->reads, 1);
+        }
+        return NULL;
+}
+
+START_TEST(all_calls_mixed)
+{
+        struct load load;
+
+        load_open(&load, MIX_LANES * MIX_BLOCK, MIX_LANES, 0);
+        load_run(&load, mix, THREADS, NULL, 0);
+        ck_assert_int_gt(atomic_load(&load.reads), THREADS);
+        load_close(&load);
+}
+END_TEST
+
+/* --- Threads that end in the middle ------------------------------------------------------ */
+
+static void *end_with_a_slice(void *argument)
+{
+        struct load *load = argument;
+        ammap_mut_slice_t mut;
+        ammap_slice_t slice;
+        int result;
+
+        if (atomic_fetch_add(&load->next, 1) % 2)
+                result = ammap_as_mut_slice(load->map, 0, 64, &mut);
+        else
+                result = ammap_as_slice(load->map, 0, 64, &slice);
+        if (result != 0 && result != AMMAP_ERR_OWNER_DEAD)
+                atomic_fetch_add(&load->wrong, 1);
+        return NULL;
+}
+
+static void *start_enders(void *argument)
+{
+        struct load *load = argument;
+
+        while (!atomic_load(&load->stop)) {
+                pthread_t thread;
+
+                if (pthread_create(&thread, NULL, end_with_a_slice, load) != 0)
+                        continue;
+                pthread_join(thread, NULL);
+                atomic_fetch_add(&load->reads, 1);
+        }
+        return NULL;
+}
+
+static void *write_and_recover(void *argument)
+{
+        struct load *load = argument;
+
+        while (!atomic_load(&load->stop)) {
+                int result = ammap_fill(load->map, 0, 64, 1);
+
+                if (result == AMMAP_ERR_OWNER_DEAD)
+                        result = ammap_recover(load->map);
+                else
+                        atomic_fetch_add(&load->writes, 1);
+                if (result != 0)
+                        atomic_fetch_add(&load->wrong, 1);
+        }
+        return NULL;
+}
+
+START_TEST(threads_end_with_slices_under_load)
+{
+        struct load load;
+
+        load_open(&load, 64, 1, 0);
+        load_run(&load, start_enders, 3, write_and_recover, 2);
+        ck_assert_int_gt(atomic_load(&load.reads), 0);
+        ck_assert_int_gt(atomic_load(&load.writes), 0);
+        ck_assert_int_eq(ammap_recover(load.map), 0);
+        load_close(&load);
+}
+END_TEST
+
+/* The tests that go on for the time given, how many such times each at most. */
+enum { LONGEST_TEST = 5 };
+
+int main(int argc, char **argv)
+{
+        const char *given = argc > 1 ? argv[1] : getenv("AMMAP_STRESS_SECONDS");
+        Suite *suite = suite_create("stress-lock");
+        TCase *tcase;
+
+        if (given)
+                seconds = atof(given);
+        if (!(seconds > 0 && seconds < 1e6)) {
+                fprintf(stderr, "usage: stress-lock [SECONDS]\n");
+                return 2;
+        }
+        test_time_extra = (unsigned)(seconds * LONGEST_TEST);
+        tcase = test_case(suite, "stress-lock");
+        tcase_add_test(tcase, no_read_is_torn);
+        tcase_add_test(tcase, additions_add_up);
+        tcase_add_test(tcase, additions_add_up_among_readers);
+        tcase_add_test(tcase, a_writer_gets_in_among_readers);
+        tcase_add_test(tcase, a_reader_gets_in_among_writers);
+        tcase_add_test(tcase, a_writer_gets_in_among_writers);
+        tcase_add_test(tcase, all_get_in_among_all);
+        tcase_add_test(tcase, a_held_lane_stops_no_other);
+        tcase_add_test(tcase, writers_of_lanes_and_of_all_lanes);
+        tcase_add_test(tcase, all_calls_mixed);
+        tcase_add_test(tcase, threads_end_with_slices_under_load);
+        return test_run(suite);
+}

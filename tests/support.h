@@ -1,0 +1,660 @@
+/* support.h - what the test programs share
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * - A watchdog over every test.  Check's own works only where it forks, and it
+ *   does not under valgrind (CK_FORK=no).
+ * - Checks for threads other than the test's own, where ck_assert may not be
+ *   used: it would jump onto another thread's stack.  A failure is printed and
+ *   counted, and the end of the test fails by the count.
+ * - Tasks (threads that can be seen to be blocked), holders (a thread that
+ *   holds a slice until it is told), and every locking call of the library as
+ *   a value (enum op), so that one table can go through all of them.
+ * - The edges of 64 bits for the range tables.
+ *
+ * AMMAP_TEST_SCALE says how many times slower than usual the run is: it
+ * stretches limits of time and divides counts of rounds.  Sanitizers and
+ * valgrind have a scale of their own where it is not given.
+ */
+#ifndef AMMAP_TESTS_SUPPORT_H
+#define AMMAP_TESTS_SUPPORT_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <ammap.h>
+
+#include <check.h>
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define MS INT64_C(1000000)
+#define SECOND INT64_C(1000000000)
+
+/* --- Time --------------------------------------------------------------- */
+
+static inline int64_t now_ns(void)
+{
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
+}
+
+static inline void pause_ms(long ms)
+{
+        struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
+
+        nanosleep(&time, NULL);
+}
+
+static inline bool under_valgrind(void)
+{
+        const char *preload = getenv("LD_PRELOAD");
+
+        return preload && strstr(preload, "vgpreload");
+}
+
+static inline int test_scale(void)
+{
+        const char *given = getenv("AMMAP_TEST_SCALE");
+        int scale = given ? atoi(given) : 0;
+
+        if (scale > 0)
+                return scale;
+        if (under_valgrind())
+                return 20;
+        return TEST_SANITIZED ? 5 : 1;
+}
+
+/* A count of rounds, fewer where each is slow. */
+static inline int rounds(int count)
+{
+        int scaled = count / test_scale();
+
+        return scaled > 0 ? scaled : 1;
+}
+
+/* How long something may take that must not take for ever. */
+static inline int64_t patience_ns(void)
+{
+        return 20 * SECOND * test_scale();
+}
+
+/* --- The suite ---------------------------------------------------------- */
+
+/* Seconds that a test may take beyond the usual: for those that go on for as
+ * long as they are told.  To be set before test_case. */
+static unsigned test_time_extra;
+
+static inline unsigned test_time(void)
+{
+        return 60 * (unsigned)test_scale() + test_time_extra;
+}
+
+static _Atomic int thread_failures;
+
+static inline void thread_check_failed(const char *file, int line, const char *what)
+{
+        atomic_fetch_add(&thread_failures, 1);
+        fprintf(stderr, "%s:%d: in a thread: %s\n", file, line, what);
+}
+
+#define thread_check(expression)                                                                                       \
+        ((expression) ? (void)0 : thread_check_failed(__FILE__, __LINE__, "'" #expression "' is false"))
+
+static inline void thread_check_int_at(const char *file, int line, const char *what, int got, int want)
+{
+        if (got == want)
+                return;
+        atomic_fetch_add(&thread_failures, 1);
+        fprintf(stderr, "%s:%d: in a thread: %s is %d (%s), not %d\n", file, line, what, got, ammap_errname(got), want);
+}
+
+#define thread_check_int(got, want) thread_check_int_at(__FILE__, __LINE__, #got, got, want)
+
+static inline void watchdog_bites(int signal_number)
+{
+        static const char text[] = "watchdog: the test hangs\n";
+
+        (void)signal_number;
+        if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+                _exit(71);
+        _exit(70);
+}
+
+static inline void test_setup(void)
+{
+        struct sigaction action;
+
+        memset(&action, 0, sizeof(action));
+        action.sa_handler = watchdog_bites;
+        sigaction(SIGALRM, &action, NULL);
+        alarm(test_time());
+        atomic_store(&thread_failures, 0);
+}
+
+static inline void test_teardown(void)
+{
+        alarm(0);
+        ck_assert_int_eq(atomic_load(&thread_failures), 0);
+}
+
+static inline TCase *test_case(Suite *suite, const char *name)
+{
+        TCase *tcase = tcase_create(name);
+
+        tcase_add_checked_fixture(tcase, test_setup, test_teardown);
+        tcase_set_timeout(tcase, test_time() + 5.0);
+        suite_add_tcase(suite, tcase);
+        return tcase;
+}
+
+static inline int test_run(Suite *suite)
+{
+        SRunner *runner = srunner_create(suite);
+        int failed;
+
+        srunner_run_all(runner, CK_NORMAL);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* --- Random ------------------------------------------------------------- */
+
+struct random {
+        uint64_t state;
+};
+
+/* The seed is printed, and AMMAP_TEST_SEED repeats it. */
+static inline struct random random_start(const char *test)
+{
+        const char *given = getenv("AMMAP_TEST_SEED");
+        struct random random = { given ? strtoull(given, NULL, 0) : (uint64_t)now_ns() };
+
+        printf("%s: AMMAP_TEST_SEED=%llu\n", test, (unsigned long long)random.state);
+        fflush(stdout);
+        return random;
+}
+
+/* splitmix64 */
+static inline uint64_t random_next(struct random *random)
+{
+        uint64_t z = random->state += UINT64_C(0x9e3779b97f4a7c15);
+
+        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+        return z ^ (z >> 31);
+}
+
+static inline uint64_t random_below(struct random *random, uint64_t limit)
+{
+        return random_next(random) % limit;
+}
+
+/* --- Tasks -------------------------------------------------------------- */
+
+struct task {
+        void *(*body)(void *);
+        void *argument;
+        pthread_t thread;
+        _Atomic int tid;
+        _Atomic bool done;
+};
+
+static inline int own_tid(void)
+{
+        return (int)syscall(SYS_gettid);
+}
+
+static inline void *task_main(void *argument)
+{
+        struct task *task = argument;
+        void *result;
+
+        atomic_store(&task->tid, own_tid());
+        result = task->body(task->argument);
+        atomic_store(&task->done, true);
+        return result;
+}
+
+static inline void task_start(struct task *task, void *(*body)(void *), void *argument)
+{
+        task->body = body;
+        task->argument = argument;
+        atomic_init(&task->tid, 0);
+        atomic_init(&task->done, false);
+        ck_assert_int_eq(pthread_create(&task->thread, NULL, task_main, task), 0);
+}
+
+static inline void task_join(struct task *task)
+{
+        ck_assert_int_eq(pthread_join(task->thread, NULL), 0);
+}
+
+/* The state letter of a thread, '?' where there is none to be had. */
+static inline char task_state(const struct task *task)
+{
+        char path[64], text[512];
+        const char *after_name;
+        FILE *file;
+        size_t length;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%d/stat", atomic_load(&task->tid));
+        file = fopen(path, "r");
+        if (!file)
+                return '?';
+        length = fread(text, 1, sizeof(text) - 1, file);
+        fclose(file);
+        text[length] = '\0';
+        after_name = strrchr(text, ')');
+        return after_name && after_name[1] ? after_name[2] : '?';
+}
+
+/* Wait until the task sleeps, seen so several times in a row.  Where a tool
+ * makes a runnable thread look asleep, a test that relies on it gets weaker
+ * but never wrong: none fails because the thread is not asleep yet.
+ * False where the task has ended instead. */
+static inline bool task_sleeps(const struct task *task)
+{
+        int64_t deadline = now_ns() + patience_ns();
+        int seen = 0;
+
+        while (seen < 5) {
+                if (atomic_load(&task->done))
+                        return false;
+                if (now_ns() > deadline)
+                        ck_abort_msg("a thread that should block neither blocks nor ends");
+                pause_ms(1);
+                seen = atomic_load(&task->tid) && task_state(task) == 'S' ? seen + 1 : 0;
+        }
+        return !atomic_load(&task->done);
+}
+
+/* --- Every call that takes the lock, as a value -------------------------- */
+
+enum op {
+        OP_READ_INTO,
+        OP_COPY_FROM,
+        OP_SLICE,
+        OP_TRY_SLICE,
+        OP_TIMED_SLICE,
+        OP_UPDATE, /* from here on they write */
+        OP_FILL,
+        OP_COPY_TO,
+        OP_COPY_WITHIN,
+        OP_MUT_SLICE,
+        OP_TRY_MUT_SLICE,
+        OP_TIMED_MUT_SLICE,
+        OP_COUNT
+};
+
+/* What the writing ones write; the slices write nothing. */
+#define OP_BYTE 0x5a
+
+static inline const char *op_name(enum op op)
+{
+        static const char *const names[OP_COUNT] = {
+                "ammap_read_into",    "ammap_copy from",        "ammap_as_slice",
+                "ammap_try_as_slice", "ammap_timed_as_slice",   "ammap_update_region",
+                "ammap_fill",         "ammap_copy to",          "ammap_copy within",
+                "ammap_as_mut_slice", "ammap_try_as_mut_slice", "ammap_timed_as_mut_slice",
+        };
+
+        return names[op];
+}
+
+static inline bool op_writes(enum op op)
+{
+        return op >= OP_UPDATE;
+}
+
+static inline bool op_tries(enum op op)
+{
+        return op == OP_TRY_SLICE || op == OP_TRY_MUT_SLICE;
+}
+
+static inline bool op_is_timed(enum op op)
+{
+        return op == OP_TIMED_SLICE || op == OP_TIMED_MUT_SLICE;
+}
+
+static inline int op_copy(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
+{
+        ammap_t *other;
+        int result;
+
+        if (ammap_new(&other, length ? length : 1) < 0)
+                return INT_MIN;
+        if (op == OP_COPY_FROM) {
+                result = ammap_copy(other, 0, map, offset, length);
+        } else {
+                if (ammap_fill(other, 0, length, OP_BYTE) < 0)
+                        return INT_MIN;
+                result = ammap_copy(map, offset, other, 0, length);
+        }
+        if (ammap_free(other) < 0)
+                return INT_MIN;
+        return result;
+}
+
+static inline int op_buffer(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
+{
+        unsigned char *buffer = malloc(length ? length : 1);
+        int result;
+
+        if (!buffer)
+                return INT_MIN;
+        memset(buffer, OP_BYTE, length);
+        if (op == OP_READ_INTO)
+                result = ammap_read_into(map, offset, buffer, length);
+        else
+                result = ammap_update_region(map, offset, buffer, length);
+        free(buffer);
+        return result;
+}
+
+/* Do it, and let go of what was taken. */
+static inline int op_run(enum op op, ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns)
+{
+        ammap_slice_t slice = { 0 };
+        ammap_mut_slice_t mut = { 0 };
+        int result = INT_MIN;
+
+        switch (op) {
+        case OP_READ_INTO:
+        case OP_UPDATE:
+                return op_buffer(op, map, offset, length);
+        case OP_COPY_FROM:
+        case OP_COPY_TO:
+                return op_copy(op, map, offset, length);
+        case OP_COPY_WITHIN:
+                return ammap_copy(map, offset, map, offset, length);
+        case OP_FILL:
+                return ammap_fill(map, offset, length, OP_BYTE);
+        case OP_SLICE:
+                result = ammap_as_slice(map, offset, length, &slice);
+                break;
+        case OP_TRY_SLICE:
+                result = ammap_try_as_slice(map, offset, length, &slice);
+                break;
+        case OP_TIMED_SLICE:
+                result = ammap_timed_as_slice(map, offset, length, timeout_ns, &slice);
+                break;
+        case OP_MUT_SLICE:
+                result = ammap_as_mut_slice(map, offset, length, &mut);
+                break;
+        case OP_TRY_MUT_SLICE:
+                result = ammap_try_as_mut_slice(map, offset, length, &mut);
+                break;
+        case OP_TIMED_MUT_SLICE:
+                result = ammap_timed_as_mut_slice(map, offset, length, timeout_ns, &mut);
+                break;
+        case OP_COUNT:
+                break;
+        }
+        ammap_slice_release(&slice);
+        ammap_mut_slice_release(&mut);
+        return result;
+}
+
+struct call {
+        enum op op;
+        ammap_t *map;
+        uint64_t offset;
+        uint64_t length;
+        int64_t timeout_ns;
+        int result;
+        int64_t took_ns;
+};
+
+static inline void *call_body(void *argument)
+{
+        struct call *call = argument;
+        int64_t start = now_ns();
+
+        call->result = op_run(call->op, call->map, call->offset, call->length, call->timeout_ns);
+        call->took_ns = now_ns() - start;
+        return NULL;
+}
+
+/* The op's result in a thread of its own. */
+static inline int op_elsewhere(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
+{
+        struct call call = { op, map, offset, length, 0, INT_MIN, 0 };
+        pthread_t thread;
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, call_body, &call), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        return call.result;
+}
+
+/* --- A thread that holds a slice until it is told to let go ---------------- */
+
+struct holder {
+        ammap_t *map;
+        uint64_t offset;
+        uint64_t length;
+        bool writes;
+        bool leaves; /* ends with its slice alive */
+        int result;
+        unsigned char *data;
+        struct task task;
+        sem_t taken;
+        sem_t finish;
+};
+
+static inline void sem_wait_surely(sem_t *semaphore)
+{
+        while (sem_wait(semaphore) < 0 && errno == EINTR)
+                ;
+}
+
+static inline void *holder_body(void *argument)
+{
+        struct holder *holder = argument;
+        ammap_slice_t slice = { 0 };
+        ammap_mut_slice_t mut = { 0 };
+
+        if (holder->writes) {
+                holder->result = ammap_as_mut_slice(holder->map, holder->offset, holder->length, &mut);
+                holder->data = mut.data;
+        } else {
+                holder->result = ammap_as_slice(holder->map, holder->offset, holder->length, &slice);
+        }
+        sem_post(&holder->taken);
+        sem_wait_surely(&holder->finish);
+        if (!holder->leaves) {
+                ammap_slice_release(&slice);
+                ammap_mut_slice_release(&mut);
+        }
+        return NULL;
+}
+
+static inline void holder_start(struct holder *holder, ammap_t *map, uint64_t offset, uint64_t length, bool writes)
+{
+        holder->map = map;
+        holder->offset = offset;
+        holder->length = length;
+        holder->writes = writes;
+        holder->leaves = false;
+        holder->data = NULL;
+        sem_init(&holder->taken, 0, 0);
+        sem_init(&holder->finish, 0, 0);
+        task_start(&holder->task, holder_body, holder);
+        sem_wait_surely(&holder->taken);
+        ck_assert_int_eq(holder->result, 0);
+}
+
+static inline void holder_stop(struct holder *holder)
+{
+        sem_post(&holder->finish);
+        task_join(&holder->task);
+        sem_destroy(&holder->taken);
+        sem_destroy(&holder->finish);
+}
+
+/* End the thread with its slice alive. */
+static inline void holder_vanish(struct holder *holder)
+{
+        holder->leaves = true;
+        holder_stop(holder);
+}
+
+/* --- Maps and memory ------------------------------------------------------ */
+
+static inline ammap_t *new_map(uint64_t size, uint64_t lanes)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+
+        options.lanes = lanes;
+        ck_assert_int_eq(ammap_new_with(&map, size, &options), 0);
+        ck_assert_ptr_nonnull(map);
+        return map;
+}
+
+static inline unsigned char pattern_byte(uint64_t index)
+{
+        return (unsigned char)(index * 131 + index / 251 + 7);
+}
+
+/* A map that holds pattern_byte of each offset. */
+static inline ammap_t *new_pattern_map(uint64_t size, uint64_t lanes)
+{
+        ammap_t *map = new_map(size, lanes);
+        unsigned char *bytes = ammap_as_mut_ptr(map);
+
+        for (uint64_t i = 0; i < size; i++)
+                bytes[i] = pattern_byte(i);
+        return map;
+}
+
+static inline bool is_pattern(const ammap_t *map)
+{
+        const unsigned char *bytes = ammap_as_ptr(map);
+
+        for (uint64_t i = 0; i < ammap_len(map); i++)
+                if (bytes[i] != pattern_byte(i))
+                        return false;
+        return true;
+}
+
+static inline bool is_all(const void *memory, unsigned char byte, size_t length)
+{
+        const unsigned char *bytes = memory;
+
+        for (size_t i = 0; i < length; i++)
+                if (bytes[i] != byte)
+                        return false;
+        return true;
+}
+
+/* All zeros in every member, padding left aside. */
+#define slice_is_zero(slice)                                                                                           \
+        (!(slice)->data && !(slice)->length && is_all(&(slice)->ammap_private, 0, sizeof((slice)->ammap_private)))
+#define view_is_zero(view)                                                                                             \
+        (!(view)->value && !(view)->count && is_all(&(view)->ammap_private, 0, sizeof((view)->ammap_private)))
+
+/* --- The edges of 64 bits -------------------------------------------------- */
+
+#define EDGES_MAX 48
+
+/* Every number at which a range check may go wrong for a map of this length. */
+static inline size_t edges_of(uint64_t length, uint64_t edges[EDGES_MAX])
+{
+        const uint64_t all[] = {
+                0,
+                1,
+                2,
+                3,
+                4,
+                5,
+                7,
+                8,
+                9,
+                length / 2,
+                length / 2 + 1,
+                length - 1,
+                length,
+                length + 1,
+                length + 4096,
+                2 * length,
+                INT32_MAX,
+                UINT64_C(1) << 31,
+                UINT32_MAX,
+                UINT64_C(1) << 32,
+                (UINT64_C(1) << 32) + 1,
+                (UINT64_C(1) << 32) + length,
+                UINT64_C(1) << 47,
+                INT64_MAX,
+                UINT64_C(1) << 63,
+                (UINT64_C(1) << 63) + length,
+                UINT64_MAX / 4 + 1,
+                UINT64_MAX / 8 + 1,
+                UINT64_MAX - 2 * length,
+                UINT64_MAX - length - 1,
+                UINT64_MAX - length,
+                UINT64_MAX - length + 1,
+                UINT64_MAX - length + 2,
+                UINT64_MAX - 8,
+                UINT64_MAX - 7,
+                UINT64_MAX - 4,
+                UINT64_MAX - 3,
+                UINT64_MAX - 1,
+                UINT64_MAX,
+        };
+        _Static_assert(COUNT_OF(all) <= EDGES_MAX, "room for every edge");
+
+        memcpy(edges, all, sizeof(all));
+        return COUNT_OF(all);
+}
+
+/* Whether the range lies in the map, said byte by byte where it is short and
+ * by the carry where it is not: not the formula that the library uses. */
+static inline bool range_is_inside(uint64_t map_length, uint64_t offset, uint64_t length)
+{
+        uint64_t end = offset + length;
+        bool carried = end < offset;
+
+        return !carried && end <= map_length;
+}
+
+static inline const uint64_t *map_lengths(size_t *count)
+{
+        static const uint64_t lengths[] = { 1, 2, 7, 8, 24, 4095, 4096, 4099 };
+
+        *count = COUNT_OF(lengths);
+        return lengths;
+}
+
+#endif

@@ -1,0 +1,674 @@
+/* test-copy.c - lib/copy.c: read_into, update_region, fill, copy
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Every edge of 64 bits as offset and as length, on maps of odd and even sizes,
+ * against what the bytes must be afterwards: inside, exactly the range has
+ * changed; outside, nothing has.  NULL for every parameter.  A random walk over
+ * all four calls against a plain array.  Two and three maps copied in circles
+ * by threads at once: no deadlock, and no copy seen half done.
+ */
+#include "support.h"
+
+#define CANARY 0xa5
+#define MARGIN 64
+
+static const uint64_t lane_counts[] = { 1, 2, 3, 7 };
+
+/* Go through every pair of edges. */
+static void each_range(void (*check)(ammap_t *map, uint64_t offset, uint64_t length))
+{
+        size_t count;
+        const uint64_t *lengths = map_lengths(&count);
+
+        for (size_t i = 0; i < count; i++)
+                for (size_t k = 0; k < COUNT_OF(lane_counts) && lane_counts[k] <= lengths[i]; k++) {
+                        ammap_t *map = new_pattern_map(lengths[i], lane_counts[k]);
+                        uint64_t edges[EDGES_MAX];
+                        size_t edge_count = edges_of(lengths[i], edges);
+
+                        for (size_t o = 0; o < edge_count; o++)
+                                for (size_t n = 0; n < edge_count; n++)
+                                        check(map, edges[o], edges[n]);
+                        ck_assert(is_pattern(map));
+                        ck_assert_int_eq(ammap_free(map), 0);
+                }
+}
+
+/* The map is the pattern but for the range, which is byte; and is made the
+ * pattern again. */
+static void check_changed(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte)
+{
+        unsigned char *bytes = ammap_as_mut_ptr(map);
+
+        ck_assert(is_all(bytes + offset, byte, length));
+        for (uint64_t i = offset; i < offset + length; i++)
+                bytes[i] = pattern_byte(i);
+        ck_assert(is_pattern(map));
+}
+
+static void check_read(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        unsigned char buffer[4200 + MARGIN];
+        int result;
+
+        if (length > SIZE_MAX)
+                return;
+        memset(buffer, CANARY, sizeof(buffer));
+        result = ammap_read_into(map, offset, buffer + MARGIN / 2, (size_t)length);
+        if (!range_is_inside(ammap_len(map), offset, length)) {
+                ck_assert_int_eq(result, AMMAP_ERR_BOUNDS);
+                ck_assert(is_all(buffer, CANARY, sizeof(buffer)));
+                return;
+        }
+        ck_assert_int_eq(result, 0);
+        for (uint64_t i = 0; i < length; i++)
+                ck_assert_uint_eq(buffer[MARGIN / 2 + i], pattern_byte(offset + i));
+        ck_assert(is_all(buffer, CANARY, MARGIN / 2));
+        ck_assert(is_all(buffer + MARGIN / 2 + length, CANARY, sizeof(buffer) - MARGIN / 2 - length));
+}
+
+START_TEST(read_into_is_bounded)
+{
+        each_range(check_read);
+}
+END_TEST
+
+static void check_update(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        unsigned char buffer[4200];
+        int result;
+
+        if (length > SIZE_MAX)
+                return;
+        memset(buffer, CANARY, sizeof(buffer));
+        result = ammap_update_region(map, offset, buffer, (size_t)length);
+        ck_assert(is_all(buffer, CANARY, sizeof(buffer)));
+        if (range_is_inside(ammap_len(map), offset, length)) {
+                ck_assert_int_eq(result, 0);
+                check_changed(map, offset, length, CANARY);
+        } else {
+                ck_assert_int_eq(result, AMMAP_ERR_BOUNDS);
+        }
+}
+
+START_TEST(update_region_is_bounded)
+{
+        each_range(check_update);
+}
+END_TEST
+
+static void check_fill(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        int result = ammap_fill(map, offset, length, 0xc3);
+
+        if (range_is_inside(ammap_len(map), offset, length)) {
+                ck_assert_int_eq(result, 0);
+                check_changed(map, offset, length, 0xc3);
+        } else {
+                ck_assert_int_eq(result, AMMAP_ERR_BOUNDS);
+        }
+}
+
+START_TEST(fill_is_bounded)
+{
+        each_range(check_fill);
+}
+END_TEST
+
+/* Two maps of unlike length, every triple of edges; and one map on itself. */
+START_TEST(copy_is_bounded_on_both_sides)
+{
+        static const struct {
+                uint64_t to, to_lanes, from, from_lanes;
+        } pairs[] = { { 1, 1, 1, 1 }, { 8, 1, 24, 3 }, { 24, 7, 7, 2 }, { 100, 3, 99, 1 } };
+
+        for (size_t p = 0; p < COUNT_OF(pairs); p++) {
+                ammap_t *to = new_pattern_map(pairs[p].to, pairs[p].to_lanes);
+                ammap_t *from = new_map(pairs[p].from, pairs[p].from_lanes);
+                uint64_t to_edges[EDGES_MAX], from_edges[EDGES_MAX];
+                size_t to_count = edges_of(pairs[p].to, to_edges);
+                size_t from_count = edges_of(pairs[p].from, from_edges);
+
+                ck_assert_int_eq(ammap_fill(from, 0, pairs[p].from, CANARY), 0);
+                for (size_t t = 0; t < to_count; t++)
+                        for (size_t f = 0; f < from_count; f++)
+                                for (size_t n = 0; n < to_count; n++) {
+                                        uint64_t length = to_edges[n];
+                                        bool inside = range_is_inside(pairs[p].to, to_edges[t], length) &&
+                                                      range_is_inside(pairs[p].from, from_edges[f], length);
+                                        int result = ammap_copy(to, to_edges[t], from, from_edges[f], length);
+
+                                        ck_assert_int_eq(result, inside ? 0 : AMMAP_ERR_BOUNDS);
+                                        if (inside)
+                                                check_changed(to, to_edges[t], length, CANARY);
+                                }
+                ck_assert(is_pattern(to));
+                ck_assert(is_all(ammap_as_ptr(from), CANARY, pairs[p].from));
+                ck_assert_int_eq(ammap_free(to), 0);
+                ck_assert_int_eq(ammap_free(from), 0);
+        }
+}
+END_TEST
+
+START_TEST(copy_within_one_map_is_bounded)
+{
+        ammap_t *map = new_pattern_map(24, 3);
+        unsigned char *bytes = ammap_as_mut_ptr(map);
+        unsigned char model[24];
+        uint64_t edges[EDGES_MAX];
+        size_t count = edges_of(24, edges);
+
+        memcpy(model, bytes, sizeof(model));
+        for (size_t t = 0; t < count; t++)
+                for (size_t f = 0; f < count; f++)
+                        for (size_t n = 0; n < count; n++) {
+                                bool inside = range_is_inside(24, edges[t], edges[n]) &&
+                                              range_is_inside(24, edges[f], edges[n]);
+                                int result = ammap_copy(map, edges[t], map, edges[f], edges[n]);
+
+                                ck_assert_int_eq(result, inside ? 0 : AMMAP_ERR_BOUNDS);
+                                if (inside)
+                                        memmove(model + edges[t], model + edges[f], edges[n]);
+                                ck_assert_int_eq(memcmp(model, bytes, sizeof(model)), 0);
+                                if (!inside)
+                                        continue;
+                                for (uint64_t i = 0; i < sizeof(model); i++)
+                                        model[i] = bytes[i] = pattern_byte(i);
+                        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- NULL and the like, one table per call --------------------------------- */
+
+START_TEST(read_into_refuses_bad_input)
+{
+        ammap_t *map = new_pattern_map(100, 2);
+        unsigned char buffer[128];
+        const struct {
+                ammap_t *map;
+                uint64_t offset;
+                void *buffer;
+                size_t length;
+                int result;
+        } cases[] = {
+                { NULL, 0, buffer, 1, AMMAP_ERR_INVALID },
+                { NULL, 0, buffer, 0, AMMAP_ERR_INVALID },
+                { NULL, 0, NULL, 0, AMMAP_ERR_INVALID },
+                { NULL, UINT64_MAX, buffer, SIZE_MAX, AMMAP_ERR_INVALID },
+                { map, 0, NULL, 1, AMMAP_ERR_INVALID },
+                { map, 101, NULL, 1, AMMAP_ERR_INVALID },
+                { map, UINT64_MAX, NULL, SIZE_MAX, AMMAP_ERR_INVALID },
+                { map, 0, NULL, 0, 0 },
+                { map, 100, NULL, 0, 0 },
+                { map, 101, NULL, 0, AMMAP_ERR_BOUNDS },
+                { map, UINT64_MAX, NULL, 0, AMMAP_ERR_BOUNDS },
+                { map, 100, buffer, 1, AMMAP_ERR_BOUNDS },
+                { map, 0, buffer, 101, AMMAP_ERR_BOUNDS },
+                { map, 1, buffer, SIZE_MAX, AMMAP_ERR_BOUNDS },
+        };
+
+        memset(buffer, CANARY, sizeof(buffer));
+        for (size_t i = 0; i < COUNT_OF(cases); i++) {
+                int result = ammap_read_into(cases[i].map, cases[i].offset, cases[i].buffer, cases[i].length);
+
+                ck_assert_msg(result == cases[i].result, "case %zu: %s", i, ammap_errname(result));
+                ck_assert(is_all(buffer, CANARY, sizeof(buffer)));
+                ck_assert(is_pattern(map));
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+START_TEST(update_region_refuses_bad_input)
+{
+        ammap_t *map = new_pattern_map(100, 2);
+        unsigned char buffer[128] = { 0 };
+        const struct {
+                ammap_t *map;
+                uint64_t offset;
+                const void *data;
+                size_t length;
+                int result;
+        } cases[] = {
+                { NULL, 0, buffer, 1, AMMAP_ERR_INVALID },
+                { NULL, 0, buffer, 0, AMMAP_ERR_INVALID },
+                { NULL, 0, NULL, 0, AMMAP_ERR_INVALID },
+                { NULL, UINT64_MAX, buffer, SIZE_MAX, AMMAP_ERR_INVALID },
+                { map, 0, NULL, 1, AMMAP_ERR_INVALID },
+                { map, 101, NULL, 1, AMMAP_ERR_INVALID },
+                { map, UINT64_MAX, NULL, SIZE_MAX, AMMAP_ERR_INVALID },
+                { map, 0, NULL, 0, 0 },
+                { map, 100, NULL, 0, 0 },
+                { map, 101, NULL, 0, AMMAP_ERR_BOUNDS },
+                { map, 100, buffer, 1, AMMAP_ERR_BOUNDS },
+                { map, 1, buffer, 100, AMMAP_ERR_BOUNDS },
+                { map, 1, buffer, SIZE_MAX, AMMAP_ERR_BOUNDS },
+        };
+
+        for (size_t i = 0; i < COUNT_OF(cases); i++) {
+                int result = ammap_update_region(cases[i].map, cases[i].offset, cases[i].data, cases[i].length);
+
+                ck_assert_msg(result == cases[i].result, "case %zu: %s", i, ammap_errname(result));
+                ck_assert(is_pattern(map));
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+START_TEST(fill_refuses_bad_input)
+{
+        ammap_t *map = new_pattern_map(100, 2);
+        const struct {
+                ammap_t *map;
+                uint64_t offset;
+                uint64_t length;
+                int result;
+        } cases[] = {
+                { NULL, 0, 0, AMMAP_ERR_INVALID },
+                { NULL, 0, 1, AMMAP_ERR_INVALID },
+                { NULL, UINT64_MAX, UINT64_MAX, AMMAP_ERR_INVALID },
+                { map, 0, 0, 0 },
+                { map, 100, 0, 0 },
+                { map, 101, 0, AMMAP_ERR_BOUNDS },
+                { map, 100, 1, AMMAP_ERR_BOUNDS },
+                { map, 1, UINT64_MAX, AMMAP_ERR_BOUNDS },
+                { map, 100, UINT64_MAX - 99, AMMAP_ERR_BOUNDS },
+        };
+
+        for (size_t i = 0; i < COUNT_OF(cases); i++) {
+                int result = ammap_fill(cases[i].map, cases[i].offset, cases[i].length, 0xff);
+
+                ck_assert_msg(result == cases[i].result, "case %zu: %s", i, ammap_errname(result));
+                ck_assert(is_pattern(map));
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+START_TEST(copy_refuses_bad_input)
+{
+        ammap_t *map = new_pattern_map(100, 2);
+        ammap_t *other = new_pattern_map(50, 1);
+        const struct {
+                ammap_t *to;
+                uint64_t to_offset;
+                ammap_t *from;
+                uint64_t from_offset;
+                uint64_t length;
+                int result;
+        } cases[] = {
+                { NULL, 0, NULL, 0, 0, AMMAP_ERR_INVALID },
+                { NULL, 0, map, 0, 0, AMMAP_ERR_INVALID },
+                { map, 0, NULL, 0, 0, AMMAP_ERR_INVALID },
+                { NULL, 0, map, 0, 1, AMMAP_ERR_INVALID },
+                { map, 0, NULL, 0, 1, AMMAP_ERR_INVALID },
+                { map, UINT64_MAX, NULL, 0, UINT64_MAX, AMMAP_ERR_INVALID },
+                { NULL, 0, map, UINT64_MAX, UINT64_MAX, AMMAP_ERR_INVALID },
+                { map, 100, other, 50, 0, 0 },
+                { map, 101, other, 50, 0, AMMAP_ERR_BOUNDS },
+                { map, 100, other, 51, 0, AMMAP_ERR_BOUNDS },
+                { map, 1, other, 0, 51, AMMAP_ERR_BOUNDS },
+                { other, 0, map, 1, 51, AMMAP_ERR_BOUNDS },
+                { map, 1, map, 0, 100, AMMAP_ERR_BOUNDS },
+                { map, 0, map, 1, 100, AMMAP_ERR_BOUNDS },
+                { map, 0, map, 0, 100, 0 },
+                { map, 50, map, 50, 0, 0 },
+        };
+
+        for (size_t i = 0; i < COUNT_OF(cases); i++) {
+                int result = ammap_copy(cases[i].to, cases[i].to_offset, cases[i].from, cases[i].from_offset,
+                                        cases[i].length);
+
+                ck_assert_msg(result == cases[i].result, "case %zu: %s", i, ammap_errname(result));
+                ck_assert(is_pattern(map));
+                ck_assert(is_pattern(other));
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(other), 0);
+}
+END_TEST
+
+/* --- What the bytes are ----------------------------------------------------- */
+
+START_TEST(fill_sets_every_byte_value)
+{
+        ammap_t *map = new_map(1000, 7);
+
+        for (unsigned byte = 0; byte < 256; byte++) {
+                ck_assert_int_eq(ammap_fill(map, 0, 1000, (unsigned char)byte), 0);
+                ck_assert(is_all(ammap_as_ptr(map), (unsigned char)byte, 1000));
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* 1000 bytes in 7 lanes are six of 143 and one of 142: each range that begins
+ * or ends at a border, or next to it. */
+START_TEST(ranges_go_over_lanes_of_uneven_size)
+{
+        ammap_t *map = new_pattern_map(1000, 7);
+        uint64_t borders[7 * 3 + 1];
+        size_t count = 0;
+
+        for (uint64_t border = 0; border < 1000; border += 143) {
+                if (border)
+                        borders[count++] = border - 1;
+                borders[count++] = border;
+                borders[count++] = border + 1;
+        }
+        borders[count++] = 1000;
+        ck_assert_uint_le(count, COUNT_OF(borders));
+        for (size_t i = 0; i < count; i++)
+                for (size_t k = i; k < count; k++) {
+                        check_fill(map, borders[i], borders[k] - borders[i]);
+                        check_update(map, borders[i], borders[k] - borders[i]);
+                        check_read(map, borders[i], borders[k] - borders[i]);
+                }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* A map of which the last lanes are empty: 10 bytes in 6 lanes of 2. */
+START_TEST(lanes_may_be_empty)
+{
+        for (uint64_t size = 1; size < 40; size++)
+                for (uint64_t lanes = 1; lanes <= size; lanes++) {
+                        ammap_t *map = new_pattern_map(size, lanes);
+
+                        for (uint64_t offset = 0; offset <= size; offset++) {
+                                check_fill(map, offset, size - offset);
+                                check_update(map, offset, 0);
+                                check_read(map, 0, offset);
+                                ck_assert_int_eq(op_run(OP_MUT_SLICE, map, offset, size - offset, 0), 0);
+                                ck_assert_int_eq(op_run(OP_SLICE, map, offset, 0, 0), 0);
+                        }
+                        ck_assert_int_eq(ammap_free(map), 0);
+                }
+}
+END_TEST
+
+static void *new_model(uint64_t size)
+{
+        void *model = calloc(1, size);
+
+        ck_assert_ptr_nonnull(model);
+        return model;
+}
+
+/* Ranges from a byte to the whole, half of them outside now and then. */
+static void random_range(struct random *random, uint64_t size, uint64_t *offset, uint64_t *length)
+{
+        *offset = random_below(random, size + 1);
+        *length = random_below(random, size - *offset + 1);
+        if (random_below(random, 2))
+                *length = *length < 32 ? *length : *length % 32;
+        if (random_below(random, 16) == 0)
+                *length += size;
+}
+
+START_TEST(all_calls_agree_with_a_plain_array)
+{
+        struct random random = random_start("test-copy: all_calls_agree_with_a_plain_array");
+
+        for (int round = 0; round < rounds(60); round++) {
+                ammap_t *maps[2];
+                unsigned char *models[2];
+                uint64_t lengths[2];
+                unsigned char buffer[3000 * 2];
+
+                for (int i = 0; i < 2; i++) {
+                        lengths[i] = 1 + random_below(&random, 3000);
+                        maps[i] = new_map(lengths[i], 1 + random_below(&random, lengths[i] < 9 ? lengths[i] : 9));
+                        models[i] = new_model(lengths[i]);
+                }
+                for (int step = 0; step < 500; step++) {
+                        uint64_t which = random_below(&random, 2);
+                        uint64_t source = random_below(&random, 2);
+                        ammap_t *map = maps[which];
+                        unsigned char *model = models[which];
+                        unsigned char byte = (unsigned char)random_next(&random);
+                        uint64_t offset, length, from;
+                        int result, want;
+
+                        random_range(&random, lengths[which], &offset, &length);
+                        want = range_is_inside(lengths[which], offset, length) ? 0 : AMMAP_ERR_BOUNDS;
+                        switch (random_below(&random, 5)) {
+                        case 0:
+                                memset(buffer, byte, sizeof(buffer));
+                                result = ammap_read_into(map, offset, buffer, length);
+                                if (want == 0)
+                                        ck_assert_int_eq(memcmp(buffer, model + offset, length), 0);
+                                else
+                                        ck_assert(is_all(buffer, byte, sizeof(buffer)));
+                                break;
+                        case 1:
+                                for (size_t i = 0; i < length; i++)
+                                        buffer[i] = (unsigned char)random_next(&random);
+                                result = ammap_update_region(map, offset, buffer, length);
+                                if (want == 0)
+                                        memcpy(model + offset, buffer, length);
+                                break;
+                        case 2:
+                                result = ammap_fill(map, offset, length, byte);
+                                if (want == 0)
+                                        memset(model + offset, byte, length);
+                                break;
+                        default:
+                                from = random_below(&random, lengths[source] + 1);
+                                if (random_below(&random, 4) && from <= lengths[source] &&
+                                    length > lengths[source] - from && want == 0)
+                                        length = lengths[source] - from;
+                                if (!range_is_inside(lengths[source], from, length))
+                                        want = AMMAP_ERR_BOUNDS;
+                                result = ammap_copy(map, offset, maps[source], from, length);
+                                if (want == 0)
+                                        memmove(model + offset, models[source] + from, length);
+                                break;
+                        }
+                        ck_assert_int_eq(result, want);
+                        for (int i = 0; i < 2; i++)
+                                ck_assert_int_eq(memcmp(ammap_as_ptr(maps[i]), models[i], lengths[i]), 0);
+                }
+                for (int i = 0; i < 2; i++) {
+                        ck_assert_int_eq(ammap_free(maps[i]), 0);
+                        free(models[i]);
+                }
+        }
+}
+END_TEST
+
+/* Overlap by every distance, in both directions, over lanes. */
+START_TEST(copy_within_one_map_is_memmove)
+{
+        enum { SIZE = 200 };
+        ammap_t *map = new_map(SIZE, 7);
+        unsigned char *bytes = ammap_as_mut_ptr(map);
+        unsigned char model[SIZE];
+
+        for (uint64_t to = 0; to < SIZE; to += 3)
+                for (uint64_t from = 0; from < SIZE; from += 5)
+                        for (uint64_t length = 0; to + length <= SIZE && from + length <= SIZE; length += 7) {
+                                for (uint64_t i = 0; i < SIZE; i++)
+                                        model[i] = bytes[i] = pattern_byte(i);
+                                ck_assert_int_eq(ammap_copy(map, to, map, from, length), 0);
+                                memmove(model + to, model + from, length);
+                                ck_assert_int_eq(memcmp(model, bytes, SIZE), 0);
+                        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+START_TEST(large_copies_are_whole)
+{
+        const uint64_t size = (5 << 20) + 13;
+        ammap_t *map = new_pattern_map(size, 3);
+        ammap_t *other = new_map(size, 2);
+        unsigned char *buffer = malloc(size);
+
+        ck_assert_ptr_nonnull(buffer);
+        ck_assert_int_eq(ammap_copy(other, 0, map, 0, size), 0);
+        ck_assert(is_pattern(other));
+        ck_assert_int_eq(ammap_read_into(other, 0, buffer, size), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, size, 0), 0);
+        ck_assert(is_all(ammap_as_ptr(map), 0, size));
+        ck_assert_int_eq(ammap_update_region(map, 0, buffer, size), 0);
+        ck_assert(is_pattern(map));
+        free(buffer);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(other), 0);
+}
+END_TEST
+
+/* --- Copies in circles ------------------------------------------------------ */
+
+enum { CIRCLE_SIZE = 3000 };
+
+struct circle {
+        ammap_t *maps[3];
+        size_t count;
+        _Atomic bool stop;
+        _Atomic long torn;
+        _Atomic long checked;
+};
+
+struct copier {
+        struct circle *circle;
+        size_t to;
+        size_t from;
+};
+
+static void *copy_on(void *argument)
+{
+        struct copier *copier = argument;
+        ammap_t *to = copier->circle->maps[copier->to];
+        ammap_t *from = copier->circle->maps[copier->from];
+
+        for (int round = rounds(20000); round > 0; round--)
+                thread_check_int(ammap_copy(to, 0, from, 0, CIRCLE_SIZE), 0);
+        return NULL;
+}
+
+/* Every map holds one value throughout at all times: a second one in it was
+ * left by a copy seen half done. */
+static void *look_for_torn_copies(void *argument)
+{
+        struct circle *circle = argument;
+        unsigned char buffer[CIRCLE_SIZE];
+
+        while (!atomic_load(&circle->stop))
+                for (size_t i = 0; i < circle->count; i++) {
+                        thread_check_int(ammap_read_into(circle->maps[i], 0, buffer, CIRCLE_SIZE), 0);
+                        if (!is_all(buffer, buffer[0], CIRCLE_SIZE))
+                                atomic_fetch_add(&circle->torn, 1);
+                        atomic_fetch_add(&circle->checked, 1);
+                }
+        return NULL;
+}
+
+static void run_circle(size_t map_count, size_t copier_count, const uint64_t lanes[3])
+{
+        struct circle circle = { { NULL, NULL, NULL }, map_count, false, 0, 0 };
+        struct copier copiers[6];
+        struct task tasks[6], looker;
+
+        for (size_t i = 0; i < map_count; i++) {
+                circle.maps[i] = new_map(CIRCLE_SIZE, lanes[i]);
+                ck_assert_int_eq(ammap_fill(circle.maps[i], 0, CIRCLE_SIZE, (unsigned char)(i + 1)), 0);
+        }
+        task_start(&looker, look_for_torn_copies, &circle);
+        for (size_t i = 0; i < copier_count; i++) {
+                copiers[i] = (struct copier){ &circle, i % map_count, (i + 1) % map_count };
+                task_start(&tasks[i], copy_on, &copiers[i]);
+        }
+        for (size_t i = 0; i < copier_count; i++)
+                task_join(&tasks[i]);
+        atomic_store(&circle.stop, true);
+        task_join(&looker);
+        ck_assert_int_eq(atomic_load(&circle.torn), 0);
+        ck_assert_int_gt(atomic_load(&circle.checked), 0);
+        for (size_t i = 0; i < map_count; i++) {
+                ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, circle.maps[i], 0, CIRCLE_SIZE, 0), 0);
+                ck_assert_int_eq(ammap_free(circle.maps[i]), 0);
+        }
+}
+
+/* A deadlock is the watchdog's. */
+START_TEST(two_maps_are_copied_both_ways_at_once)
+{
+        run_circle(2, 2, (const uint64_t[3]){ 1, 1, 0 });
+        run_circle(2, 4, (const uint64_t[3]){ 3, 7, 0 });
+}
+END_TEST
+
+START_TEST(three_maps_are_copied_in_a_circle)
+{
+        run_circle(3, 3, (const uint64_t[3]){ 1, 1, 1 });
+        run_circle(3, 6, (const uint64_t[3]){ 2, 1, 5 });
+}
+END_TEST
+
+struct halves {
+        ammap_t *map;
+        bool up;
+};
+
+static void *copy_halves(void *argument)
+{
+        struct halves *halves = argument;
+
+        for (int round = rounds(20000); round > 0; round--)
+                thread_check_int(
+                        ammap_copy(halves->map, halves->up ? 2000 : 0, halves->map, halves->up ? 0 : 2000, 2000), 0);
+        return NULL;
+}
+
+START_TEST(one_map_is_copied_up_and_down_at_once)
+{
+        static const uint64_t lanes[] = { 1, 2, 5 };
+
+        for (size_t i = 0; i < COUNT_OF(lanes); i++) {
+                ammap_t *map = new_map(4000, lanes[i]);
+                struct halves up = { map, true }, down = { map, false };
+                struct task tasks[2];
+                const unsigned char *bytes = ammap_as_ptr(map);
+
+                ck_assert_int_eq(ammap_fill(map, 0, 2000, 1), 0);
+                ck_assert_int_eq(ammap_fill(map, 2000, 2000, 2), 0);
+                task_start(&tasks[0], copy_halves, &up);
+                task_start(&tasks[1], copy_halves, &down);
+                task_join(&tasks[0]);
+                task_join(&tasks[1]);
+                /* Whichever came first has won, whole. */
+                ck_assert(is_all(bytes, bytes[0], 4000));
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+}
+END_TEST
+
+int main(void)
+{
+        Suite *suite = suite_create("copy");
+        TCase *tcase = test_case(suite, "copy");
+
+        tcase_add_test(tcase, read_into_is_bounded);
+        tcase_add_test(tcase, update_region_is_bounded);
+        tcase_add_test(tcase, fill_is_bounded);
+        tcase_add_test(tcase, copy_is_bounded_on_both_sides);
+        tcase_add_test(tcase, copy_within_one_map_is_bounded);
+        tcase_add_test(tcase, read_into_refuses_bad_input);
+        tcase_add_test(tcase, update_region_refuses_bad_input);
+        tcase_add_test(tcase, fill_refuses_bad_input);
+        tcase_add_test(tcase, copy_refuses_bad_input);
+        tcase_add_test(tcase, fill_sets_every_byte_value);
+        tcase_add_test(tcase, ranges_go_over_lanes_of_uneven_size);
+        tcase_add_test(tcase, lanes_may_be_empty);
+        tcase_add_test(tcase, all_calls_agree_with_a_plain_array);
+        tcase_add_test(tcase, copy_within_one_map_is_memmove);
+        tcase_add_test(tcase, large_copies_are_whole);
+        tcase_add_test(tcase, two_maps_are_copied_both_ways_at_once);
+        tcase_add_test(tcase, three_maps_are_copied_in_a_circle);
+        tcase_add_test(tcase, one_map_is_copied_up_and_down_at_once);
+        return test_run(suite);
+}
