@@ -110,6 +110,9 @@ AMMAP_API const char *ammap_version(void);
 
 typedef struct ammap ammap_t;
 
+/* How much a property is wanted: not; if it can be had; or the call is to fail. */
+typedef enum ammap_want { AMMAP_NO, AMMAP_TRY, AMMAP_MUST } ammap_want_t;
+
 /* How a map is to be made.  The zero of every field is the default.
  *
  * struct_size says how much of the structure the caller knows; a library that
@@ -122,11 +125,14 @@ typedef struct ammap ammap_t;
 typedef struct ammap_options {
         size_t struct_size; /* set by AMMAP_OPTIONS_INIT */
         uint64_t lanes;     /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
+
+        /* Of type AMMAP_NO, AMMAP_TRY or AMMAP_MUST: */
+        ammap_want_t recycle; /* ammap_free may keep the memory for a later map like it; see ammap_trim */
 } ammap_options_t;
 
 #define AMMAP_OPTIONS_INIT                                                                                             \
         {                                                                                                              \
-                sizeof(ammap_options_t), 0                                                                             \
+                sizeof(ammap_options_t), 0, AMMAP_NO                                                                             \
         }
 
 /* The most lanes that a map may have; it may not have more than bytes. */
@@ -162,6 +168,15 @@ AMMAP_API int ammap_describe(const ammap_t *map, char *text, size_t size);
 /* Clear AMMAP_ERR_OWNER_DEAD: accept the bytes as the dead writer left them.
  * 0, also where there is nothing to clear; or AMMAP_ERR_INVALID. */
 AMMAP_API int ammap_recover(ammap_t *map);
+
+/* --- Memory ------------------------------------------------------------- */
+
+/* Give back to the system what ammap_free has kept of maps made with
+ * options.recycle, all but keep bytes of it.  The library keeps at most
+ * AMMAP_RECYCLE_MAX bytes, and zeroes them before they become a map again.
+ * 0. */
+#define AMMAP_RECYCLE_MAX (UINT64_C(64) << 20)
+AMMAP_API int ammap_trim(uint64_t keep);
 
 /* --- Copies ------------------------------------------------------------- *
  *

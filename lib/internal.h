@@ -23,11 +23,16 @@ struct ammap {
         _Alignas(64) _Atomic uint64_t views; /* live views; RMWs, relaxed */
         struct ammap *next, **link;          /* on the list of all maps; guard: its mutex */
         size_t mapped;
+        bool recycle;            /* to be kept when freed */
+        struct ammap *kept_next; /* while kept; guard: the mutex of recycle.c */
 
         struct lane lane[];
 };
 
 /* --- map.c --- */
+
+/* Unmap and forget a map that no one uses. */
+int map_destroy(struct ammap *map);
 
 /* The lane that an offset lies in; for the map's end, the last one. */
 static inline uint64_t map_lane_index(const struct ammap *map, uint64_t offset)

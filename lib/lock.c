@@ -282,6 +282,10 @@ static int wait(struct waiter *w)
         now = os_now();
         if (now >= w->deadline)
                 return AMMAP_ERR_TIMEOUT;
+        /* A writer that was woken may have got the one wake-up that was meant for
+         * the hungry, by one who knew nothing of their turn: it takes the turn. */
+        if (w->since && w->kind == WRITE && (atomic_load(&lane->word) & LANE_WTURN))
+                become_hungry(w);
         if (w->since == 0)
                 w->since = now;
         if (now - w->since >= HUNGRY_AFTER)
@@ -317,8 +321,10 @@ static int finish(struct waiter *w, int rc)
                                       memory_order_relaxed);
         if (w->hungry && hungry(atomic_fetch_sub(&lane->waiting, one_hungry(w->kind)), w->kind) == 1)
                 end_turn(lane, w->kind);
-        if (rc < 0 && w->since)
+        if (rc < 0 && w->since) {
+                os_fence_heavy(); /* after the note for those who sleep on, as in wait */
                 lane_wake(lane);
+        }
         return rc;
 }
 

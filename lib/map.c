@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "internal.h"
+#include "recycle.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -33,9 +34,22 @@ static void unlock_maps(void)
         pthread_mutex_unlock(&all_maps_mutex);
 }
 
+static void fork_before(void)
+{
+        recycle_before_fork();
+        lock_maps();
+}
+
+static void fork_after(void)
+{
+        unlock_maps();
+        recycle_after_fork();
+}
+
 static void fork_child(void)
 {
         pthread_mutex_init(&all_maps_mutex, NULL);
+        recycle_forked();
         thread_forked();
         for (struct ammap *map = all_maps; map; map = map->next)
                 for (uint64_t i = 0; i < map->lanes; i++)
@@ -47,7 +61,7 @@ static void start(void)
         os_start();
         start_result = lane_start();
         if (start_result == 0)
-                start_result = os_at_fork(lock_maps, unlock_maps, fork_child);
+                start_result = os_at_fork(fork_before, fork_after, fork_child);
 }
 
 /* A forked child that ran no fork handlers may find the list between two of
@@ -98,7 +112,7 @@ static int check_options(uint64_t size, ammap_options_t *options)
 {
         if (options->lanes == 0)
                 options->lanes = 1;
-        if (options->lanes > AMMAP_LANES_MAX)
+        if (options->lanes > AMMAP_LANES_MAX || options->recycle > AMMAP_MUST)
                 return AMMAP_ERR_INVALID;
         if (size == 0 || size > SIZE_LIMIT)
                 return AMMAP_ERR_SIZE;
@@ -107,9 +121,20 @@ static int check_options(uint64_t size, ammap_options_t *options)
 
 /* --- Life --- */
 
-static int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
+/* What a new map and a recycled one have in common; the map is all zeros but
+ * for what its memory is. */
+static void map_begin(struct ammap *map, uint64_t size, const ammap_options_t *options)
 {
-        size_t page = os_page_size();
+        map->length = size;
+        map->lanes = options->lanes;
+        map->lane_size = (size + map->lanes - 1) / map->lanes;
+        map->recycle = options->recycle != AMMAP_NO;
+        for (uint64_t i = 0; i < map->lanes; i++)
+                lane_init(&map->lane[i]);
+}
+
+static int map_make(struct ammap **made, size_t mapped, uint64_t size, const ammap_options_t *options)
+{
         struct ammap *map;
         void *block, *base;
         int rc = posix_memalign(&block, _Alignof(struct ammap),
@@ -117,22 +142,28 @@ static int map_make(struct ammap **made, uint64_t size, const ammap_options_t *o
 
         if (rc)
                 return -rc;
-        map = block;
-        memset(map, 0, sizeof *map);
-        map->mapped = ((size_t)size + page - 1) & ~(page - 1);
-        rc = os_map(&base, map->mapped);
-        if (rc < 0) {
-                free(map);
+        if ((rc = os_map(&base, mapped)) < 0) {
+                free(block);
                 return rc;
         }
+        map = block;
+        memset(map, 0, sizeof *map);
         map->base = base;
-        map->length = size;
-        map->lanes = options->lanes;
-        map->lane_size = (size + map->lanes - 1) / map->lanes;
-        for (uint64_t i = 0; i < map->lanes; i++)
-                lane_init(&map->lane[i]);
+        map->mapped = mapped;
+        map_begin(map, size, options);
         link_map(map);
         *made = map;
+        return 0;
+}
+
+int map_destroy(struct ammap *map)
+{
+        int rc = os_unmap(map->base, map->mapped);
+
+        if (rc < 0)
+                return rc;
+        unlink_map(map);
+        free(map);
         return 0;
 }
 
@@ -144,6 +175,7 @@ int ammap_new(ammap_t **map, uint64_t size)
 int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
 {
         ammap_options_t known;
+        size_t page, mapped;
         int rc;
 
         if (!map)
@@ -154,13 +186,17 @@ int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
         pthread_once(&started, start);
         if (start_result < 0)
                 return start_result;
-        return map_make(map, size, &known);
+        page = os_page_size();
+        mapped = ((size_t)size + page - 1) & ~(page - 1);
+        if (known.recycle != AMMAP_NO && (*map = recycle_take(mapped, known.lanes))) {
+                map_begin(*map, size, &known);
+                return 0;
+        }
+        return map_make(map, mapped, size, &known);
 }
 
 int ammap_free(ammap_t *map)
 {
-        int rc;
-
         if (!map)
                 return 0;
         os_fork_check();
@@ -170,12 +206,9 @@ int ammap_free(ammap_t *map)
                 if (lane_is_held(&map->lane[i]))
                         return AMMAP_ERR_BUSY;
 
-        rc = os_unmap(map->base, map->mapped);
-        if (rc < 0)
-                return rc;
-        unlink_map(map);
-        free(map);
-        return 0;
+        if (map->recycle && recycle_keep(map))
+                return 0;
+        return map_destroy(map);
 }
 
 uint64_t ammap_len(const ammap_t *map)

@@ -140,6 +140,16 @@ int os_wake(const _Atomic uint32_t *word, int count)
         return woken < 0 ? 0 : (int)woken;
 }
 
+int os_discard(void *address, size_t length)
+{
+        return madvise(address, length, MADV_DONTNEED) < 0 ? -errno : 0;
+}
+
+int os_resident(void *address, size_t length, unsigned char *there)
+{
+        return mincore(address, length, there) < 0 ? -errno : 0;
+}
+
 bool os_forked(void)
 {
         if (fork_word)

@@ -140,6 +140,21 @@ int os_wake(const _Atomic uint32_t *word, int count)
         return woken;
 }
 
+int os_discard(void *address, size_t length)
+{
+        (void)address;
+        (void)length;
+        return -ENOSYS;
+}
+
+int os_resident(void *address, size_t length, unsigned char *there)
+{
+        (void)address;
+        (void)length;
+        (void)there;
+        return -ENOSYS;
+}
+
 bool os_forked(void)
 {
         return fork_pid != getpid();

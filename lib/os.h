@@ -66,6 +66,13 @@ int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 /* Wake up to count sleepers of word; how many there were. */
 int os_wake(const _Atomic uint32_t *word, int count);
 
+/* Give the pages of a private map back; they are zeros when touched again. */
+int os_discard(void *address, size_t length);
+
+/* Which pages are in memory: bit 0 of a byte for each.  A hint: what is not may
+ * be swapped out. */
+int os_resident(void *address, size_t length, unsigned char *there);
+
 /* Whether this is a forked child that os_forked_reset has not been called in. */
 bool os_forked(void);
 void os_forked_reset(void);

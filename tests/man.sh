@@ -65,7 +65,11 @@ awk '/^AMMAP_API/ { open = 1; text = "" }
                    gsub(/[ \t]+/, " ", text); sub(/^ /, "", text); sub(/\(void\)/, "(void)", text); print text }' \
         "$header" | sort >"$work/declared"
 sed 's/(.*//; s/.*[ *]//' "$work/declared" | sort >"$work/calls"
-awk '$1 == "#define" { sub(/\(.*/, "", $2); print $2 }' "$header" | sort -u >"$work/macros"
+{
+        awk '$1 == "#define" { sub(/\(.*/, "", $2); print $2 }' "$header"
+        awk '/^typedef enum/ { inside = 1 } inside { print } /}/ { inside = 0 }' "$header" | tr -cs 'A-Z0-9_' '\n' |
+                grep '^AMMAP_'
+} | sort -u >"$work/macros"
 test -s "$work/calls" || { echo "no declarations found in $header" >&2; exit 1; }
 
 # --- The pages against the header ---------------------------------------------------------------

@@ -1,0 +1,21 @@
+/* clock.h - the one clock that everything is timed by
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef BENCH_CLOCK_H
+#define BENCH_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define MILLISECOND INT64_C(1000000)
+
+static inline int64_t clock_now(void)
+{
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+#endif

@@ -1,0 +1,32 @@
+/* job.h - one thread's part of a workload: the tight loops
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef BENCH_JOB_H
+#define BENCH_JOB_H
+
+#include "peer.h"
+
+struct job {
+        ammap_t *map;
+        unsigned char *buffer;
+        size_t length;     /* of one operation */
+        uint64_t base;     /* the operations go round in the part of the map that begins here, */
+        uint64_t mask;     /* of this length less one (a power of two), */
+        uint64_t step;     /* by so much at a time */
+        uint64_t position; /* where the next one goes; kept between calls */
+        uint64_t random;   /* the state of the generator; kept between calls */
+        uint32_t writes;   /* the share of writes in a mix, of 2^32 */
+};
+
+/* Do n operations.  0, or the bits of every error code that came. */
+typedef int job_loop(const struct peer *peer, struct job *job, uint64_t n);
+
+job_loop job_read, job_update, job_alternate, job_slice, job_mut_slice, job_mix;
+
+/* length bytes go round in area bytes (a power of two) of the map, from base. */
+void job_init(struct job *job, ammap_t *map, size_t length, uint64_t base, uint64_t area);
+
+void job_destroy(struct job *job);
+
+#endif

@@ -1,0 +1,102 @@
+# local.mk - make bench
+#
+# SPDX-License-Identifier: MIT
+#
+# Nothing of this is built by a plain make.  What is built lies in bench/out;
+# bench/results.csv and the pictures lie in bench.
+#
+#       make bench                              about six minutes
+#       make bench BENCHFLAGS=--quick           half a minute
+#       make bench BENCHFLAGS=--torture         only: is each of them a lock?
+#       make bench BENCHFLAGS='--only slice'
+
+BENCHFLAGS =
+
+# What the peers mmap-io and boost are built with; where one is missing, make
+# bench does without that peer and says so.
+CARGO = cargo
+CARGO_REGISTRY = /usr/share/cargo/registry
+
+# -DBENCH_HUGE measures options.huge.
+bench_cppflags = $(AM_CPPFLAGS) $(CPPFLAGS) -D_GNU_SOURCE -DBENCH_RECYCLE
+
+bench_headers = \
+	bench/clock.h bench/job.h bench/peer.h bench/report.h bench/team.h bench/torture.h bench/workload.h
+bench_sources = \
+	bench/bench.c bench/job.c bench/life.c bench/peer.c bench/report.c bench/team.c bench/torture.c \
+	bench/workload.c
+bench_peers = bench/bare.c bench/boost.cc bench/pthread.c bench/mmap-io/Cargo.toml bench/mmap-io/src/lib.rs
+
+EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/plot.sh bench/targets.txt
+
+bench/out/bench: $(bench_sources) $(bench_headers) include/ammap.h
+	$(AM_V_at)$(MKDIR_P) bench/out
+	$(AM_V_CCLD)files=; for file in $(bench_sources); do files="$$files $(srcdir)/$$file"; done; \
+		$(CC) $(bench_cppflags) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $$files -ldl -lm
+
+bench/out/bare.so: bench/bare.c include/ammap.h
+	$(AM_V_at)$(MKDIR_P) bench/out
+	$(AM_V_CCLD)$(CC) $(bench_cppflags) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -shared -fPIC -o $@ $(srcdir)/bench/bare.c
+
+bench/out/pthread.so: bench/pthread.c include/ammap.h
+	$(AM_V_at)$(MKDIR_P) bench/out
+	$(AM_V_CCLD)$(CC) $(bench_cppflags) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -shared -fPIC -o $@ \
+		$(srcdir)/bench/pthread.c
+
+bench/out/boost.so: bench/boost.cc include/ammap.h
+	$(AM_V_at)$(MKDIR_P) bench/out
+	@if header='<boost/interprocess/anonymous_shared_memory.hpp>'; test -n '$(CXX)' && \
+		echo "#include $$header" | $(CXX) $(CPPFLAGS) -E -x c++ - >/dev/null 2>&1; then \
+		echo '  CXXLD    $@'; \
+		$(CXX) $(bench_cppflags) -O2 -shared -fPIC -o $@ $(srcdir)/bench/boost.cc -pthread; \
+	else \
+		echo "bench: without Boost.Interprocess: no C++ compiler, or no Boost (Debian: libboost-dev)"; \
+	fi
+
+# Cargo wants to write next to Cargo.toml, hence the copy.
+bench/out/mmap-io.so: bench/mmap-io/Cargo.toml bench/mmap-io/src/lib.rs
+	$(AM_V_at)$(MKDIR_P) bench/out/crate/src
+	@cp $(srcdir)/bench/mmap-io/Cargo.toml bench/out/crate && cp $(srcdir)/bench/mmap-io/src/lib.rs bench/out/crate/src
+	@if ! command -v $(CARGO) >/dev/null 2>&1; then \
+		echo "bench: without mmap-io: no $(CARGO)"; \
+	elif ! ls -d $(CARGO_REGISTRY)/memmap2-* $(CARGO_REGISTRY)/parking_lot-* >/dev/null 2>&1; then \
+		echo "bench: without mmap-io: no memmap2 and parking_lot in $(CARGO_REGISTRY)" \
+			"(Debian: librust-memmap2-dev, librust-parking-lot-dev)"; \
+	else \
+		echo '  CARGO    $@'; \
+		$(CARGO) build --quiet --offline --release --manifest-path bench/out/crate/Cargo.toml \
+			--target-dir bench/out/crate/target \
+			--config 'source.crates-io.replace-with="system"' \
+			--config 'source.system.directory="$(CARGO_REGISTRY)"' && \
+		cp bench/out/crate/target/release/libmmap_io.so $@; \
+	fi
+
+bench_built = bench/out/bench bench/out/bare.so bench/out/pthread.so bench/out/boost.so bench/out/mmap-io.so
+
+bench: $(lib_LTLIBRARIES) $(bench_built)
+	@library=$$(sed -n "s/^dlname='\(.*\)'/\1/p" libammap.la); \
+	if test -z "$$library"; then \
+		echo "make bench measures the shared library: configure without --disable-shared" >&2; exit 1; \
+	fi; \
+	peers=; \
+	for peer in mmap-io pthread boost bare; do \
+		if test -f bench/out/$$peer.so; then peers="$$peers $$peer=bench/out/$$peer.so"; fi; \
+	done; \
+	bench/out/bench --targets $(srcdir)/bench/targets.txt --csv bench/results.csv $(BENCHFLAGS) \
+		libammap=.libs/$$library $$peers
+	@if ! test -f bench/results.csv; then \
+		:; \
+	elif command -v gnuplot >/dev/null 2>&1; then \
+		$(SHELL) $(srcdir)/bench/plot.sh bench/results.csv bench; \
+	else \
+		echo "bench: without pictures: no gnuplot"; \
+	fi
+
+# A build inside the source folder has the published results in the same place:
+# those are not its own to remove.
+clean-local: bench-clean
+bench-clean:
+	rm -rf bench/out
+	test -f bench/local.mk || rm -f bench/results.csv bench/copies.svg bench/scaling.svg bench/threads.svg
+
+.PHONY: bench bench-clean

@@ -1,0 +1,42 @@
+/* peer.h - the call boundary that all who are measured stand behind
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A peer is a shared library that exports a part of libammap's own interface
+ * under the very same names.  So libammap needs no adapter that would be
+ * charged to it, and none of the others has a shorter way: each operation is
+ * one call through a pointer that dlsym gave.
+ */
+#ifndef BENCH_PEER_H
+#define BENCH_PEER_H
+
+#include <ammap.h>
+
+#define PEERS_MAX 8
+
+struct peer {
+        const char *name;
+        int (*new_map)(ammap_t **map, uint64_t size);
+        int (*free_map)(ammap_t *map);
+        void *(*address)(ammap_t *map);
+        int (*read_into)(ammap_t *map, uint64_t offset, void *buffer, size_t length);
+        int (*update)(ammap_t *map, uint64_t offset, const void *data, size_t length);
+        int (*take)(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice);
+        void (*release)(ammap_slice_t *slice);
+        int (*take_mut)(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice);
+        void (*release_mut)(ammap_mut_slice_t *slice);
+        /* NULL where the peer has no such thing. */
+        int (*new_with)(ammap_t **map, uint64_t size, const ammap_options_t *options);
+        const char *(*version)(void);
+};
+
+/* Load NAME=PATH.  Exits with a message where that fails. */
+void peer_load(struct peer *peer, char *name_and_path);
+
+/* A map of the peer's, or NULL where the peer cannot make such a one; the
+ * options may be NULL. */
+ammap_t *peer_new(const struct peer *peer, uint64_t size, const ammap_options_t *options);
+
+void peer_free(const struct peer *peer, ammap_t *map);
+
+#endif

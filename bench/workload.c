@@ -1,0 +1,307 @@
+/* workload.c - what is measured
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Every run has a fresh map, so that neither what a lock has learnt from the
+ * workload before nor the place of one page speaks in all of the results.
+ */
+#include <sched.h>
+#include <string.h>
+
+#include "clock.h"
+#include "team.h"
+#include "workload.h"
+
+#define KIB UINT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+#define MAP_SIZE (64 * KIB)
+#define AREA (32 * KIB) /* what the small operations go round in: both halves of it fit the first cache */
+
+static ammap_t *new_map(const struct peer *peer, uint64_t size, unsigned lanes)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+
+        options.lanes = lanes;
+        map = peer_new(peer, size, lanes > 1 ? &options : NULL);
+        if (map)
+                memset(peer->address(map), 0x5a, size);
+        return map;
+}
+
+/* --- One thread ---------------------------------------------------------- */
+
+/* How many operations take about the duration: doubled until a hundredth of
+ * it can be told from the clock's own noise.  Serves as the warm-up, too. */
+static uint64_t calibrate(job_loop *loop, const struct peer *peer, struct job *job, int64_t duration)
+{
+        uint64_t n = 2;
+        int64_t elapsed;
+
+        for (;;) {
+                int64_t start = clock_now();
+
+                loop(peer, job, n);
+                elapsed = clock_now() - start;
+                if (elapsed > duration / 16)
+                        break;
+                n *= 2;
+        }
+        n = (uint64_t)((double)n * (double)duration / (double)elapsed);
+        return n < 2 ? 2 : n;
+}
+
+static int run_one(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                   double values[ROWS_MAX][EVENTS_MAX])
+{
+        uint64_t size = workload->size > MAP_SIZE ? workload->size : MAP_SIZE;
+        ammap_t *map = new_map(peer, size, 1);
+        struct job job;
+        uint64_t n;
+        int64_t start;
+
+        job_init(&job, map, workload->size, 0, workload->size > AREA ? workload->size : AREA);
+        n = calibrate(workload->loop, peer, &job, pace->loop);
+        start = clock_now();
+        workload->loop(peer, &job, n);
+        values[0][0] = (double)(clock_now() - start) / (double)n;
+        job_destroy(&job);
+        peer_free(peer, map);
+        return 1;
+}
+
+/* --- Some threads -------------------------------------------------------- */
+
+static void team_prepare(struct team *team, const struct workload *workload, const struct peer *peer, ammap_t *map)
+{
+        int i;
+
+        team->peer = peer;
+        team->size = workload->threads;
+        team->timed = team->crowded = workload->threads == TEAM_MAX;
+        for (i = 0; i < team->size; i++) {
+                struct member *member = &team->members[i];
+
+                member->loop = workload->loop;
+                job_init(&member->job, map, workload->size, 0, AREA);
+                member->job.random += (uint64_t)i << 40;
+                member->job.position = (uint64_t)i * (AREA / TEAM_MAX);
+                member->job.writes = (uint32_t)(workload->writes * 4294967295.0);
+        }
+}
+
+static void team_dismiss(struct team *team, ammap_t *map)
+{
+        int i;
+
+        for (i = 0; i < team->size; i++)
+                job_destroy(&team->members[i].job);
+        peer_free(team->peer, map);
+}
+
+static int run_team(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                    double values[ROWS_MAX][EVENTS_MAX])
+{
+        ammap_t *map = new_map(peer, MAP_SIZE, 1);
+        struct team team;
+        int64_t longest = 0;
+        int i;
+
+        team_prepare(&team, workload, peer, map);
+        team_run(&team, team.crowded ? pace->crowd : pace->team);
+        values[0][0] = 0;
+        for (i = 0; i < team.size; i++) {
+                values[0][0] += team_rate(&team.members[i]);
+                if (team.members[i].longest > longest)
+                        longest = team.members[i].longest;
+        }
+        values[1][0] = (double)longest / (double)MILLISECOND;
+        team_dismiss(&team, map);
+        return 1;
+}
+
+/* Each writer has its own half of the map, which with two lanes is a lane: the
+ * lock is measured, and not how the data goes from processor to processor. */
+static int run_writers(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                       double values[ROWS_MAX][EVENTS_MAX])
+{
+        ammap_t *map = new_map(peer, MAP_SIZE, workload->lanes);
+        struct team team;
+
+        if (!map)
+                return 0;
+        team_prepare(&team, workload, peer, map);
+        team.members[1].job.base = MAP_SIZE / 2;
+        team_run(&team, pace->team);
+        values[0][0] = team_rate(&team.members[0]) + team_rate(&team.members[1]);
+        team_dismiss(&team, map);
+        return 1;
+}
+
+static int run_pair(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                    double values[ROWS_MAX][EVENTS_MAX])
+{
+        ammap_t *map = new_map(peer, MAP_SIZE, 1);
+        struct team team;
+        double reader, writer;
+
+        team_prepare(&team, workload, peer, map);
+        team.members[1].loop = job_update;
+        team_run(&team, pace->team);
+        reader = team_rate(&team.members[0]);
+        writer = team_rate(&team.members[1]);
+        values[0][0] = reader + writer;
+        values[1][0] = reader;
+        values[2][0] = writer;
+        values[3][0] = reader < writer ? reader / writer : writer / reader;
+        team_dismiss(&team, map);
+        return 1;
+}
+
+/* --- The first write after a time of reading alone ------------------------ */
+
+struct first_write {
+        struct job job;
+        const struct peer *peer;
+        int events;
+        double *values;
+};
+
+#define READING_TIME MILLISECOND
+
+static void *slicer(void *argument)
+{
+        struct member *member = argument;
+        struct team *team = member->team;
+
+        team_pin(pthread_self(), 1);
+        member->loop(team->peer, &member->job, 64);
+        atomic_store(&team->ready, 1);
+        while (!atomic_load_explicit(&team->stop, memory_order_relaxed))
+                member->loop(team->peer, &member->job, 16);
+        return NULL;
+}
+
+static int run_first_write(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                           double values[ROWS_MAX][EVENTS_MAX])
+{
+        ammap_t *map = new_map(peer, MAP_SIZE, 1);
+        struct job *writer, *reader;
+        struct team team;
+        pthread_t thread;
+        int i;
+
+        team_prepare(&team, workload, peer, map);
+        reader = &team.members[0].job;
+        writer = &team.members[1].job;
+        atomic_init(&team.ready, 0);
+        atomic_init(&team.stop, false);
+        team.members[0].team = &team;
+        writer->base = reader->base + MAP_SIZE / 2;
+        if (pthread_create(&thread, NULL, slicer, &team.members[0]))
+                return 0;
+        while (!atomic_load(&team.ready))
+                sched_yield();
+        for (i = 0; i < pace->events; i++) {
+                int64_t start = clock_now();
+
+                while (clock_now() - start < READING_TIME)
+                        ;
+                start = clock_now();
+                job_update(peer, writer, 1);
+                values[0][i] = (double)(clock_now() - start) / 1000;
+        }
+        atomic_store(&team.stop, true);
+        pthread_join(thread, NULL);
+        team_dismiss(&team, map);
+        return pace->events;
+}
+
+/* --- The list ------------------------------------------------------------ */
+
+/* clang-format off */
+#define NS(key, title)         { { key, title, UNIT_NS, SUMMARY_MEDIAN } }
+#define MOPS(key, title)       { { key, title, UNIT_MOPS, SUMMARY_MEDIAN } }
+#define LIFE(key, title, unit) { { key, title, unit, SUMMARY_MEDIAN } }
+#define CROWD(key, title)      { { key, title, UNIT_MOPS, SUMMARY_MEDIAN }, \
+                                 { key "-longest", "  its longest operation", UNIT_MS, SUMMARY_WORST } }
+
+/* What one thread does comes just before what two do of it, as the targets
+ * compare the two and the machine's speed drifts. */
+const struct workload workloads[] = {
+        { NS("read-8", "read 8 B"), run_one, "One thread", job_read, .size = 8 },
+        { NS("read-64", "read 64 B"), run_one, .loop = job_read, .size = 64 },
+        { NS("read-256", "read 256 B"), run_one, .loop = job_read, .size = 256 },
+        { NS("read-4K", "read 4 KiB"), run_one, .loop = job_read, .size = 4 * KIB },
+        { NS("read-64K", "read 64 KiB"), run_one, .loop = job_read, .size = 64 * KIB },
+        { NS("read-1M", "read 1 MiB"), run_one, .loop = job_read, .size = MIB },
+        { NS("update-8", "update 8 B"), run_one, .loop = job_update, .size = 8 },
+        { NS("update-64", "update 64 B"), run_one, .loop = job_update, .size = 64 },
+        { NS("update-256", "update 256 B"), run_one, .loop = job_update, .size = 256 },
+        { NS("update-4K", "update 4 KiB"), run_one, .loop = job_update, .size = 4 * KIB },
+        { NS("update-64K", "update 64 KiB"), run_one, .loop = job_update, .size = 64 * KIB },
+        { NS("update-1M", "update 1 MiB"), run_one, .loop = job_update, .size = MIB },
+        { NS("alternate-64", "update/read 64 B"), run_one, .loop = job_alternate, .size = 64 },
+        { NS("slice", "take, release slice"), run_one, .loop = job_slice, .size = 64 },
+        { NS("mut-slice", "take, release mut slice"), run_one, .loop = job_mut_slice, .size = 64 },
+
+        { MOPS("read-8-t1", "1 reads 8 B"), run_team, "Threads", job_read, .size = 8, .threads = 1 },
+        { MOPS("read-8-t2", "2 read 8 B"), run_team, .loop = job_read, .size = 8, .threads = 2 },
+        { MOPS("read-8-t4", "4 read 8 B"), run_team, .loop = job_read, .size = 8, .threads = 4 },
+        { MOPS("read-64-t1", "1 reads 64 B"), run_team, .loop = job_read, .size = 64, .threads = 1 },
+        { MOPS("read-64-t2", "2 read 64 B"), run_team, .loop = job_read, .size = 64, .threads = 2 },
+        { MOPS("read-64-t4", "4 read 64 B"), run_team, .loop = job_read, .size = 64, .threads = 4 },
+        { MOPS("read-4K-t1", "1 reads 4 KiB"), run_team, .loop = job_read, .size = 4 * KIB, .threads = 1 },
+        { MOPS("read-4K-t2", "2 read 4 KiB"), run_team, .loop = job_read, .size = 4 * KIB, .threads = 2 },
+        { MOPS("read-4K-t4", "4 read 4 KiB"), run_team, .loop = job_read, .size = 4 * KIB, .threads = 4 },
+        { MOPS("slice-t2", "2 take slices"), run_team, .loop = job_slice, .size = 64, .threads = 2 },
+        { MOPS("mix-99-t2", "2 at 99/1 of 64 B"), run_team, .loop = job_mix, .size = 64, .threads = 2, .writes = .01 },
+        { MOPS("mix-95-t2", "2 at 95/5"), run_team, .loop = job_mix, .size = 64, .threads = 2, .writes = .05 },
+        { MOPS("mix-50-t2", "2 at 50/50"), run_team, .loop = job_mix, .size = 64, .threads = 2, .writes = .50 },
+        { { { "pair", "1 writes, 1 reads 64 B", UNIT_MOPS, SUMMARY_MEDIAN },
+            { "pair-reader", "  the reader", UNIT_MOPS, SUMMARY_MEDIAN },
+            { "pair-writer", "  the writer", UNIT_MOPS, SUMMARY_MEDIAN },
+            { "pair-even", "  slower/faster of them", UNIT_RATIO, SUMMARY_MEDIAN } },
+          run_pair, .loop = job_read, .size = 64, .threads = 2 },
+        { MOPS("update-64-t1", "1 writes 64 B"), run_team, .loop = job_update, .size = 64, .threads = 1 },
+        { MOPS("update-64-t2", "2 write, one lane"), run_writers, .loop = job_update, .size = 64, .threads = 2,
+          .lanes = 1 },
+        { MOPS("update-64-t2-lanes", "2 write, two lanes"), run_writers, .loop = job_update, .size = 64, .threads = 2,
+          .lanes = 2 },
+        { { { "first-write", "write after slices", UNIT_US, SUMMARY_MEDIAN },
+            { "first-write-p99", "  its 99th percentile", UNIT_US, SUMMARY_P99 } },
+          run_first_write, .loop = job_slice, .size = 64, .threads = 2, .every = 6 },
+
+        { CROWD("mix-99-t8", "8 at 99/1 of 64 B"), run_team, "Eight threads on two processors", job_mix, .size = 64,
+          .threads = 8, .writes = .01, .every = 6 },
+        { CROWD("mix-95-t8", "8 at 95/5"), run_team, .loop = job_mix, .size = 64, .threads = 8, .writes = .05,
+          .every = 6 },
+        { CROWD("mix-50-t8", "8 at 50/50"), run_team, .loop = job_mix, .size = 64, .threads = 8, .writes = .50,
+          .every = 6 },
+
+        { LIFE("new-4K", "make 4 KiB", UNIT_US), life_run, "Create, touch each page, free", .size = 4 * KIB },
+        { LIFE("new-64K", "make 64 KiB", UNIT_US), life_run, .size = 64 * KIB },
+        { LIFE("new-1M", "make 1 MiB", UNIT_US), life_run, .size = MIB },
+        { LIFE("new-64M", "make 64 MiB", UNIT_MS), life_run, .size = 64 * MIB, .every = 2 },
+        { LIFE("new-1G", "make 1 GiB", UNIT_MS), life_run, .size = GIB, .every = 12 },
+#ifdef BENCH_RECYCLE
+        { LIFE("new-4K-recycled", "make 4 KiB, recycled", UNIT_US), life_run, .size = 4 * KIB,
+          .variant = LIFE_RECYCLED },
+        { LIFE("new-64K-recycled", "make 64 KiB, recycled", UNIT_US), life_run, .size = 64 * KIB,
+          .variant = LIFE_RECYCLED },
+        { LIFE("new-1M-recycled", "make 1 MiB, recycled", UNIT_US), life_run, .size = MIB, .variant = LIFE_RECYCLED },
+        { LIFE("new-64M-recycled", "make 64 MiB, recycled", UNIT_MS), life_run, .size = 64 * MIB, .every = 2,
+          .variant = LIFE_RECYCLED },
+#endif
+#ifdef BENCH_HUGE
+        { LIFE("new-64M-huge", "make 64 MiB, huge pages", UNIT_MS), life_run, .size = 64 * MIB, .every = 2,
+          .variant = LIFE_HUGE },
+        { LIFE("new-1G-huge", "make 1 GiB, huge pages", UNIT_MS), life_run, .size = GIB, .every = 12,
+          .variant = LIFE_HUGE },
+#endif
+};
+/* clang-format on */
+
+const int workload_count = sizeof(workloads) / sizeof(workloads[0]);

@@ -1,0 +1,73 @@
+/* workload.h - what is measured
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef BENCH_WORKLOAD_H
+#define BENCH_WORKLOAD_H
+
+#include "job.h"
+
+#define ROWS_MAX 4     /* of one workload */
+#define EVENTS_MAX 256 /* of one run */
+
+enum unit {
+        UNIT_NONE, /* the end of a list of rows */
+        UNIT_NS,
+        UNIT_US,
+        UNIT_MS,
+        UNIT_MOPS, /* the only one where more is better, with: */
+        UNIT_RATIO,
+};
+
+enum summary {
+        SUMMARY_MEDIAN,
+        SUMMARY_P99, /* of the events of the workload's first row, all rounds together */
+        SUMMARY_WORST,
+};
+
+/* A line of the table: one figure of a workload. */
+struct row {
+        const char *key; /* in targets and the CSV file */
+        const char *title;
+        enum unit unit;
+        enum summary summary;
+};
+
+/* How long to run, in nanoseconds. */
+struct pace {
+        int64_t loop;  /* one thread */
+        int64_t team;  /* some threads */
+        int64_t crowd; /* more threads than processors */
+        int events;    /* first writes */
+};
+
+struct workload {
+        struct row rows[ROWS_MAX];
+        /* Put a figure for each row into values; or, for a workload of events,
+         * that many into the first row's.  How many each, or 0 where the peer
+         * cannot do it. */
+        int (*run)(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                   double values[ROWS_MAX][EVENTS_MAX]);
+        const char *heading; /* printed before it */
+        job_loop *loop;
+        uint64_t size;
+        int threads;
+        double writes; /* share of them in a mix */
+        int every;     /* only in every n-th round; 0: in each */
+        unsigned lanes;
+        unsigned variant;
+};
+
+extern const struct workload workloads[];
+extern const int workload_count;
+
+/* life.c: make a map of workload->size, touch each page, free it. */
+int life_run(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+             double values[ROWS_MAX][EVENTS_MAX]);
+
+/* What workload->variant asks of a peer that has it. */
+#define LIFE_PLAIN 0
+#define LIFE_RECYCLED 1
+#define LIFE_HUGE 2
+
+#endif

@@ -1,0 +1,158 @@
+/* recycle.c - freed maps kept for those to come
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A map from the kernel costs two calls, and a fault for each page touched.  A
+ * map that was freed has its pages already: zeroing them again is a tenth of
+ * that or less.  Kept maps stand in lists by size, the last one freed first: its
+ * pages may still be in the cache.  They stay on the list of all maps.
+ */
+#include "recycle.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { CLASSES = 64, LOOKS = 8 };
+
+/* Guards the lists and the sum. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct ammap *kept[CLASSES]; /* by the logarithm of mapped */
+static uint64_t kept_bytes;
+
+static unsigned class_of(size_t mapped)
+{
+        return 63 - (unsigned)__builtin_clzll(mapped);
+}
+
+/* --- Zeroing --- */
+
+enum {
+        SMALL = 256 * 1024, /* not worth asking which pages are there */
+        ASK = 4096,         /* pages asked about at once */
+};
+
+/* Pages that are there are zeroed, which is cheaper than a fault for each; those
+ * that are not cost nothing to give back, and are zeros when they come again. */
+static void zero_run(unsigned char *run, size_t length, bool resident)
+{
+        if (!resident && os_discard(run, length) == 0)
+                return;
+        memset(run, 0, length);
+}
+
+static void zero_map(struct ammap *map)
+{
+        size_t page = os_page_size(), step = ASK * page;
+        unsigned char there[ASK];
+
+        if (map->mapped <= SMALL) {
+                memset(map->base, 0, map->mapped);
+                return;
+        }
+        for (size_t at = 0; at < map->mapped; at += step) {
+                size_t length = map->mapped - at < step ? map->mapped - at : step;
+                size_t pages = length / page, first = 0;
+
+                if (os_resident(map->base + at, length, there) < 0)
+                        memset(there, 1, sizeof there);
+                for (size_t i = 1; i <= pages; i++)
+                        if (i == pages || (there[i] & 1) != (there[first] & 1)) {
+                                zero_run(map->base + at + first * page, (i - first) * page, there[first] & 1);
+                                first = i;
+                        }
+        }
+}
+
+/* --- Keeping --- */
+
+struct ammap *recycle_take(size_t mapped, uint64_t lanes)
+{
+        struct ammap **link = &kept[class_of(mapped)], *map = NULL;
+
+        pthread_mutex_lock(&mutex);
+        for (unsigned looks = 0; *link && looks < LOOKS; looks++, link = &(*link)->kept_next)
+                if ((*link)->mapped == mapped && (*link)->lanes == lanes) {
+                        map = *link;
+                        *link = map->kept_next;
+                        kept_bytes -= mapped;
+                        break;
+                }
+        pthread_mutex_unlock(&mutex);
+        if (map)
+                zero_map(map);
+        return map;
+}
+
+/* Take maps off the lists, the largest and longest kept first, until at most
+ * keep bytes are left.  Under the mutex. */
+static struct ammap *shrink_to(uint64_t keep)
+{
+        struct ammap *gone = NULL;
+
+        for (unsigned class = CLASSES; class-- > 0 && kept_bytes > keep;)
+                while (kept[class] && kept_bytes > keep) {
+                        struct ammap **link = &kept[class], *map;
+
+                        while ((*link)->kept_next)
+                                link = &(*link)->kept_next;
+                        map = *link;
+                        *link = NULL;
+                        kept_bytes -= map->mapped;
+                        map->kept_next = gone;
+                        gone = map;
+                }
+        return gone;
+}
+
+static void destroy_all(struct ammap *map)
+{
+        while (map) {
+                struct ammap *next = map->kept_next;
+
+                map_destroy(map);
+                map = next;
+        }
+}
+
+bool recycle_keep(struct ammap *map)
+{
+        struct ammap **head = &kept[class_of(map->mapped)], *gone;
+
+        if (map->mapped > AMMAP_RECYCLE_MAX)
+                return false;
+        pthread_mutex_lock(&mutex);
+        gone = kept_bytes > AMMAP_RECYCLE_MAX - map->mapped ? shrink_to(AMMAP_RECYCLE_MAX - map->mapped) : NULL;
+        map->kept_next = *head;
+        *head = map;
+        kept_bytes += map->mapped;
+        pthread_mutex_unlock(&mutex);
+        destroy_all(gone);
+        return true;
+}
+
+int ammap_trim(uint64_t keep)
+{
+        struct ammap *gone;
+
+        os_fork_check();
+        pthread_mutex_lock(&mutex);
+        gone = shrink_to(keep);
+        pthread_mutex_unlock(&mutex);
+        destroy_all(gone);
+        return 0;
+}
+
+void recycle_before_fork(void)
+{
+        pthread_mutex_lock(&mutex);
+}
+
+void recycle_after_fork(void)
+{
+        pthread_mutex_unlock(&mutex);
+}
+
+void recycle_forked(void)
+{
+        pthread_mutex_init(&mutex, NULL);
+}
