@@ -132,7 +132,7 @@ typedef struct ammap_options {
 
 #define AMMAP_OPTIONS_INIT                                                                                             \
         {                                                                                                              \
-                sizeof(ammap_options_t), 0, AMMAP_NO                                                                             \
+                sizeof(ammap_options_t), 0, AMMAP_NO                                                                   \
         }
 
 /* The most lanes that a map may have; it may not have more than bytes. */
@@ -219,10 +219,8 @@ AMMAP_API int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_
  */
 
 struct ammap_span { /* the library's own */
-        void *ammap_lane;
+        void *ammap_hold;
         size_t ammap_count;
-        void *ammap_block;
-        size_t ammap_index;
 };
 
 typedef struct ammap_slice {

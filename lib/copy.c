@@ -32,12 +32,12 @@ static bool read_optimistic(const struct lane *lane, void *buffer, const void *b
 static int read_locked(ammap_t *map, uint64_t offset, void *buffer, size_t length)
 {
         span_t span;
-        int rc = map_span_take(map, offset, length, READ, LANE_FOR_EVER, &span);
+        int rc = map_span_take(map, offset, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
 
         if (rc < 0)
                 return rc;
         memcpy(buffer, map->base + offset, length);
-        span_leave(&span);
+        span_leave(&span, HOLD_COPY);
         return 0;
 }
 
@@ -81,12 +81,12 @@ int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
 static int update_span(ammap_t *map, uint64_t offset, const void *data, size_t length)
 {
         span_t span;
-        int rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, &span);
+        int rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span);
 
         if (rc < 0)
                 return rc;
         memcpy(map->base + offset, data, length);
-        span_leave(&span);
+        span_leave(&span, HOLD_COPY);
         return 0;
 }
 
@@ -122,10 +122,10 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
                 return AMMAP_ERR_BOUNDS;
         if (length == 0)
                 return 0;
-        if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, &span)) < 0)
+        if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
         memset(map->base + offset, byte, (size_t)length);
-        span_leave(&span);
+        span_leave(&span, HOLD_COPY);
         return 0;
 }
 
@@ -180,7 +180,7 @@ int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_off
         plan_copy(to, to_offset, from, from_offset, length, run);
         for (taken = 0; taken < 3 && rc == 0; taken++)
                 if (run[taken].count)
-                        rc = span_take(run[taken].first, run[taken].count, run[taken].access, LANE_FOR_EVER,
+                        rc = span_take(run[taken].first, run[taken].count, run[taken].access, LANE_FOR_EVER, HOLD_COPY,
                                        &span[taken]);
         if (rc == 0)
                 memmove(to->base + to_offset, from->base + from_offset, (size_t)length);
@@ -188,6 +188,6 @@ int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_off
                 taken--;
         while (taken-- > 0)
                 if (run[taken].count)
-                        span_leave(&span[taken]);
+                        span_leave(&span[taken], HOLD_COPY);
         return rc;
 }

@@ -7,7 +7,7 @@
  *   small copies out    read the bytes without entering, and check a sequence
  *                       number before and after: nothing shared is written;
  *   slices              enter while the lane is biased to readers by a store to
- *                       the thread's own block (thread.h): no line is shared;
+ *                       a hold of the thread's own (thread.h): no line is shared;
  *   writers             enter by one compare-and-swap and leave by one store.
  *
  * All three meet in lane.word (its bits stand in lock.h).
@@ -31,20 +31,22 @@
  *
  * Bias
  *
- * BIAS says that a reader may enter by naming the lane in its thread's block;
+ * BIAS says that a reader may enter by naming the lane in a hold of its own;
  * SLOTS says that such readers may be in.  Setting BIAS sets both; a writer
  * that finds SLOTS takes BIAS away, runs a heavy fence, and waits until no
- * block names the lane.
+ * hold names the lane.  (The holds of counted readers and of writers name it
+ * too, but only while they are in, which the word says: they are waited for in
+ * any case.)
  *
- *      reader: block.biased = lane     writer: word &= ~BIAS
+ *      reader: hold.lane = lane        writer: word &= ~BIAS
  *              light fence                     heavy fence
- *              BIAS still set?                 does a block name the lane?
+ *              BIAS still set?                 does a hold name the lane?
  *
  * One of the two sees the other (os.h): the reader withdraws, or the writer
  * waits.  Because BIAS is never set while SLOTS is, and SLOTS is cleared only
  * by a writer as it enters, which changes the sequence, a writer that has run
  * its fence at some sequence and sees that sequence still, with SLOTS, knows
- * that no new reader came by a block: its compare-and-swap proves it.
+ * that no new reader came that way: its compare-and-swap proves it.
  * BIAS comes back when a number of counted reads have passed and BIAS_PAUSE
  * times as long as the last revocation took: so that revoking takes at most one
  * part in BIAS_PAUSE of the time of whatever use of the lane.
@@ -54,7 +56,7 @@
  * Who cannot enter spins for a bounded time, with pauses that grow: on a busy
  * lane the others then run long bursts out of their own cache.  Then it sleeps:
  *
- *      waiter: waiting |= ASLEEP       leaver: word = ..., or block.biased = NULL
+ *      waiter: waiting |= ASLEEP       leaver: word = ..., or hold.lane = NULL
  *              heavy fence                     light fence
  *              may I enter now?                waiting?  then wake
  *              os_wait(event)
@@ -110,9 +112,9 @@ enum {
 
 enum {
         PAUSE_MAX = 64, /* pauses between two looks, at most */
-        SPIN_MIN = 128, /* pauses in all before sleeping, at least and at most */
-        SPIN_MAX = 1024,
-        CLAIM_AFTER = 32,       /* pauses before a writer claims its turn from readers */
+        SPIN_MIN = 256, /* pauses in all before sleeping, at least and at most */
+        SPIN_MAX = 2048,
+        CLAIM_AFTER = 192,      /* pauses before a writer claims its turn from readers */
         HUNGRY_AFTER = 2000000, /* ns */
         BIAS_EVERY = 64,        /* counted reads between two thoughts of bias */
         BIAS_PAUSE = 32,
@@ -244,7 +246,7 @@ static bool blocked(const struct waiter *w, uint64_t word)
                 return true;
         if (word & LANE_BIAS)
                 return false;
-        return (word & LANE_SLOTS) && thread_any_biased(w->lane);
+        return (word & LANE_SLOTS) && thread_any_names(w->lane);
 }
 
 /* Spinning has paid up to twice its average of late, else not. */
@@ -339,14 +341,12 @@ static void revoke_bias(struct waiter *w, uint64_t word)
 
 int lane_write_slow(struct lane *lane, int64_t deadline)
 {
-        struct waiter w = { .lane = lane, .kind = WRITE, .deadline = deadline, .pause = 1 };
+        struct waiter w = { .lane = lane, .kind = WRITE, .deadline = deadline, .pause = 32 };
         uint64_t word, fenced = LANE_WRITER; /* the sequence of the last heavy fence: none, odd */
-        struct holds *block = NULL;
-        unsigned i;
         int rc;
 
         os_fork_check();
-        if (!(atomic_load(&lane->word) & LANE_DEAD) && thread_hold_next(lane, &block, &i))
+        if (!(atomic_load(&lane->word) & LANE_DEAD) && thread_hold_next(lane, NULL))
                 return AMMAP_ERR_DEADLOCK;
 
         for (;;) {
@@ -418,15 +418,15 @@ static void consider_bias(struct lane *lane)
 }
 
 /* A read hold of the calling thread's own is as good as entering. */
-static int own_hold(const struct lane *lane, struct holds **block, unsigned *i)
+static int own_hold(const struct lane *lane, struct hold **own)
 {
-        *block = NULL;
-        if (!thread_hold_next(lane, block, i))
+        *own = thread_hold_next(lane, NULL);
+        if (!*own)
                 return 0;
-        return (*block)->hold[*i].kind == HOLD_WRITE ? AMMAP_ERR_DEADLOCK : LANE_MINE;
+        return (atomic_load(&(*own)->use) & HOLD_KIND) == HOLD_WRITE ? AMMAP_ERR_DEADLOCK : LANE_MINE;
 }
 
-static int read_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+static int read_slow(struct lane *lane, int64_t deadline, struct hold **own)
 {
         struct waiter w = { .lane = lane, .kind = READ, .deadline = deadline, .pause = 1 };
         bool looked = false;
@@ -447,7 +447,7 @@ static int read_slow(struct lane *lane, int64_t deadline, struct holds **block, 
                 }
                 if (word & LANE_DEAD)
                         return finish(&w, AMMAP_ERR_OWNER_DEAD);
-                if (!looked && (rc = own_hold(lane, block, i)) != 0)
+                if (!looked && (rc = own_hold(lane, own)) != 0)
                         return finish(&w, rc);
                 looked = true;
                 if ((rc = wait(&w)) < 0)
@@ -457,10 +457,9 @@ static int read_slow(struct lane *lane, int64_t deadline, struct holds **block, 
 
 int lane_read_slow(struct lane *lane, int64_t deadline)
 {
-        struct holds *block;
-        unsigned i;
+        struct hold *own;
 
-        return read_slow(lane, deadline, &block, &i);
+        return read_slow(lane, deadline, &own);
 }
 
 void lane_read_leave(struct lane *lane)
@@ -473,51 +472,58 @@ void lane_read_leave(struct lane *lane)
 
 /* --- Holds --- */
 
-int lane_hold_write_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+void lane_unname(struct hold *hold, struct lane *lane)
 {
-        int rc = thread_room(block);
+        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
+        os_fence_light();
+        if (atomic_load_explicit(&lane->waiting, memory_order_relaxed))
+                lane_wake(lane);
+}
+
+int lane_hold_write_slow(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
+{
+        int rc = thread_room(hold);
 
         if (rc < 0 || (rc = lane_write(lane, deadline)) < 0)
                 return rc;
-        *i = holds_note(*block, lane, HOLD_WRITE);
+        hold_note(*hold, lane, use | HOLD_WRITE);
         return 0;
 }
 
-int lane_hold_read_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+int lane_hold_read_slow(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
 {
-        struct holds *own;
-        unsigned at;
-        int rc = thread_room(block);
+        struct hold *own;
+        uint64_t shared;
+        int rc = thread_room(hold);
 
-        if (rc < 0 || (rc = read_slow(lane, deadline, &own, &at)) < 0)
+        if (rc < 0 || (rc = read_slow(lane, deadline, &own)) < 0)
                 return rc;
         if (rc != LANE_MINE) {
-                *i = holds_note(*block, lane, HOLD_COUNTED);
+                hold_note(*hold, lane, use | HOLD_COUNTED);
                 return 0;
         }
-        if (own->hold[at].count == UINT32_MAX)
+        shared = atomic_load(&own->use);
+        if ((shared & HOLD_SHARES) == HOLD_SHARES)
                 return -EAGAIN;
-        own->hold[at].count++;
-        *block = own;
-        *i = at;
+        atomic_store(&own->use, shared + use);
+        *hold = own;
         return 0;
 }
 
 /* --- Death --- */
 
 /* The thread ends with this hold. */
-static void abandon(struct holds *block, unsigned i)
+static void abandon(struct hold *hold)
 {
-        struct hold *hold = &block->hold[i];
+        struct lane *lane = hold_lane(hold);
 
-        if (hold->kind == HOLD_WRITE) {
-                block->busy &= ~(1U << i);
-                atomic_store(&hold->lane->word, atomic_load(&hold->lane->word) | LANE_DEAD);
+        if ((atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE) {
+                atomic_store(&hold->lane, NULL);
+                atomic_store(&lane->word, atomic_load(&lane->word) | LANE_DEAD);
                 os_fence_full();
-                lane_wake(hold->lane);
+                lane_wake(lane);
         } else {
-                hold->count = 1;
-                lane_hold_leave(block, i);
+                lane_hold_leave(hold, atomic_load(&hold->use) & ~HOLD_KIND);
         }
 }
 
@@ -533,7 +539,7 @@ bool lane_is_held(const struct lane *lane)
 
         if (word & LANE_DEAD)
                 return false;
-        return (word & (LANE_WRITER | LANE_READERS)) || ((word & LANE_SLOTS) && thread_any_biased(lane));
+        return (word & (LANE_WRITER | LANE_READERS)) || ((word & LANE_SLOTS) && thread_any_names(lane));
 }
 
 void lane_recover(struct lane *lane)
@@ -549,14 +555,15 @@ void lane_forked(struct lane *lane)
 {
         uint64_t word = atomic_load(&lane->word);
         uint64_t kept = word & (LANE_SEQUENCE | LANE_SLOTS);
-        struct holds *block = NULL;
+        struct hold *hold = NULL;
         bool write = false;
-        unsigned i;
 
-        while (thread_hold_next(lane, &block, &i)) {
-                if (block->hold[i].kind == HOLD_WRITE)
+        while ((hold = thread_hold_next(lane, hold))) {
+                uint64_t kind = atomic_load(&hold->use) & HOLD_KIND;
+
+                if (kind == HOLD_WRITE)
                         write = true;
-                else if (block->hold[i].kind == HOLD_COUNTED)
+                else if (kind == HOLD_COUNTED)
                         kept += LANE_READER;
         }
         if ((word & LANE_WRITER) && !write)

@@ -81,9 +81,13 @@ void lane_write_leave_slow(struct lane *lane);
 /* Let in those who sleep and may enter. */
 void lane_wake(struct lane *lane);
 
-/* Enter as a hold of the calling thread. */
-int lane_hold_write_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i);
-int lane_hold_read_slow(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i);
+/* Take the name of a lane out of a hold, with the fence that lane_write_leave
+ * has. */
+void lane_unname(struct hold *hold, struct lane *lane);
+
+/* Enter as a hold of the calling thread, shared by HOLD_COPY or HOLD_SLICE. */
+int lane_hold_write_slow(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold);
+int lane_hold_read_slow(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold);
 
 /* Whether a live hold, by whichever thread, stands in the way of the lane's
  * end.  For a caller who excludes all others. */
@@ -150,61 +154,101 @@ static inline bool lane_read_valid(const struct lane *lane, uint64_t sequence)
         return ((atomic_load_explicit(&lane->word, memory_order_relaxed) ^ sequence) & LANE_SEQUENCE) == 0;
 }
 
-/* Take a biased reader's name back, with the fence that lane_write_leave has. */
-static inline void lane_unshow(struct holds *block, unsigned i, struct lane *lane)
+/* Enter to write as a hold of the calling thread, if that takes no call; NULL:
+ * it does. */
+static inline struct hold *lane_hold_write_try(struct lane *lane, uint64_t use)
 {
-        atomic_store_explicit(&block->biased[i], NULL, memory_order_release);
+        struct holds *mine = thread_holds;
+        struct hold *hold;
+
+        if (!mine || !(hold = holds_free(mine)) || !lane_write_try(lane))
+                return NULL;
+        hold_note(hold, lane, use | HOLD_WRITE);
+        return hold;
+}
+
+/* Enter to read as a hold of the calling thread, if the lane is biased: by
+ * naming it in the hold.  NULL: it is not.  The light fence between that store
+ * and the look at BIAS pairs with the heavy one in lane_write_slow between the
+ * clearing of BIAS and the look at all holds. */
+static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use)
+{
+        struct holds *mine = thread_holds;
+        struct hold *hold;
+
+        if (!(atomic_load_explicit(&lane->word, memory_order_relaxed) & LANE_BIAS) || !mine ||
+            !(hold = holds_free(mine)))
+                return NULL;
+        hold_note(hold, lane, use | HOLD_BIASED);
+        os_fence_light();
+        if (__builtin_expect((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0, 1))
+                return hold;
+        lane_unname(hold, lane);
+        return NULL;
+}
+
+/* The lane of a hold of a kind that is the calling thread's and that no one
+ * shares; NULL: it is another. */
+static inline struct lane *lane_of_mine(const struct hold *hold, uint64_t use)
+{
+        if (!hold || hold_block(hold) != thread_holds || atomic_load_explicit(&hold->use, memory_order_relaxed) != use)
+                return NULL;
+        return hold_lane(hold);
+}
+
+/* The ways back, if they take no call.  The fence is lane_write_leave's. */
+static inline bool lane_hold_unbias(struct hold *hold, uint64_t use)
+{
+        struct lane *lane = lane_of_mine(hold, use | HOLD_BIASED);
+
+        if (!lane)
+                return false;
+        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
         os_fence_light();
         if (__builtin_expect(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0, 0))
                 lane_wake(lane);
+        return true;
 }
 
-/* Enter to write as a hold of the calling thread. */
-static inline int lane_hold_write(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+static inline bool lane_hold_unwrite(struct hold *hold, uint64_t use)
 {
-        struct holds *mine = thread_holds;
+        struct lane *lane = lane_of_mine(hold, use | HOLD_WRITE);
 
-        if (!mine || mine->busy == HOLDS_FULL || !lane_write_try(lane))
-                return lane_hold_write_slow(lane, deadline, block, i);
-        *block = mine;
-        *i = holds_note(mine, lane, HOLD_WRITE);
-        return 0;
+        if (!lane)
+                return false;
+        atomic_store_explicit(&hold->lane, NULL, memory_order_relaxed);
+        lane_write_leave(lane);
+        return true;
 }
 
-/* Enter to read as a hold of the calling thread: while the lane is biased, by a
- * store to the thread's own block.  The light fence between that store and the
- * look at BIAS pairs with the heavy one in lane_write_slow between the clearing
- * of BIAS and the look at the blocks. */
-static inline int lane_hold_read(struct lane *lane, int64_t deadline, struct holds **block, unsigned *i)
+static inline int lane_hold_write(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
 {
-        struct holds *mine = thread_holds;
-
-        if ((atomic_load_explicit(&lane->word, memory_order_relaxed) & LANE_BIAS) && mine && mine->busy != HOLDS_FULL) {
-                unsigned at = holds_free(mine);
-
-                atomic_store_explicit(&mine->biased[at], lane, memory_order_relaxed);
-                os_fence_light();
-                if (__builtin_expect((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0, 1)) {
-                        *block = mine;
-                        *i = holds_note(mine, lane, HOLD_BIASED);
-                        return 0;
-                }
-                lane_unshow(mine, at, lane);
-        }
-        return lane_hold_read_slow(lane, deadline, block, i);
+        *hold = lane_hold_write_try(lane, use);
+        return *hold ? 0 : lane_hold_write_slow(lane, deadline, use, hold);
 }
 
-static inline void lane_hold_leave(struct holds *block, unsigned i)
+static inline int lane_hold_read(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
 {
-        struct hold *hold = &block->hold[i];
-        struct lane *lane = hold->lane;
+        *hold = lane_hold_biased(lane, use);
+        return *hold ? 0 : lane_hold_read_slow(lane, deadline, use, hold);
+}
 
-        if (--hold->count > 0)
+static inline void lane_hold_leave(struct hold *hold, uint64_t use)
+{
+        struct lane *lane = hold_lane(hold);
+        uint64_t left = atomic_load_explicit(&hold->use, memory_order_relaxed) - use;
+
+        if (left & HOLD_SHARES) {
+                atomic_store_explicit(&hold->use, left, memory_order_relaxed);
                 return;
-        block->busy &= ~(1U << i);
-        if (hold->kind == HOLD_BIASED)
-                lane_unshow(block, i, lane);
-        else if (hold->kind == HOLD_WRITE)
+        }
+        if ((left & HOLD_KIND) == HOLD_BIASED) {
+                lane_unname(hold, lane);
+                return;
+        }
+        /* Before the lane is left: who enters next may look for names. */
+        atomic_store_explicit(&hold->lane, NULL, memory_order_relaxed);
+        if ((left & HOLD_KIND) == HOLD_WRITE)
                 lane_write_leave(lane);
         else
                 lane_read_leave(lane);

@@ -89,7 +89,7 @@ static struct ammap *shrink_to(uint64_t keep)
 {
         struct ammap *gone = NULL;
 
-        for (unsigned class = CLASSES; class-- > 0 && kept_bytes > keep;)
+        for (unsigned class = CLASSES; class -- > 0 && kept_bytes > keep;)
                 while (kept[class] && kept_bytes > keep) {
                         struct ammap **link = &kept[class], *map;
 

@@ -7,31 +7,44 @@
 
 #include <string.h>
 
-/* What the two kinds of slice share. */
-static inline int take(ammap_t *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
-                       span_t *span)
-{
-        int rc;
+/* Every way in and out of a slice has a quick path without a call, for a map of
+ * one lane that nobody stands in the way of, and a full one; what the quick one
+ * cannot do it leaves to the full one from the start. */
 
+static inline bool is_simple(const ammap_t *map, uint64_t offset, uint64_t length)
+{
+        return map && map->lanes == 1 && range_ok(map->length, offset, length);
+}
+
+static int take(ammap_t *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline, span_t *span)
+{
         if (!map)
                 return AMMAP_ERR_INVALID;
         if (!range_ok(map->length, offset, length))
                 return AMMAP_ERR_BOUNDS;
-        if ((rc = map_span_take(map, offset, length, access, deadline, span)) == 0)
-                span_hold(span)->slices++;
-        return rc;
+        return map_span_take(map, offset, length, access, deadline, HOLD_SLICE, span);
 }
 
-static inline bool leave(const span_t *span)
+/* False where the slice is not the calling thread's, or holds nothing. */
+static bool leave(const span_t *span)
 {
         if (!span_is_mine(span))
                 return false;
-        span_hold(span)->slices--;
-        span_leave(span);
+        span_leave(span, HOLD_SLICE);
         return true;
 }
 
-static inline int take_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
+/* --- Slices --- */
+
+static inline int fill(const ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice)
+{
+        slice->data = map->base + offset;
+        slice->length = (size_t)length;
+        return 0;
+}
+
+static __attribute__((noinline)) int take_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                                ammap_slice_t *slice)
 {
         int rc;
 
@@ -42,13 +55,63 @@ static inline int take_slice(ammap_t *map, uint64_t offset, uint64_t length, int
                 memset(slice, 0, sizeof *slice);
                 return rc;
         }
+        return fill(map, offset, length, slice);
+}
+
+static inline int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
+{
+        struct hold *hold;
+
+        if (!slice || !is_simple(map, offset, length) || !(hold = lane_hold_biased(&map->lane[0], HOLD_SLICE)))
+                return take_slice(map, offset, length, deadline, slice);
+        slice->ammap_private.ammap_hold = hold;
+        slice->ammap_private.ammap_count = 1;
+        return fill(map, offset, length, slice);
+}
+
+int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice)
+{
+        return quick_slice(map, offset, length, LANE_FOR_EVER, slice);
+}
+
+int ammap_try_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice)
+{
+        return quick_slice(map, offset, length, LANE_TRY, slice);
+}
+
+int ammap_timed_as_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns, ammap_slice_t *slice)
+{
+        return quick_slice(map, offset, length, os_deadline(timeout_ns), slice);
+}
+
+static __attribute__((noinline)) void release_slice(ammap_slice_t *slice)
+{
+        if (leave(&slice->ammap_private))
+                memset(slice, 0, sizeof *slice);
+}
+
+void ammap_slice_release(ammap_slice_t *slice)
+{
+        if (!slice)
+                return;
+        if (slice->ammap_private.ammap_count != 1 || !lane_hold_unbias(slice->ammap_private.ammap_hold, HOLD_SLICE)) {
+                release_slice(slice);
+                return;
+        }
+        memset(slice, 0, sizeof *slice);
+}
+
+/* --- Mut slices --- */
+
+static inline int fill_mut(const ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
+{
         slice->data = map->base + offset;
         slice->length = (size_t)length;
         return 0;
 }
 
-static inline int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                 ammap_mut_slice_t *slice)
+static __attribute__((noinline)) int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                                    ammap_mut_slice_t *slice)
 {
         int rc;
 
@@ -59,50 +122,50 @@ static inline int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
                 memset(slice, 0, sizeof *slice);
                 return rc;
         }
-        slice->data = map->base + offset;
-        slice->length = (size_t)length;
-        return 0;
+        return fill_mut(map, offset, length, slice);
 }
 
-int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice)
+static inline int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                  ammap_mut_slice_t *slice)
 {
-        return take_slice(map, offset, length, LANE_FOR_EVER, slice);
-}
+        struct hold *hold;
 
-int ammap_try_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice)
-{
-        return take_slice(map, offset, length, LANE_TRY, slice);
-}
-
-int ammap_timed_as_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns, ammap_slice_t *slice)
-{
-        return take_slice(map, offset, length, os_deadline(timeout_ns), slice);
+        if (!slice || !is_simple(map, offset, length) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE)))
+                return take_mut_slice(map, offset, length, deadline, slice);
+        slice->ammap_private.ammap_hold = hold;
+        slice->ammap_private.ammap_count = 1;
+        return fill_mut(map, offset, length, slice);
 }
 
 int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
 {
-        return take_mut_slice(map, offset, length, LANE_FOR_EVER, slice);
+        return quick_mut_slice(map, offset, length, LANE_FOR_EVER, slice);
 }
 
 int ammap_try_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
 {
-        return take_mut_slice(map, offset, length, LANE_TRY, slice);
+        return quick_mut_slice(map, offset, length, LANE_TRY, slice);
 }
 
 int ammap_timed_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns,
                              ammap_mut_slice_t *slice)
 {
-        return take_mut_slice(map, offset, length, os_deadline(timeout_ns), slice);
+        return quick_mut_slice(map, offset, length, os_deadline(timeout_ns), slice);
 }
 
-void ammap_slice_release(ammap_slice_t *slice)
+static __attribute__((noinline)) void release_mut_slice(ammap_mut_slice_t *slice)
 {
-        if (slice && leave(&slice->ammap_private))
+        if (leave(&slice->ammap_private))
                 memset(slice, 0, sizeof *slice);
 }
 
 void ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
-        if (slice && leave(&slice->ammap_private))
-                memset(slice, 0, sizeof *slice);
+        if (!slice)
+                return;
+        if (slice->ammap_private.ammap_count != 1 || !lane_hold_unwrite(slice->ammap_private.ammap_hold, HOLD_SLICE)) {
+                release_mut_slice(slice);
+                return;
+        }
+        memset(slice, 0, sizeof *slice);
 }

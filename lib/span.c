@@ -12,26 +12,25 @@
 static void leave_lanes(struct lane *first, size_t count)
 {
         while (count-- > 0) {
-                struct holds *block = NULL;
-                unsigned i;
+                struct hold *hold = NULL;
 
-                while (thread_hold_next(&first[count], &block, &i))
-                        if (block->hold[i].count > block->hold[i].slices) {
-                                lane_hold_leave(block, i);
+                while ((hold = thread_hold_next(&first[count], hold))) {
+                        uint64_t use = atomic_load(&hold->use);
+
+                        if ((use & HOLD_SHARES) >> 32 > (use & UINT32_MAX)) {
+                                lane_hold_leave(hold, HOLD_COPY);
                                 break;
                         }
+                }
         }
 }
 
-int span_take_rest(const span_t *span, enum access access, int64_t deadline)
+int span_take_rest(struct lane *first, size_t count, enum access access, int64_t deadline)
 {
-        struct lane *first = span->ammap_lane;
-
-        for (size_t n = 1; n < span->ammap_count; n++) {
-                struct holds *block;
-                unsigned i;
-                int rc = access == WRITE ? lane_hold_write(&first[n], deadline, &block, &i)
-                                         : lane_hold_read(&first[n], deadline, &block, &i);
+        for (size_t n = 1; n < count; n++) {
+                struct hold *hold;
+                int rc = access == WRITE ? lane_hold_write(&first[n], deadline, HOLD_COPY, &hold)
+                                         : lane_hold_read(&first[n], deadline, HOLD_COPY, &hold);
 
                 if (rc < 0) {
                         leave_lanes(first + 1, n - 1);
@@ -41,7 +40,7 @@ int span_take_rest(const span_t *span, enum access access, int64_t deadline)
         return 0;
 }
 
-void span_leave_rest(const span_t *span)
+void span_leave_rest(struct lane *first, size_t count)
 {
-        leave_lanes((struct lane *)span->ammap_lane + 1, span->ammap_count - 1);
+        leave_lanes(first + 1, count - 1);
 }

@@ -9,70 +9,60 @@
 
 /* The caller's slices hold one, so that its type stands in ammap.h:
  *
- *      ammap_lane    the first lane; NULL: nothing is held
+ *      ammap_hold    the hold of the first lane; NULL: nothing is held
  *      ammap_count   how many lanes
- *      ammap_block   where the first lane's hold stands
- *      ammap_index   and at which index
  */
 typedef struct ammap_span span_t;
 
-/* Lanes 1 to count - 1 of a span; on an error none of them is held. */
-int span_take_rest(const span_t *span, enum access access, int64_t deadline);
-void span_leave_rest(const span_t *span);
+/* The count - 1 lanes after the first; on an error none of them is held. */
+int span_take_rest(struct lane *first, size_t count, enum access access, int64_t deadline);
+void span_leave_rest(struct lane *first, size_t count);
 
-/* Hold count lanes, in ascending order.  On an error *span is let be. */
-static inline int span_take(struct lane *first, size_t count, enum access access, int64_t deadline, span_t *span)
+/* Hold count lanes, in ascending order, the first shared by HOLD_COPY or
+ * HOLD_SLICE.  On an error *span is let be. */
+static inline int span_take(struct lane *first, size_t count, enum access access, int64_t deadline, uint64_t use,
+                            span_t *span)
 {
-        struct holds *block;
-        unsigned i;
-        int rc = access == WRITE ? lane_hold_write(first, deadline, &block, &i)
-                                 : lane_hold_read(first, deadline, &block, &i);
+        struct hold *hold;
+        int rc = access == WRITE ? lane_hold_write(first, deadline, use, &hold)
+                                 : lane_hold_read(first, deadline, use, &hold);
 
         if (rc < 0)
                 return rc;
-        if (count > 1) {
-                span_t rest = { .ammap_lane = first, .ammap_count = count };
-
-                if ((rc = span_take_rest(&rest, access, deadline)) < 0) {
-                        lane_hold_leave(block, i);
-                        return rc;
-                }
+        if (count > 1 && (rc = span_take_rest(first, count, access, deadline)) < 0) {
+                lane_hold_leave(hold, use);
+                return rc;
         }
-        span->ammap_lane = first;
+        span->ammap_hold = hold;
         span->ammap_count = count;
-        span->ammap_block = block;
-        span->ammap_index = i;
         return 0;
 }
 
-static inline struct hold *span_hold(const span_t *span)
+static inline void span_leave(const span_t *span, uint64_t use)
 {
-        return &((struct holds *)span->ammap_block)->hold[span->ammap_index];
-}
+        struct hold *hold = span->ammap_hold;
 
-static inline void span_leave(const span_t *span)
-{
         if (span->ammap_count > 1)
-                span_leave_rest(span);
-        lane_hold_leave(span->ammap_block, (unsigned)span->ammap_index);
+                span_leave_rest(hold_lane(hold), span->ammap_count);
+        lane_hold_leave(hold, use);
 }
 
 /* Whether the calling thread holds it. */
 static inline bool span_is_mine(const span_t *span)
 {
-        const struct holds *block = span->ammap_block;
+        const struct hold *hold = span->ammap_hold;
+        const struct holds *block = hold_block(hold);
 
-        return span->ammap_lane && (block == thread_holds || thread_owns(block)) &&
-               (block->busy & 1U << span->ammap_index) && span_hold(span)->lane == span->ammap_lane;
+        return hold && (block == thread_holds || thread_owns(block)) && hold_lane(hold);
 }
 
 /* Hold the lanes that length bytes at offset lie in. */
 static inline int map_span_take(struct ammap *map, uint64_t offset, uint64_t length, enum access access,
-                                int64_t deadline, span_t *span)
+                                int64_t deadline, uint64_t use, span_t *span)
 {
         uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
 
-        return span_take(&map->lane[first], (size_t)(last - first) + 1, access, deadline, span);
+        return span_take(&map->lane[first], (size_t)(last - first) + 1, access, deadline, use, span);
 }
 
 #endif /* SPAN_H */

@@ -12,7 +12,7 @@ _Thread_local struct holds *thread_holds;
  * acquire, never cut. */
 static _Atomic(struct holds *) all_holds;
 
-static void (*hold_left)(struct holds *block, unsigned i);
+static void (*hold_left)(struct hold *hold);
 
 /* A thread's end.  Other destructors that run after this one may still release
  * slices: come again, last. */
@@ -22,7 +22,8 @@ static void thread_exit(void *value)
         bool busy = false;
 
         for (more = block; more; more = more->more)
-                busy = busy || more->busy;
+                for (unsigned i = 0; i < HOLDS; i++)
+                        busy = busy || hold_lane(&more->hold[i]);
         if (busy && ++block->exits < os_thread_rounds() && os_thread_set(block) == 0)
                 return;
 
@@ -30,15 +31,15 @@ static void thread_exit(void *value)
         for (; block; block = more) {
                 more = block->more;
                 for (unsigned i = 0; i < HOLDS; i++)
-                        if (block->busy & 1U << i)
-                                hold_left(block, i);
+                        if (hold_lane(&block->hold[i]))
+                                hold_left(&block->hold[i]);
                 block->more = NULL;
                 block->exits = 0;
                 atomic_store_explicit(&block->claimed, false, memory_order_release);
         }
 }
 
-int thread_start(void (*left)(struct holds *block, unsigned i))
+int thread_start(void (*left)(struct hold *hold))
 {
         hold_left = left;
         return os_thread_key(thread_exit);
@@ -79,18 +80,15 @@ static int claim_new(struct holds **block)
         return 0;
 }
 
-int thread_room(struct holds **block)
+int thread_room(struct hold **hold)
 {
         struct holds **link = &thread_holds;
         struct holds *new;
         int rc;
 
-        for (; *link; link = &(*link)->more) {
-                if ((*link)->busy != HOLDS_FULL) {
-                        *block = *link;
+        for (; *link; link = &(*link)->more)
+                if ((*hold = holds_free(*link)))
                         return 0;
-                }
-        }
 
         os_fork_check();
         new = claim_old();
@@ -101,21 +99,20 @@ int thread_room(struct holds **block)
                 return rc;
         }
         *link = new;
-        *block = new;
+        *hold = &new->hold[0];
         return 0;
 }
 
-bool thread_hold_next(const struct lane *lane, struct holds **block, unsigned *i)
+struct hold *thread_hold_next(const struct lane *lane, const struct hold *after)
 {
-        unsigned at = *block ? *i + 1 : 0;
+        struct holds *block = after ? hold_block(after) : thread_holds;
+        struct hold *hold = after ? &block->hold[after - block->hold + 1] : block ? block->hold : NULL;
 
-        for (*block = *block ? *block : thread_holds; *block; *block = (*block)->more, at = 0)
-                for (; at < HOLDS; at++)
-                        if ((*block)->busy & 1U << at && (*block)->hold[at].lane == lane) {
-                                *i = at;
-                                return true;
-                        }
-        return false;
+        for (; block; block = block->more, hold = block ? block->hold : NULL)
+                for (; hold < block->hold + HOLDS; hold++)
+                        if (hold_lane(hold) == lane)
+                                return hold;
+        return NULL;
 }
 
 bool thread_owns(const struct holds *block)
@@ -127,13 +124,13 @@ bool thread_owns(const struct holds *block)
         return mine;
 }
 
-bool thread_any_biased(const struct lane *lane)
+bool thread_any_names(const struct lane *lane)
 {
         struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
 
         for (; block; block = block->next)
                 for (unsigned i = 0; i < HOLDS; i++)
-                        if (atomic_load_explicit(&block->biased[i], memory_order_acquire) == lane)
+                        if (atomic_load_explicit(&block->hold[i].lane, memory_order_acquire) == lane)
                                 return true;
         return false;
 }
@@ -146,8 +143,7 @@ void thread_forked(void)
                 if (thread_owns(block))
                         continue;
                 for (unsigned i = 0; i < HOLDS; i++)
-                        atomic_store_explicit(&block->biased[i], NULL, memory_order_relaxed);
-                block->busy = 0;
+                        atomic_store_explicit(&block->hold[i].lane, NULL, memory_order_relaxed);
                 block->exits = 0;
                 block->more = NULL;
                 atomic_store_explicit(&block->claimed, false, memory_order_release);

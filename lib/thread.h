@@ -21,75 +21,90 @@
 
 struct lane;
 
-enum { HOLDS = 8, HOLDS_FULL = (1 << HOLDS) - 1 };
+enum { HOLDS = 12 };
 
-enum hold_kind {
-        HOLD_COUNTED, /* read, counted in the lane's word */
-        HOLD_BIASED,  /* read, named in the block's biased[] */
-        HOLD_WRITE,
-};
-
-/* One lane, held by one thread.  Owned by the thread; the child of a fork reads
- * those of its only thread. */
+/* One lane, held by one thread.  Written by the owner alone; the child of a fork
+ * reads those of its only thread. */
 struct hold {
-        struct lane *lane;
-        uint32_t count;  /* who shares the hold: slices and copies under way */
-        uint32_t slices; /* slices among them whose first lane this is */
-        enum hold_kind kind;
+        /* NULL: free.  Released by the owner; acquired by whoever revokes the
+         * bias of a lane. */
+        _Atomic(struct lane *) lane;
+
+        /* Bits 0-31 how many slices have it for their first lane; bits 32-61 who
+         * shares it in all, slices and copies under way; bits 62-63 the kind.
+         * Relaxed. */
+        _Atomic uint64_t use;
 };
 
+#define HOLD_COPY (UINT64_C(1) << 32) /* one who shares it */
+#define HOLD_SLICE (HOLD_COPY | 1)    /* one who does, as a slice's first lane */
+#define HOLD_SHARES (((UINT64_C(1) << 30) - 1) << 32)
+#define HOLD_KIND (UINT64_C(3) << 62)
+#define HOLD_COUNTED (UINT64_C(0) << 62) /* read, counted in the lane's word */
+#define HOLD_BIASED (UINT64_C(1) << 62)  /* read, known by this hold alone */
+#define HOLD_WRITE (UINT64_C(2) << 62)
+
+/* A power of two, so that a hold's address gives its block's. */
 struct holds {
-        /* Line 0.  Written by the owner, release; read by whoever revokes the
-         * bias of a lane, acquire.  The lane that hold[i] holds biased. */
-        _Alignas(64) _Atomic(struct lane *) biased[HOLDS];
+        _Alignas(256) struct hold hold[HOLDS];
 
-        /* From here on the owner's alone, but for the last two. */
-        _Alignas(64) struct hold hold[HOLDS];
-        uint32_t busy;      /* a bit for each hold in use */
-        unsigned exits;     /* how often the thread's end has come by */
+        /* The owner's alone. */
         struct holds *more; /* the next block of the same thread */
+        unsigned exits;     /* how often the thread's end has come by */
 
-        struct holds *next;   /* constant once the block is on the list */
         _Atomic bool claimed; /* taken by exchange, given back with release */
+        struct holds *next;   /* constant once the block is on the list */
 };
+
+_Static_assert(sizeof(struct holds) == 256, "a block is as long as it is aligned");
 
 extern _Thread_local struct holds *thread_holds;
 
 /* Once.  left(hold) is called for whatever a thread still holds when it ends. */
-int thread_start(void (*left)(struct holds *block, unsigned i));
+int thread_start(void (*left)(struct hold *hold));
 
-/* A block of the calling thread that is not full.  0, or the system's code where
- * it has none and gets none. */
-int thread_room(struct holds **block);
+/* A free hold of the calling thread.  0, or the system's code where it has none
+ * and gets none. */
+int thread_room(struct hold **hold);
 
-/* The calling thread's next hold of a lane after *block and *i (NULL: its
- * first).  False where there is no more; *block is NULL then. */
-bool thread_hold_next(const struct lane *lane, struct holds **block, unsigned *i);
+/* The calling thread's next hold of a lane after the one given (NULL: its
+ * first), or NULL. */
+struct hold *thread_hold_next(const struct lane *lane, const struct hold *after);
 
 /* Whether a block is the calling thread's. */
 bool thread_owns(const struct holds *block);
 
-/* Whether any thread holds a lane biased.  Acquire: what those who did have
- * read before they let go they have read. */
-bool thread_any_biased(const struct lane *lane);
+/* Whether any thread has a hold that names the lane.  Acquire: what those who
+ * had one have read before they let go they have read. */
+bool thread_any_names(const struct lane *lane);
 
 /* In a forked child: forget all threads but the calling one. */
 void thread_forked(void);
 
-/* The index of a free hold in a block that is not full. */
-static inline unsigned holds_free(const struct holds *block)
+static inline struct holds *hold_block(const struct hold *hold)
 {
-        return (unsigned)__builtin_ctz(~block->busy);
+        return (struct holds *)((uintptr_t)hold & ~(uintptr_t)(sizeof(struct holds) - 1));
 }
 
-/* Note a lane in it; that index again. */
-static inline unsigned holds_note(struct holds *block, struct lane *lane, enum hold_kind kind)
+static inline struct lane *hold_lane(const struct hold *hold)
 {
-        unsigned i = holds_free(block);
+        return atomic_load_explicit(&hold->lane, memory_order_relaxed);
+}
 
-        block->hold[i] = (struct hold){ .lane = lane, .count = 1, .kind = kind };
-        block->busy |= 1U << i;
-        return i;
+/* A free hold of a block, or NULL.  Branches and not a mask: they are foretold,
+ * where a mask that the last release wrote would be waited for. */
+static inline struct hold *holds_free(struct holds *block)
+{
+        for (unsigned i = 0; i < HOLDS; i++)
+                if (!hold_lane(&block->hold[i]))
+                        return &block->hold[i];
+        return NULL;
+}
+
+static inline void hold_note(struct hold *hold, struct lane *lane, uint64_t use)
+{
+        atomic_store_explicit(&hold->lane, lane, memory_order_relaxed);
+        atomic_store_explicit(&hold->use, use, memory_order_relaxed);
 }
 
 #endif /* THREAD_H */

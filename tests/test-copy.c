@@ -578,6 +578,8 @@ static void run_circle(size_t map_count, size_t copier_count, const uint64_t lan
                 ck_assert_int_eq(ammap_fill(circle.maps[i], 0, CIRCLE_SIZE, (unsigned char)(i + 1)), 0);
         }
         task_start(&looker, look_for_torn_copies, &circle);
+        while (atomic_load(&circle.checked) == 0) /* or it might begin when all is over */
+                pause_ms(1);
         for (size_t i = 0; i < copier_count; i++) {
                 copiers[i] = (struct copier){ &circle, i % map_count, (i + 1) % map_count };
                 task_start(&tasks[i], copy_on, &copiers[i]);

@@ -313,11 +313,13 @@ END_TEST
 /* The same from another thread than the first: it is the child's only one. */
 static void *fork_from_here(void *argument)
 {
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct own own;
 
         (void)argument;
+        options.lanes = 2;
         own.map = NULL;
-        thread_check_int(ammap_new_with(&own.map, 600, &(ammap_options_t){ sizeof(ammap_options_t), 2 }), 0);
+        thread_check_int(ammap_new_with(&own.map, 600, &options), 0);
         if (!own.map)
                 return NULL;
         for (uint64_t i = 0; i < 600; i++)
