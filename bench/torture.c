@@ -18,15 +18,16 @@
 #include "torture.h"
 
 #define WORDS_MAX 512
+#define PATIENCE INT64_C(2000000000) /* ns for a reader to come in */
 
 struct torture {
         const struct peer *peer;
         ammap_t *map;
         size_t words;
-        bool by_slice;      /* the reader reads through a slice, */
-        bool by_mut_slice;  /* the writer writes through one */
-        uint64_t counts[2]; /* how often each thread has counted */
-        uint64_t seen;      /* how many times the reader looked */
+        bool by_slice;         /* the reader reads through a slice, */
+        bool by_mut_slice;     /* the writer writes through one */
+        uint64_t counts[2];    /* how often each thread has counted */
+        _Atomic uint64_t seen; /* how many times the reader looked */
         _Atomic bool torn;
         _Atomic bool stop;
 };
@@ -58,7 +59,7 @@ static void *reader(void *argument)
         size_t bytes = torture->words * sizeof(buffer[0]);
 
         team_pin(pthread_self(), 0);
-        for (; !stopped(torture); torture->seen++) {
+        for (; !stopped(torture); atomic_fetch_add(&torture->seen, 1)) {
                 bool whole;
 
                 if (torture->by_slice) {
@@ -148,9 +149,11 @@ static void *count_second(void *argument)
 static void run(struct torture *torture, void *(*one)(void *), void *(*other)(void *), int64_t duration)
 {
         struct timespec nap = { duration / 1000000000, duration % 1000000000 };
+        int64_t start = clock_now();
         pthread_t threads[2];
 
-        torture->seen = torture->counts[0] = torture->counts[1] = 0;
+        torture->counts[0] = torture->counts[1] = 0;
+        atomic_init(&torture->seen, 0);
         atomic_init(&torture->torn, false);
         atomic_init(&torture->stop, false);
         torture->map = peer_new(torture->peer, 64 * 1024, NULL);
@@ -160,6 +163,9 @@ static void run(struct torture *torture, void *(*one)(void *), void *(*other)(vo
         if (errno)
                 err(1, "pthread_create");
         nanosleep(&nap, NULL);
+        /* On a busy machine a thread may have to wait for a processor first. */
+        while (one == reader && !atomic_load(&torture->seen) && clock_now() - start < PATIENCE)
+                nanosleep(&nap, NULL);
         atomic_store(&torture->stop, true);
         pthread_join(threads[0], NULL);
         pthread_join(threads[1], NULL);
@@ -186,7 +192,7 @@ const char *torture_run(const struct peer *peer, int64_t duration)
                         peer_free(peer, torture.map);
                         if (atomic_load(&torture.torn))
                                 return torn[torture.by_slice][torture.by_mut_slice];
-                        if (!torture.seen)
+                        if (!atomic_load(&torture.seen))
                                 return "the reader never came in";
                 }
         }

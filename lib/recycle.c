@@ -65,11 +65,17 @@ static void zero_map(struct ammap *map)
 
 /* --- Keeping --- */
 
+static void lock_kept(void)
+{
+        os_fork_check();
+        pthread_mutex_lock(&mutex);
+}
+
 struct ammap *recycle_take(size_t mapped, uint64_t lanes)
 {
         struct ammap **link = &kept[class_of(mapped)], *map = NULL;
 
-        pthread_mutex_lock(&mutex);
+        lock_kept();
         for (unsigned looks = 0; *link && looks < LOOKS; looks++, link = &(*link)->kept_next)
                 if ((*link)->mapped == mapped && (*link)->lanes == lanes) {
                         map = *link;
@@ -120,7 +126,7 @@ bool recycle_keep(struct ammap *map)
 
         if (map->mapped > AMMAP_RECYCLE_MAX)
                 return false;
-        pthread_mutex_lock(&mutex);
+        lock_kept();
         gone = kept_bytes > AMMAP_RECYCLE_MAX - map->mapped ? shrink_to(AMMAP_RECYCLE_MAX - map->mapped) : NULL;
         map->kept_next = *head;
         *head = map;
@@ -134,8 +140,7 @@ int ammap_trim(uint64_t keep)
 {
         struct ammap *gone;
 
-        os_fork_check();
-        pthread_mutex_lock(&mutex);
+        lock_kept();
         gone = shrink_to(keep);
         pthread_mutex_unlock(&mutex);
         destroy_all(gone);
@@ -144,7 +149,7 @@ int ammap_trim(uint64_t keep)
 
 void recycle_before_fork(void)
 {
-        pthread_mutex_lock(&mutex);
+        lock_kept();
 }
 
 void recycle_after_fork(void)
