@@ -64,8 +64,9 @@
  * the same pairing; the light side is the one that runs all the time.  Waking
  * takes ASLEEP away and adds to event, which a waiter has read before it took
  * its last look: it does not fall asleep after the wake-up.  All readers are
- * woken, but one writer, who sets ASLEEP again for those who sleep on; a waiter
- * that gives up wakes the next.
+ * woken, but one writer, who sets ASLEEP again for those who sleep on.  A waiter
+ * that gives up wakes the next: it has set ASLEEP for them, so that it runs the
+ * waiter's fence before it looks whether they may enter.
  *
  * Turns
  *
@@ -76,7 +77,9 @@
  * that leaves: RTURN if readers are hungry, else WTURN.  RTURN keeps writers out
  * until the last hungry reader has entered; WTURN keeps all out but hungry
  * writers until one of them has entered.  A hungry writer also sets WTURN by
- * itself where readers hold the lane.  So a hungry reader waits for one writer
+ * itself where readers hold the lane, and does not sleep while it could.  A
+ * writer that was woken and finds WTURN becomes hungry there and then: the one
+ * wake-up it got may have been meant for the hungry.  So a hungry reader waits for one writer
  * at most, a hungry writer for the readers that are in and one turn of readers,
  * and then only for other hungry writers.
  * A turn must not be given to no one: whoever stores a turn looks afterwards
@@ -96,6 +99,22 @@
  * child, every writer but the forking thread) leaves WRITER set, and DEAD: all
  * quick paths stop at WRITER, the slow ones report DEAD.  lane_recover makes
  * the sequence even.
+ *
+ * What was tried
+ *
+ * Measured on two processors against parking_lot's RwLock in the same run; make
+ * bench says what it gives elsewhere.
+ *   - The count alone, for all: two threads that read get in each other's way at
+ *     every copy, 1.2 times the peer's throughput; with the sequence, 23 times.
+ *   - Bias for small copies too: slower than the peer from 5 % of writes on.
+ *   - Bias to the last writer, which would save it the compare-and-swap: 9 % for
+ *     one writer, minus 14 % for two, and a second protocol to get wrong.
+ *   - A bit mask for the free holds: each slice waited for the store of the last
+ *     release, 6.8 ns a slice; looking from the front, 4.8; without saving
+ *     registers for calls that are not made, 3.3.
+ *   - A first pause of 1 for a writer that is kept out: 2.5 times the peer at one
+ *     write in two; of 32, 3.0 times: the other one's burst is worth more than
+ *     the time to notice its end.
  */
 #include "lock.h"
 

@@ -1,0 +1,96 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The models of the lock, whole and with each part of the proof taken away: the
+# whole ones must verify, every mutant must be found out.
+#
+#   model.sh            all but the large casts
+#   model.sh deep       all
+#   model.sh NAME...    only the lines so named: sleep-3w, bias-mutant-4, ...
+set -eu
+tests=$(cd "$(dirname "$0")" && pwd)
+command -v spin >/dev/null || { echo 'spin is not installed'; exit 77; }
+compiler=${CC:-cc}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+failed=0
+wanted=" $* "
+
+# check NAME WANTED MODEL WORDS-FOR-SPIN...: WANTED is errors or none, with what the search is compiled with after it
+check()
+{
+        name=$1 want=${2%%,*} search=${2#*,} model=$3
+        shift 3
+        case $wanted in
+        '  ' | ' deep ') ;;
+        *" $name "*) ;;
+        *) return 0 ;;
+        esac
+        test "$search" != "$want" || search=
+        spin -a "$@" "$tests/$model" >spin.log 2>&1 || { cat spin.log; failed=1; return 0; }
+        # shellcheck disable=SC2086
+        $compiler -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM=4000 $search -o pan pan.c
+        start=$(date +%s)
+        ./pan -m2000000 >pan.log 2>&1 || true
+        took=$(($(date +%s) - start))
+        found=$(sed -n 's/^pan:1: \(.*\) (at depth.*/\1/p' pan.log)
+        states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.log)
+        if grep -q 'errors: 0$' pan.log && ! grep -q -e 'out of memory' -e 'max search depth' pan.log; then
+                got=none
+        elif test -n "$found"; then
+                got=errors
+        else
+                got=unfinished
+        fi
+        verdict=ok
+        test "$got" = "$want" || { verdict=FAIL; failed=1; }
+        printf '%-4s %-18s %4d s %9s states  %s\n' $verdict "$name" "$took" "$states" "${found:-$got}"
+        rm -f pan pan.* ./*.trail
+}
+
+sleep_2w='-DWRITERS=2 -DREADERS=0 -DWRITER_ROUNDS=2 -DTIMED_W=1'
+sleep_1w2r='-DWRITERS=1 -DREADERS=2'
+sleep_3w='-DWRITERS=3 -DREADERS=0 -DTIMED_W=1'
+sleep_3w_twice="$sleep_3w -DWRITER_ROUNDS=2"
+sleep_biased='-DWRITERS=2 -DREADERS=0 -DBIASED'
+sleep_2w1r='-DWRITERS=2 -DREADERS=1 -DTIMED_W=1'
+
+sleep_mutants()
+{
+        cast=$1
+        shift
+        for n in "$@"; do
+                # shellcheck disable=SC2086
+                check "sleep-mutant-${n%%,*}" "errors,${n#*,}" model-sleep.pml $cast "-DMUTANT_${n%%,*}"
+        done
+}
+
+check bias none model-bias.pml
+for n in 1 2 3 4 5 6 7 8; do
+        check "bias-mutant-$n" errors model-bias.pml "-DMUTANT_$n"
+done
+
+# shellcheck disable=SC2086
+{
+        check sleep-2w none model-sleep.pml $sleep_2w
+        check sleep-1w2r none model-sleep.pml $sleep_1w2r
+        check sleep-3w none model-sleep.pml $sleep_3w
+        check sleep-biased none model-sleep.pml $sleep_biased
+}
+sleep_mutants "$sleep_2w" 1, 2, 3, 4, 5, 6, 15,
+sleep_mutants "$sleep_1w2r" 12, 13, 17,
+sleep_mutants "$sleep_3w" 7,
+sleep_mutants "$sleep_biased" 18,
+sleep_mutants "$sleep_2w1r" 9, 10, 11, 16,
+sleep_mutants "$sleep_3w_twice" 14,
+case $wanted in
+*' deep '* | *' sleep-'*)
+        # shellcheck disable=SC2086
+        {
+                check sleep-2w1r none model-sleep.pml $sleep_2w1r
+                check sleep-3w-twice none model-sleep.pml $sleep_3w_twice
+        }
+        sleep_mutants "$sleep_3w_twice" 8,-DREVERSE 19,-DREVERSE
+        ;;
+esac
+exit $failed

@@ -1,0 +1,132 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Each fence, each look and each wake-up of the lock taken away, one at a time: a
+# case of test-lock must fail.  Where that shows only in a store buffer, or in a
+# window of a few instructions, the mutant of the same kind in the models must be
+# found out instead (model.sh); the table says which.  An edit that no longer
+# applies is a failure.  mutants.sh NAME... runs only those.
+set -eu
+tests=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$tests")
+compiler=${CC:-cc}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+libraries=$(pkg-config --libs check)
+flags='-std=gnu11 -g -O1 -w -D_GNU_SOURCE -pthread'
+sources='atomic copy error lock map os-posix os-linux recycle slice span thread'
+
+# NAME|FILE|EDIT (sed)|CASE or -,MODEL'S MUTANT or empty
+table()
+{
+        cat <<'EOF'
+write-try-ignores-slots|lock.h|/static inline bool lane_write_try/,/^}/s/LANE_WRITER | (LANE_WRITER - 1)/LANE_WRITER \| LANE_READERS/|words,
+leave-no-fence|lock.h|/static inline void lane_write_leave(/,/^}/s/os_fence_light();/;/|-,sleep-mutant-15
+leave-no-second-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_wake(lane);/;/|-,sleep-mutant-2
+leave-no-first-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_write_leave_slow(lane);/goto quick;/;/static inline void lane_write_leave(/,/^}/s/atomic_store_explicit(&lane->word/quick: atomic_store_explicit(\&lane->word/|turns,
+read-valid-always|lock.h|/static inline bool lane_read_valid/,/^}/s/return .*/return true; (void)(0/;/static inline bool lane_read_valid/,/^}/s/(void)(0/(void)(sequence);/|words,
+read-begin-ignores-writer|lock.h|/static inline bool lane_read_begin/,/^}/s/return .*/return true;/|words,
+unname-no-look|lock.c|/^void lane_unname/,/^}/s/lane_wake(lane);/;/|bias,sleep-mutant-18
+unbias-no-look|lock.h|/static inline bool lane_hold_unbias/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-18
+biased-no-recheck|lock.h|/static inline struct hold .lane_hold_biased/,/^}/s/if (__builtin_expect(.*/if (1)/|torture,bias-mutant-2
+biased-no-name|lock.h|/static inline struct hold .lane_hold_biased/,/^}/s/hold_note(.*/;/|bias,
+wake-no-count|lock.c|/^static void wake(/,/^}/s/atomic_fetch_add.*/;/|wakes,sleep-mutant-5
+wake-no-call|lock.c|/^static void wake(/,/^}/s/os_wake(.*/;/|wakes,
+wake-keeps-note|lock.c|/^static void wake(/,/^}/s/atomic_fetch_and.*/;/|turns,
+wake-no-readers|lock.c|/^void lane_wake/,/^}/s/wake(lane, READ, INT32_MAX);/;/|wakes,
+wake-no-writers|lock.c|/^void lane_wake/,/^}/s/wake(lane, WRITE, count);/;/|wakes,
+wake-not-the-hungry|lock.c|/^void lane_wake/,/^}/s/!(word & LANE_READERS) ||.*/!(word \& LANE_READERS))/|turns,sleep-mutant-11
+end-turn-never|lock.c|/^static void end_turn/,/^}/s/while ((word & turn)/while (0 \&\& (word \& turn)/|turns,
+end-turn-no-wake|lock.c|/^static void end_turn/,/^}/s/lane_wake(lane);/;/|turns,
+claim-never|lock.c|/^static void claim_turn/,/^}/s/if (!may_claim(word))/if (1)/|turns,
+hungry-with-no-turn-sleeps|lock.c|/^static int wait(/,/^}/s/ && !(w->kind == WRITE && w->hungry && may_claim(word))//|turns,sleep-mutant-12
+wait-no-note|lock.c|/^static int wait(/,/^}/s/atomic_fetch_or(&lane->waiting, (uint32_t)ASLEEP << w->kind);/;/|wakes,
+wait-no-fence|lock.c|/^static int wait(/,/^}/s/os_fence_heavy();/;/|-,sleep-mutant-1
+wait-event-late|lock.c|/^static int wait(/,/^}/s/os_wait(&lane->event\[w->kind\], event,/os_wait(\&lane->event[w->kind], atomic_load(\&lane->event[w->kind]),/|-,sleep-mutant-6
+wait-no-note-for-others|lock.c|/^static int wait(/,/^}/s/atomic_fetch_or(&lane->waiting, (uint32_t)ASLEEP << WRITE);/;/|wakes,sleep-mutant-7
+woken-leaves-the-turn|lock.c|/^static int wait(/,/^}/s/if (w->since && w->kind == WRITE/if (0/|-,sleep-mutant-14
+give-up-no-fence|lock.c|/^static int finish(/,/^}/s/os_fence_heavy();/;/|-,sleep-mutant-19
+give-up-no-wake|lock.c|/^static int finish(/,/^}/s/lane_wake(lane);/;/|-,sleep-mutant-8
+last-hungry-no-look|lock.c|/^static int finish(/,/^}/s/end_turn(lane, w->kind);/;/|turns,
+revoke-takes-slots|lock.c|/^static void revoke_bias/,/^}/s/word & ~LANE_BIAS/word \& ~(LANE_BIAS \| LANE_SLOTS)/|words,bias-mutant-4
+write-no-fence|lock.c|/^int lane_write_slow/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-1
+write-fence-once|lock.c|/^int lane_write_slow/,/^}/s/(word & LANE_SEQUENCE) != fenced/fenced == LANE_WRITER/|-,bias-mutant-5
+write-no-scan|lock.c|/^static bool blocked/,/^}/s/return (word & LANE_SLOTS).*/return false;/|bias,bias-mutant-3
+bias-over-slots|lock.c|/^static void consider_bias/,/^}/s/LANE_SLOTS | LANE_WTURN/LANE_WTURN/|bias,bias-mutant-6
+leave-slow-no-readers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_RTURN/word/|turns,
+leave-slow-no-writers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_WTURN/word/|turns,
+leave-slow-no-look-at-readers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, READ);/;/|-,sleep-mutant-9
+leave-slow-no-look-at-writers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, WRITE);/;/|-,sleep-mutant-9
+leave-slow-no-wake|lock.c|/^void lane_write_leave_slow/,/^}/s/lane_wake(lane);/;/|turns,sleep-mutant-4
+read-leave-no-look|lock.c|/^void lane_read_leave/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-17
+read-no-limit|lock.c|/^static int read_slow/,/^}/s/(word & LANE_READERS) == LANE_READERS/0/|words,
+abandon-no-wake|lock.c|/^static void abandon/,/^}/s/lane_wake(lane);/;/|ends,
+abandon-no-dead|lock.c|/^static void abandon/,/^}/s/ | LANE_DEAD//|ends,
+fork-no-dead|lock.c|/^void lane_forked/,/^}/s/kept |= LANE_DEAD;/;/|ends,
+fork-keeps-waiting|lock.c|/^void lane_forked/,/^}/s/atomic_store(&lane->waiting, 0);/;/|ends,
+EOF
+}
+
+# Long enough for any case; what hangs is caught by it.
+patience=15
+
+build()
+{
+        list=
+        for s in $sources; do list="$list $1/$s.c"; done
+        # shellcheck disable=SC2086
+        $compiler $flags -I"$top/include" -I"$1" -I"$tests" -o "$2" "$tests/test-lock.c" $list $libraries
+}
+
+run_case()
+{
+        AMMAP_TORTURE_MS=60 CK_RUN_CASE=$2 timeout $patience "$1" >"$3" 2>&1
+}
+
+try()
+{
+        name=$1 file=$2 edit=$3 case=${4%,*} model=${4#*,} dir=$work/$1 caught=no status=0
+        start=$(date +%s)
+        mkdir -p "$dir/lib"
+        cp "$top"/lib/*.[ch] "$dir/lib/"
+        sed "$edit" "$top/lib/$file" >"$dir/lib/$file"
+        if cmp -s "$top/lib/$file" "$dir/lib/$file"; then
+                caught='no: the edit does not apply'
+        elif ! build "$dir/lib" "$dir/test" >"$dir/log" 2>&1; then
+                caught='no: it does not compile'
+        else
+                test "$case" = - || run_case "$dir/test" "$case" "$dir/log" || status=$?
+                if test $status -eq 124; then
+                        caught="test-lock, $case: it hangs"
+                elif test $status -ne 0; then
+                        caught="test-lock, $case: $(sed -n 's/.*:[FE]:[a-z]*:\([a-z_]*\):.*/\1/p' "$dir/log" | head -1)"
+                elif test -n "$model" && "$tests/model.sh" "$model" 2>/dev/null | grep -q '^ok'; then
+                        caught="model.sh, $model"
+                fi
+        fi
+        printf '%-31s %3d s  %s\n' "$name" $(($(date +%s) - start)) "$caught"
+        rm -rf "$dir"
+}
+
+# What is not mutated must pass, or the rest says nothing.
+build "$top/lib" "$work/test"
+for case in words bias turns ends wakes torture; do
+        run_case "$work/test" $case "$work/log" || { cat "$work/log"; echo "unmutated, $case fails" >&2; exit 1; }
+done
+
+table >"$work/table"
+jobs=0
+while read -r line; do
+        name=${line%%|*}
+        case " $* " in
+        '  ' | *" $name "*) ;;
+        *) continue ;;
+        esac
+        rest=${line#*|} && how=${line##*|}
+        file=${rest%%|*} && edit=${rest#*|} && edit=${edit%|*}
+        try "$name" "$file" "$edit" "$how" >"$work/$name.out" &
+        jobs=$((jobs + 1))
+        test $((jobs % 2)) -ne 0 || wait
+done <"$work/table"
+wait
+cat "$work"/*.out
+! grep -q ' s  no' "$work"/*.out
