@@ -38,7 +38,7 @@ static int membarrier(int command)
 
 void os_start(void)
 {
-        void *page;
+        void *page = NULL;
         size_t size = os_page_size();
 
         if (os_map(&page, size) == 0) {
