@@ -10,7 +10,6 @@
 #include <linux/membarrier.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef MADV_WIPEONFORK
@@ -20,7 +19,8 @@
 _Atomic bool os_fence_asymmetric;
 
 /* A page that a fork sets to zero: 1 in the process that wrote it.  Where the
- * kernel cannot (before Linux 4.14), the process ID is compared instead. */
+ * kernel cannot (before Linux 4.14), or what claims to be one takes any advice
+ * and follows none (qemu-user), the process ID is compared instead. */
 static _Atomic uint32_t *fork_word;
 static pid_t fork_pid;
 
@@ -42,7 +42,7 @@ void os_start(void)
         size_t size = os_page_size();
 
         if (os_map(&page, size) == 0) {
-                if (madvise(page, size, MADV_WIPEONFORK) == 0)
+                if (madvise(page, size, MADV_WIPEONFORK) == 0 && madvise(page, size, -1) < 0)
                         fork_word = page;
                 else
                         os_unmap(page, size);
@@ -66,12 +66,14 @@ void os_start(void)
  * store buffer holds a store drains them. */
 static void fence_by_shootdown(void)
 {
-        const struct timespec nap = { .tv_sec = 0, .tv_nsec = 20000000 };
+        _Atomic uint32_t nobody = 0;
+        int64_t rested;
 
         atomic_store(&os_fence_asymmetric, false);
         atomic_fetch_add((_Atomic uint32_t *)fence_page, 1);
         madvise(fence_page, os_page_size(), MADV_DONTNEED);
-        syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &nap, NULL);
+        for (rested = os_now() + 20000000; os_now() < rested;)
+                os_wait(&nobody, 0, rested);
         atomic_store(&fence_settled, true);
 }
 

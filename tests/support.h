@@ -369,16 +369,17 @@ static inline int op_copy(enum op op, ammap_t *map, uint64_t offset, uint64_t le
 
 static inline int op_buffer(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
 {
-        unsigned char *buffer = malloc(length ? length : 1);
+        size_t size = (size_t)length;
+        unsigned char *buffer = malloc(size ? size : 1);
         int result;
 
         if (!buffer)
                 return INT_MIN;
-        memset(buffer, OP_BYTE, length);
+        memset(buffer, OP_BYTE, size);
         if (op == OP_READ_INTO)
-                result = ammap_read_into(map, offset, buffer, length);
+                result = ammap_read_into(map, offset, buffer, size);
         else
-                result = ammap_update_region(map, offset, buffer, length);
+                result = ammap_update_region(map, offset, buffer, size);
         free(buffer);
         return result;
 }
@@ -569,11 +570,11 @@ static inline bool is_pattern(const ammap_t *map)
         return true;
 }
 
-static inline bool is_all(const void *memory, unsigned char byte, size_t length)
+static inline bool is_all(const void *memory, unsigned char byte, uint64_t length)
 {
         const unsigned char *bytes = memory;
 
-        for (size_t i = 0; i < length; i++)
+        for (uint64_t i = 0; i < length; i++)
                 if (bytes[i] != byte)
                         return false;
         return true;

@@ -169,7 +169,7 @@ START_TEST(copy_within_one_map_is_bounded)
 
                                 ck_assert_int_eq(result, inside ? 0 : AMMAP_ERR_BOUNDS);
                                 if (inside)
-                                        memmove(model + edges[t], model + edges[f], edges[n]);
+                                        memmove(model + edges[t], model + edges[f], (size_t)edges[n]);
                                 ck_assert_int_eq(memcmp(model, bytes, sizeof(model)), 0);
                                 if (!inside)
                                         continue;
@@ -391,7 +391,7 @@ END_TEST
 
 static void *new_model(uint64_t size)
 {
-        void *model = calloc(1, size);
+        void *model = calloc(1, (size_t)size);
 
         ck_assert_ptr_nonnull(model);
         return model;
@@ -437,23 +437,23 @@ START_TEST(all_calls_agree_with_a_plain_array)
                         switch (random_below(&random, 5)) {
                         case 0:
                                 memset(buffer, byte, sizeof(buffer));
-                                result = ammap_read_into(map, offset, buffer, length);
+                                result = ammap_read_into(map, offset, buffer, (size_t)length);
                                 if (want == 0)
-                                        ck_assert_int_eq(memcmp(buffer, model + offset, length), 0);
+                                        ck_assert_int_eq(memcmp(buffer, model + offset, (size_t)length), 0);
                                 else
                                         ck_assert(is_all(buffer, byte, sizeof(buffer)));
                                 break;
                         case 1:
                                 for (size_t i = 0; i < length; i++)
                                         buffer[i] = (unsigned char)random_next(&random);
-                                result = ammap_update_region(map, offset, buffer, length);
+                                result = ammap_update_region(map, offset, buffer, (size_t)length);
                                 if (want == 0)
-                                        memcpy(model + offset, buffer, length);
+                                        memcpy(model + offset, buffer, (size_t)length);
                                 break;
                         case 2:
                                 result = ammap_fill(map, offset, length, byte);
                                 if (want == 0)
-                                        memset(model + offset, byte, length);
+                                        memset(model + offset, byte, (size_t)length);
                                 break;
                         default:
                                 from = random_below(&random, lengths[source] + 1);
@@ -464,12 +464,12 @@ START_TEST(all_calls_agree_with_a_plain_array)
                                         want = AMMAP_ERR_BOUNDS;
                                 result = ammap_copy(map, offset, maps[source], from, length);
                                 if (want == 0)
-                                        memmove(model + offset, models[source] + from, length);
+                                        memmove(model + offset, models[source] + from, (size_t)length);
                                 break;
                         }
                         ck_assert_int_eq(result, want);
                         for (int i = 0; i < 2; i++)
-                                ck_assert_int_eq(memcmp(ammap_as_ptr(maps[i]), models[i], lengths[i]), 0);
+                                ck_assert_int_eq(memcmp(ammap_as_ptr(maps[i]), models[i], (size_t)lengths[i]), 0);
                 }
                 for (int i = 0; i < 2; i++) {
                         ck_assert_int_eq(ammap_free(maps[i]), 0);
@@ -493,7 +493,7 @@ START_TEST(copy_within_one_map_is_memmove)
                                 for (uint64_t i = 0; i < SIZE; i++)
                                         model[i] = bytes[i] = pattern_byte(i);
                                 ck_assert_int_eq(ammap_copy(map, to, map, from, length), 0);
-                                memmove(model + to, model + from, length);
+                                memmove(model + to, model + from, (size_t)length);
                                 ck_assert_int_eq(memcmp(model, bytes, SIZE), 0);
                         }
         ck_assert_int_eq(ammap_free(map), 0);

@@ -27,8 +27,9 @@ static bool is_mapped(const void *address)
 {
         long page = sysconf(_SC_PAGESIZE);
         void *start = (void *)((uintptr_t)address & ~((uintptr_t)page - 1));
+        unsigned char there;
 
-        return msync(start, (size_t)page, MS_ASYNC) == 0;
+        return mincore(start, (size_t)page, &there) == 0;
 }
 
 /* Dirty all of a map, free it, and look at the next. */
