@@ -110,7 +110,15 @@ AMMAP_API const char *ammap_version(void);
 
 typedef struct ammap ammap_t;
 
-/* How much a property is wanted: not; if it can be had; or the call is to fail. */
+/* Whom a map is shared with.  This version makes private ones alone. */
+typedef enum ammap_share { AMMAP_PRIVATE, AMMAP_SHARED, AMMAP_RAW } ammap_share_t;
+
+/* What a forked child finds in place of a map: a copy; nothing, where its calls
+ * answer AMMAP_ERR_UNSUPPORTED and ammap_free works; or zeros. */
+typedef enum ammap_fork { AMMAP_FORK_COPY, AMMAP_FORK_OMIT, AMMAP_FORK_WIPE } ammap_fork_t;
+
+/* Whether a property is wanted: AMMAP_TRY goes on without it where the system
+ * refuses, AMMAP_MUST fails.  ammap_stat tells what was obtained. */
 typedef enum ammap_want { AMMAP_NO, AMMAP_TRY, AMMAP_MUST } ammap_want_t;
 
 /* How a map is to be made.  The zero of every field is the default.
@@ -123,16 +131,25 @@ typedef enum ammap_want { AMMAP_NO, AMMAP_TRY, AMMAP_MUST } ammap_want_t;
  *      options.lanes = 2;
  */
 typedef struct ammap_options {
-        size_t struct_size; /* set by AMMAP_OPTIONS_INIT */
-        uint64_t lanes;     /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
-
-        /* Of type AMMAP_NO, AMMAP_TRY or AMMAP_MUST: */
-        ammap_want_t recycle; /* ammap_free may keep the memory for a later map like it; see ammap_trim */
+        size_t struct_size;     /* set by AMMAP_OPTIONS_INIT */
+        const char *name;       /* for /proc/self/maps, where the kernel can; read during the call alone */
+        uint64_t capacity;      /* what ammap_resize can grow it to, in bytes; 0: the size */
+        uint64_t lanes;         /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
+        ammap_fork_t fork;      /* what a forked child finds */
+        ammap_want_t huge;      /* huge pages */
+        ammap_want_t populate;  /* all pages present from the start */
+        ammap_want_t lock;      /* kept in memory, never swapped */
+        ammap_want_t guard;     /* a page before and after that is fatal to touch */
+        ammap_want_t nodump;    /* not in core dumps */
+        ammap_want_t secret;    /* lock and nodump; wiped when freed, when shrunk and in a forked child */
+        ammap_want_t noreserve; /* not accounted for as memory to be kept free */
+        ammap_want_t recycle;   /* ammap_free may keep the memory for a later map like it; see ammap_trim */
 } ammap_options_t;
 
 #define AMMAP_OPTIONS_INIT                                                                                             \
         {                                                                                                              \
-                sizeof(ammap_options_t), 0, AMMAP_NO                                                                   \
+                sizeof(ammap_options_t), NULL, 0, 0, AMMAP_FORK_COPY, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO,          \
+                        AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO                                                         \
         }
 
 /* The most lanes that a map may have; it may not have more than bytes. */
@@ -145,7 +162,9 @@ typedef struct ammap_options {
 AMMAP_API AMMAP_MUST_CHECK int ammap_new(ammap_t **map, uint64_t size);
 
 /* The same with options; NULL options are the default.
- * AMMAP_ERR_INVALID also for an unknown or contradictory option. */
+ * AMMAP_ERR_INVALID also for an unknown or contradictory option, AMMAP_ERR_SIZE
+ * for a capacity below the size; for what AMMAP_MUST be and cannot the system's
+ * code or AMMAP_ERR_UNSUPPORTED. */
 AMMAP_API AMMAP_MUST_CHECK int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options);
 
 /* Give the memory back.  NULL is allowed and does nothing.
@@ -154,11 +173,20 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_new_with(ammap_t **map, uint64_t size, cons
  * has changed. */
 AMMAP_API int ammap_free(ammap_t *map);
 
-/* The length in bytes; 0 for NULL. */
+/* The length in bytes; 0 for NULL, and for a map that a fork left out. */
 AMMAP_API uint64_t ammap_len(const ammap_t *map);
 
-/* Whether the length is 0, which it is for NULL alone. */
+/* Whether the length is 0. */
 AMMAP_API bool ammap_is_empty(const ammap_t *map);
+
+/* Make the map size bytes long, in place, within its capacity.  What is new, or
+ * new again, is zero.  Slices and views live on; it waits for copies, and
+ * changes as one for them.
+ * 0; or AMMAP_ERR_BUSY where a live slice or view would be cut,
+ * AMMAP_ERR_INVALID, AMMAP_ERR_SIZE (0, or beyond the capacity),
+ * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED or the
+ * system's code (-ENOMEM, ...), and nothing has changed. */
+AMMAP_API int ammap_resize(ammap_t *map, uint64_t size);
 
 /* Describe the map in a line of text for people, the length in it, cut to fit
  * and always terminated where size > 0.  The text's form is no interface.
@@ -169,23 +197,15 @@ AMMAP_API int ammap_describe(const ammap_t *map, char *text, size_t size);
  * 0, also where there is nothing to clear; or AMMAP_ERR_INVALID. */
 AMMAP_API int ammap_recover(ammap_t *map);
 
-/* --- Memory ------------------------------------------------------------- */
-
-/* Give back to the system what ammap_free has kept of maps made with
- * options.recycle, all but keep bytes of it.  The library keeps at most
- * AMMAP_RECYCLE_MAX bytes, and zeroes them before they become a map again.
- * 0. */
-#define AMMAP_RECYCLE_MAX (UINT64_C(64) << 20)
-AMMAP_API int ammap_trim(uint64_t keep);
-
 /* --- Copies ------------------------------------------------------------- *
  *
  * Each copies as one: no reader sees half an update.  All wait for slices of
  * other threads that stand in the way.
  *
  * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_DEADLOCK,
- * AMMAP_ERR_OWNER_DEAD, -ENOMEM (a long copy, or one across lanes, found no
- * memory to note what it holds), -EAGAIN (more readers than can be counted).
+ * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED (a fork left
+ * the map out), -ENOMEM (a long copy, or one across lanes, found no memory to
+ * note what it holds), -EAGAIN (more readers than can be counted).
  * On an error the map is unchanged, and so is a buffer after AMMAP_ERR_INVALID
  * and AMMAP_ERR_BOUNDS.  A buffer may be NULL where its length is 0.
  */
@@ -214,8 +234,8 @@ AMMAP_API int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_
  * AMMAP_ERR_OWNER_DEAD behind.
  *
  * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_DEADLOCK,
- * AMMAP_ERR_OWNER_DEAD, -ENOMEM, -EAGAIN (more slices than can be counted);
- * then the structure is all zeros.
+ * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED, -ENOMEM,
+ * -EAGAIN (more slices than can be counted); then the structure is all zeros.
  */
 
 struct ammap_span { /* the library's own */
@@ -259,18 +279,20 @@ AMMAP_API void ammap_mut_slice_release(ammap_mut_slice_t *slice);
 /* --- Raw pointers ------------------------------------------------------- */
 
 /* The first byte of the map.  No lock is taken or implied; valid until
- * ammap_free; the caller answers for races.  NULL for NULL. */
+ * ammap_free; the caller answers for races.  NULL for NULL, for a map that a
+ * fork left out and, to write, for a frozen one. */
 AMMAP_API const void *ammap_as_ptr(const ammap_t *map);
 AMMAP_API void *ammap_as_mut_ptr(ammap_t *map);
 
 /* --- Atomic views ------------------------------------------------------- *
  *
  * A view points at count atomics inside the map.  It takes no lock and stops
- * no writer; while it lives the map cannot be freed.  The structure may be
+ * no writer; while it lives the map cannot be freed, or shrunk below its end.  The structure may be
  * moved or copied, and one of the copies released, by any thread.
  *
  * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_MISALIGNED (the offset
- * is not a multiple of 4 or 8); then the structure is all zeros.
+ * is not a multiple of 4 or 8), AMMAP_ERR_READ_ONLY (the map is frozen) or
+ * AMMAP_ERR_UNSUPPORTED; then the structure is all zeros.
  */
 
 typedef struct ammap_u32_view {
@@ -307,6 +329,100 @@ AMMAP_API int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, i
  * How many were woken; or AMMAP_ERR_INVALID (also for count < 0),
  * AMMAP_ERR_BOUNDS or AMMAP_ERR_MISALIGNED. */
 AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
+
+/* --- Memory ------------------------------------------------------------- *
+ *
+ * The range is of bytes.  Where the work is on pages it is on all that the range
+ * touches.
+ *
+ * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_UNSUPPORTED (a fork left
+ * the map out) or the system's code.
+ */
+
+/* Make the pages present, so that no access waits for them. */
+AMMAP_API int ammap_populate(ammap_t *map, uint64_t offset, uint64_t length);
+
+/* Make the bytes zero, as a write does, and give back the whole pages among
+ * them, but for locked ones.  Also what a copy into the map returns. */
+AMMAP_API int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length);
+
+/* How a range will be used.  No advice changes a byte. */
+typedef enum ammap_advice {
+        AMMAP_ADVICE_NORMAL,
+        AMMAP_ADVICE_RANDOM,
+        AMMAP_ADVICE_SEQUENTIAL,
+        AMMAP_ADVICE_WILLNEED,
+        AMMAP_ADVICE_COLD,       /* not for a while */
+        AMMAP_ADVICE_PAGEOUT,    /* not for long: swap it out */
+        AMMAP_ADVICE_HUGEPAGE,   /* in huge pages where that can be */
+        AMMAP_ADVICE_NOHUGEPAGE, /* not in huge pages */
+} ammap_advice_t;
+
+AMMAP_API int ammap_advise(ammap_t *map, uint64_t offset, uint64_t length, ammap_advice_t advice);
+
+/* Keep the pages in memory; no longer. */
+AMMAP_API int ammap_mlock(ammap_t *map, uint64_t offset, uint64_t length);
+AMMAP_API int ammap_munlock(ammap_t *map, uint64_t offset, uint64_t length);
+
+/* Make the map read-only for good: every later write is AMMAP_ERR_READ_ONLY, and
+ * the pages themselves cannot be written.  Waits for slices of other threads.
+ * Also AMMAP_ERR_BUSY while a view is alive, AMMAP_ERR_DEADLOCK and
+ * AMMAP_ERR_OWNER_DEAD; then the map is as it was.  A frozen map: 0. */
+AMMAP_API int ammap_freeze(ammap_t *map);
+
+/* Make a copy of the map as it is at one instant: of its length, capacity, lanes
+ * and options, not frozen.  Pages that hold nothing are not made present.
+ * 0, and *copy is the caller's to ammap_free; or *copy is NULL, and the result is
+ * that of a read or of ammap_new_with. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_clone(ammap_t *map, ammap_t **copy);
+
+/* How a map is guarded. */
+typedef enum ammap_guard {
+        AMMAP_GUARD_NONE,
+        AMMAP_GUARD_PAGES,   /* by mappings that cannot be touched */
+        AMMAP_GUARD_MARKERS, /* by markers in the map's own */
+} ammap_guard_t;
+
+/* What a map is and has.  Set struct_size, by AMMAP_STAT_INIT; fields that the
+ * library does not know become 0. */
+typedef struct ammap_statistics {
+        size_t struct_size;
+        uint64_t length;   /* all of these in bytes */
+        uint64_t capacity; /* what it can grow to */
+        uint64_t mapped;   /* address space, guards included */
+        uint64_t page;     /* the size of a page */
+        uint64_t resident; /* in memory, by the kernel's account */
+        uint64_t huge;     /* in huge pages, by the kernel's account */
+        uint64_t locked;   /* in memory and locked there, by the kernel's account */
+        uint64_t slices;   /* alive, of all threads */
+        uint64_t views;    /* alive */
+        uint64_t lanes;
+        ammap_share_t share;
+        ammap_fork_t fork;
+        ammap_guard_t guard;
+        bool frozen;
+        bool read_only; /* no write can succeed */
+} ammap_stat_t;
+
+#define AMMAP_STAT_INIT                                                                                                \
+        {                                                                                                              \
+                sizeof(ammap_stat_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, AMMAP_GUARD_NONE,  \
+                        false, false                                                                                   \
+        }
+
+/* On an error all but struct_size is zero.  Where the system keeps no account,
+ * resident, huge and locked are 0. */
+AMMAP_API int ammap_stat(ammap_t *map, ammap_stat_t *stat);
+
+/* Whether a huge page is behind any part of the map: 1, 0, or a negative code. */
+AMMAP_API int ammap_is_hugepage_backed(ammap_t *map);
+
+/* Give back to the system what ammap_free has kept of maps made with
+ * options.recycle, all but keep bytes of it.  The library keeps at most
+ * AMMAP_RECYCLE_MAX bytes, and zeroes them before they become a map again.
+ * 0. */
+#define AMMAP_RECYCLE_MAX (UINT64_C(64) << 20)
+AMMAP_API int ammap_trim(uint64_t keep);
 
 #ifdef __cplusplus
 }

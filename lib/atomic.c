@@ -5,38 +5,103 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* A view that is alive, on its map's list; guard: the map's viewing. */
+struct view {
+        struct view *next, **link;
+        uint64_t end; /* where in the map it ends */
+};
 
 /* The address of count words of size bytes at offset. */
 static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words)
 {
+        int rc;
+
         if (!map)
                 return AMMAP_ERR_INVALID;
-        if (count > map->length / size || !range_ok(map->length, offset, count * size))
-                return AMMAP_ERR_BOUNDS;
+        /* A count that overflows in bytes is beyond every map. */
+        if ((rc = map_check(map, offset, count > UINT64_MAX / size ? UINT64_MAX : count * size)) < 0)
+                return rc;
         if (offset % size != 0)
                 return AMMAP_ERR_MISALIGNED;
         *words = map->base + offset;
         return 0;
 }
 
-/* The same, and the map pinned by a view. */
-static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words)
+/* Put a view on the list, or, where there is no memory to tell it by, count it
+ * alone: no shrink and no freezing then for as long as it lives. */
+static struct view *add_view(struct ammap *map, uint64_t end)
 {
-        int rc = find_words(map, offset, count, size, words);
+        struct view *view = malloc(sizeof *view);
 
-        if (rc == 0)
-                atomic_fetch_add(&map->views, 1);
+        if (view) {
+                *view = (struct view){ .next = map->view, .link = &map->view, .end = end };
+                if (map->view)
+                        map->view->link = &view->next;
+                map->view = view;
+        } else {
+                map->unlisted++;
+        }
+        atomic_fetch_add(&map->views, 1);
+        return view;
+}
+
+static void drop_view(struct ammap *map, struct view *view)
+{
+        if (view) {
+                *view->link = view->next;
+                if (view->next)
+                        view->next->link = view->link;
+                free(view);
+        } else {
+                map->unlisted--;
+        }
+        atomic_fetch_sub(&map->views, 1);
+}
+
+bool map_views_reach(const struct ammap *map, uint64_t offset)
+{
+        const struct view *view = map->view;
+
+        while (view && view->end <= offset)
+                view = view->next;
+        return view || map->unlisted;
+}
+
+/* The same, and the map pinned by a view; private words: the map, and the view. */
+static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words, uintptr_t *private)
+{
+        int rc;
+
+        while ((rc = find_words(map, offset, count, size, words)) == 0) {
+                os_fork_check();
+                pthread_mutex_lock(&map->viewing);
+                rc = map_has(map, offset, count * size) ? 0 : 1; /* 1: a shrink came first */
+                if (rc == 0 && atomic_load(&map->frozen))
+                        rc = AMMAP_ERR_READ_ONLY;
+                if (rc == 0) {
+                        private[0] = (uintptr_t)map;
+                        private[1] = (uintptr_t)add_view(map, offset + count * size);
+                }
+                pthread_mutex_unlock(&map->viewing);
+                if (rc <= 0)
+                        break;
+        }
         return rc;
 }
 
-/* The view's private word 0 is its map. */
-static void unpin(uintptr_t private)
+static void unpin(const uintptr_t *private)
 {
-        struct ammap *map = (struct ammap *)private;
+        struct ammap *map = (struct ammap *)private[0];
 
-        if (map)
-                atomic_fetch_sub(&map->views, 1);
+        if (!map)
+                return;
+        os_fork_check();
+        pthread_mutex_lock(&map->viewing);
+        drop_view(map, (struct view *)private[1]);
+        pthread_mutex_unlock(&map->viewing);
 }
 
 int ammap_atomic_u32(ammap_t *map, uint64_t offset, ammap_u32_view_t *view)
@@ -57,11 +122,10 @@ int ammap_atomic_u32_slice(ammap_t *map, uint64_t offset, size_t count, ammap_u3
         if (!view)
                 return AMMAP_ERR_INVALID;
         memset(view, 0, sizeof *view);
-        if ((rc = pin_words(map, offset, count, sizeof *view->value, &words)) < 0)
+        if ((rc = pin_words(map, offset, count, sizeof *view->value, &words, view->ammap_private)) < 0)
                 return rc;
         view->value = words;
         view->count = count;
-        view->ammap_private[0] = (uintptr_t)map;
         return 0;
 }
 
@@ -73,11 +137,10 @@ int ammap_atomic_u64_slice(ammap_t *map, uint64_t offset, size_t count, ammap_u6
         if (!view)
                 return AMMAP_ERR_INVALID;
         memset(view, 0, sizeof *view);
-        if ((rc = pin_words(map, offset, count, sizeof *view->value, &words)) < 0)
+        if ((rc = pin_words(map, offset, count, sizeof *view->value, &words, view->ammap_private)) < 0)
                 return rc;
         view->value = words;
         view->count = count;
-        view->ammap_private[0] = (uintptr_t)map;
         return 0;
 }
 
@@ -85,7 +148,7 @@ void ammap_u32_view_release(ammap_u32_view_t *view)
 {
         if (!view)
                 return;
-        unpin(view->ammap_private[0]);
+        unpin(view->ammap_private);
         memset(view, 0, sizeof *view);
 }
 
@@ -93,7 +156,7 @@ void ammap_u64_view_release(ammap_u64_view_t *view)
 {
         if (!view)
                 return;
-        unpin(view->ammap_private[0]);
+        unpin(view->ammap_private);
         memset(view, 0, sizeof *view);
 }
 

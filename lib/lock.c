@@ -25,9 +25,9 @@
  * writer whose odd sequence the second load missed?  The writer's release fence
  * stands between its compare-and-swap and its bytes, the reader's acquire fence
  * between its bytes and its second load: who sees the byte sees the sequence.
- * The sequence has 38 bits above WRITER: a copy of a few hundred bytes would
- * have to be stopped for exactly 2^38 writes, three quarters of an hour of
- * nothing but writes, to be fooled.
+ * The sequence has 37 bits above WRITER: a copy of a few hundred bytes would
+ * have to be stopped for exactly 2^37 writes, a third of an hour of nothing but
+ * writes, to be fooled.
  *
  * Bias
  *
@@ -64,9 +64,8 @@
  * the same pairing; the light side is the one that runs all the time.  Waking
  * takes ASLEEP away and adds to event, which a waiter has read before it took
  * its last look: it does not fall asleep after the wake-up.  All readers are
- * woken, but one writer, who sets ASLEEP again for those who sleep on.  A waiter
- * that gives up wakes the next: it has set ASLEEP for them, so that it runs the
- * waiter's fence before it looks whether they may enter.
+ * woken, but one writer, who sets ASLEEP again for those who sleep on; a waiter
+ * that gives up wakes the next.
  *
  * Turns
  *
@@ -77,9 +76,7 @@
  * that leaves: RTURN if readers are hungry, else WTURN.  RTURN keeps writers out
  * until the last hungry reader has entered; WTURN keeps all out but hungry
  * writers until one of them has entered.  A hungry writer also sets WTURN by
- * itself where readers hold the lane, and does not sleep while it could.  A
- * writer that was woken and finds WTURN becomes hungry there and then: the one
- * wake-up it got may have been meant for the hungry.  So a hungry reader waits for one writer
+ * itself where readers hold the lane.  So a hungry reader waits for one writer
  * at most, a hungry writer for the readers that are in and one turn of readers,
  * and then only for other hungry writers.
  * A turn must not be given to no one: whoever stores a turn looks afterwards
@@ -100,21 +97,20 @@
  * quick paths stop at WRITER, the slow ones report DEAD.  lane_recover makes
  * the sequence even.
  *
- * What was tried
+ * Frost
  *
- * Measured on two processors against parking_lot's RwLock in the same run; make
- * bench says what it gives elsewhere.
- *   - The count alone, for all: two threads that read get in each other's way at
- *     every copy, 1.2 times the peer's throughput; with the sequence, 23 times.
- *   - Bias for small copies too: slower than the peer from 5 % of writes on.
- *   - Bias to the last writer, which would save it the compare-and-swap: 9 % for
- *     one writer, minus 14 % for two, and a second protocol to get wrong.
- *   - A bit mask for the free holds: each slice waited for the store of the last
- *     release, 6.8 ns a slice; looking from the front, 4.8; without saving
- *     registers for calls that are not made, 3.3.
- *   - A first pause of 1 for a writer that is kept out: 2.5 times the peer at one
- *     write in two; of 32, 3.0 times: the other one's burst is worth more than
- *     the time to notice its end.
+ * The writer that freezes a map leaves FROZEN in each lane, for good: no writer
+ * enters by the quick path any more, and the slow one answers READ_ONLY.
+ *
+ * Shrinks
+ *
+ * A shrink must not wait for the slices that it leaves whole, so it enters no
+ * lane.  It publishes the shorter length, runs a heavy fence, and looks at the
+ * holds, and at WRITER, for who is in; everyone else enters, notes in his hold
+ * where he reaches, fences lightly, and looks at the length.  Again one of the
+ * two sees the other: who entered unseen finds the length too short, and leaves.
+ * What reads without entering reads the length after begin, and the shrink adds
+ * to the sequence before it takes the bytes away (lane_tear).
  */
 #include "lock.h"
 
@@ -259,6 +255,8 @@ static bool blocked(const struct waiter *w, uint64_t word)
                 return false;
         if (w->kind == READ)
                 return word & (LANE_WRITER | LANE_WTURN);
+        if (word & LANE_FROZEN)
+                return false;
         if (word & (LANE_WRITER | LANE_RTURN | LANE_READERS))
                 return true;
         if ((word & LANE_WTURN) && !w->hungry)
@@ -365,13 +363,15 @@ int lane_write_slow(struct lane *lane, int64_t deadline)
         int rc;
 
         os_fork_check();
-        if (!(atomic_load(&lane->word) & LANE_DEAD) && thread_hold_next(lane, NULL))
+        if (!(atomic_load(&lane->word) & (LANE_DEAD | LANE_FROZEN)) && thread_hold_next(lane, NULL))
                 return AMMAP_ERR_DEADLOCK;
 
         for (;;) {
                 word = atomic_load(&lane->word);
                 if (word & LANE_DEAD)
                         return finish(&w, AMMAP_ERR_OWNER_DEAD);
+                if (word & LANE_FROZEN)
+                        return finish(&w, AMMAP_ERR_READ_ONLY);
                 if (word & LANE_BIAS) {
                         revoke_bias(&w, word);
                         continue;
@@ -413,6 +413,16 @@ void lane_write_leave_slow(struct lane *lane)
                 os_fence_full();
         }
         lane_wake(lane);
+}
+
+void lane_write_leave_frozen(struct lane *lane)
+{
+        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER;
+
+        atomic_store(&lane->word, word | LANE_FROZEN);
+        os_fence_full();
+        wake(lane, READ, INT32_MAX);
+        wake(lane, WRITE, INT32_MAX);
 }
 
 /* --- Readers --- */
@@ -505,7 +515,7 @@ int lane_hold_write_slow(struct lane *lane, int64_t deadline, uint64_t use, stru
 
         if (rc < 0 || (rc = lane_write(lane, deadline)) < 0)
                 return rc;
-        hold_note(*hold, lane, use | HOLD_WRITE);
+        hold_note(*hold, lane, use | HOLD_WRITE, 0);
         return 0;
 }
 
@@ -518,7 +528,7 @@ int lane_hold_read_slow(struct lane *lane, int64_t deadline, uint64_t use, struc
         if (rc < 0 || (rc = read_slow(lane, deadline, &own)) < 0)
                 return rc;
         if (rc != LANE_MINE) {
-                hold_note(*hold, lane, use | HOLD_COUNTED);
+                hold_note(*hold, lane, use | HOLD_COUNTED, 0);
                 return 0;
         }
         shared = atomic_load(&own->use);
@@ -527,6 +537,27 @@ int lane_hold_read_slow(struct lane *lane, int64_t deadline, uint64_t use, struc
         atomic_store(&own->use, shared + use);
         *hold = own;
         return 0;
+}
+
+/* --- Shrinks --- */
+
+void lane_tear(struct lane *lane)
+{
+        uint64_t word = atomic_load(&lane->word);
+
+        while (!(word & LANE_WRITER))
+                if (atomic_compare_exchange_weak(&lane->word, &word, word + 2 * LANE_WRITER))
+                        break;
+        atomic_thread_fence(memory_order_release); /* as in lane_write_try */
+}
+
+/* A hold that is noted while one and the same writer is in is that writer's. */
+bool lane_writes_unseen(const struct lane *lane)
+{
+        uint64_t word = atomic_load(&lane->word);
+
+        return (word & LANE_WRITER) && !(word & LANE_DEAD) && !thread_any_names(lane) &&
+               atomic_load(&lane->word) == word;
 }
 
 /* --- Death --- */
@@ -573,7 +604,7 @@ void lane_recover(struct lane *lane)
 void lane_forked(struct lane *lane)
 {
         uint64_t word = atomic_load(&lane->word);
-        uint64_t kept = word & (LANE_SEQUENCE | LANE_SLOTS);
+        uint64_t kept = word & (LANE_SEQUENCE | LANE_SLOTS | LANE_FROZEN);
         struct hold *hold = NULL;
         bool write = false;
 

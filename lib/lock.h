@@ -20,11 +20,12 @@ struct lane {
          *   bit  21     WTURN: hungry writers' turn, all others keep out
          *   bit  22     BIAS: readers may enter by their thread's block alone
          *   bit  23     SLOTS: some may have done so and still be in
-         *   bit  24     DEAD: the writer is gone (only with WRITER)
-         *   bit  25     WRITER: someone writes
-         *   bits 25-63  the sequence, odd while someone writes
+         *   bit  24     FROZEN: nobody writes any more (never with WRITER)
+         *   bit  25     DEAD: the writer is gone (only with WRITER)
+         *   bit  26     WRITER: someone writes
+         *   bits 26-63  the sequence, odd while someone writes
          *
-         * While WRITER is set all of bits 0 to 23 are 0, and the word belongs
+         * While WRITER is set all of bits 0 to 24 are 0, and the word belongs
          * to the writer: nobody else changes it. */
         _Alignas(128) _Atomic uint64_t word;
 
@@ -51,8 +52,9 @@ struct lane {
 #define LANE_WTURN (UINT64_C(1) << 21)
 #define LANE_BIAS (UINT64_C(1) << 22)
 #define LANE_SLOTS (UINT64_C(1) << 23)
-#define LANE_DEAD (UINT64_C(1) << 24)
-#define LANE_WRITER (UINT64_C(1) << 25)
+#define LANE_FROZEN (UINT64_C(1) << 24)
+#define LANE_DEAD (UINT64_C(1) << 25)
+#define LANE_WRITER (UINT64_C(1) << 26)
 #define LANE_SEQUENCE (~(LANE_WRITER - 1))
 
 /* Deadlines besides those of os_now's clock. */
@@ -67,8 +69,8 @@ void lane_init(struct lane *lane);
 
 /* Enter to write, or to read counted, as one who does not note it among the
  * thread's holds; for as long as a call of this library lasts.
- * 0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK or _OWNER_DEAD; -EAGAIN: too many
- * readers.  Reading also LANE_MINE: a read hold of the calling thread protects
+ * 0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD or, to write,
+ * _READ_ONLY; -EAGAIN: too many readers.  Reading also LANE_MINE: a read hold of the calling thread protects
  * it already, nothing was taken and nothing is to be left. */
 #define LANE_MINE 1
 int lane_write_slow(struct lane *lane, int64_t deadline);
@@ -78,8 +80,17 @@ void lane_read_leave(struct lane *lane);
 /* Leave after writing, when someone waits. */
 void lane_write_leave_slow(struct lane *lane);
 
+/* Leave after writing, as the last writer ever. */
+void lane_write_leave_frozen(struct lane *lane);
+
 /* Let in those who sleep and may enter. */
 void lane_wake(struct lane *lane);
+
+/* For a shrink, which others may outlast on the lane: tear what is read without
+ * entering, unless a writer is in, who will have done that; and whether a writer
+ * is in whom no hold tells of: one who copies, or is about to note his hold. */
+void lane_tear(struct lane *lane);
+bool lane_writes_unseen(const struct lane *lane);
 
 /* Take the name of a lane out of a hold, with the fence that lane_write_leave
  * has. */
@@ -155,23 +166,24 @@ static inline bool lane_read_valid(const struct lane *lane, uint64_t sequence)
 }
 
 /* Enter to write as a hold of the calling thread, if that takes no call; NULL:
- * it does. */
-static inline struct hold *lane_hold_write_try(struct lane *lane, uint64_t use)
+ * it does.  reach is what a shrink is to see; 0: that is for later. */
+static inline struct hold *lane_hold_write_try(struct lane *lane, uint64_t use, uint64_t reach)
 {
         struct holds *mine = thread_holds;
         struct hold *hold;
 
         if (!mine || !(hold = holds_free(mine)) || !lane_write_try(lane))
                 return NULL;
-        hold_note(hold, lane, use | HOLD_WRITE);
+        hold_note(hold, lane, use | HOLD_WRITE, reach);
         return hold;
 }
 
 /* Enter to read as a hold of the calling thread, if the lane is biased: by
  * naming it in the hold.  NULL: it is not.  The light fence between that store
  * and the look at BIAS pairs with the heavy one in lane_write_slow between the
- * clearing of BIAS and the look at all holds. */
-static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use)
+ * clearing of BIAS and the look at all holds.  It also stands between the note of
+ * reach and the caller's look at the length of the map. */
+static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uint64_t reach)
 {
         struct holds *mine = thread_holds;
         struct hold *hold;
@@ -179,7 +191,7 @@ static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use)
         if (!(atomic_load_explicit(&lane->word, memory_order_relaxed) & LANE_BIAS) || !mine ||
             !(hold = holds_free(mine)))
                 return NULL;
-        hold_note(hold, lane, use | HOLD_BIASED);
+        hold_note(hold, lane, use | HOLD_BIASED, reach);
         os_fence_light();
         if (__builtin_expect((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0, 1))
                 return hold;
@@ -216,20 +228,20 @@ static inline bool lane_hold_unwrite(struct hold *hold, uint64_t use)
 
         if (!lane)
                 return false;
-        atomic_store_explicit(&hold->lane, NULL, memory_order_relaxed);
+        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
         lane_write_leave(lane);
         return true;
 }
 
 static inline int lane_hold_write(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
 {
-        *hold = lane_hold_write_try(lane, use);
+        *hold = lane_hold_write_try(lane, use, 0);
         return *hold ? 0 : lane_hold_write_slow(lane, deadline, use, hold);
 }
 
 static inline int lane_hold_read(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
 {
-        *hold = lane_hold_biased(lane, use);
+        *hold = lane_hold_biased(lane, use, 0);
         return *hold ? 0 : lane_hold_read_slow(lane, deadline, use, hold);
 }
 
@@ -247,7 +259,7 @@ static inline void lane_hold_leave(struct hold *hold, uint64_t use)
                 return;
         }
         /* Before the lane is left: who enters next may look for names. */
-        atomic_store_explicit(&hold->lane, NULL, memory_order_relaxed);
+        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
         if ((left & HOLD_KIND) == HOLD_WRITE)
                 lane_write_leave(lane);
         else

@@ -34,6 +34,33 @@ static void unlock_maps(void)
         pthread_mutex_unlock(&all_maps_mutex);
 }
 
+static bool shrinking(const struct ammap *map)
+{
+        return atomic_load(&map->shrinks) & 1;
+}
+
+static void end_shrink(struct ammap *map);
+
+/* The child has the mutexes as another thread may have left them, and may have
+ * a shrink to end that it does not have the thread of. */
+static void map_forked(struct ammap *map)
+{
+        pthread_mutex_init(&map->viewing, NULL);
+        pthread_mutex_init(&map->resizing, NULL);
+        for (uint64_t i = 0; i < map->lanes; i++)
+                lane_forked(&map->lane[i]);
+        region_forked(&map->region);
+        if (map->region.fork == AMMAP_FORK_OMIT) {
+                map->base = NULL;
+                atomic_store(&map->length, 0);
+                atomic_store(&map->omitted, true);
+                if (shrinking(map))
+                        atomic_fetch_add(&map->shrinks, 1);
+        } else if (shrinking(map)) {
+                end_shrink(map);
+        }
+}
+
 static void fork_before(void)
 {
         recycle_before_fork();
@@ -52,8 +79,7 @@ static void fork_child(void)
         recycle_forked();
         thread_forked();
         for (struct ammap *map = all_maps; map; map = map->next)
-                for (uint64_t i = 0; i < map->lanes; i++)
-                        lane_forked(&map->lane[i]);
+                map_forked(map);
 }
 
 static void start(void)
@@ -108,49 +134,85 @@ static int read_options(const ammap_options_t *options, ammap_options_t *known)
         return 0;
 }
 
+static bool is_want(ammap_want_t want)
+{
+        return want == AMMAP_NO || want == AMMAP_TRY || want == AMMAP_MUST;
+}
+
 static int check_options(uint64_t size, ammap_options_t *options)
 {
         if (options->lanes == 0)
                 options->lanes = 1;
-        if (options->lanes > AMMAP_LANES_MAX || options->recycle > AMMAP_MUST)
+        if (options->capacity == 0)
+                options->capacity = size;
+        if (options->lanes > AMMAP_LANES_MAX || !is_want(options->huge) || !is_want(options->populate) ||
+            !is_want(options->lock) || !is_want(options->guard) || !is_want(options->nodump) ||
+            !is_want(options->secret) || !is_want(options->noreserve) || !is_want(options->recycle) ||
+            (options->fork != AMMAP_FORK_COPY && options->fork != AMMAP_FORK_OMIT && options->fork != AMMAP_FORK_WIPE))
                 return AMMAP_ERR_INVALID;
-        if (size == 0 || size > SIZE_LIMIT)
+        if (size == 0 || size > options->capacity || options->capacity > SIZE_LIMIT)
                 return AMMAP_ERR_SIZE;
-        return options->lanes > size ? AMMAP_ERR_INVALID : 0;
+        return options->lanes > options->capacity ? AMMAP_ERR_INVALID : 0;
 }
 
 /* --- Life --- */
 
-/* What a new map and a recycled one have in common; the map is all zeros but
- * for what its memory is. */
+/* What the kernel takes of a name. */
+static void set_name(struct ammap *map, const char *name)
+{
+        size_t i;
+
+        for (i = 0; name && name[i] && i < sizeof map->name - 1; i++)
+                map->name[i] = name[i];
+        while (i-- > 0)
+                if (map->name[i] < ' ' || map->name[i] > '~' || strchr("\\`$[]", map->name[i]))
+                        map->name[i] = '_';
+}
+
+/* Whether nothing is special about it but its size and its lanes. */
+static bool is_plain(uint64_t size, const ammap_options_t *o)
+{
+        uint64_t page = os_page_size();
+
+        return (size + page - 1) / page == (o->capacity + page - 1) / page && (!o->name || !*o->name) &&
+               o->fork == AMMAP_FORK_COPY && !o->huge && !o->populate && !o->lock && !o->guard && !o->nodump &&
+               !o->secret && !o->noreserve;
+}
+
+/* What a new map and a recycled one have in common: all but its memory. */
 static void map_begin(struct ammap *map, uint64_t size, const ammap_options_t *options)
 {
-        map->length = size;
+        map->options = *options;
+        map->options.name = map->name;
+        atomic_store(&map->length, size);
+        atomic_store(&map->undo, 0);
+        map->capacity = options->capacity;
         map->lanes = options->lanes;
-        map->lane_size = (size + map->lanes - 1) / map->lanes;
-        map->recycle = options->recycle != AMMAP_NO;
+        map->lane_size = (map->capacity + map->lanes - 1) / map->lanes;
+        map->recycle = options->recycle != AMMAP_NO && is_plain(size, options);
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_init(&map->lane[i]);
 }
 
-static int map_make(struct ammap **made, size_t mapped, uint64_t size, const ammap_options_t *options)
+int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
 {
         struct ammap *map;
-        void *block, *base;
+        void *block;
         int rc = posix_memalign(&block, _Alignof(struct ammap),
                                 sizeof *map + (size_t)options->lanes * sizeof map->lane[0]);
 
         if (rc)
                 return -rc;
-        if ((rc = os_map(&base, mapped)) < 0) {
-                free(block);
-                return rc;
-        }
         map = block;
         memset(map, 0, sizeof *map);
-        map->base = base;
-        map->mapped = mapped;
+        set_name(map, options->name);
         map_begin(map, size, options);
+        if ((rc = region_make(&map->region, size, &map->options, &map->base)) < 0) {
+                free(map);
+                return rc;
+        }
+        pthread_mutex_init(&map->viewing, NULL);
+        pthread_mutex_init(&map->resizing, NULL);
         link_map(map);
         *made = map;
         return 0;
@@ -158,11 +220,13 @@ static int map_make(struct ammap **made, size_t mapped, uint64_t size, const amm
 
 int map_destroy(struct ammap *map)
 {
-        int rc = os_unmap(map->base, map->mapped);
+        int rc = atomic_load(&map->omitted) ? 0 : region_free(&map->region);
 
         if (rc < 0)
                 return rc;
         unlink_map(map);
+        pthread_mutex_destroy(&map->viewing);
+        pthread_mutex_destroy(&map->resizing);
         free(map);
         return 0;
 }
@@ -175,7 +239,6 @@ int ammap_new(ammap_t **map, uint64_t size)
 int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
 {
         ammap_options_t known;
-        size_t page, mapped;
         int rc;
 
         if (!map)
@@ -186,13 +249,13 @@ int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
         pthread_once(&started, start);
         if (start_result < 0)
                 return start_result;
-        page = os_page_size();
-        mapped = ((size_t)size + page - 1) & ~(page - 1);
-        if (known.recycle != AMMAP_NO && (*map = recycle_take(mapped, known.lanes))) {
+        if (known.recycle != AMMAP_NO && is_plain(size, &known) &&
+            (*map = recycle_take(region_pages(size), known.lanes))) {
                 map_begin(*map, size, &known);
+                (*map)->region.used = region_pages(size);
                 return 0;
         }
-        return map_make(map, mapped, size, &known);
+        return map_make(map, size, &known);
 }
 
 int ammap_free(ammap_t *map)
@@ -205,15 +268,22 @@ int ammap_free(ammap_t *map)
         for (uint64_t i = 0; i < map->lanes; i++)
                 if (lane_is_held(&map->lane[i]))
                         return AMMAP_ERR_BUSY;
-
         if (map->recycle && recycle_keep(map))
                 return 0;
         return map_destroy(map);
 }
 
+/* A shorter length that may yet be called off does not show. */
 uint64_t ammap_len(const ammap_t *map)
 {
-        return map ? map->length : 0;
+        while (map) {
+                uint32_t shrinks = atomic_load(&map->shrinks);
+                uint64_t length = atomic_load(&map->length), undo = atomic_load(&map->undo);
+
+                if (atomic_load(&map->shrinks) == shrinks)
+                        return (shrinks & 1) && undo ? undo : length;
+        }
+        return 0;
 }
 
 bool ammap_is_empty(const ammap_t *map)
@@ -225,17 +295,161 @@ int ammap_describe(const ammap_t *map, char *text, size_t size)
 {
         if (!map || (!text && size))
                 return AMMAP_ERR_INVALID;
-        return snprintf(text, size, "ammap: %" PRIu64 " bytes, private, %" PRIu64 " lane%s", map->length, map->lanes,
-                        map->lanes == 1 ? "" : "s");
+        if (atomic_load(&map->omitted))
+                return AMMAP_ERR_UNSUPPORTED;
+        return snprintf(text, size, "ammap: %" PRIu64 " bytes, private, %" PRIu64 " lane%s%s", ammap_len(map),
+                        map->lanes, map->lanes == 1 ? "" : "s", atomic_load(&map->frozen) ? ", frozen" : "");
 }
 
 int ammap_recover(ammap_t *map)
 {
         if (!map)
                 return AMMAP_ERR_INVALID;
+        if (atomic_load(&map->omitted))
+                return AMMAP_ERR_UNSUPPORTED;
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_recover(&map->lane[i]);
         return 0;
+}
+
+/* --- Its length --- */
+
+void map_lock(struct ammap *map)
+{
+        os_fork_check();
+        pthread_mutex_lock(&map->resizing);
+}
+
+void map_unlock(struct ammap *map)
+{
+        pthread_mutex_unlock(&map->resizing);
+}
+
+int map_refuse(struct ammap *map, uint64_t offset, uint64_t count)
+{
+        os_fork_check();
+        for (;;) {
+                uint32_t shrinks = atomic_load(&map->shrinks);
+                bool within;
+
+                if (shrinks & 1) {
+                        map_lock(map);
+                        map_unlock(map);
+                        continue;
+                }
+                within = map_has(map, offset, count);
+                if (atomic_load(&map->shrinks) != shrinks)
+                        continue;
+                if (within)
+                        return 0;
+                return atomic_load(&map->omitted) ? AMMAP_ERR_UNSUPPORTED : AMMAP_ERR_BOUNDS;
+        }
+}
+
+/* Between two looks, and nobody wakes us: spin, then nap on a word that stays as
+ * it is for as long as resizing is held. */
+static void map_pause(struct ammap *map, unsigned looks)
+{
+        enum { SPINS = 100, NAP = 50000 }; /* ns */
+
+        if (looks < SPINS)
+                os_pause();
+        else
+                os_wait(&map->shrinks, atomic_load(&map->shrinks), os_now() + NAP);
+}
+
+static int grow(struct ammap *map, uint64_t size)
+{
+        int rc = region_grow(&map->region, region_pages((size_t)(map->base - map->region.data) + size));
+
+        if (rc == 0)
+                atomic_store_explicit(&map->length, size, memory_order_release);
+        return rc;
+}
+
+/* Wait until those who copy what a shrink takes are out; or say whose slice it
+ * would cut.  New ones find the length too short. */
+static int wait_for_copies(struct ammap *map, struct lane *first, const struct lane *end, uint64_t size)
+{
+        for (unsigned looks = 0;; looks++) {
+                enum reach reach = thread_reach(map->lane, map->lane + map->lanes, size);
+
+                if (reach == REACH_NONE)
+                        break;
+                if (reach == REACH_SLICE)
+                        return AMMAP_ERR_BUSY;
+                map_pause(map, looks);
+        }
+        for (struct lane *lane = first; lane < end; lane++) {
+                for (unsigned looks = 0; lane_writes_unseen(lane); looks++)
+                        map_pause(map, looks);
+                if (atomic_load(&lane->word) & LANE_DEAD)
+                        return AMMAP_ERR_OWNER_DEAD;
+        }
+        return 0;
+}
+
+/* The length stays where it is and what lies behind it goes, or it goes back. */
+static void end_shrink(struct ammap *map)
+{
+        uint64_t size = atomic_load(&map->length), undo = atomic_load(&map->undo);
+
+        if (undo)
+                atomic_store(&map->length, undo);
+        else
+                region_cut(&map->region, (size_t)(map->base - map->region.data) + (size_t)size);
+        atomic_fetch_add(&map->shrinks, 1);
+}
+
+/* The essay of lock.c says how this goes beside those who read and write. */
+static int shrink(struct ammap *map, uint64_t size)
+{
+        uint64_t length = atomic_load(&map->length);
+        struct lane *first = &map->lane[map_lane_index(map, size)];
+        struct lane *end = &map->lane[map_lane_index(map, length - 1) + 1];
+        int rc;
+
+        atomic_store(&map->undo, length);
+        atomic_fetch_add(&map->shrinks, 1);
+        pthread_mutex_lock(&map->viewing);
+        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : 0;
+        if (rc == 0)
+                atomic_store(&map->length, size);
+        pthread_mutex_unlock(&map->viewing);
+        if (rc == 0) {
+                os_fence_heavy();
+                rc = wait_for_copies(map, first, end, size);
+        }
+        if (rc == 0) {
+                atomic_store(&map->undo, 0);
+                for (struct lane *lane = first; lane < end; lane++)
+                        lane_tear(lane);
+        }
+        end_shrink(map);
+        return rc;
+}
+
+int ammap_resize(ammap_t *map, uint64_t size)
+{
+        uint64_t length;
+        int rc = 0;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        if (size == 0 || size > map->capacity)
+                return AMMAP_ERR_SIZE;
+        map_lock(map);
+        length = atomic_load(&map->length);
+        if (atomic_load(&map->omitted))
+                rc = AMMAP_ERR_UNSUPPORTED;
+        else if (atomic_load(&map->frozen))
+                rc = AMMAP_ERR_READ_ONLY;
+        else if (size > length)
+                rc = grow(map, size);
+        else if (size < length)
+                rc = shrink(map, size);
+        map_unlock(map);
+        return rc;
 }
 
 /* --- Raw pointers --- */
@@ -247,5 +461,5 @@ const void *ammap_as_ptr(const ammap_t *map)
 
 void *ammap_as_mut_ptr(ammap_t *map)
 {
-        return map ? map->base : NULL;
+        return map && !atomic_load_explicit(&map->frozen, memory_order_relaxed) ? map->base : NULL;
 }

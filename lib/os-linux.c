@@ -1,19 +1,42 @@
-/* os-linux.c - futexes, membarrier and wipe-on-fork
+/* os-linux.c - futexes, membarrier, advice on memory and the kernel's account of it
  *
  * SPDX-License-Identifier: MIT
  */
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* What a libc's headers may be too old for. */
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
+#endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
 #endif
 
 _Atomic bool os_fence_asymmetric;
@@ -165,4 +188,278 @@ void os_forked_reset(void)
                 atomic_store_explicit(fork_word, 1, memory_order_relaxed);
         else
                 fork_pid = getpid();
+}
+
+/* --- Advice on memory --- */
+
+static int advise(void *address, size_t length, int advice)
+{
+        return madvise(address, length, advice) < 0 ? -errno : 0;
+}
+
+int os_name(void *address, size_t length, const char *name)
+{
+        return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, length, name) < 0 ? -errno : 0;
+}
+
+int os_guard(void *address, size_t length)
+{
+        return advise(address, length, MADV_GUARD_INSTALL);
+}
+
+int os_nodump(void *address, size_t length)
+{
+        return advise(address, length, MADV_DONTDUMP);
+}
+
+int os_omit_on_fork(void *address, size_t length)
+{
+        return advise(address, length, MADV_DONTFORK);
+}
+
+int os_wipe_on_fork(void *address, size_t length)
+{
+        return advise(address, length, MADV_WIPEONFORK);
+}
+
+int os_populate(void *address, size_t length, enum os_access access)
+{
+        return advise(address, length, access == OS_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+}
+
+int os_advise(void *address, size_t length, enum os_advice advice)
+{
+        static const int madv[] = {
+                [OS_NORMAL] = MADV_NORMAL,
+                [OS_RANDOM] = MADV_RANDOM,
+                [OS_SEQUENTIAL] = MADV_SEQUENTIAL,
+                [OS_WILLNEED] = MADV_WILLNEED,
+                [OS_COLD] = MADV_COLD,
+                [OS_PAGEOUT] = MADV_PAGEOUT,
+                [OS_HUGEPAGE] = MADV_HUGEPAGE,
+                [OS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
+        };
+
+        return advise(address, length, madv[advice]);
+}
+
+/* A whole table of 8-byte entries, one page large, points to a huge page's worth. */
+size_t os_huge_size(void)
+{
+        return os_page_size() / 8 * os_page_size();
+}
+
+int os_collapse(void *address, size_t length)
+{
+        return advise(address, length, MADV_COLLAPSE);
+}
+
+/* --- The kernel's account of memory --- */
+
+/* A file of /proc; where there is none there is no such account. */
+static int open_proc(const char *path)
+{
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return errno == ENOENT ? -ENOSYS : -errno;
+        return fd;
+}
+
+static int read_entries(int fd, const void *address, size_t pages, uint64_t *entries)
+{
+        unsigned char *at = (unsigned char *)entries;
+        size_t left = pages * sizeof *entries;
+        off_t offset = (off_t)((uintptr_t)address / os_page_size() * sizeof *entries);
+
+        while (left > 0) {
+                ssize_t n = pread(fd, at, left, offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : -ENOSYS;
+                at += n;
+                offset += n;
+                left -= (size_t)n;
+        }
+        return 0;
+}
+
+#define ENTRY_PRESENT (UINT64_C(1) << 63)
+#define ENTRY_SWAPPED (UINT64_C(1) << 62)
+enum { ENTRIES = 512 };
+
+/* Call each(index, entry, context) for pages of /proc/self/pagemap. */
+static int each_entry(const void *address, size_t pages, void (*each)(size_t page, uint64_t entry, void *context),
+                      void *context)
+{
+        uint64_t entries[ENTRIES];
+        int rc = 0, fd = open_proc("/proc/self/pagemap");
+
+        if (fd < 0)
+                return fd;
+        for (size_t at = 0, count; at < pages && rc == 0; at += count) {
+                count = pages - at < ENTRIES ? pages - at : ENTRIES;
+                rc = read_entries(fd, (const unsigned char *)address + at * os_page_size(), count, entries);
+                for (size_t i = 0; i < count && rc == 0; i++)
+                        each(at + i, entries[i], context);
+        }
+        close(fd);
+        return rc;
+}
+
+static void note_present(size_t page, uint64_t entry, void *context)
+{
+        ((unsigned char *)context)[page] = (entry & (ENTRY_PRESENT | ENTRY_SWAPPED)) != 0;
+}
+
+int os_present(const void *address, size_t pages, unsigned char *present)
+{
+        return each_entry(address, pages, note_present, present);
+}
+
+static void count_present(size_t page, uint64_t entry, void *context)
+{
+        (void)page;
+        *(uint64_t *)context += (entry & ENTRY_PRESENT) != 0;
+}
+
+/* A mapping, as /proc/self/smaps has it. */
+struct mapping {
+        uintptr_t start, end;
+        uint64_t resident, huge; /* bytes */
+        bool locked, unreserved;
+};
+
+struct account {
+        uintptr_t start, end; /* what is asked about */
+        struct mapping mapping;
+        struct os_usage *usage;
+        uint64_t unreserved;
+};
+
+/* How many bytes of [start, end) are present; an upper bound if need be. */
+static uint64_t present_in(uintptr_t start, uintptr_t end)
+{
+        uint64_t pages = 0;
+
+        if (start >= end)
+                return 0;
+        /* The kernel's own address: NOLINTNEXTLINE(performance-no-int-to-ptr) */
+        if (each_entry((const void *)start, (end - start) / os_page_size(), count_present, &pages) < 0)
+                return end - start;
+        return pages * os_page_size();
+}
+
+static uint64_t at_most(uint64_t n, uint64_t limit)
+{
+        return n < limit ? n : limit;
+}
+
+/* Bytes of a mapping that are present outside [start, end), which lies in it. */
+static uint64_t present_outside(const struct mapping *m, uintptr_t start, uintptr_t end)
+{
+        if (end - start < m->end - m->start - (end - start))
+                return m->resident - at_most(present_in(start, end), m->resident);
+        return at_most(present_in(m->start, start) + present_in(end, m->end), m->resident);
+}
+
+/* Add what of a mapping lies in the range.  The kernel joins neighbours that are
+ * alike: then the rest is found out and taken off.  Of huge pages too many may
+ * be taken off, never too few. */
+static void add_mapping(struct account *account)
+{
+        const struct mapping *m = &account->mapping;
+        bool whole = m->start >= account->start && m->end <= account->end;
+        uintptr_t start = m->start > account->start ? m->start : account->start;
+        uintptr_t end = m->end < account->end ? m->end : account->end;
+        uint64_t resident = m->resident, huge = m->huge;
+
+        if (start >= end)
+                return;
+        if (!whole && resident > 0) {
+                uint64_t rest = present_outside(m, start, end);
+
+                resident = at_most(resident - rest, end - start);
+                huge -= at_most(rest, huge);
+        }
+        account->usage->resident += resident;
+        account->usage->huge += at_most(huge, resident);
+        account->usage->locked += m->locked ? resident : 0;
+        account->unreserved += m->unreserved ? end - start : 0;
+}
+
+static uint64_t kilobytes(const char *text)
+{
+        return strtoull(text, NULL, 10) * 1024;
+}
+
+/* A line of smaps, perhaps cut.  False: beyond the range. */
+static bool take_line(struct account *account, const char *line)
+{
+        struct mapping *m = &account->mapping;
+        char *next;
+
+        if (*line >= 'A' && *line <= 'Z') {
+                if (strncmp(line, "Rss:", 4) == 0)
+                        m->resident = kilobytes(line + 4);
+                else if (strncmp(line, "AnonHugePages:", 14) == 0)
+                        m->huge = kilobytes(line + 14);
+                else if (strncmp(line, "VmFlags:", 8) == 0) {
+                        m->locked = strstr(line, " lo") != NULL;
+                        m->unreserved = strstr(line, " nr") != NULL;
+                }
+                return true;
+        }
+        add_mapping(account);
+        memset(m, 0, sizeof *m);
+        m->start = (uintptr_t)strtoull(line, &next, 16);
+        if (*next == '-')
+                m->end = (uintptr_t)strtoull(next + 1, NULL, 16);
+        return m->start < account->end;
+}
+
+/* The text up to here in lines; of a long one the beginning. */
+struct lines {
+        char line[256];
+        size_t length;
+};
+
+static bool take_text(struct account *account, struct lines *lines, const char *text, size_t size)
+{
+        for (size_t i = 0; i < size; i++) {
+                if (text[i] != '\n') {
+                        if (lines->length < sizeof lines->line - 1)
+                                lines->line[lines->length++] = text[i];
+                        continue;
+                }
+                lines->line[lines->length] = '\0';
+                lines->length = 0;
+                if (!take_line(account, lines->line))
+                        return false;
+        }
+        return true;
+}
+
+int os_usage(const void *address, size_t length, struct os_usage *usage)
+{
+        struct account account = { .start = (uintptr_t)address, .end = (uintptr_t)address + length, .usage = usage };
+        struct lines lines = { .length = 0 };
+        char text[4096];
+        ssize_t n;
+        int rc = 0, fd = open_proc("/proc/self/smaps");
+
+        memset(usage, 0, sizeof *usage);
+        if (fd < 0)
+                return fd;
+        do {
+                n = read(fd, text, sizeof text);
+                if (n < 0 && errno != EINTR)
+                        rc = -errno;
+        } while ((n < 0 && rc == 0) || (n > 0 && take_text(&account, &lines, text, (size_t)n)));
+        close(fd);
+        add_mapping(&account);
+        usage->unreserved = account.unreserved == length;
+        return rc;
 }

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,16 +143,13 @@ int os_wake(const _Atomic uint32_t *word, int count)
 
 int os_discard(void *address, size_t length)
 {
-        (void)address;
-        (void)length;
+        (void)address, (void)length;
         return -ENOSYS;
 }
 
 int os_resident(void *address, size_t length, unsigned char *there)
 {
-        (void)address;
-        (void)length;
-        (void)there;
+        (void)address, (void)length, (void)there;
         return -ENOSYS;
 }
 
@@ -165,4 +163,81 @@ void os_forked_reset(void)
 {
         reset_buckets();
         fork_pid = getpid();
+}
+
+/* --- Memory: POSIX advises, and has none of the rest --- */
+
+int os_advise(void *address, size_t length, enum os_advice advice)
+{
+        switch (advice) {
+        case OS_NORMAL:
+                return -posix_madvise(address, length, POSIX_MADV_NORMAL);
+        case OS_RANDOM:
+                return -posix_madvise(address, length, POSIX_MADV_RANDOM);
+        case OS_SEQUENTIAL:
+                return -posix_madvise(address, length, POSIX_MADV_SEQUENTIAL);
+        case OS_WILLNEED:
+                return -posix_madvise(address, length, POSIX_MADV_WILLNEED);
+        default:
+                return -ENOSYS;
+        }
+}
+
+int os_name(void *address, size_t length, const char *name)
+{
+        (void)address, (void)length, (void)name;
+        return -ENOSYS;
+}
+
+int os_guard(void *address, size_t length)
+{
+        (void)address, (void)length;
+        return -ENOSYS;
+}
+
+int os_nodump(void *address, size_t length)
+{
+        (void)address, (void)length;
+        return -ENOSYS;
+}
+
+int os_omit_on_fork(void *address, size_t length)
+{
+        (void)address, (void)length;
+        return -ENOSYS;
+}
+
+int os_wipe_on_fork(void *address, size_t length)
+{
+        (void)address, (void)length;
+        return -ENOSYS;
+}
+
+int os_populate(void *address, size_t length, enum os_access access)
+{
+        (void)address, (void)length, (void)access;
+        return -ENOSYS;
+}
+
+size_t os_huge_size(void)
+{
+        return 0;
+}
+
+int os_collapse(void *address, size_t length)
+{
+        (void)address, (void)length;
+        return -ENOSYS;
+}
+
+int os_usage(const void *address, size_t length, struct os_usage *usage)
+{
+        (void)address, (void)length, (void)usage;
+        return -ENOSYS;
+}
+
+int os_present(const void *address, size_t pages, unsigned char *present)
+{
+        (void)address, (void)pages, (void)present;
+        return -ENOSYS;
 }

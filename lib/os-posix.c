@@ -44,6 +44,46 @@ int os_unmap(void *address, size_t length)
         return munmap(address, length) < 0 ? -errno : 0;
 }
 
+static int protection(enum os_access access)
+{
+        if (access == OS_NONE)
+                return PROT_NONE;
+        return access == OS_READ ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+int os_reserve(void **address, size_t length, enum os_access access, bool noreserve)
+{
+        int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+        void *p;
+
+#ifdef MAP_NORESERVE
+        if (noreserve)
+                flags |= MAP_NORESERVE;
+#else
+        (void)noreserve;
+#endif
+        p = mmap(NULL, length, protection(access), flags, -1, 0);
+        if (p == MAP_FAILED)
+                return -errno;
+        *address = p;
+        return 0;
+}
+
+int os_protect(void *address, size_t length, enum os_access access)
+{
+        return mprotect(address, length, protection(access)) < 0 ? -errno : 0;
+}
+
+int os_lock(void *address, size_t length)
+{
+        return mlock(address, length) < 0 ? -errno : 0;
+}
+
+int os_unlock(void *address, size_t length)
+{
+        return munlock(address, length) < 0 ? -errno : 0;
+}
+
 int64_t os_now(void)
 {
         struct timespec now;

@@ -29,6 +29,16 @@ unsigned os_cpus(void);
 int os_map(void **address, size_t length);
 int os_unmap(void *address, size_t length);
 
+/* The same with a choice of access; noreserve: not accounted for, where the
+ * system has a say in that. */
+enum os_access { OS_NONE, OS_READ, OS_WRITE };
+int os_reserve(void **address, size_t length, enum os_access access, bool noreserve);
+int os_protect(void *address, size_t length, enum os_access access);
+
+/* Keep pages in memory; no longer. */
+int os_lock(void *address, size_t length);
+int os_unlock(void *address, size_t length);
+
 /* Nanoseconds on the monotonic clock, more than 0. */
 int64_t os_now(void);
 
@@ -66,12 +76,57 @@ int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 /* Wake up to count sleepers of word; how many there were. */
 int os_wake(const _Atomic uint32_t *word, int count);
 
-/* Give the pages of a private map back; they are zeros when touched again. */
-int os_discard(void *address, size_t length);
+/* What follows is about whole pages, and may be refused as the system likes,
+ * with -ENOSYS where it has no such thing; the library goes on without. */
 
 /* Which pages are in memory: bit 0 of a byte for each.  A hint: what is not may
  * be swapped out. */
 int os_resident(void *address, size_t length, unsigned char *there);
+
+/* Show a name in the system's account of the process. */
+int os_name(void *address, size_t length, const char *name);
+
+/* Guard pages that touching is fatal to, without a mapping of their own. */
+int os_guard(void *address, size_t length);
+
+/* Leave pages out of core dumps; out of forked children; zero in them. */
+int os_nodump(void *address, size_t length);
+int os_omit_on_fork(void *address, size_t length);
+int os_wipe_on_fork(void *address, size_t length);
+
+/* Give the pages of a private map back; they are zeros when touched again. */
+int os_discard(void *address, size_t length);
+
+/* Make pages present, to be read or to be written. */
+int os_populate(void *address, size_t length, enum os_access access);
+
+enum os_advice {
+        OS_NORMAL,
+        OS_RANDOM,
+        OS_SEQUENTIAL,
+        OS_WILLNEED,
+        OS_COLD,
+        OS_PAGEOUT,
+        OS_HUGEPAGE,
+        OS_NOHUGEPAGE,
+};
+int os_advise(void *address, size_t length, enum os_advice advice);
+
+/* The size of a huge page, 0 where there is none; make one of pages now. */
+size_t os_huge_size(void);
+int os_collapse(void *address, size_t length);
+
+/* The system's own account of pages, in bytes. */
+struct os_usage {
+        uint64_t resident;
+        uint64_t huge;   /* of these, in huge pages */
+        uint64_t locked; /* of these, locked */
+        bool unreserved; /* not accounted for, all of it */
+};
+int os_usage(const void *address, size_t length, struct os_usage *usage);
+
+/* For each of so many pages, whether it holds anything, in memory or swapped. */
+int os_present(const void *address, size_t pages, unsigned char *present);
 
 /* Whether this is a forked child that os_forked_reset has not been called in. */
 bool os_forked(void);

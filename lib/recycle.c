@@ -45,12 +45,12 @@ static void zero_map(struct ammap *map)
         size_t page = os_page_size(), step = ASK * page;
         unsigned char there[ASK];
 
-        if (map->mapped <= SMALL) {
-                memset(map->base, 0, map->mapped);
+        if (map->region.mapped <= SMALL) {
+                memset(map->base, 0, map->region.mapped);
                 return;
         }
-        for (size_t at = 0; at < map->mapped; at += step) {
-                size_t length = map->mapped - at < step ? map->mapped - at : step;
+        for (size_t at = 0; at < map->region.mapped; at += step) {
+                size_t length = map->region.mapped - at < step ? map->region.mapped - at : step;
                 size_t pages = length / page, first = 0;
 
                 if (os_resident(map->base + at, length, there) < 0)
@@ -77,7 +77,7 @@ struct ammap *recycle_take(size_t mapped, uint64_t lanes)
 
         lock_kept();
         for (unsigned looks = 0; *link && looks < LOOKS; looks++, link = &(*link)->kept_next)
-                if ((*link)->mapped == mapped && (*link)->lanes == lanes) {
+                if ((*link)->region.mapped == mapped && (*link)->lanes == lanes) {
                         map = *link;
                         *link = map->kept_next;
                         kept_bytes -= mapped;
@@ -103,7 +103,7 @@ static struct ammap *shrink_to(uint64_t keep)
                                 link = &(*link)->kept_next;
                         map = *link;
                         *link = NULL;
-                        kept_bytes -= map->mapped;
+                        kept_bytes -= map->region.mapped;
                         map->kept_next = gone;
                         gone = map;
                 }
@@ -122,15 +122,16 @@ static void destroy_all(struct ammap *map)
 
 bool recycle_keep(struct ammap *map)
 {
-        struct ammap **head = &kept[class_of(map->mapped)], *gone;
+        struct ammap **head = &kept[class_of(map->region.mapped)], *gone;
 
-        if (map->mapped > AMMAP_RECYCLE_MAX)
+        if (map->region.mapped > AMMAP_RECYCLE_MAX)
                 return false;
         lock_kept();
-        gone = kept_bytes > AMMAP_RECYCLE_MAX - map->mapped ? shrink_to(AMMAP_RECYCLE_MAX - map->mapped) : NULL;
+        gone = kept_bytes > AMMAP_RECYCLE_MAX - map->region.mapped ? shrink_to(AMMAP_RECYCLE_MAX - map->region.mapped)
+                                                                   : NULL;
         map->kept_next = *head;
         *head = map;
-        kept_bytes += map->mapped;
+        kept_bytes += map->region.mapped;
         pthread_mutex_unlock(&mutex);
         destroy_all(gone);
         return true;

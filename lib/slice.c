@@ -13,15 +13,13 @@
 
 static inline bool is_simple(const ammap_t *map, uint64_t offset, uint64_t length)
 {
-        return map && map->lanes == 1 && range_ok(map->length, offset, length);
+        return map && map->lanes == 1 && map_has(map, offset, length);
 }
 
 static int take(ammap_t *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline, span_t *span)
 {
         if (!map)
                 return AMMAP_ERR_INVALID;
-        if (!range_ok(map->length, offset, length))
-                return AMMAP_ERR_BOUNDS;
         return map_span_take(map, offset, length, access, deadline, HOLD_SLICE, span);
 }
 
@@ -62,8 +60,13 @@ static inline int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, in
 {
         struct hold *hold;
 
-        if (!slice || !is_simple(map, offset, length) || !(hold = lane_hold_biased(&map->lane[0], HOLD_SLICE)))
+        if (!slice || !is_simple(map, offset, length) ||
+            !(hold = lane_hold_biased(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
+        if (__builtin_expect(!map_has(map, offset, length), 0)) { /* a shrink came first */
+                lane_hold_leave(hold, HOLD_SLICE);
+                return take_slice(map, offset, length, deadline, slice);
+        }
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
         return fill(map, offset, length, slice);
@@ -130,8 +133,14 @@ static inline int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length
 {
         struct hold *hold;
 
-        if (!slice || !is_simple(map, offset, length) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE)))
+        if (!slice || !is_simple(map, offset, length) ||
+            !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_mut_slice(map, offset, length, deadline, slice);
+        os_fence_light(); /* as in lane_hold_biased */
+        if (__builtin_expect(!map_has(map, offset, length), 0)) {
+                lane_hold_leave(hold, HOLD_SLICE);
+                return take_mut_slice(map, offset, length, deadline, slice);
+        }
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
         return fill_mut(map, offset, length, slice);

@@ -56,13 +56,35 @@ static inline bool span_is_mine(const span_t *span)
         return hold && (block == thread_holds || thread_owns(block)) && hold_lane(hold);
 }
 
-/* Hold the lanes that length bytes at offset lie in. */
+/* Note where in the map what holds a lane ends, for a shrink to see; whether the
+ * map still has that is to be looked at afterwards.  In a hold that is shared it
+ * may stand for longer than it lasts, and a shrink be refused for it. */
+static inline void hold_reaches(struct hold *hold, uint64_t end)
+{
+        if (atomic_load_explicit(&hold->reach, memory_order_relaxed) < end)
+                atomic_store_explicit(&hold->reach, end, memory_order_relaxed);
+        os_fence_light();
+}
+
+/* Hold the lanes that length bytes at offset lie in, and the map to that length
+ * at least. */
 static inline int map_span_take(struct ammap *map, uint64_t offset, uint64_t length, enum access access,
                                 int64_t deadline, uint64_t use, span_t *span)
 {
-        uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
+        for (;;) {
+                uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
+                int rc = map_check(map, offset, length);
 
-        return span_take(&map->lane[first], (size_t)(last - first) + 1, access, deadline, use, span);
+                if (rc < 0)
+                        return rc;
+                rc = span_take(&map->lane[first], (size_t)(last - first) + 1, access, deadline, use, span);
+                if (rc < 0)
+                        return rc;
+                hold_reaches(span->ammap_hold, offset + length);
+                if (__builtin_expect(map_has(map, offset, length), 1))
+                        return 0;
+                span_leave(span, use);
+        }
 }
 
 #endif /* SPAN_H */

@@ -62,7 +62,7 @@ static int claim_new(struct holds **block)
 {
         size_t size = os_page_size(), count = size / sizeof **block;
         struct holds *blocks, *first;
-        void *page;
+        void *page = NULL;
         int rc = os_map(&page, size);
 
         if (rc < 0)
@@ -133,6 +133,49 @@ bool thread_any_names(const struct lane *lane)
                         if (atomic_load_explicit(&block->hold[i].lane, memory_order_acquire) == lane)
                                 return true;
         return false;
+}
+
+/* What a hold that may be another thread's tells; false where it is of none of
+ * those lanes.  The lane is looked at twice: what stands between belongs to it. */
+static bool look(const struct hold *hold, const struct lane *first, const struct lane *end, uint64_t *reach,
+                 uint64_t *slices)
+{
+        struct lane *lane = atomic_load_explicit(&hold->lane, memory_order_acquire);
+
+        if ((uintptr_t)lane < (uintptr_t)first || (uintptr_t)lane >= (uintptr_t)end)
+                return false;
+        *reach = atomic_load_explicit(&hold->reach, memory_order_relaxed);
+        *slices = atomic_load_explicit(&hold->use, memory_order_relaxed) & UINT32_MAX;
+        atomic_thread_fence(memory_order_acquire);
+        return atomic_load_explicit(&hold->lane, memory_order_relaxed) == lane;
+}
+
+enum reach thread_reach(const struct lane *first, const struct lane *end, uint64_t offset)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        enum reach found = REACH_NONE;
+        uint64_t reach, slices;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (look(&block->hold[i], first, end, &reach, &slices) && reach > offset) {
+                                if (slices > 0)
+                                        return REACH_SLICE;
+                                found = REACH_COPY;
+                        }
+        return found;
+}
+
+uint64_t thread_slices(const struct lane *first, const struct lane *end)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        uint64_t reach, slices, count = 0;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (look(&block->hold[i], first, end, &reach, &slices))
+                                count += slices;
+        return count;
 }
 
 void thread_forked(void)

@@ -21,19 +21,23 @@
 
 struct lane;
 
-enum { HOLDS = 12 };
+enum { HOLDS = 8 };
 
-/* One lane, held by one thread.  Written by the owner alone; the child of a fork
- * reads those of its only thread. */
+/* One lane, held by one thread.  Written by the owner alone, lane last when it is
+ * taken and first when it is left: who finds a lane finds what belongs to it. */
 struct hold {
         /* NULL: free.  Released by the owner; acquired by whoever revokes the
-         * bias of a lane. */
+         * bias of a lane, shrinks its map or counts its slices. */
         _Atomic(struct lane *) lane;
 
         /* Bits 0-31 how many slices have it for their first lane; bits 32-61 who
          * shares it in all, slices and copies under way; bits 62-63 the kind.
          * Relaxed. */
         _Atomic uint64_t use;
+
+        /* Where in the map the farthest of those ends that began at this lane.
+         * Relaxed; a shrink of the map looks at it, behind a heavy fence. */
+        _Atomic uint64_t reach;
 };
 
 #define HOLD_COPY (UINT64_C(1) << 32) /* one who shares it */
@@ -78,6 +82,12 @@ bool thread_owns(const struct holds *block);
  * had one have read before they let go they have read. */
 bool thread_any_names(const struct lane *lane);
 
+/* Of all threads' holds of the lanes from first to before end: how many slices,
+ * and whether there is a slice, or only a copy, that reaches beyond an offset. */
+enum reach { REACH_NONE, REACH_COPY, REACH_SLICE };
+enum reach thread_reach(const struct lane *first, const struct lane *end, uint64_t offset);
+uint64_t thread_slices(const struct lane *first, const struct lane *end);
+
 /* In a forked child: forget all threads but the calling one. */
 void thread_forked(void);
 
@@ -101,10 +111,11 @@ static inline struct hold *holds_free(struct holds *block)
         return NULL;
 }
 
-static inline void hold_note(struct hold *hold, struct lane *lane, uint64_t use)
+static inline void hold_note(struct hold *hold, struct lane *lane, uint64_t use, uint64_t reach)
 {
-        atomic_store_explicit(&hold->lane, lane, memory_order_relaxed);
         atomic_store_explicit(&hold->use, use, memory_order_relaxed);
+        atomic_store_explicit(&hold->reach, reach, memory_order_relaxed);
+        atomic_store_explicit(&hold->lane, lane, memory_order_release);
 }
 
 #endif /* THREAD_H */

@@ -1,0 +1,329 @@
+/* region.c - the address range of a map
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "region.h"
+
+#include "os.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Where a page's first byte stands is all that is aligned without guards. */
+enum { ALIGNMENT = 16 };
+
+/* Through a pointer that the compiler must take for anything, so that it does
+ * not leave out the wiping of memory that nobody reads again. */
+static void *(*const volatile wipe)(void *bytes, int byte, size_t size) = memset;
+
+static size_t page_down(size_t n)
+{
+        return n & ~(os_page_size() - 1);
+}
+
+static size_t page_up(size_t n)
+{
+        return page_down(n + os_page_size() - 1);
+}
+
+size_t region_pages(uint64_t length)
+{
+        return page_up((size_t)length);
+}
+
+/* --- Making one --- */
+
+/* The first failure of what must be. */
+static void must(ammap_want_t want, int rc, int *failure)
+{
+        if (want == AMMAP_MUST && rc < 0 && *failure == 0)
+                *failure = rc;
+}
+
+static ammap_want_t stronger(ammap_want_t a, ammap_want_t b)
+{
+        return a > b ? a : b;
+}
+
+/* Map size bytes between guards of so many, data aligned: access at birth. */
+static int map_aligned(struct region *region, size_t before, size_t after, size_t align, enum os_access access,
+                       bool noreserve)
+{
+        size_t slack = align - os_page_size(), length = before + region->size + after;
+        size_t head;
+        void *address = NULL;
+        int rc = os_reserve(&address, length + slack, access, noreserve);
+
+        if (rc < 0)
+                return rc;
+        head = (align - ((uintptr_t)address + before) % align) % align;
+        region->map = (unsigned char *)address + head;
+        region->mapped = length;
+        region->data = region->map + before;
+        if (slack == 0)
+                return 0;
+        if ((head > 0 && (rc = os_unmap(address, head)) < 0) ||
+            (slack > head && (rc = os_unmap(region->map + length, slack - head)) < 0))
+                os_unmap(address, length + slack);
+        return rc;
+}
+
+/* Guards without a mapping of their own, where the kernel has them. */
+static int guard(struct region *region, bool marked)
+{
+        size_t page = os_page_size();
+        unsigned char *last = region->data + region->size;
+        int rc;
+
+        region->guard = AMMAP_GUARD_PAGES;
+        if (!marked)
+                return 0;
+        if (os_guard(region->map, page) == 0 && os_guard(last, page) == 0) {
+                region->guard = AMMAP_GUARD_MARKERS;
+                return 0;
+        }
+        if ((rc = os_protect(region->map, page, OS_NONE)) == 0)
+                rc = os_protect(last, page, OS_NONE);
+        return rc;
+}
+
+/* Whether there is a huge page at its start, made there if need be. */
+static int verify_huge(const struct region *region, size_t huge)
+{
+        struct os_usage usage;
+        int rc, collapsed;
+
+        if (huge == 0 || region->used < huge)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (os_populate(region->data, os_page_size(), OS_WRITE) < 0)
+                *(volatile unsigned char *)region->data = 0;
+        if ((rc = os_usage(region->data, huge, &usage)) < 0 || usage.huge >= huge)
+                return rc;
+        collapsed = os_collapse(region->data, huge);
+        if ((rc = os_usage(region->data, huge, &usage)) < 0 || usage.huge >= huge)
+                return rc;
+        return collapsed < 0 ? collapsed : AMMAP_ERR_UNSUPPORTED;
+}
+
+static int verify_noreserve(const struct region *region)
+{
+        struct os_usage usage;
+        int rc = os_usage(region->data, region->size, &usage);
+
+        return rc < 0 || usage.unreserved ? rc : AMMAP_ERR_UNSUPPORTED;
+}
+
+/* In the order in which one does not stand in another's way: no guard can be
+ * put into locked memory, and what is made present is made so as advised. */
+static int obtain(struct region *region, const ammap_options_t *options, size_t huge)
+{
+        int failure = 0, rc;
+
+        if (options->name && *options->name)
+                os_name(region->data, region->size, options->name);
+        if (options->huge && (rc = os_advise(region->data, region->size, OS_HUGEPAGE)) < 0)
+                must(options->huge, rc, &failure);
+        if (options->nodump || options->secret)
+                must(stronger(options->nodump, options->secret), os_nodump(region->data, region->size), &failure);
+        if (region->fork == AMMAP_FORK_OMIT)
+                region->fork_by_hand = os_omit_on_fork(region->map, region->mapped) < 0;
+        else if (region->fork == AMMAP_FORK_WIPE)
+                region->fork_by_hand = os_wipe_on_fork(region->data, region->size) < 0;
+        if (failure == 0 && region->lock)
+                must(region->lock, os_lock(region->data, region->used), &failure);
+        if (failure == 0 && region->populate)
+                must(region->populate, region_populate(region, 0, region->used), &failure);
+        if (failure == 0 && options->huge == AMMAP_MUST)
+                failure = verify_huge(region, huge);
+        if (failure == 0 && options->noreserve == AMMAP_MUST)
+                failure = verify_noreserve(region);
+        return failure;
+}
+
+int region_make(struct region *region, uint64_t length, const ammap_options_t *options, unsigned char **base)
+{
+        size_t page = os_page_size(), huge = options->huge ? os_huge_size() : 0, align = page;
+        size_t shift, before = options->guard ? page : 0, after = before;
+        bool open, marked;
+        int rc;
+
+        memset(region, 0, sizeof *region);
+        region->size = page_up((size_t)options->capacity);
+        shift = options->guard ? (region->size - (size_t)options->capacity) / ALIGNMENT * ALIGNMENT : 0;
+        region->used = page_up(shift + (size_t)length);
+        region->committed = region->used;
+        region->lock = stronger(options->lock, options->secret);
+        region->populate = options->populate;
+        region->secret = options->secret != AMMAP_NO;
+        region->fork = region->secret && options->fork == AMMAP_FORK_COPY ? AMMAP_FORK_WIPE : options->fork;
+        /* A neighbour that is huge too would be one mapping with it, and the
+         * kernel's account of both would be one. */
+        if (huge && region->size >= huge) {
+                align = huge;
+                after = page;
+        }
+        /* A fork that wipes takes the markers off. */
+        marked = options->guard && align == page && region->used == region->size && region->fork != AMMAP_FORK_WIPE;
+        open = marked || (before + after == 0 && region->used == region->size);
+
+        rc = map_aligned(region, before, after, align, open ? OS_WRITE : OS_NONE, options->noreserve != AMMAP_NO);
+        if (rc < 0)
+                return rc;
+        if (!open)
+                rc = os_protect(region->data, region->committed, OS_WRITE);
+        if (rc == 0 && options->guard)
+                rc = guard(region, marked);
+        if (rc == 0)
+                rc = obtain(region, options, huge);
+        if (rc < 0)
+                os_unmap(region->map, region->mapped);
+        else
+                *base = region->data + shift;
+        return rc;
+}
+
+/* A failure to unmap comes after the wiping: a secret does not wait for it. */
+int region_free(struct region *region)
+{
+        if (region->secret) {
+                int rc = region->frozen ? os_protect(region->data, region->committed, OS_WRITE) : 0;
+
+                if (rc < 0)
+                        return rc;
+                region->frozen = false;
+                wipe(region->data, 0, region->used);
+        }
+        return os_unmap(region->map, region->mapped);
+}
+
+/* --- Its pages --- */
+
+int region_populate(struct region *region, size_t from, size_t to)
+{
+        enum os_access access = region->frozen ? OS_READ : OS_WRITE;
+        int rc = from < to ? os_populate(region->data + from, to - from, access) : 0;
+
+        if (rc != -ENOSYS && rc != -EINVAL)
+                return rc;
+        /* One at a time, and under the feet of those who write there. */
+        for (; from < to; from += os_page_size()) {
+                _Atomic unsigned char *byte = (_Atomic unsigned char *)(region->data + from);
+
+                if (access == OS_WRITE)
+                        atomic_fetch_or_explicit(byte, 0, memory_order_relaxed);
+                else
+                        atomic_load_explicit(byte, memory_order_relaxed);
+        }
+        return 0;
+}
+
+int region_grow(struct region *region, size_t used)
+{
+        size_t from = region->used;
+        int rc;
+
+        if (used > region->committed) {
+                rc = os_protect(region->data + region->committed, used - region->committed, OS_WRITE);
+                if (rc < 0)
+                        return rc;
+                region->committed = used;
+        }
+        if (used > from && region->lock) {
+                rc = os_lock(region->data + from, used - from);
+                if (rc < 0 && region->lock == AMMAP_MUST)
+                        return rc;
+        }
+        if (used > from && region->populate) {
+                rc = region_populate(region, from, used);
+                if (rc < 0 && region->populate == AMMAP_MUST) {
+                        if (region->lock)
+                                os_unlock(region->data + from, used - from);
+                        return rc;
+                }
+        }
+        region->used = used;
+        return 0;
+}
+
+void region_zero(struct region *region, size_t from, size_t to)
+{
+        size_t first = page_up(from), last = page_down(to);
+
+        if (first >= last) {
+                wipe(region->data + from, 0, to - from);
+                return;
+        }
+        wipe(region->data + from, 0, first - from);
+        wipe(region->data + last, 0, to - last);
+        if (region->secret)
+                wipe(region->data + first, 0, last - first);
+        /* Locked memory is not given back. */
+        if (os_discard(region->data + first, last - first) < 0 && !region->secret)
+                wipe(region->data + first, 0, last - first);
+}
+
+void region_cut(struct region *region, size_t from)
+{
+        size_t end = page_up(from), used = region->used;
+
+        if (end < used) {
+                if (region->secret)
+                        wipe(region->data + end, 0, used - end);
+                os_unlock(region->data + end, used - end);
+                region_zero(region, end, used);
+                region->used = end;
+        }
+        wipe(region->data + from, 0, end - from);
+}
+
+int region_freeze(struct region *region)
+{
+        int rc = os_protect(region->data, region->committed, OS_READ);
+
+        if (rc == 0)
+                region->frozen = true;
+        return rc;
+}
+
+void region_forked(struct region *region)
+{
+        if (!region->fork_by_hand)
+                return;
+        if (region->fork == AMMAP_FORK_OMIT) {
+                os_unmap(region->map, region->mapped);
+                return;
+        }
+        if (os_discard(region->data, region->committed) == 0)
+                return;
+        if (region->frozen)
+                os_protect(region->data, region->committed, OS_WRITE);
+        wipe(region->data, 0, region->used);
+        if (region->frozen)
+                os_protect(region->data, region->committed, OS_READ);
+}
+
+/* --- Copying one --- */
+
+static bool is_zero(const unsigned char *bytes, size_t size)
+{
+        return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
+void region_copy(const struct region *to, const struct region *from, size_t length)
+{
+        enum { BATCH = 1024 };
+        unsigned char present[BATCH];
+        size_t page = os_page_size();
+
+        for (size_t at = 0, batch; at < length; at += batch) {
+                batch = length - at < BATCH * page ? length - at : BATCH * page;
+                if (os_present(from->data + at, page_up(batch) / page, present) < 0)
+                        memset(present, 1, sizeof present);
+                for (size_t n = 0; n < batch; n += page) {
+                        size_t size = batch - n < page ? batch - n : page;
+
+                        if (present[n / page] && !is_zero(from->data + at + n, size))
+                                memcpy(to->data + at + n, from->data + at + n, size);
+                }
+        }
+}

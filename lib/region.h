@@ -1,0 +1,77 @@
+/* region.h - the address range of a map
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ *      map                 data                                          mapped
+ *      | guard, if wanted  | used            | unused  | out of reach     | guard |
+ *                            ^ base
+ *                          |<----------- committed --->|
+ *                          |<----------- size --------------------------->|
+ *
+ * base is where the map begins: at data, or, with guards, so far behind it that
+ * the end of the capacity is the end of size, but for what keeps base aligned.
+ * All below is in whole pages, counted in bytes from data.
+ *
+ * No locks here: the map has them.
+ */
+#ifndef REGION_H
+#define REGION_H
+
+#include "ammap.h"
+
+#include <stddef.h>
+
+/* With its end; what Linux takes. */
+enum { REGION_NAME = 80 };
+
+struct region {
+        unsigned char *map;
+        size_t mapped;
+        unsigned char *data;
+        size_t size;
+        size_t committed; /* readable and writable, and so for good; but see frozen */
+        size_t used;      /* what the length comes to */
+        ammap_guard_t guard;
+        ammap_fork_t fork; /* what becomes of it */
+        bool fork_by_hand; /* and by the child itself */
+        bool secret;       /* wiped wherever it is given up */
+        bool frozen;       /* not writable any more */
+        ammap_want_t lock; /* what growth has to do again */
+        ammap_want_t populate;
+};
+
+/* Whole pages for so many bytes. */
+size_t region_pages(uint64_t length);
+
+/* Reserve capacity bytes of which the first length are to be used, with the
+ * properties that options want; *base is where they begin.
+ * 0, or AMMAP_ERR_UNSUPPORTED, or the system's code, and nothing is left. */
+int region_make(struct region *region, uint64_t length, const ammap_options_t *options, unsigned char **base);
+
+/* Give it all back.  0, or the system's code: it is still there. */
+int region_free(struct region *region);
+
+/* Use pages up to an end beyond used.  0, or the system's code: used as before. */
+int region_grow(struct region *region, size_t used);
+
+/* Use no byte from an offset on: they read as zero, and their pages are given
+ * back but can be read on. */
+void region_cut(struct region *region, size_t from);
+
+/* Make bytes zero, and give back the whole pages among them if that can be. */
+void region_zero(struct region *region, size_t from, size_t to);
+
+/* Make pages present. */
+int region_populate(struct region *region, size_t from, size_t to);
+
+/* Make it read-only. */
+int region_freeze(struct region *region);
+
+/* In a forked child: do what the kernel could not. */
+void region_forked(struct region *region);
+
+/* Copy what is not zero of as many bytes into a region that is all zero, page by
+ * page, without making pages present in either that hold nothing. */
+void region_copy(const struct region *to, const struct region *from, size_t length);
+
+#endif /* REGION_H */

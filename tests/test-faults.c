@@ -1,0 +1,526 @@
+/* test-faults.c - a system that refuses
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Every call of the system's that the memory of a map may want is refused, at
+ * each of its turns and always, as an old kernel would (ENOSYS, EINVAL) and one
+ * short of memory (ENOMEM).  What was to be tried is gone without, what must be
+ * fails with the system's own code; no mapping and no descriptor is left, and no
+ * secret.  The linker puts the calls of this file before the library's
+ * (--wrap): see Makefile.am.
+ */
+#include "proc.h"
+
+#include "os.h"
+
+#include <stddef.h>
+
+#define CALLS(call)                                                                                                    \
+        call(os_name) call(os_guard) call(os_nodump) call(os_omit_on_fork) call(os_wipe_on_fork) call(os_discard)      \
+                call(os_lock) call(os_unlock) call(os_collapse) call(os_populate) call(os_advise) call(os_usage)       \
+                        call(os_present) call(os_reserve) call(os_protect) call(os_unmap)
+
+enum refusable {
+#define NUMBER(name) CALL_##name,
+        CALLS(NUMBER) CALL_COUNT
+};
+
+static const char *const names[] = {
+#define NAME(name) #name,
+        CALLS(NAME)
+};
+
+/* What is to be refused: call number ordinal of them, or, 0, all. */
+static struct {
+        enum refusable call;
+        int error;
+        unsigned ordinal;
+        unsigned seen, refused;
+} plan = { .call = CALL_COUNT };
+
+static int refuse(enum refusable call)
+{
+        if (call != plan.call || plan.error == 0)
+                return 0;
+        plan.seen++;
+        if (plan.ordinal != 0 && plan.seen != plan.ordinal)
+                return 0;
+        plan.refused++;
+        return plan.error;
+}
+
+static void plan_nothing(void)
+{
+        plan.call = CALL_COUNT;
+        plan.error = 0;
+}
+
+static void plan_refusal(enum refusable call, int error, unsigned ordinal)
+{
+        plan.call = call;
+        plan.error = error;
+        plan.ordinal = ordinal;
+        plan.seen = plan.refused = 0;
+}
+
+/* The bytes of a secret; and how often they went without having been wiped. */
+static const unsigned char *secret_bytes;
+static size_t secret_length;
+static unsigned looked, unwiped;
+
+static void look_for_secret(const void *address, size_t length)
+{
+        uintptr_t start = (uintptr_t)address, at = (uintptr_t)secret_bytes;
+
+        for (size_t i = 0; i < secret_length; i++)
+                if (at + i >= start && at + i < start + length) {
+                        looked++;
+                        unwiped += secret_bytes[i] != 0;
+                }
+}
+
+#define WRAP(name, parameters, arguments)                                                                              \
+        int __real_##name parameters;                                                                                  \
+        int __wrap_##name parameters;                                                                                  \
+        int __wrap_##name parameters                                                                                   \
+        {                                                                                                              \
+                int rc = refuse(CALL_##name);                                                                          \
+                return rc < 0 ? rc : __real_##name arguments;                                                          \
+        }
+
+WRAP(os_name, (void *address, size_t length, const char *name), (address, length, name))
+WRAP(os_guard, (void *address, size_t length), (address, length))
+WRAP(os_nodump, (void *address, size_t length), (address, length))
+WRAP(os_omit_on_fork, (void *address, size_t length), (address, length))
+WRAP(os_wipe_on_fork, (void *address, size_t length), (address, length))
+WRAP(os_lock, (void *address, size_t length), (address, length))
+WRAP(os_unlock, (void *address, size_t length), (address, length))
+WRAP(os_collapse, (void *address, size_t length), (address, length))
+WRAP(os_populate, (void *address, size_t length, enum os_access access), (address, length, access))
+WRAP(os_advise, (void *address, size_t length, enum os_advice advice), (address, length, advice))
+WRAP(os_usage, (const void *address, size_t length, struct os_usage *usage), (address, length, usage))
+WRAP(os_present, (const void *address, size_t pages, unsigned char *present), (address, pages, present))
+WRAP(os_reserve, (void **address, size_t length, enum os_access access, bool noreserve),
+     (address, length, access, noreserve))
+WRAP(os_protect, (void *address, size_t length, enum os_access access), (address, length, access))
+
+int __real_os_discard(void *address, size_t length);
+int __wrap_os_discard(void *address, size_t length);
+int __wrap_os_discard(void *address, size_t length)
+{
+        int rc = refuse(CALL_os_discard);
+
+        if (rc < 0)
+                return rc;
+        look_for_secret(address, length);
+        return __real_os_discard(address, length);
+}
+
+int __real_os_unmap(void *address, size_t length);
+int __wrap_os_unmap(void *address, size_t length);
+int __wrap_os_unmap(void *address, size_t length)
+{
+        int rc = refuse(CALL_os_unmap);
+
+        if (rc < 0)
+                return rc;
+        look_for_secret(address, length);
+        return __real_os_unmap(address, length);
+}
+
+/* --- A life, all of whose calls may be refused --------------------------- */
+
+#define PAGE ((uint64_t)sysconf(_SC_PAGESIZE))
+
+static bool all(const unsigned char *bytes, size_t length, unsigned char byte)
+{
+        for (size_t i = 0; i < length; i++)
+                if (bytes[i] != byte)
+                        return false;
+        return true;
+}
+
+static void warm_up(void)
+{
+        ammap_t *map;
+
+        ck_assert_int_eq(ammap_new(&map, 1), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, 1, 1), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+static bool is_refusal(int rc)
+{
+        return rc == plan.error || rc == AMMAP_ERR_UNSUPPORTED || (!TEST_OS_LINUX && rc == -ENOSYS);
+}
+
+/* Forks see what the policy says, also where the child has to see to it. */
+struct child {
+        ammap_t *map;
+        ammap_fork_t fork;
+};
+
+static void look_in_child(void *argument)
+{
+        struct child *child = argument;
+        unsigned char bytes[100];
+        struct vma vma;
+        const void *base = ammap_as_ptr(child->map);
+
+        plan_nothing();
+        if (child->fork == AMMAP_FORK_OMIT) {
+                child_must_int(ammap_read_into(child->map, 0, bytes, 1), AMMAP_ERR_UNSUPPORTED);
+                child_must(base == NULL);
+        } else {
+                child_must_int(ammap_read_into(child->map, 0, bytes, sizeof(bytes)), 0);
+                child_must(all(bytes, sizeof(bytes), child->fork == AMMAP_FORK_WIPE ? 0 : 7));
+                child_must(find_vma(base, &vma));
+        }
+        child_must_int(ammap_free(child->map), 0);
+}
+
+/* What the map is made of: as many combinations as there are bits. */
+static ammap_options_t some_options(unsigned which, ammap_want_t want)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.name = "ammap-faults";
+        options.fork = (ammap_fork_t)(which % 3);
+        options.guard = which & 1 ? want : AMMAP_NO;
+        options.capacity = which & 2 ? 40 * PAGE : 20 * PAGE - 3;
+        options.secret = which & 4 ? want : AMMAP_NO;
+        options.lock = which & 8 ? want : AMMAP_NO;
+        options.populate = which & 16 ? want : AMMAP_NO;
+        options.nodump = which & 32 ? want : AMMAP_NO;
+        options.huge = which & 64 ? AMMAP_TRY : AMMAP_NO;
+        return options;
+}
+
+/* False where the map could not be made. */
+static bool live(const ammap_options_t *options, bool forks)
+{
+        uint64_t length = 20 * PAGE - 3, full = options->capacity;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        struct child child;
+        ammap_t *map, *copy;
+        unsigned char bytes[200];
+        int rc = ammap_new_with(&map, length, options);
+
+        if (rc < 0) {
+                ck_assert(is_refusal(rc));
+                ck_assert_ptr_null(map);
+                return false;
+        }
+        ck_assert_int_eq(ammap_fill(map, 0, length, 7), 0);
+        if (forks) {
+                child = (struct child){ map, options->secret && options->fork == AMMAP_FORK_COPY ? AMMAP_FORK_WIPE
+                                                                                                 : options->fork };
+                child_passes(look_in_child, &child);
+        }
+
+        /* Neither a discard nor a shrink can be refused. */
+        ck_assert_int_eq(ammap_discard(map, 100, 10 * PAGE), 0);
+        ck_assert_int_eq(ammap_read_into(map, 0, bytes, 200), 0);
+        ck_assert(all(bytes, 100, 7) && all(bytes + 100, 100, 0));
+        ck_assert(all((const unsigned char *)ammap_as_ptr(map) + 100, (size_t)(10 * PAGE), 0));
+        ck_assert_int_eq(ammap_fill(map, 0, length, 7), 0);
+        ck_assert_int_eq(ammap_resize(map, 3 * PAGE + 1), 0);
+
+        /* A growth can; then nothing has changed. */
+        while ((rc = ammap_resize(map, full)) < 0) {
+                ck_assert(is_refusal(rc));
+                ck_assert_uint_eq(ammap_len(map), 3 * PAGE + 1);
+                plan_nothing();
+        }
+        ck_assert(all(ammap_as_ptr(map), (size_t)(3 * PAGE + 1), 7));
+        ck_assert(all((const unsigned char *)ammap_as_ptr(map) + 3 * PAGE + 1, (size_t)(full - 3 * PAGE - 1), 0));
+
+        rc = ammap_populate(map, 0, full);
+        ck_assert(rc == 0 || is_refusal(rc));
+        rc = ammap_advise(map, 0, full, AMMAP_ADVICE_SEQUENTIAL);
+        ck_assert(rc == 0 || is_refusal(rc));
+        rc = ammap_mlock(map, 0, 100);
+        ck_assert(rc == 0 || is_refusal(rc));
+        rc = ammap_munlock(map, 0, 100);
+        ck_assert(rc == 0 || is_refusal(rc));
+        rc = ammap_stat(map, &stat);
+        ck_assert(rc == 0 || is_refusal(rc));
+
+        rc = ammap_clone(map, &copy);
+        if (rc == 0) {
+                ck_assert_int_eq(memcmp(ammap_as_ptr(copy), ammap_as_ptr(map), (size_t)full), 0);
+                while ((rc = ammap_free(copy)) < 0) {
+                        ck_assert(is_refusal(rc));
+                        plan_nothing();
+                }
+        } else {
+                ck_assert(is_refusal(rc));
+                ck_assert_ptr_null(copy);
+        }
+
+        while ((rc = ammap_freeze(map)) < 0) {
+                ck_assert(is_refusal(rc));
+                ck_assert_int_eq(ammap_update_region(map, 0, "\7", 1), 0);
+                plan_nothing();
+        }
+        ck_assert(all(ammap_as_ptr(map), (size_t)(3 * PAGE + 1), 7));
+        while ((rc = ammap_free(map)) < 0) {
+                ck_assert(is_refusal(rc));
+                ck_assert_uint_eq(ammap_len(map), full);
+                plan_nothing();
+        }
+        return true;
+}
+
+static const int errors[] = { -ENOSYS, -EINVAL, -ENOMEM };
+
+/* What cannot be gone without. */
+static bool is_needed(enum refusable call)
+{
+        return call == CALL_os_reserve || call == CALL_os_protect || call == CALL_os_unmap;
+}
+
+/* How often something was refused. */
+static unsigned live_through(enum refusable call, ammap_want_t want, unsigned which, int error)
+{
+        ammap_options_t options = some_options(which, want);
+        unsigned refused = 0;
+
+        for (unsigned ordinal = 0;; ordinal++) {
+                struct footprint before = footprint();
+                bool made;
+
+                plan_refusal(call, error, ordinal);
+                made = live(&options, false);
+                ck_assert(made || want == AMMAP_MUST || is_needed(call));
+                refused += plan.refused;
+                plan_nothing();
+                ck_assert_footprint(before);
+                if (plan.refused == 0) /* it was not called that often */
+                        return refused;
+        }
+}
+
+static const unsigned worlds[] = { 0, 1, 2, 3, 4, 5, 8, 11, 16, 32, 38, 64, 63, 93, 127, 126 };
+
+START_TEST(refused_where_tried)
+{
+        unsigned refused = 0;
+
+        warm_up();
+        for (size_t e = 0; e < COUNT_OF(errors); e++)
+                for (size_t w = 0; w < COUNT_OF(worlds); w++)
+                        refused += live_through((enum refusable)_i, AMMAP_TRY, worlds[w], errors[e]);
+        ck_assert_msg(refused > 0 || _i == CALL_os_collapse, "%s was never called", names[_i]);
+}
+END_TEST
+
+START_TEST(refused_where_needed)
+{
+        if (!TEST_OS_LINUX && _i == CALL_os_unmap)
+                return; /* there is always something else that fails, and then this cannot */
+        warm_up();
+        for (size_t e = 0; e < COUNT_OF(errors); e++)
+                for (size_t w = 0; w < COUNT_OF(worlds); w++)
+                        live_through((enum refusable)_i, AMMAP_MUST, worlds[w], errors[e]);
+}
+END_TEST
+
+/* The very code of the system, from the very call that must be. */
+START_TEST(codes)
+{
+        static const struct {
+                enum refusable call;
+                size_t field;
+        } cases[] = {
+                { CALL_os_lock, offsetof(ammap_options_t, lock) },
+                { CALL_os_lock, offsetof(ammap_options_t, secret) },
+                { CALL_os_nodump, offsetof(ammap_options_t, nodump) },
+                { CALL_os_nodump, offsetof(ammap_options_t, secret) },
+                { CALL_os_advise, offsetof(ammap_options_t, huge) },
+        };
+        static const ammap_want_t wants[] = { AMMAP_TRY, AMMAP_MUST };
+
+        warm_up();
+        for (size_t i = 0; i < COUNT_OF(cases); i++)
+                for (size_t e = 0; e < COUNT_OF(errors); e++)
+                        for (size_t w = 0; w < COUNT_OF(wants); w++) {
+                                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                                struct footprint before = footprint();
+                                ammap_t *map;
+                                int rc;
+
+                                if (!TEST_OS_LINUX && cases[i].field == offsetof(ammap_options_t, secret))
+                                        continue; /* refused already */
+                                memcpy((unsigned char *)&options + cases[i].field, &wants[w], sizeof(wants[w]));
+                                plan_refusal(cases[i].call, errors[e], 0);
+                                rc = ammap_new_with(&map, 100, &options);
+                                plan_nothing();
+                                ck_assert_uint_gt(plan.refused, 0);
+                                ck_assert_int_eq(rc, wants[w] == AMMAP_MUST ? errors[e] : 0);
+                                ck_assert_int_eq(ammap_free(map), 0);
+                                ck_assert_footprint(before);
+                        }
+}
+END_TEST
+
+/* Huge pages are off: madvise says 0, and none come. */
+START_TEST(no_huge_pages)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        struct footprint before;
+        ammap_t *map;
+
+        warm_up();
+        before = footprint();
+        if (os_huge_size() == 0)
+                return;
+        options.huge = AMMAP_MUST;
+        for (size_t e = 0; e < COUNT_OF(errors); e++) {
+                plan_refusal(CALL_os_advise, errors[e], 0);
+                ck_assert_int_eq(ammap_new_with(&map, 2 * os_huge_size(), &options), errors[e]);
+                plan_nothing();
+                ck_assert_footprint(before);
+        }
+        options.huge = AMMAP_TRY;
+        plan_refusal(CALL_os_advise, -EINVAL, 0);
+        ck_assert_int_eq(ammap_new_with(&map, 2 * os_huge_size(), &options), 0);
+        plan_nothing();
+        ck_assert_int_eq(ammap_stat(map, &stat), 0);
+        ck_assert_uint_eq(stat.huge, 0);
+        ck_assert_int_eq(ammap_is_hugepage_backed(map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_footprint(before);
+}
+END_TEST
+
+/* Guards are there where the kernel has no markers, and so is what a fork finds
+ * where it has no policies. */
+START_TEST(done_by_hand)
+{
+        static const enum refusable calls[] = { CALL_os_guard, CALL_os_omit_on_fork, CALL_os_wipe_on_fork,
+                                                CALL_os_discard };
+        struct footprint before;
+
+        warm_up();
+        before = footprint();
+        for (size_t c = 0; c < COUNT_OF(calls); c++)
+                for (unsigned which = 0; which < 12; which++)
+                        for (unsigned ordinal = 0; ordinal < 3; ordinal++) {
+                                ammap_options_t options = some_options(which, AMMAP_TRY);
+                                ammap_stat_t stat = AMMAP_STAT_INIT;
+                                ammap_t *map;
+
+                                plan_refusal(calls[c], -EINVAL, ordinal);
+                                ck_assert(live(&options, true));
+                                plan_refusal(calls[c], -EINVAL, ordinal);
+                                ck_assert_int_eq(ammap_new_with(&map, 20 * PAGE, &options),
+                                                 options.capacity < 20 * PAGE ? AMMAP_ERR_SIZE : 0);
+                                plan_nothing();
+                                if (map && options.guard) {
+                                        const unsigned char *base = ammap_as_ptr(map);
+
+                                        ck_assert(is_fatal(base - PAGE, false));
+                                        ck_assert(is_fatal(base + options.capacity + 15, true));
+                                        if (ammap_stat(map, &stat) == 0 && calls[c] == CALL_os_guard && ordinal == 0)
+                                                ck_assert_int_eq((int)stat.guard, AMMAP_GUARD_PAGES);
+                                }
+                                ck_assert_int_eq(ammap_free(map), 0);
+                                ck_assert_footprint(before);
+                        }
+}
+END_TEST
+
+/* No byte of a secret goes back to the system as it was: not by a shrink, a
+ * discard, a free or a clone that fails, whatever is refused. */
+START_TEST(secrets)
+{
+        for (enum refusable call = 0; call <= CALL_COUNT; call++)
+                for (unsigned which = 0; which < 4; which++)
+                        for (unsigned ordinal = 0; ordinal < 4; ordinal++) {
+                                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                                ammap_t *map, *copy;
+                                int rc;
+
+                                options.secret = AMMAP_TRY;
+                                options.guard = which & 1 ? AMMAP_TRY : AMMAP_NO;
+                                plan_refusal(call, -EINVAL, which & 2 ? 0 : ordinal);
+                                rc = ammap_new_with(&map, 3 * PAGE - 5, &options);
+                                if (rc < 0)
+                                        continue;
+                                ck_assert_int_eq(ammap_fill(map, 0, 3 * PAGE - 5, 0x77), 0);
+                                secret_bytes = ammap_as_ptr(map);
+                                secret_length = (size_t)(3 * PAGE - 5);
+                                looked = unwiped = 0;
+                                ck_assert_int_eq(ammap_resize(map, PAGE + 9), 0);
+                                ck_assert(all(secret_bytes + PAGE + 9, secret_length - (size_t)PAGE - 9, 0));
+                                ck_assert_int_eq(unwiped, 0);
+                                ck_assert_int_eq(ammap_discard(map, 0, PAGE), 0);
+                                secret_bytes += which & 1 ? 0 : PAGE;
+                                ck_assert_int_eq(unwiped, 0);
+                                if (ammap_clone(map, &copy) == 0)
+                                        while (ammap_free(copy) < 0)
+                                                plan_nothing();
+                                if (ordinal & 1 && ammap_freeze(map) < 0)
+                                        plan_nothing();
+                                secret_bytes = ammap_as_ptr(map);
+                                secret_length = (size_t)PAGE;
+                                looked = unwiped = 0;
+                                while (ammap_free(map) < 0)
+                                        plan_nothing();
+                                plan_nothing();
+                                ck_assert_uint_ge(looked, PAGE);
+                                ck_assert_uint_eq(unwiped, 0);
+                                secret_length = 0;
+                        }
+}
+END_TEST
+
+/* The test of the test: what is no secret is seen to go. */
+START_TEST(no_secret)
+{
+        ammap_t *map;
+
+        ck_assert_int_eq(ammap_new(&map, 100), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, 100, 1), 0);
+        secret_bytes = ammap_as_ptr(map);
+        secret_length = 100;
+        looked = unwiped = 0;
+        ck_assert_int_eq(ammap_free(map), 0);
+        secret_length = 0;
+        ck_assert_uint_eq(looked, 100);
+        ck_assert_uint_eq(unwiped, 100);
+}
+END_TEST
+
+/* Link-time optimisation binds the library's calls before the linker can. */
+static bool is_wrapped(void)
+{
+        ammap_t *map;
+
+        plan_refusal(CALL_os_reserve, -ENOMEM, 0);
+        if (ammap_new(&map, 1) == 0)
+                ammap_free(map);
+        plan_nothing();
+        return plan.seen > 0;
+}
+
+int main(void)
+{
+        Suite *suite = suite_create("faults");
+        TCase *tcase = test_case(suite, "refusals");
+
+        if (!is_wrapped()) {
+                printf("skipped: the linker did not wrap the calls\n");
+                return 77;
+        }
+        tcase_add_loop_test(tcase, refused_where_tried, 0, CALL_COUNT);
+        tcase_add_loop_test(tcase, refused_where_needed, 0, CALL_COUNT);
+        tcase_add_test(tcase, codes);
+        tcase_add_test(tcase, no_huge_pages);
+        tcase_add_test(tcase, done_by_hand);
+        tcase_add_test(tcase, secrets);
+        tcase_add_test(tcase, no_secret);
+        return test_run(suite);
+}
