@@ -16,18 +16,14 @@ static bool variant_options(unsigned variant, const struct peer *peer, ammap_opt
         (void)options;
         if (!peer->new_with)
                 return false;
-#ifdef BENCH_RECYCLE
         if (variant == LIFE_RECYCLED) {
                 options->recycle = AMMAP_TRY;
                 return true;
         }
-#endif
-#ifdef BENCH_HUGE
         if (variant == LIFE_HUGE) {
                 options->huge = AMMAP_TRY;
                 return true;
         }
-#endif
         return variant != LIFE_PLAIN;
 }
 
@@ -55,18 +51,14 @@ int life_run(const struct workload *workload, const struct peer *peer, const str
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         const ammap_options_t *chosen = variant_options(workload->variant, peer, &options) ? &options : NULL;
         double unit = workload->rows[0].unit == UNIT_MS ? 1e6 : 1e3;
-        static uint64_t warmed;
         int64_t start, elapsed = 0;
         int n = 0;
 
         if (!fits_memory(workload->size))
                 return 0;
-        /* A virtual machine's memory is slow at the first touch that it ever gets. */
-        for (; warmed < workload->size; warmed += workload->size)
-                live(peer, workload->size, NULL);
-        /* A recycled map is what there is from the second life on. */
-        if (workload->rows[0].unit == UNIT_US || workload->variant == LIFE_RECYCLED)
-                live(peer, workload->size, chosen);
+        /* A recycled map is what there is from the second life on, and a virtual
+         * machine's memory is slow at the first touch after a while. */
+        live(peer, workload->size, chosen);
         start = clock_now();
         do {
                 live(peer, workload->size, chosen);

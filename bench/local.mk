@@ -17,8 +17,7 @@ BENCHFLAGS =
 CARGO = cargo
 CARGO_REGISTRY = /usr/share/cargo/registry
 
-# -DBENCH_HUGE measures options.huge.
-bench_cppflags = $(AM_CPPFLAGS) $(CPPFLAGS) -D_GNU_SOURCE -DBENCH_RECYCLE
+bench_cppflags = $(AM_CPPFLAGS) $(CPPFLAGS) -D_GNU_SOURCE
 
 bench_headers = \
 	bench/clock.h bench/job.h bench/peer.h bench/report.h bench/team.h bench/torture.h bench/workload.h

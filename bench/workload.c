@@ -286,7 +286,6 @@ const struct workload workloads[] = {
         { LIFE("new-1M", "make 1 MiB", UNIT_US), life_run, .size = MIB },
         { LIFE("new-64M", "make 64 MiB", UNIT_MS), life_run, .size = 64 * MIB, .every = 2 },
         { LIFE("new-1G", "make 1 GiB", UNIT_MS), life_run, .size = GIB, .every = 12 },
-#ifdef BENCH_RECYCLE
         { LIFE("new-4K-recycled", "make 4 KiB, recycled", UNIT_US), life_run, .size = 4 * KIB,
           .variant = LIFE_RECYCLED },
         { LIFE("new-64K-recycled", "make 64 KiB, recycled", UNIT_US), life_run, .size = 64 * KIB,
@@ -294,13 +293,10 @@ const struct workload workloads[] = {
         { LIFE("new-1M-recycled", "make 1 MiB, recycled", UNIT_US), life_run, .size = MIB, .variant = LIFE_RECYCLED },
         { LIFE("new-64M-recycled", "make 64 MiB, recycled", UNIT_MS), life_run, .size = 64 * MIB, .every = 2,
           .variant = LIFE_RECYCLED },
-#endif
-#ifdef BENCH_HUGE
         { LIFE("new-64M-huge", "make 64 MiB, huge pages", UNIT_MS), life_run, .size = 64 * MIB, .every = 2,
           .variant = LIFE_HUGE },
         { LIFE("new-1G-huge", "make 1 GiB, huge pages", UNIT_MS), life_run, .size = GIB, .every = 12,
           .variant = LIFE_HUGE },
-#endif
 };
 /* clang-format on */
 

@@ -179,11 +179,12 @@ static inline struct hold *lane_hold_write_try(struct lane *lane, uint64_t use, 
 }
 
 /* Enter to read as a hold of the calling thread, if the lane is biased: by
- * naming it in the hold.  NULL: it is not.  The light fence between that store
- * and the look at BIAS pairs with the heavy one in lane_write_slow between the
- * clearing of BIAS and the look at all holds.  It also stands between the note of
- * reach and the caller's look at the length of the map. */
-static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uint64_t reach)
+ * naming it in the hold, and then looking whether it still is; if not,
+ * lane_unname.  NULL: it is not.  The light fence between that store and the look
+ * at BIAS pairs with the heavy one in lane_write_slow between the clearing of
+ * BIAS and the look at all holds.  It also stands between the note of reach and
+ * the caller's look at the length of the map. */
+static inline struct hold *lane_name(struct lane *lane, uint64_t use, uint64_t reach)
 {
         struct holds *mine = thread_holds;
         struct hold *hold;
@@ -193,7 +194,19 @@ static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uin
                 return NULL;
         hold_note(hold, lane, use | HOLD_BIASED, reach);
         os_fence_light();
-        if (__builtin_expect((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0, 1))
+        return hold;
+}
+
+static inline bool lane_still_biased(const struct lane *lane)
+{
+        return __builtin_expect((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0, 1);
+}
+
+static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uint64_t reach)
+{
+        struct hold *hold = lane_name(lane, use, reach);
+
+        if (!hold || lane_still_biased(lane))
                 return hold;
         lane_unname(hold, lane);
         return NULL;

@@ -163,7 +163,7 @@ static inline void os_fence_full(void)
 
 static inline void os_fence_light(void)
 {
-        if (atomic_load_explicit(&os_fence_asymmetric, memory_order_relaxed))
+        if (__builtin_expect(atomic_load_explicit(&os_fence_asymmetric, memory_order_relaxed), 1))
                 atomic_signal_fence(memory_order_seq_cst);
         else
                 os_fence_full();

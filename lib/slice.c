@@ -9,11 +9,12 @@
 
 /* Every way in and out of a slice has a quick path without a call, for a map of
  * one lane that nobody stands in the way of, and a full one; what the quick one
- * cannot do it leaves to the full one from the start. */
+ * cannot do it leaves to the full one from the start.  The quick one looks at the
+ * range once, when the hold is there: a shrink may have come before. */
 
-static inline bool is_simple(const ammap_t *map, uint64_t offset, uint64_t length)
+static inline bool is_simple(const ammap_t *map)
 {
-        return map && map->lanes == 1 && map_has(map, offset, length);
+        return map && map->lanes == 1;
 }
 
 static int take(ammap_t *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline, span_t *span)
@@ -56,17 +57,22 @@ static __attribute__((noinline)) int take_slice(ammap_t *map, uint64_t offset, u
         return fill(map, offset, length, slice);
 }
 
+/* The quick path has named the lane, and the bias has gone or a shrink has come. */
+static __attribute__((noinline)) int retake_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                                  ammap_slice_t *slice, struct hold *hold)
+{
+        lane_unname(hold, &map->lane[0]);
+        return take_slice(map, offset, length, deadline, slice);
+}
+
 static inline int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
 {
         struct hold *hold;
 
-        if (!slice || !is_simple(map, offset, length) ||
-            !(hold = lane_hold_biased(&map->lane[0], HOLD_SLICE, offset + length)))
+        if (!slice || !is_simple(map) || !(hold = lane_name(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
-        if (__builtin_expect(!map_has(map, offset, length), 0)) { /* a shrink came first */
-                lane_hold_leave(hold, HOLD_SLICE);
-                return take_slice(map, offset, length, deadline, slice);
-        }
+        if (__builtin_expect(!lane_still_biased(&map->lane[0]) || !map_has(map, offset, length), 0))
+                return retake_slice(map, offset, length, deadline, slice, hold);
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
         return fill(map, offset, length, slice);
@@ -128,19 +134,23 @@ static __attribute__((noinline)) int take_mut_slice(ammap_t *map, uint64_t offse
         return fill_mut(map, offset, length, slice);
 }
 
+static __attribute__((noinline)) int retake_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                                      ammap_mut_slice_t *slice, struct hold *hold)
+{
+        lane_hold_leave(hold, HOLD_SLICE);
+        return take_mut_slice(map, offset, length, deadline, slice);
+}
+
 static inline int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                   ammap_mut_slice_t *slice)
 {
         struct hold *hold;
 
-        if (!slice || !is_simple(map, offset, length) ||
-            !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
+        if (!slice || !is_simple(map) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_mut_slice(map, offset, length, deadline, slice);
-        os_fence_light(); /* as in lane_hold_biased */
-        if (__builtin_expect(!map_has(map, offset, length), 0)) {
-                lane_hold_leave(hold, HOLD_SLICE);
-                return take_mut_slice(map, offset, length, deadline, slice);
-        }
+        os_fence_light(); /* as in lane_name */
+        if (__builtin_expect(!map_has(map, offset, length), 0))
+                return retake_mut_slice(map, offset, length, deadline, slice, hold);
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
         return fill_mut(map, offset, length, slice);
