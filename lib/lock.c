@@ -551,12 +551,13 @@ void lane_tear(struct lane *lane)
         atomic_thread_fence(memory_order_release); /* as in lane_write_try */
 }
 
-/* A hold that is noted while one and the same writer is in is that writer's. */
+/* A hold to write that is noted while one and the same writer is in is that
+ * writer's.  (One to read may be that of a reader who is about to withdraw.) */
 bool lane_writes_unseen(const struct lane *lane)
 {
         uint64_t word = atomic_load(&lane->word);
 
-        return (word & LANE_WRITER) && !(word & LANE_DEAD) && !thread_any_names(lane) &&
+        return (word & LANE_WRITER) && !(word & LANE_DEAD) && !thread_any_writes(lane) &&
                atomic_load(&lane->word) == word;
 }
 

@@ -135,6 +135,18 @@ bool thread_any_names(const struct lane *lane)
         return false;
 }
 
+bool thread_any_writes(const struct lane *lane)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (atomic_load_explicit(&block->hold[i].lane, memory_order_acquire) == lane &&
+                            (atomic_load_explicit(&block->hold[i].use, memory_order_relaxed) & HOLD_KIND) == HOLD_WRITE)
+                                return true;
+        return false;
+}
+
 /* What a hold that may be another thread's tells; false where it is of none of
  * those lanes.  The lane is looked at twice: what stands between belongs to it. */
 static bool look(const struct hold *hold, const struct lane *first, const struct lane *end, uint64_t *reach,

@@ -82,6 +82,9 @@ bool thread_owns(const struct holds *block);
  * had one have read before they let go they have read. */
 bool thread_any_names(const struct lane *lane);
 
+/* Whether any thread has a hold to write it. */
+bool thread_any_writes(const struct lane *lane);
+
 /* Of all threads' holds of the lanes from first to before end: how many slices,
  * and whether there is a slice, or only a copy, that reaches beyond an offset. */
 enum reach { REACH_NONE, REACH_COPY, REACH_SLICE };

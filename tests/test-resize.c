@@ -344,7 +344,10 @@ static void *read_block(void *argument)
                                 note(race, ammap_read_into(race->map, AT + from, bytes, lengths[i]), bytes, lengths[i]);
                 if (turn++ % 8 == 0 && ammap_as_slice(race->map, AT, BLOCK, &slice) == 0) {
                         note(race, 0, slice.data, slice.length);
-                        sched_yield();
+                        /* Not every time: on one processor the shrink would run
+                         * while a slice is alive, and never else. */
+                        if (turn % 64 == 1)
+                                sched_yield();
                         note(race, 0, slice.data, slice.length);
                         ammap_slice_release(&slice);
                 }
@@ -376,7 +379,7 @@ START_TEST(readers_beside)
                 ck_assert_int_eq(ammap_resize(race.map, 5 * AT), 0);
                 memset(bytes, 1 + round % 255, sizeof(bytes));
                 ck_assert_int_eq(ammap_update_region(race.map, AT, bytes, BLOCK), 0);
-                while ((rc = ammap_resize(race.map, AT - (uint64_t)round % BLOCK)) != 0) {
+                if ((rc = ammap_resize(race.map, AT - (uint64_t)round % BLOCK)) != 0) {
                         ck_assert_int_eq(rc, AMMAP_ERR_BUSY); /* a slice */
                         ck_assert_uint_eq(ammap_len(race.map), 5 * AT);
                         busy++;
