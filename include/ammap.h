@@ -135,7 +135,9 @@ typedef struct ammap_options {
         const char *name;       /* for /proc/self/maps, where the kernel can; read during the call alone */
         uint64_t capacity;      /* what ammap_resize can grow it to, in bytes; 0: the size */
         uint64_t lanes;         /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
+        ammap_share_t share;    /* with whom; this version: AMMAP_PRIVATE, else AMMAP_ERR_UNSUPPORTED */
         ammap_fork_t fork;      /* what a forked child finds */
+        bool allow_faults;      /* for memory that others could take away, which a private map is not */
         ammap_want_t huge;      /* huge pages */
         ammap_want_t populate;  /* all pages present from the start */
         ammap_want_t lock;      /* kept in memory, never swapped */
@@ -148,8 +150,8 @@ typedef struct ammap_options {
 
 #define AMMAP_OPTIONS_INIT                                                                                             \
         {                                                                                                              \
-                sizeof(ammap_options_t), NULL, 0, 0, AMMAP_FORK_COPY, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO,          \
-                        AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO                                                         \
+                sizeof(ammap_options_t), NULL, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, false, AMMAP_NO, AMMAP_NO,        \
+                        AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO                                     \
         }
 
 /* The most lanes that a map may have; it may not have more than bytes. */

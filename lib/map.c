@@ -148,11 +148,14 @@ static int check_options(uint64_t size, ammap_options_t *options)
         if (options->lanes > AMMAP_LANES_MAX || !is_want(options->huge) || !is_want(options->populate) ||
             !is_want(options->lock) || !is_want(options->guard) || !is_want(options->nodump) ||
             !is_want(options->secret) || !is_want(options->noreserve) || !is_want(options->recycle) ||
+            (options->share != AMMAP_PRIVATE && options->share != AMMAP_SHARED && options->share != AMMAP_RAW) ||
             (options->fork != AMMAP_FORK_COPY && options->fork != AMMAP_FORK_OMIT && options->fork != AMMAP_FORK_WIPE))
                 return AMMAP_ERR_INVALID;
         if (size == 0 || size > options->capacity || options->capacity > SIZE_LIMIT)
                 return AMMAP_ERR_SIZE;
-        return options->lanes > options->capacity ? AMMAP_ERR_INVALID : 0;
+        if (options->lanes > options->capacity)
+                return AMMAP_ERR_INVALID;
+        return options->share == AMMAP_PRIVATE ? 0 : AMMAP_ERR_UNSUPPORTED;
 }
 
 /* --- Life --- */
