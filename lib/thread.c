@@ -148,7 +148,10 @@ bool thread_any_writes(const struct lane *lane)
 }
 
 /* What a hold that may be another thread's tells; false where it is of none of
- * those lanes.  The lane is looked at twice: what stands between belongs to it. */
+ * those lanes.  The lane is looked at twice: what stands between belongs to it.
+ * A hold that has been let go, and taken again, in between may show its new reach
+ * with its old lane: so whichever of the three tells of the new one is acquired,
+ * and what the old one served to read has been read. */
 static bool look(const struct hold *hold, const struct lane *first, const struct lane *end, uint64_t *reach,
                  uint64_t *slices)
 {
@@ -156,10 +159,9 @@ static bool look(const struct hold *hold, const struct lane *first, const struct
 
         if ((uintptr_t)lane < (uintptr_t)first || (uintptr_t)lane >= (uintptr_t)end)
                 return false;
-        *reach = atomic_load_explicit(&hold->reach, memory_order_relaxed);
-        *slices = atomic_load_explicit(&hold->use, memory_order_relaxed) & UINT32_MAX;
-        atomic_thread_fence(memory_order_acquire);
-        return atomic_load_explicit(&hold->lane, memory_order_relaxed) == lane;
+        *reach = atomic_load_explicit(&hold->reach, memory_order_acquire);
+        *slices = atomic_load_explicit(&hold->use, memory_order_acquire) & UINT32_MAX;
+        return atomic_load_explicit(&hold->lane, memory_order_acquire) == lane;
 }
 
 enum reach thread_reach(const struct lane *first, const struct lane *end, uint64_t offset)

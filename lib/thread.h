@@ -35,8 +35,9 @@ struct hold {
          * Relaxed. */
         _Atomic uint64_t use;
 
-        /* Where in the map the farthest of those ends that began at this lane.
-         * Relaxed; a shrink of the map looks at it, behind a heavy fence. */
+        /* Where in the map the farthest of those ends that began at this lane.  A
+         * shrink of the map looks at it, behind a heavy fence.  Set back with
+         * release, for look in thread.c. */
         _Atomic uint64_t reach;
 };
 
@@ -117,7 +118,7 @@ static inline struct hold *holds_free(struct holds *block)
 static inline void hold_note(struct hold *hold, struct lane *lane, uint64_t use, uint64_t reach)
 {
         atomic_store_explicit(&hold->use, use, memory_order_relaxed);
-        atomic_store_explicit(&hold->reach, reach, memory_order_relaxed);
+        atomic_store_explicit(&hold->reach, reach, memory_order_release);
         atomic_store_explicit(&hold->lane, lane, memory_order_release);
 }
 
