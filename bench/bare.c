@@ -12,14 +12,17 @@
 
 #include <ammap.h>
 
+#include "shared.h"
+
 struct ammap {
         unsigned char *data;
         uint64_t size;
+        struct shared shared; /* for processes */
 };
 
 int ammap_new(ammap_t **map, uint64_t size)
 {
-        *map = malloc(sizeof(**map));
+        *map = calloc(1, sizeof(**map));
         if (!*map)
                 return -ENOMEM;
         (*map)->size = size;
@@ -32,9 +35,52 @@ int ammap_new(ammap_t **map, uint64_t size)
         return 0;
 }
 
+/* With fd < 0 a new one. */
+static int attach(ammap_t **map, int fd, uint64_t size)
+{
+        ammap_t *new_map = calloc(1, sizeof(*new_map));
+        int rc;
+
+        *map = NULL;
+        if (!new_map)
+                return -ENOMEM;
+        rc = fd < 0 ? shared_new(&new_map->shared, size) : shared_map(&new_map->shared, shared_duplicate(fd));
+        if (rc < 0) {
+                free(new_map);
+                return rc;
+        }
+        new_map->data = new_map->shared.base + SHARED_LOCK_ROOM;
+        new_map->size = new_map->shared.size - SHARED_LOCK_ROOM;
+        *map = new_map;
+        return 0;
+}
+
+int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
+{
+        if (options->lanes > 1)
+                return AMMAP_ERR_UNSUPPORTED;
+        return options->share == AMMAP_SHARED ? attach(map, -1, size) : ammap_new(map, size);
+}
+
+int ammap_import(ammap_t **map, int fd, const ammap_options_t *options)
+{
+        (void)options;
+        return attach(map, fd, 0);
+}
+
+int ammap_export(ammap_t *map, unsigned rights, int *fd)
+{
+        (void)rights;
+        *fd = shared_duplicate(map->shared.fd);
+        return *fd < 0 ? -errno : 0;
+}
+
 int ammap_free(ammap_t *map)
 {
-        munmap(map->data, map->size);
+        if (map->shared.base)
+                shared_free(&map->shared);
+        else
+                munmap(map->data, map->size);
         free(map);
         return 0;
 }

@@ -75,8 +75,11 @@ static void measure(int index, const struct peer *peer, int round, const struct 
 {
         static double values[ROWS_MAX][EVENTS_MAX];
         const struct workload *workload = &workloads[index];
-        int row, i, n = workload->run(workload, peer, &settings->pace, values);
+        int row, i, n;
 
+        if (!peer_can(peer, workload->processes))
+                return;
+        n = workload->run(workload, peer, &settings->pace, values);
         for (row = 0; row < ROWS_MAX && workload->rows[row].unit != UNIT_NONE; row++)
                 if (workload->rows[row].summary != SUMMARY_P99)
                         for (i = 0; i < n; i++)
@@ -180,11 +183,16 @@ static bool torture(int64_t duration)
         int i;
 
         printf("Is it a lock?\n");
-        for (i = 0; i < peers_count; i++) {
-                const char *why = torture_run(&peers[i], duration);
-                bool bare = strcmp(peers[i].name, "bare") == 0;
+        for (i = 0; i < 2 * peers_count; i++) {
+                const struct peer *peer = &peers[i % peers_count];
+                bool bare = strcmp(peer->name, "bare") == 0, processes = i >= peers_count;
+                const char *why;
 
-                printf("  %-16s %s%s%s\n", peers[i].name, why ? "NO: " : "yes", why ? why : "",
+                if (!peer_can(peer, processes))
+                        continue;
+                why = torture_run(peer, processes, duration);
+                printf("  %-16s among %-10s %s%s%s\n", peer->name,
+                       processes ? "processes:" : "threads:", why ? "NO: " : "yes", why ? why : "",
                        why && bare ? " (as it should be)" : "");
                 fflush(stdout);
                 good = good && (!why || bare);
@@ -212,7 +220,7 @@ static void describe_machine(const struct settings *settings)
         if (!settings->torture)
                 printf("%d processes of %d rounds\n", settings->processes, settings->rounds);
         if (getloadavg(&load, 1) == 1 && load > .5)
-                printf("NOTE: load average %.1f; the figures of several threads want an idle machine\n", load);
+                printf("NOTE: load average %.1f; the figures of several at a time want an idle machine\n", load);
         putchar('\n');
         fflush(stdout);
 }

@@ -2,8 +2,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The mutex lies in the handle, not in the region, so that a map of one page
- * costs Boost one page.
+ * Among threads the mutex lies in the handle, not in the region, so that a map
+ * of one page costs Boost one page; between processes, before the data.
  */
 #include <cerrno>
 #include <cstring>
@@ -15,13 +15,27 @@
 
 #include <ammap.h>
 
+#include "shared.h"
+
 namespace bi = boost::interprocess;
 
 struct ammap {
         explicit ammap(uint64_t bytes)
             : region(bi::anonymous_shared_memory(bytes)), data(static_cast<unsigned char *>(region.get_address())),
-              size(bytes)
+              size(bytes), mutex(&own_mutex)
         {
+        }
+
+        explicit ammap(const struct shared &memory)
+            : shared(memory), data(memory.base + SHARED_LOCK_ROOM), size(memory.size - SHARED_LOCK_ROOM),
+              mutex(reinterpret_cast<bi::interprocess_sharable_mutex *>(memory.base))
+        {
+        }
+
+        ~ammap()
+        {
+                if (shared.base)
+                        shared_free(&shared);
         }
 
         bool outside(uint64_t offset, uint64_t length) const
@@ -30,9 +44,11 @@ struct ammap {
         }
 
         bi::mapped_region region;
+        struct shared shared = {};
         unsigned char *data;
         uint64_t size;
-        bi::interprocess_sharable_mutex mutex;
+        bi::interprocess_sharable_mutex own_mutex;
+        bi::interprocess_sharable_mutex *mutex;
 };
 
 extern "C" int ammap_new(ammap_t **map, uint64_t size)
@@ -44,6 +60,40 @@ extern "C" int ammap_new(ammap_t **map, uint64_t size)
                 *map = nullptr;
                 return -ENOMEM;
         }
+}
+
+extern "C" int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
+{
+        struct shared memory;
+        int rc;
+
+        if (options->lanes > 1)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (options->share != AMMAP_SHARED)
+                return ammap_new(map, size);
+        rc = shared_new(&memory, size);
+        if (rc < 0)
+                return rc;
+        new (memory.base) bi::interprocess_sharable_mutex;
+        *map = new ammap(memory);
+        return 0;
+}
+
+extern "C" int ammap_import(ammap_t **map, int fd, const ammap_options_t *)
+{
+        struct shared memory;
+        int rc = shared_map(&memory, shared_duplicate(fd));
+
+        if (rc < 0)
+                return rc;
+        *map = new ammap(memory);
+        return 0;
+}
+
+extern "C" int ammap_export(ammap_t *map, unsigned, int *fd)
+{
+        *fd = shared_duplicate(map->shared.fd);
+        return *fd < 0 ? -errno : 0;
 }
 
 extern "C" int ammap_free(ammap_t *map)
@@ -61,9 +111,9 @@ extern "C" int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size
 {
         if (map->outside(offset, length))
                 return AMMAP_ERR_BOUNDS;
-        map->mutex.lock_sharable();
+        map->mutex->lock_sharable();
         std::memcpy(buffer, map->data + offset, length);
-        map->mutex.unlock_sharable();
+        map->mutex->unlock_sharable();
         return 0;
 }
 
@@ -71,9 +121,9 @@ extern "C" int ammap_update_region(ammap_t *map, uint64_t offset, const void *da
 {
         if (map->outside(offset, length))
                 return AMMAP_ERR_BOUNDS;
-        map->mutex.lock();
+        map->mutex->lock();
         std::memcpy(map->data + offset, data, length);
-        map->mutex.unlock();
+        map->mutex->unlock();
         return 0;
 }
 
@@ -81,7 +131,7 @@ extern "C" int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, am
 {
         if (map->outside(offset, length))
                 return AMMAP_ERR_BOUNDS;
-        map->mutex.lock_sharable();
+        map->mutex->lock_sharable();
         slice->data = map->data + offset;
         slice->length = length;
         std::memcpy(&slice->ammap_private, &map, sizeof(map));
@@ -94,14 +144,14 @@ extern "C" void ammap_slice_release(ammap_slice_t *slice)
 
         std::memcpy(&map, &slice->ammap_private, sizeof(map));
         slice->data = nullptr;
-        map->mutex.unlock_sharable();
+        map->mutex->unlock_sharable();
 }
 
 extern "C" int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
 {
         if (map->outside(offset, length))
                 return AMMAP_ERR_BOUNDS;
-        map->mutex.lock();
+        map->mutex->lock();
         slice->data = map->data + offset;
         slice->length = length;
         std::memcpy(&slice->ammap_private, &map, sizeof(map));
@@ -114,5 +164,5 @@ extern "C" void ammap_mut_slice_release(ammap_mut_slice_t *slice)
 
         std::memcpy(&map, &slice->ammap_private, sizeof(map));
         slice->data = nullptr;
-        map->mutex.unlock();
+        map->mutex->unlock();
 }

@@ -5,10 +5,11 @@
 # Nothing of this is built by a plain make.  What is built lies in bench/out;
 # bench/results.csv and the pictures lie in bench.
 #
-#       make bench                              about six minutes
+#       make bench                              about eight minutes
 #       make bench BENCHFLAGS=--quick           half a minute
 #       make bench BENCHFLAGS=--torture         only: is each of them a lock?
 #       make bench BENCHFLAGS='--only slice'
+#       make bench BENCHFLAGS='--only shared'   only: between processes
 
 BENCHFLAGS =
 
@@ -20,11 +21,14 @@ CARGO_REGISTRY = /usr/share/cargo/registry
 bench_cppflags = $(AM_CPPFLAGS) $(CPPFLAGS) -D_GNU_SOURCE
 
 bench_headers = \
-	bench/clock.h bench/job.h bench/peer.h bench/report.h bench/team.h bench/torture.h bench/workload.h
+	bench/clock.h bench/job.h bench/peer.h bench/report.h bench/team.h bench/torture.h bench/worker.h \
+	bench/workload.h
 bench_sources = \
-	bench/bench.c bench/job.c bench/life.c bench/peer.c bench/report.c bench/team.c bench/torture.c \
-	bench/workload.c
-bench_peers = bench/bare.c bench/boost.cc bench/pthread.c bench/mmap-io/Cargo.toml bench/mmap-io/src/lib.rs
+	bench/bench.c bench/job.c bench/life.c bench/message.c bench/peer.c bench/report.c bench/team.c \
+	bench/torture.c bench/worker.c bench/workload.c
+bench_peers = \
+	bench/bare.c bench/boost.cc bench/mutex.c bench/pthread.c bench/shared.h bench/mmap-io/Cargo.toml \
+	bench/mmap-io/src/lib.rs
 
 EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/plot.sh bench/targets.txt
 
@@ -33,7 +37,7 @@ bench/out/bench: $(bench_sources) $(bench_headers) include/ammap.h
 	$(AM_V_CCLD)files=; for file in $(bench_sources); do files="$$files $(srcdir)/$$file"; done; \
 		$(CC) $(bench_cppflags) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $$files -ldl -lm
 
-bench/out/bare.so: bench/bare.c include/ammap.h
+bench/out/bare.so: bench/bare.c bench/shared.h include/ammap.h
 	$(AM_V_at)$(MKDIR_P) bench/out
 	$(AM_V_CCLD)$(CC) $(bench_cppflags) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -shared -fPIC -o $@ $(srcdir)/bench/bare.c
 
@@ -42,7 +46,11 @@ bench/out/pthread.so: bench/pthread.c include/ammap.h
 	$(AM_V_CCLD)$(CC) $(bench_cppflags) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -shared -fPIC -o $@ \
 		$(srcdir)/bench/pthread.c
 
-bench/out/boost.so: bench/boost.cc include/ammap.h
+bench/out/mutex.so: bench/mutex.c bench/shared.h include/ammap.h
+	$(AM_V_at)$(MKDIR_P) bench/out
+	$(AM_V_CCLD)$(CC) $(bench_cppflags) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -shared -fPIC -o $@ $(srcdir)/bench/mutex.c
+
+bench/out/boost.so: bench/boost.cc bench/shared.h include/ammap.h
 	$(AM_V_at)$(MKDIR_P) bench/out
 	@if header='<boost/interprocess/anonymous_shared_memory.hpp>'; test -n '$(CXX)' && \
 		echo "#include $$header" | $(CXX) $(CPPFLAGS) -E -x c++ - >/dev/null 2>&1; then \
@@ -70,7 +78,8 @@ bench/out/mmap-io.so: bench/mmap-io/Cargo.toml bench/mmap-io/src/lib.rs
 		cp bench/out/crate/target/release/libmmap_io.so $@; \
 	fi
 
-bench_built = bench/out/bench bench/out/bare.so bench/out/pthread.so bench/out/boost.so bench/out/mmap-io.so
+bench_built = \
+	bench/out/bench bench/out/bare.so bench/out/mutex.so bench/out/pthread.so bench/out/boost.so bench/out/mmap-io.so
 
 bench: $(lib_LTLIBRARIES) $(bench_built)
 	@library=$$(sed -n "s/^dlname='\(.*\)'/\1/p" libammap.la); \
@@ -78,7 +87,7 @@ bench: $(lib_LTLIBRARIES) $(bench_built)
 		echo "make bench measures the shared library: configure without --disable-shared" >&2; exit 1; \
 	fi; \
 	peers=; \
-	for peer in mmap-io pthread boost bare; do \
+	for peer in mmap-io pthread mutex boost bare; do \
 		if test -f bench/out/$$peer.so; then peers="$$peers $$peer=bench/out/$$peer.so"; fi; \
 	done; \
 	bench/out/bench --targets $(srcdir)/bench/targets.txt --csv bench/results.csv $(BENCHFLAGS) \

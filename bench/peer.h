@@ -27,15 +27,33 @@ struct peer {
         void (*release_mut)(ammap_mut_slice_t *slice);
         /* NULL where the peer has no such thing. */
         int (*new_with)(ammap_t **map, uint64_t size, const ammap_options_t *options);
+        int (*export_map)(ammap_t *map, unsigned rights, int *fd);
+        int (*import_map)(ammap_t **map, int fd, const ammap_options_t *options);
+        int (*view)(ammap_t *map, uint64_t offset, size_t count, ammap_u32_view_t *view);
+        void (*release_view)(ammap_u32_view_t *view);
+        int (*wait)(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns);
+        int (*wake)(ammap_t *map, uint64_t offset, int count);
         const char *(*version)(void);
+        bool threads;   /* it is for threads, */
+        bool processes; /* it is for processes */
 };
 
 /* Load NAME=PATH.  Exits with a message where that fails. */
 void peer_load(struct peer *peer, char *name_and_path);
 
+/* Whether the peer is for such work. */
+bool peer_can(const struct peer *peer, bool processes);
+
 /* A map of the peer's, or NULL where the peer cannot make such a one; the
  * options may be NULL. */
 ammap_t *peer_new(const struct peer *peer, uint64_t size, const ammap_options_t *options);
+
+/* The same for other processes, too, that have a descriptor by fork: fd. */
+ammap_t *peer_share(const struct peer *peer, uint64_t size, int *fd);
+
+/* The map behind fd, at an address that is different for each n, from 0, where
+ * processes do this that were just forked by the same one. */
+ammap_t *peer_import(const struct peer *peer, int fd, int n);
 
 void peer_free(const struct peer *peer, ammap_t *map);
 

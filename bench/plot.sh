@@ -9,8 +9,8 @@ directory=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 
-# The peers, in the order of the file.
-peers=$(awk -F, 'NR > 1 && !seen[$3]++ { print $3 }' "$csv")
+# The peers, in the order of the file; those that are only for processes are in none of the pictures.
+peers=$(awk -F, 'NR > 1 && $1 !~ /^shared-/ && !seen[$3]++ { print $3 }' "$csv")
 count=$(echo "$peers" | wc -l)
 case $peers in
 *bare*) bare=1 ;;

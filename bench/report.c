@@ -194,14 +194,14 @@ static const char *cell(struct quartiles q, char text[48])
 
 static const char *unit_name(enum unit unit)
 {
-        static const char *const names[] = { "", "ns", "us", "ms", "Mops", "x" };
+        static const char *const names[] = { "", "ns", "us", "ms", "Mops", "MB/s", "x" };
 
         return names[unit];
 }
 
-static bool measured(int workload)
+static bool measured(int workload, int peer)
 {
-        return series_of(workload, 0, 0)->count > 0;
+        return series_of(workload, 0, peer)->count > 0;
 }
 
 static void rule(char of, int columns)
@@ -213,36 +213,53 @@ static void rule(char of, int columns)
         putchar('\n');
 }
 
-static void table(const char *title, const char *note, bool ratios)
+/* The peers from the first on that did any of the work. */
+static int columns(int first, bool processes, int *chosen)
 {
-        int workload, row, peer, first = ratios ? 1 : 0;
+        int workload, peer, n = 0;
+
+        for (peer = first; peer < peers_count; peer++)
+                for (workload = 0; workload < workload_count; workload++)
+                        if (workloads[workload].processes == processes && measured(workload, peer)) {
+                                chosen[n++] = peer;
+                                break;
+                        }
+        return n;
+}
+
+static void table(const char *title, const char *note, bool ratios, bool processes)
+{
+        int chosen[PEERS_MAX], n = columns(ratios ? 1 : 0, processes, chosen), workload, row, i;
         const char *heading = NULL;
 
-        if (first == peers_count)
+        if (!n)
                 return;
-        printf("\n%s\n%s\n\n%29s", title, note, "");
-        for (peer = first; peer < peers_count; peer++)
-                printf("  %-16.16s", peers[peer].name);
+        printf("\n%s%s\n%s\n\n%29s", title, processes ? ", between processes" : "", note, "");
+        for (i = 0; i < n; i++)
+                printf("  %-16.16s", peers[chosen[i]].name);
         putchar('\n');
         for (workload = 0; workload < workload_count; workload++) {
                 const struct workload *this = &workloads[workload];
+                bool any = false;
 
                 if (this->heading)
                         heading = this->heading;
-                if (!measured(workload))
+                for (i = 0; i < n; i++)
+                        any = any || measured(workload, chosen[i]);
+                if (this->processes != processes || !any)
                         continue;
                 if (heading) {
-                        rule('-', peers_count - first);
+                        rule('-', n);
                         printf("%s\n", heading);
                         heading = NULL;
                 }
                 for (row = 0; row < ROWS_MAX && this->rows[row].unit != UNIT_NONE; row++) {
                         printf(TITLE "%-4s", this->rows[row].title, ratios ? "" : unit_name(this->rows[row].unit));
-                        for (peer = first; peer < peers_count; peer++) {
+                        for (i = 0; i < n; i++) {
                                 char text[48];
 
-                                fputs(cell(ratios ? ratio(workload, row, workload, row, peer)
-                                                  : figure(workload, row, peer),
+                                fputs(cell(ratios ? ratio(workload, row, workload, row, chosen[i])
+                                                  : figure(workload, row, chosen[i]),
                                            text),
                                       stdout);
                         }
@@ -254,13 +271,17 @@ static void table(const char *title, const char *note, bool ratios)
 void report_tables(void)
 {
         char title[80];
+        int processes;
 
-        table("FIGURES",
-              "Median and quartiles of the rounds.  ns, us, ms: less is better; Mops (million operations a "
-              "second): more is.",
-              false);
         snprintf(title, sizeof(title), "RATIOS of %s to the others", peers[0].name);
-        table(title, "Median and quartiles of the ratios in each round: of the times, or of the Mops.", true);
+        for (processes = 0; processes < 2; processes++) {
+                table("FIGURES",
+                      "Median and quartiles of the rounds.  ns, us, ms: less is better; Mops (million operations a "
+                      "second), MB/s: more is.",
+                      false, processes);
+                table(title, "Median and quartiles of the ratios in each round: of the times, or of the Mops.", true,
+                      processes);
+        }
 }
 
 /* --- Targets -------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* team.c - threads that work at the same time, for a given time
+/* team.c - threads, or processes, that work at the same time, for a given time
  *
  * SPDX-License-Identifier: MIT
  */
@@ -106,6 +106,10 @@ static void *begin(void *argument)
                 team_pin_to_two(pthread_self());
         else
                 team_pin(pthread_self(), (int)(member - team->members));
+        if (team->processes) {
+                member->job.map = peer_import(team->peer, team->fd, (int)(member - team->members));
+                member->address = team->peer->address(member->job.map);
+        }
         member->loop(team->peer, &member->job, BATCH); /* what the first use costs a thread is not timed */
         atomic_fetch_add(&team->ready, 1);
         while (!atomic_load_explicit(&team->go, memory_order_acquire))
@@ -132,12 +136,15 @@ void team_run(struct team *team, int64_t duration)
                 member->operations = 0;
                 member->elapsed = 0;
                 member->longest = 0;
-                errno = pthread_create(&member->thread, NULL, begin, member);
-                if (errno)
-                        err(1, "pthread_create");
+                worker_start(&member->worker, team->processes, begin, member);
         }
-        while (atomic_load(&team->ready) < team->size)
+        while (atomic_load(&team->ready) < team->size) {
+                for (i = 0; i < team->size; i++)
+                        worker_check(&team->members[i].worker);
                 sched_yield();
+        }
+        if (team->processes && team->size > 1 && team->members[0].address == team->members[1].address)
+                errx(1, "%s: two processes have the map at one address", team->peer->name);
         /* One start for all: a thread that waits for a processor meanwhile has
          * that time against it, else four threads on two would seem faster. */
         team->start = clock_now();
@@ -145,7 +152,7 @@ void team_run(struct team *team, int64_t duration)
         nanosleep(&nap, NULL); /* the time given, not a way to wait for anything */
         atomic_store_explicit(&team->stop, true, memory_order_relaxed);
         for (i = 0; i < team->size; i++)
-                pthread_join(team->members[i].thread, NULL);
+                worker_join(&team->members[i].worker);
 }
 
 double team_rate(const struct member *member)

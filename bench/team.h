@@ -1,4 +1,4 @@
-/* team.h - threads that work at the same time, for a given time
+/* team.h - threads, or processes, that work at the same time, for a given time
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "job.h"
+#include "worker.h"
 
 #define TEAM_MAX 8
 
@@ -16,17 +17,21 @@ struct team;
 
 struct member {
         struct team *team;
-        pthread_t thread;
+        struct worker worker;
         job_loop *loop;
         struct job job;
+        void *address;       /* of the map, for this process */
         uint64_t operations; /* results: how many, */
         int64_t elapsed;     /* in how many nanoseconds since the team's start, */
         int64_t longest;     /* and the longest batch, where the team is `timed` */
 };
 
+/* Lies in worker_memory where it is of processes. */
 struct team {
         const struct peer *peer;
         int size;
+        bool processes; /* each with the map behind fd, else threads */
+        int fd;
         bool timed;   /* look at the clock after each small batch */
         bool crowded; /* more threads than processors: share the first two, wherever the scheduler likes */
         int64_t start;

@@ -4,29 +4,30 @@
  *
  * The writer fills a range with one number, the next one each time; whoever
  * reads it must never see two numbers in it, nor may what a slice shows change
- * while the slice lives.  Two threads that count in a mut slice, without
+ * while the slice lives.  Two that count in a mut slice, without
  * atomics, must not lose a count.  The writer rests now and then, so that a
  * lock that favours readers after a while comes to do so.
  */
 #include <err.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "team.h"
 #include "torture.h"
 
+#define MAP_SIZE (64 * 1024)
 #define WORDS_MAX 512
 #define PATIENCE INT64_C(2000000000) /* ns for a reader to come in */
 
 struct torture {
         const struct peer *peer;
         ammap_t *map;
+        bool processes; /* each with the map behind fd, else threads */
+        int fd;
         size_t words;
         bool by_slice;         /* the reader reads through a slice, */
         bool by_mut_slice;     /* the writer writes through one */
-        uint64_t counts[2];    /* how often each thread has counted */
+        uint64_t counts[2];    /* how often each has counted */
         _Atomic uint64_t seen; /* how many times the reader looked */
         _Atomic bool torn;
         _Atomic bool stop;
@@ -43,6 +44,13 @@ static void check(const struct torture *torture, int rc)
                 errx(1, "%s: an operation failed (%d)", torture->peer->name, rc);
 }
 
+/* Of who is on that processor. */
+static ammap_t *begin(const struct torture *torture, int processor)
+{
+        team_pin(pthread_self(), processor);
+        return torture->processes ? peer_import(torture->peer, torture->fd, processor) : torture->map;
+}
+
 static bool same(const volatile uint64_t *words, size_t n, uint64_t number)
 {
         while (n--)
@@ -55,10 +63,10 @@ static void *reader(void *argument)
 {
         struct torture *torture = argument;
         const struct peer *peer = torture->peer;
+        ammap_t *map = begin(torture, 0);
         uint64_t buffer[WORDS_MAX];
         size_t bytes = torture->words * sizeof(buffer[0]);
 
-        team_pin(pthread_self(), 0);
         for (; !stopped(torture); atomic_fetch_add(&torture->seen, 1)) {
                 bool whole;
 
@@ -67,13 +75,13 @@ static void *reader(void *argument)
                         const volatile uint64_t *words;
                         uint64_t number;
 
-                        check(torture, peer->take(torture->map, 0, bytes, &slice));
+                        check(torture, peer->take(map, 0, bytes, &slice));
                         words = (const volatile uint64_t *)(const void *)slice.data;
                         number = words[0];
                         whole = same(words, torture->words, number) && words[0] == number;
                         peer->release(&slice);
                 } else {
-                        check(torture, peer->read_into(torture->map, 0, buffer, bytes));
+                        check(torture, peer->read_into(map, 0, buffer, bytes));
                         whole = same(buffer, torture->words, buffer[0]);
                 }
                 if (!whole)
@@ -96,16 +104,16 @@ static void *writer(void *argument)
 {
         struct torture *torture = argument;
         const struct peer *peer = torture->peer;
+        ammap_t *map = begin(torture, 1);
         uint64_t buffer[WORDS_MAX], number, random = 1;
         size_t i, bytes = torture->words * sizeof(buffer[0]);
 
-        team_pin(pthread_self(), 1);
         for (number = 1; !stopped(torture); number++) {
                 if (torture->by_mut_slice) {
                         ammap_mut_slice_t slice;
                         volatile uint64_t *words;
 
-                        check(torture, peer->take_mut(torture->map, 0, bytes, &slice));
+                        check(torture, peer->take_mut(map, 0, bytes, &slice));
                         words = (volatile uint64_t *)(void *)slice.data;
                         for (i = 0; i < torture->words; i++)
                                 words[i] = number;
@@ -113,7 +121,7 @@ static void *writer(void *argument)
                 } else {
                         for (i = 0; i < torture->words; i++)
                                 buffer[i] = number;
-                        check(torture, peer->update(torture->map, 0, buffer, bytes));
+                        check(torture, peer->update(map, 0, buffer, bytes));
                 }
                 rest(&random);
         }
@@ -122,12 +130,13 @@ static void *writer(void *argument)
 
 static void count(struct torture *torture, int who)
 {
-        team_pin(pthread_self(), who);
+        ammap_t *map = begin(torture, who);
+
         for (; !stopped(torture); torture->counts[who]++) {
                 ammap_mut_slice_t slice;
                 volatile uint64_t *counter;
 
-                check(torture, torture->peer->take_mut(torture->map, 0, sizeof(*counter), &slice));
+                check(torture, torture->peer->take_mut(map, 0, sizeof(*counter), &slice));
                 counter = (volatile uint64_t *)(void *)slice.data;
                 *counter = *counter + 1;
                 torture->peer->release_mut(&slice);
@@ -150,55 +159,59 @@ static void run(struct torture *torture, void *(*one)(void *), void *(*other)(vo
 {
         struct timespec nap = { duration / 1000000000, duration % 1000000000 };
         int64_t start = clock_now();
-        pthread_t threads[2];
+        struct worker workers[2];
 
         torture->counts[0] = torture->counts[1] = 0;
         atomic_init(&torture->seen, 0);
         atomic_init(&torture->torn, false);
         atomic_init(&torture->stop, false);
-        torture->map = peer_new(torture->peer, 64 * 1024, NULL);
-        errno = pthread_create(&threads[0], NULL, one, torture);
-        if (!errno)
-                errno = pthread_create(&threads[1], NULL, other, torture);
-        if (errno)
-                err(1, "pthread_create");
+        torture->map = torture->processes ? peer_share(torture->peer, MAP_SIZE, &torture->fd)
+                                          : peer_new(torture->peer, MAP_SIZE, NULL);
+        worker_start(&workers[0], torture->processes, one, torture);
+        worker_start(&workers[1], torture->processes, other, torture);
         nanosleep(&nap, NULL);
-        /* On a busy machine a thread may have to wait for a processor first. */
+        /* On a busy machine one may have to wait for a processor first. */
         while (one == reader && !atomic_load(&torture->seen) && clock_now() - start < PATIENCE)
                 nanosleep(&nap, NULL);
         atomic_store(&torture->stop, true);
-        pthread_join(threads[0], NULL);
-        pthread_join(threads[1], NULL);
+        worker_join(&workers[0]);
+        worker_join(&workers[1]);
+        if (torture->processes)
+                close(torture->fd);
 }
 
-const char *torture_run(const struct peer *peer, int64_t duration)
+const char *torture_run(const struct peer *peer, bool processes, int64_t duration)
 {
         static const size_t sizes[] = { 8, 32, WORDS_MAX };
         static const char *const torn[2][2] = {
                 { "a read saw half an update", "a read saw half of a mut slice's work" },
                 { "a slice saw half an update", "a slice saw half of a mut slice's work" },
         };
-        struct torture torture = { .peer = peer };
+        static struct torture *torture;
         const uint64_t *counter;
         size_t i, way;
         bool lost;
 
+        if (!torture)
+                torture = worker_memory(sizeof(*torture));
+        torture->peer = peer;
+        torture->processes = processes;
         for (way = 0; way < 4; way++) {
-                torture.by_slice = way & 1;
-                torture.by_mut_slice = way & 2;
+                torture->by_slice = way & 1;
+                torture->by_mut_slice = way & 2;
                 for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-                        torture.words = sizes[i];
-                        run(&torture, reader, writer, duration);
-                        peer_free(peer, torture.map);
-                        if (atomic_load(&torture.torn))
-                                return torn[torture.by_slice][torture.by_mut_slice];
-                        if (!atomic_load(&torture.seen))
+                        torture->words = sizes[i];
+                        run(torture, reader, writer, duration);
+                        peer_free(peer, torture->map);
+                        if (atomic_load(&torture->torn))
+                                return torn[torture->by_slice][torture->by_mut_slice];
+                        if (!atomic_load(&torture->seen))
                                 return "the reader never came in";
                 }
         }
-        run(&torture, count_first, count_second, duration);
-        counter = peer->address(torture.map);
-        lost = *counter != torture.counts[0] + torture.counts[1];
-        peer_free(peer, torture.map);
+        run(torture, count_first, count_second, duration);
+        counter = peer->address(torture->map);
+        lost = *counter != torture->counts[0] + torture->counts[1];
+        peer_free(peer, torture->map);
         return lost ? "two mut slices were alive at once" : NULL;
 }

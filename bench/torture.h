@@ -8,7 +8,7 @@
 #include "peer.h"
 
 /* Try each way to write against each way to read, for duration nanoseconds
- * each.  NULL, or what was seen that a lock does not let happen. */
-const char *torture_run(const struct peer *peer, int64_t duration);
+ * each, in two threads or in two processes.  NULL, or what was seen that a lock does not let happen. */
+const char *torture_run(const struct peer *peer, bool processes, int64_t duration);
 
 #endif

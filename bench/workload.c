@@ -7,6 +7,7 @@
  */
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "team.h"
@@ -72,24 +73,38 @@ static int run_one(const struct workload *workload, const struct peer *peer, con
         return 1;
 }
 
-/* --- Some threads -------------------------------------------------------- */
+/* --- Some threads, or processes ------------------------------------------ */
 
-static void team_prepare(struct team *team, const struct workload *workload, const struct peer *peer, ammap_t *map)
+static struct team *team_new(const struct workload *workload, const struct peer *peer, ammap_t **map)
 {
+        static struct team *team;
         int i;
 
+        if (!team)
+                team = worker_memory(sizeof(*team));
+        memset(team, 0, sizeof(*team));
         team->peer = peer;
         team->size = workload->threads;
         team->timed = team->crowded = workload->threads == TEAM_MAX;
+        team->processes = workload->processes;
+        if (team->processes) {
+                *map = peer_share(peer, MAP_SIZE, &team->fd);
+                memset(peer->address(*map), 0x5a, MAP_SIZE);
+        } else {
+                *map = new_map(peer, MAP_SIZE, workload->lanes);
+        }
+        if (!*map)
+                return NULL;
         for (i = 0; i < team->size; i++) {
                 struct member *member = &team->members[i];
 
                 member->loop = workload->loop;
-                job_init(&member->job, map, workload->size, 0, AREA);
+                job_init(&member->job, *map, workload->size, 0, AREA);
                 member->job.random += (uint64_t)i << 40;
                 member->job.position = (uint64_t)i * (AREA / TEAM_MAX);
                 member->job.writes = (uint32_t)(workload->writes * 4294967295.0);
         }
+        return team;
 }
 
 static void team_dismiss(struct team *team, ammap_t *map)
@@ -98,27 +113,28 @@ static void team_dismiss(struct team *team, ammap_t *map)
 
         for (i = 0; i < team->size; i++)
                 job_destroy(&team->members[i].job);
+        if (team->processes)
+                close(team->fd);
         peer_free(team->peer, map);
 }
 
 static int run_team(const struct workload *workload, const struct peer *peer, const struct pace *pace,
                     double values[ROWS_MAX][EVENTS_MAX])
 {
-        ammap_t *map = new_map(peer, MAP_SIZE, 1);
-        struct team team;
+        ammap_t *map;
+        struct team *team = team_new(workload, peer, &map);
         int64_t longest = 0;
         int i;
 
-        team_prepare(&team, workload, peer, map);
-        team_run(&team, team.crowded ? pace->crowd : pace->team);
+        team_run(team, team->crowded ? pace->crowd : pace->team);
         values[0][0] = 0;
-        for (i = 0; i < team.size; i++) {
-                values[0][0] += team_rate(&team.members[i]);
-                if (team.members[i].longest > longest)
-                        longest = team.members[i].longest;
+        for (i = 0; i < team->size; i++) {
+                values[0][0] += team_rate(&team->members[i]);
+                if (team->members[i].longest > longest)
+                        longest = team->members[i].longest;
         }
         values[1][0] = (double)longest / (double)MILLISECOND;
-        team_dismiss(&team, map);
+        team_dismiss(team, map);
         return 1;
 }
 
@@ -127,36 +143,34 @@ static int run_team(const struct workload *workload, const struct peer *peer, co
 static int run_writers(const struct workload *workload, const struct peer *peer, const struct pace *pace,
                        double values[ROWS_MAX][EVENTS_MAX])
 {
-        ammap_t *map = new_map(peer, MAP_SIZE, workload->lanes);
-        struct team team;
+        ammap_t *map;
+        struct team *team = team_new(workload, peer, &map);
 
-        if (!map)
+        if (!team)
                 return 0;
-        team_prepare(&team, workload, peer, map);
-        team.members[1].job.base = MAP_SIZE / 2;
-        team_run(&team, pace->team);
-        values[0][0] = team_rate(&team.members[0]) + team_rate(&team.members[1]);
-        team_dismiss(&team, map);
+        team->members[1].job.base = MAP_SIZE / 2;
+        team_run(team, pace->team);
+        values[0][0] = team_rate(&team->members[0]) + team_rate(&team->members[1]);
+        team_dismiss(team, map);
         return 1;
 }
 
 static int run_pair(const struct workload *workload, const struct peer *peer, const struct pace *pace,
                     double values[ROWS_MAX][EVENTS_MAX])
 {
-        ammap_t *map = new_map(peer, MAP_SIZE, 1);
-        struct team team;
+        ammap_t *map;
+        struct team *team = team_new(workload, peer, &map);
         double reader, writer;
 
-        team_prepare(&team, workload, peer, map);
-        team.members[1].loop = job_update;
-        team_run(&team, pace->team);
-        reader = team_rate(&team.members[0]);
-        writer = team_rate(&team.members[1]);
+        team->members[1].loop = job_update;
+        team_run(team, pace->team);
+        reader = team_rate(&team->members[0]);
+        writer = team_rate(&team->members[1]);
         values[0][0] = reader + writer;
         values[1][0] = reader;
         values[2][0] = writer;
         values[3][0] = reader < writer ? reader / writer : writer / reader;
-        team_dismiss(&team, map);
+        team_dismiss(team, map);
         return 1;
 }
 
@@ -187,22 +201,19 @@ static void *slicer(void *argument)
 static int run_first_write(const struct workload *workload, const struct peer *peer, const struct pace *pace,
                            double values[ROWS_MAX][EVENTS_MAX])
 {
-        ammap_t *map = new_map(peer, MAP_SIZE, 1);
-        struct job *writer, *reader;
-        struct team team;
+        ammap_t *map;
+        struct team *team = team_new(workload, peer, &map);
+        struct job *reader = &team->members[0].job, *writer = &team->members[1].job;
         pthread_t thread;
         int i;
 
-        team_prepare(&team, workload, peer, map);
-        reader = &team.members[0].job;
-        writer = &team.members[1].job;
-        atomic_init(&team.ready, 0);
-        atomic_init(&team.stop, false);
-        team.members[0].team = &team;
+        atomic_init(&team->ready, 0);
+        atomic_init(&team->stop, false);
+        team->members[0].team = team;
         writer->base = reader->base + MAP_SIZE / 2;
-        if (pthread_create(&thread, NULL, slicer, &team.members[0]))
+        if (pthread_create(&thread, NULL, slicer, &team->members[0]))
                 return 0;
-        while (!atomic_load(&team.ready))
+        while (!atomic_load(&team->ready))
                 sched_yield();
         for (i = 0; i < pace->events; i++) {
                 int64_t start = clock_now();
@@ -213,9 +224,9 @@ static int run_first_write(const struct workload *workload, const struct peer *p
                 job_update(peer, writer, 1);
                 values[0][i] = (double)(clock_now() - start) / 1000;
         }
-        atomic_store(&team.stop, true);
+        atomic_store(&team->stop, true);
         pthread_join(thread, NULL);
-        team_dismiss(&team, map);
+        team_dismiss(team, map);
         return pace->events;
 }
 
@@ -227,6 +238,9 @@ static int run_first_write(const struct workload *workload, const struct peer *p
 #define LIFE(key, title, unit) { { key, title, unit, SUMMARY_MEDIAN } }
 #define CROWD(key, title)      { { key, title, UNIT_MOPS, SUMMARY_MEDIAN }, \
                                  { key "-longest", "  its longest operation", UNIT_MS, SUMMARY_WORST } }
+#define STREAM(key, title)     { { key, title, UNIT_MBS, SUMMARY_MEDIAN }, \
+                                 { key "-pipe", "  by a pipe", UNIT_MBS, SUMMARY_MEDIAN }, \
+                                 { key "-socket", "  by a UNIX socket", UNIT_MBS, SUMMARY_MEDIAN } }
 
 /* What one thread does comes just before what two do of it, as the targets
  * compare the two and the machine's speed drifts. */
@@ -297,6 +311,35 @@ const struct workload workloads[] = {
           .variant = LIFE_HUGE },
         { LIFE("new-1G-huge", "make 1 GiB, huge pages", UNIT_MS), life_run, .size = GIB, .every = 12,
           .variant = LIFE_HUGE },
+
+        { MOPS("shared-read-64", "1 reads 64 B"), run_team, "Processes", job_read, .size = 64, .threads = 1,
+          .processes = true },
+        { MOPS("shared-update-64", "1 writes 64 B"), run_team, .loop = job_update, .size = 64, .threads = 1,
+          .processes = true },
+        { MOPS("shared-slice", "1 takes slices"), run_team, .loop = job_slice, .size = 64, .threads = 1,
+          .processes = true },
+        { MOPS("shared-mut-slice", "1 takes mut slices"), run_team, .loop = job_mut_slice, .size = 64, .threads = 1,
+          .processes = true },
+        { MOPS("shared-read-64-p2", "2 read 64 B"), run_team, .loop = job_read, .size = 64, .threads = 2,
+          .processes = true },
+        { MOPS("shared-slice-p2", "2 take slices"), run_team, .loop = job_slice, .size = 64, .threads = 2,
+          .processes = true },
+        { MOPS("shared-mix-95-p2", "2 at 95/5 of 64 B"), run_team, .loop = job_mix, .size = 64, .threads = 2,
+          .writes = .05, .processes = true },
+        { { { "shared-pair", "1 writes, 1 reads 64 B", UNIT_MOPS, SUMMARY_MEDIAN },
+            { "shared-pair-reader", "  the reader", UNIT_MOPS, SUMMARY_MEDIAN },
+            { "shared-pair-writer", "  the writer", UNIT_MOPS, SUMMARY_MEDIAN },
+            { "shared-pair-even", "  slower/faster of them", UNIT_RATIO, SUMMARY_MEDIAN } },
+          run_pair, .loop = job_read, .size = 64, .threads = 2, .processes = true },
+
+        { { { "shared-ping1", "word to and fro, 1 CPU", UNIT_US, SUMMARY_MEDIAN },
+            { "shared-ping1-bare", "  by bare futexes", UNIT_US, SUMMARY_MEDIAN },
+            { "shared-ping2", "word to and fro, 2 CPUs", UNIT_US, SUMMARY_MEDIAN },
+            { "shared-ping2-bare", "  by bare futexes", UNIT_US, SUMMARY_MEDIAN } },
+          message_ping, "Messages between two processes", .processes = true },
+        { STREAM("shared-ring-64", "64 B, by a ring"), message_stream, .size = 64, .processes = true },
+        { STREAM("shared-ring-4K", "4 KiB, by a ring"), message_stream, .size = 4 * KIB, .processes = true },
+        { STREAM("shared-ring-64K", "64 KiB, by a ring"), message_stream, .size = 64 * KIB, .processes = true },
 };
 /* clang-format on */
 

@@ -15,7 +15,8 @@ enum unit {
         UNIT_NS,
         UNIT_US,
         UNIT_MS,
-        UNIT_MOPS, /* the only one where more is better, with: */
+        UNIT_MOPS, /* more is better in this one and in the next ones */
+        UNIT_MBS,
         UNIT_RATIO,
 };
 
@@ -36,7 +37,7 @@ struct row {
 /* How long to run, in nanoseconds. */
 struct pace {
         int64_t loop;  /* one thread */
-        int64_t team;  /* some threads */
+        int64_t team;  /* some threads or processes */
         int64_t crowd; /* more threads than processors */
         int events;    /* first writes */
 };
@@ -51,7 +52,8 @@ struct workload {
         const char *heading; /* printed before it */
         job_loop *loop;
         uint64_t size;
-        int threads;
+        int threads; /* or processes: */
+        bool processes;
         double writes; /* share of them in a mix */
         int every;     /* only in every n-th round; 0: in each */
         unsigned lanes;
@@ -64,6 +66,13 @@ extern const int workload_count;
 /* life.c: make a map of workload->size, touch each page, free it. */
 int life_run(const struct workload *workload, const struct peer *peer, const struct pace *pace,
              double values[ROWS_MAX][EVENTS_MAX]);
+
+/* message.c: two processes pass a word to and fro; or messages of workload->size
+ * one way. */
+int message_ping(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                 double values[ROWS_MAX][EVENTS_MAX]);
+int message_stream(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                   double values[ROWS_MAX][EVENTS_MAX]);
 
 /* What workload->variant asks of a peer that has it. */
 #define LIFE_PLAIN 0

@@ -110,7 +110,12 @@ AMMAP_API const char *ammap_version(void);
 
 typedef struct ammap ammap_t;
 
-/* Whom a map is shared with.  This version makes private ones alone. */
+/* Whom a map is shared with.
+ *   AMMAP_PRIVATE  nobody; where a descriptor or a file is given: as AMMAP_SHARED
+ *   AMMAP_SHARED   other processes that use this library: a descriptor with a
+ *                  header (ammap-format(5)), and a lock that all of them respect
+ *   AMMAP_RAW      anyone: the bytes of the descriptor are all data, its size is
+ *                  the length for good, and the lock is this handle's own */
 typedef enum ammap_share { AMMAP_PRIVATE, AMMAP_SHARED, AMMAP_RAW } ammap_share_t;
 
 /* What a forked child finds in place of a map: a copy; nothing, where its calls
@@ -135,9 +140,9 @@ typedef struct ammap_options {
         const char *name;       /* for /proc/self/maps, where the kernel can; read during the call alone */
         uint64_t capacity;      /* what ammap_resize can grow it to, in bytes; 0: the size */
         uint64_t lanes;         /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
-        ammap_share_t share;    /* with whom; this version: AMMAP_PRIVATE, else AMMAP_ERR_UNSUPPORTED */
-        ammap_fork_t fork;      /* what a forked child finds */
-        bool allow_faults;      /* for memory that others could take away, which a private map is not */
+        ammap_share_t share;    /* with whom */
+        ammap_fork_t fork;      /* what a forked child finds; the pages of a shared map cannot be wiped */
+        bool allow_faults;      /* slices and pointers even where others can take the memory away: SIGBUS */
         ammap_want_t huge;      /* huge pages */
         ammap_want_t populate;  /* all pages present from the start */
         ammap_want_t lock;      /* kept in memory, never swapped */
@@ -170,8 +175,8 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_new(ammap_t **map, uint64_t size);
 AMMAP_API AMMAP_MUST_CHECK int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options);
 
 /* Give the memory back.  NULL is allowed and does nothing.
- * 0, or AMMAP_ERR_BUSY while a slice or a view of the map is alive, or the
- * system's code (-ENOMEM: too many mappings to split one); on an error nothing
+ * 0, or AMMAP_ERR_BUSY while a slice or a view of the map is alive in this
+ * process, or the system's code (-ENOMEM: too many mappings to split one); on an error nothing
  * has changed. */
 AMMAP_API int ammap_free(ammap_t *map);
 
@@ -196,7 +201,9 @@ AMMAP_API int ammap_resize(ammap_t *map, uint64_t size);
 AMMAP_API int ammap_describe(const ammap_t *map, char *text, size_t size);
 
 /* Clear AMMAP_ERR_OWNER_DEAD: accept the bytes as the dead writer left them.
- * 0, also where there is nothing to clear; or AMMAP_ERR_INVALID. */
+ * 0, also where there is nothing to clear; or AMMAP_ERR_INVALID,
+ * AMMAP_ERR_READ_ONLY (this process may not write it), AMMAP_ERR_FAULT,
+ * AMMAP_ERR_UNSUPPORTED or the system's code. */
 AMMAP_API int ammap_recover(ammap_t *map);
 
 /* --- Copies ------------------------------------------------------------- *
@@ -332,13 +339,103 @@ AMMAP_API int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, i
  * AMMAP_ERR_BOUNDS or AMMAP_ERR_MISALIGNED. */
 AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
 
+/* --- Sharing ------------------------------------------------------------ *
+ *
+ * A map made with AMMAP_SHARED lies behind a descriptor that other processes can
+ * be given: over a socket, by fork, or by exec.  Its address differs from process
+ * to process; everything else is one: bytes, length, lock, wait and wake.  The
+ * size of what lies behind the descriptor is sealed from birth.
+ *
+ * A process that dies, at whatever instruction, stops nobody: as a reader it is
+ * forgotten; as a writer it leaves AMMAP_ERR_OWNER_DEAD behind in every process
+ * until one of them calls ammap_recover.
+ *
+ * A map that may not be written by this process answers AMMAP_ERR_READ_ONLY to
+ * writes.  It copies out consistently, and has slices and views only once the
+ * map is frozen: before that AMMAP_ERR_UNSUPPORTED, for it cannot keep writers
+ * away.  So it is for a process in another PID namespace, whose death the kernel
+ * would not tell the others.
+ *
+ * Where someone else could take the memory away (files, and descriptors whose
+ * size is not sealed) copies answer AMMAP_ERR_FAULT when that has happened, and
+ * raise no signal; slices, views and pointers need options.allow_faults, else
+ * AMMAP_ERR_UNSUPPORTED.
+ *
+ * On an error *map is NULL, *fd is -1.
+ */
+
+/* Rights, and what ammap_export takes: the first, or both. */
+#define AMMAP_READ 1U
+#define AMMAP_WRITE 2U
+
+/* Open or make a map in a file.  size is that of a new map; of one that is there
+ * the length is as it is, and size 0 wants one to be there (-ENOENT).  A file
+ * that may not be written is opened to be read where size is 0.  options as for
+ * ammap_new_with; capacity and lanes are those of a new map.  With AMMAP_RAW all
+ * bytes of the file are data.
+ * 0, and *map is the caller's to ammap_free; or AMMAP_ERR_INVALID,
+ * AMMAP_ERR_SIZE, AMMAP_ERR_FORMAT (something else is in the file),
+ * AMMAP_ERR_UNSUPPORTED, AMMAP_ERR_TIMEOUT (another process has been opening it
+ * for ten seconds) or the system's code. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_open(ammap_t **map, const char *path, uint64_t size,
+                                          const ammap_options_t *options);
+
+/* The descriptor behind the map.  It stays the map's: not to be closed, and gone
+ * with ammap_free.  AMMAP_ERR_INVALID; AMMAP_ERR_UNSUPPORTED: a private map. */
+AMMAP_API int ammap_fd(const ammap_t *map);
+
+/* Make a descriptor for another process, with no more rights than those.  What
+ * is exported with AMMAP_READ alone nobody can ever make writable again; for that
+ * the map is sealed with AMMAP_SEAL_FUTURE_WRITE, so that it cannot be exported
+ * with AMMAP_WRITE any more; those who have it go on writing.
+ * 0, and *fd is the caller's own, closed on exec; or AMMAP_ERR_INVALID,
+ * AMMAP_ERR_READ_ONLY (it may not be written), AMMAP_ERR_UNSUPPORTED (a private
+ * map; a file, which cannot be sealed) or the system's code. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_export(ammap_t *map, unsigned rights, int *fd);
+
+/* Make a map of a descriptor that another process, or this one, exported.  The
+ * map keeps a duplicate; fd stays the caller's.  options: share AMMAP_RAW for
+ * what this library did not make; capacity and lanes only for that, else 0 or
+ * what the map has.  Nothing that lies behind the descriptor is trusted.
+ * 0; or AMMAP_ERR_INVALID, AMMAP_ERR_FORMAT, AMMAP_ERR_UNSEALED (its size is not
+ * sealed, and options.allow_faults is not set), AMMAP_ERR_SIZE (raw, and empty),
+ * AMMAP_ERR_UNSUPPORTED or the system's code. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_import(ammap_t **map, int fd, const ammap_options_t *options);
+
+/* Send the map over a UNIX socket, as one byte and one descriptor, with the
+ * rights that this process has.  ammap_export's codes, and the system's. */
+AMMAP_API int ammap_send(ammap_t *map, int socket);
+
+/* Receive one: one byte is read from the socket.  ammap_import's codes;
+ * AMMAP_ERR_FORMAT also for no descriptor, or several, which are closed;
+ * -ECONNRESET: the other end is gone. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_recv(ammap_t **map, int socket, const ammap_options_t *options);
+
+/* Seals: what nobody can do any more with what lies behind the descriptor. */
+#define AMMAP_SEAL_SHRINK 1U       /* make it shorter */
+#define AMMAP_SEAL_GROW 2U         /* make it longer */
+#define AMMAP_SEAL_WRITE 4U        /* write it; while someone has it writable: -EBUSY */
+#define AMMAP_SEAL_FUTURE_WRITE 8U /* write it, but for those who have it writable */
+#define AMMAP_SEAL_SEAL 16U        /* add another seal */
+
+/* Add seals.  0, also for seals that are there; or AMMAP_ERR_INVALID,
+ * AMMAP_ERR_UNSUPPORTED (a private map, a file) or the system's code (-EPERM:
+ * sealed against it). */
+AMMAP_API int ammap_seal(ammap_t *map, unsigned seals);
+
+/* Wait until the bytes, and the map's length, are on the disk that they belong
+ * on.  0; or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_UNSUPPORTED (a
+ * private map) or the system's code (-EIO). */
+AMMAP_API int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length);
+
 /* --- Memory ------------------------------------------------------------- *
  *
  * The range is of bytes.  Where the work is on pages it is on all that the range
  * touches.
  *
  * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_UNSUPPORTED (a fork left
- * the map out) or the system's code.
+ * the map out), AMMAP_ERR_FAULT (others took the memory away) or the system's
+ * code.
  */
 
 /* Make the pages present, so that no access waits for them. */
@@ -368,12 +465,18 @@ AMMAP_API int ammap_munlock(ammap_t *map, uint64_t offset, uint64_t length);
 
 /* Make the map read-only for good: every later write is AMMAP_ERR_READ_ONLY, and
  * the pages themselves cannot be written.  Waits for slices of other threads.
- * Also AMMAP_ERR_BUSY while a view is alive, AMMAP_ERR_DEADLOCK and
- * AMMAP_ERR_OWNER_DEAD; then the map is as it was.  A frozen map: 0. */
+ * A shared map is frozen in every process, a raw one in this handle; views are
+ * looked for in this process alone.
+ * Also AMMAP_ERR_BUSY while a view is alive, AMMAP_ERR_DEADLOCK,
+ * AMMAP_ERR_OWNER_DEAD and AMMAP_ERR_READ_ONLY (this process may not write it);
+ * then the map is as it was.  A frozen map: 0. */
 AMMAP_API int ammap_freeze(ammap_t *map);
 
 /* Make a copy of the map as it is at one instant: of its length, capacity, lanes
- * and options, not frozen.  Pages that hold nothing are not made present.
+ * and options, not frozen.  Pages that hold nothing are not made present.  Of a
+ * shared map that is frozen it is a private one, which copies pages when they are
+ * written; of one that is not, another shared one; of a raw one and of a file, a
+ * private one.
  * 0, and *copy is the caller's to ammap_free; or *copy is NULL, and the result is
  * that of a read or of ammap_new_with. */
 AMMAP_API AMMAP_MUST_CHECK int ammap_clone(ammap_t *map, ammap_t **copy);

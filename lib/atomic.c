@@ -26,6 +26,8 @@ static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t si
                 return rc;
         if (offset % size != 0)
                 return AMMAP_ERR_MISALIGNED;
+        if (atomic_load(&map->omitted)) /* by a fork, which the length of a shared map does not tell of */
+                return AMMAP_ERR_UNSUPPORTED;
         *words = map->base + offset;
         return 0;
 }
@@ -76,11 +78,15 @@ static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t siz
         int rc;
 
         while ((rc = find_words(map, offset, count, size, words)) == 0) {
+                if (map->careful && !map->faults)
+                        return AMMAP_ERR_UNSUPPORTED;
                 os_fork_check();
                 pthread_mutex_lock(&map->viewing);
                 rc = map_has(map, offset, count * size) ? 0 : 1; /* 1: a shrink came first */
-                if (rc == 0 && atomic_load(&map->frozen))
+                if (rc == 0 && map_frozen(map))
                         rc = AMMAP_ERR_READ_ONLY;
+                if (rc == 0 && map->shared && !map->shared->writable)
+                        rc = AMMAP_ERR_UNSUPPORTED;
                 if (rc == 0) {
                         private[0] = (uintptr_t)map;
                         private[1] = (uintptr_t)add_view(map, offset + count * size);
@@ -160,14 +166,24 @@ void ammap_u64_view_release(ammap_u64_view_t *view)
         memset(view, 0, sizeof *view);
 }
 
+/* Whether a word is still there. */
+static int check_word(const ammap_t *map, const void *word)
+{
+        uint32_t value;
+
+        return map->careful && os_peek(&value, word, sizeof value) < 0 ? AMMAP_ERR_FAULT : 0;
+}
+
 int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns)
 {
         void *word;
         int rc = find_words(map, offset, 1, sizeof expected, &word);
 
-        if (rc < 0)
+        if (rc < 0 || (rc = check_word(map, word)) < 0)
                 return rc;
-        return os_wait(word, expected, os_deadline(timeout_ns)) == -ETIMEDOUT ? AMMAP_ERR_TIMEOUT : 0;
+        rc = map->backing.fd < 0 ? os_wait(word, expected, os_deadline(timeout_ns))
+                                 : os_wait_shared(word, expected, os_deadline(timeout_ns));
+        return rc == -ETIMEDOUT ? AMMAP_ERR_TIMEOUT : 0;
 }
 
 int ammap_wake_u32(ammap_t *map, uint64_t offset, int count)
@@ -177,7 +193,9 @@ int ammap_wake_u32(ammap_t *map, uint64_t offset, int count)
 
         if (count < 0)
                 return AMMAP_ERR_INVALID;
-        if ((rc = find_words(map, offset, 1, sizeof(uint32_t), &word)) < 0)
+        if ((rc = find_words(map, offset, 1, sizeof(uint32_t), &word)) < 0 || (rc = check_word(map, word)) < 0)
                 return rc;
-        return count > 0 ? os_wake(word, count) : 0; /* futexes take 0 for 1 */
+        if (count == 0) /* futexes take 0 for 1 */
+                return 0;
+        return map->backing.fd < 0 ? os_wake(word, count) : os_wake_shared(word, count);
 }

@@ -6,6 +6,8 @@
 #include "racy.h"
 #include "span.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The longest copy that is worth reading twice when a writer comes by, rather
@@ -19,6 +21,25 @@ enum { OPTIMISTIC_MAX = 1024 };
 /* Tries before entering the lane. */
 enum { OPTIMISTIC_TRIES = 4 };
 
+/* Memory that others can take away is copied by calls that survive it. */
+static inline int copy_out(const struct ammap *map, uint64_t offset, void *buffer, size_t length)
+{
+        if (map->careful)
+                return os_peek(buffer, map->base + offset, length) < 0 ? AMMAP_ERR_FAULT : 0;
+        memcpy(buffer, map->base + offset, length);
+        return 0;
+}
+
+static inline int copy_in(const struct ammap *map, uint64_t offset, const void *data, size_t length)
+{
+        if (map->careful)
+                return os_poke(map->base + offset, data, length) < 0 ? AMMAP_ERR_FAULT : 0;
+        memcpy(map->base + offset, data, length);
+        return 0;
+}
+
+/* --- Out --- */
+
 /* The length is looked at between begin and valid: a shrink changes the sequence
  * before it takes bytes away. */
 static inline __attribute__((always_inline)) bool read_optimistic(const struct ammap *map, const struct lane *lane,
@@ -28,7 +49,7 @@ static inline __attribute__((always_inline)) bool read_optimistic(const struct a
 
         if (!lane_read_begin(lane, &sequence))
                 return false;
-        if (__builtin_expect(!map_has(map, offset, length), 0))
+        if (__builtin_expect(!map_has_simple(map, offset, length), 0))
                 return false;
         racy_copy(buffer, map->base + offset, length);
         return lane_read_valid(lane, sequence);
@@ -41,9 +62,9 @@ static __attribute__((noinline)) int read_locked(ammap_t *map, uint64_t offset, 
 
         if (rc < 0)
                 return rc;
-        memcpy(buffer, map->base + offset, length);
+        rc = copy_out(map, offset, buffer, length);
         span_leave(&span, HOLD_COPY);
-        return 0;
+        return rc;
 }
 
 /* Counted in the lane, but not noted as a hold: a shrink does not see it and
@@ -57,14 +78,14 @@ static int read_counted(ammap_t *map, struct lane *lane, uint64_t offset, void *
 
         if (rc < 0)
                 return rc;
-        within = map_has(map, offset, length);
+        within = map_has_simple(map, offset, length);
         if (within)
                 memcpy(buffer, map->base + offset, length);
         if (rc != LANE_MINE)
                 lane_read_leave(lane);
         atomic_thread_fence(memory_order_acquire); /* keeps the bytes before the second look */
         return !within || atomic_load_explicit(&map->shrinks, memory_order_relaxed) != shrinks ||
-               !map_has(map, offset, length);
+               !map_has_simple(map, offset, length);
 }
 
 static __attribute__((noinline)) int read_again(ammap_t *map, struct lane *lane, uint64_t offset, void *buffer,
@@ -86,21 +107,92 @@ static __attribute__((noinline)) int read_again(ammap_t *map, struct lane *lane,
         return rc;
 }
 
+/* 0, 1: not now, or a negative code. */
+static inline __attribute__((always_inline)) int try_shared(const struct ammap *map, uint32_t first, uint32_t count,
+                                                            uint64_t offset, void *buffer, size_t length)
+{
+        uint64_t sequence;
+
+        if (!shared_read_begin(map->shared, first, count, &sequence))
+                return 1;
+        if (__builtin_expect(!map_has_shared(map, offset, length), 0))
+                return shared_read_valid(map->shared, first, count, sequence) ? AMMAP_ERR_BOUNDS : 1;
+        racy_copy(buffer, map->base + offset, length);
+        return shared_read_valid(map->shared, first, count, sequence) ? 0 : 1;
+}
+
+/* One who cannot enter, and so never keeps a writer out, may never get a long copy
+ * past writers who never pause. */
+static int read_looking_on(ammap_t *map, uint32_t first, uint32_t count, uint64_t offset, void *buffer, size_t length)
+{
+        int64_t patience = 10 * INT64_C(1000000000), since = os_now();
+        int rc;
+
+        for (unsigned looks = 0; (rc = try_shared(map, first, count, offset, buffer, length)) > 0; looks++) {
+                if ((rc = shared_look_again(map->shared, first, count, looks)) < 0)
+                        return rc;
+                if (looks % 64 == 63 && os_now() - since > patience)
+                        return AMMAP_ERR_TIMEOUT;
+        }
+        return rc;
+}
+
+static __attribute__((noinline)) int read_shared(ammap_t *map, uint64_t offset, void *buffer, size_t length)
+{
+        uint32_t first = (uint32_t)map_lane_index(map, offset);
+        uint32_t count = (uint32_t)map_lane_last(map, offset, length) - first + 1;
+        int rc = 1;
+
+        if (__builtin_expect(atomic_load_explicit(&map->omitted, memory_order_relaxed), 0))
+                return AMMAP_ERR_UNSUPPORTED;
+        /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
+        if (__builtin_expect(length <= OPTIMISTIC_MAX && count == 1, 1)) {
+                if (__builtin_expect((rc = try_shared(map, first, 1, offset, buffer, length)) <= 0, 1))
+                        return rc;
+                for (unsigned tries = 1; tries < OPTIMISTIC_TRIES; tries++) {
+                        for (unsigned n = 1U << tries; n > 0; n--)
+                                os_pause();
+                        if ((rc = try_shared(map, first, 1, offset, buffer, length)) <= 0)
+                                return rc;
+                }
+        }
+        if (!map->shared->writable)
+                return read_looking_on(map, first, count, offset, buffer, length);
+        return read_locked(map, offset, buffer, length);
+}
+
+/* Any map but a simple one. */
+static int read_other(ammap_t *map, uint64_t offset, void *buffer, size_t length)
+{
+        uint64_t first = map_lane_index(map, offset);
+
+        if (map->shared)
+                return read_shared(map, offset, buffer, length);
+        /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
+        if (map->careful || length > OPTIMISTIC_MAX || first != map_lane_last(map, offset, length))
+                return read_locked(map, offset, buffer, length);
+        if (read_optimistic(map, &map->lane[first], offset, buffer, length))
+                return 0;
+        return read_again(map, &map->lane[first], offset, buffer, length);
+}
+
 int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
 {
         if (!map || (!buffer && length))
                 return AMMAP_ERR_INVALID;
         if (length == 0)
                 return map_check(map, offset, 0);
-
-        uint64_t first = map_lane_index(map, offset);
+        if (__builtin_expect(!map->simple, 0))
+                return read_other(map, offset, buffer, length);
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
-        if (length > OPTIMISTIC_MAX || first != map_lane_last(map, offset, length))
+        if (length > OPTIMISTIC_MAX)
                 return read_locked(map, offset, buffer, length);
-        if (read_optimistic(map, &map->lane[first], offset, buffer, length))
+        if (read_optimistic(map, &map->lane[0], offset, buffer, length))
                 return 0;
-        return read_again(map, &map->lane[first], offset, buffer, length);
+        return read_again(map, &map->lane[0], offset, buffer, length);
 }
+
+/* --- In --- */
 
 static __attribute__((noinline)) int update_span(ammap_t *map, uint64_t offset, const void *data, size_t length)
 {
@@ -109,9 +201,53 @@ static __attribute__((noinline)) int update_span(ammap_t *map, uint64_t offset, 
 
         if (rc < 0)
                 return rc;
-        memcpy(map->base + offset, data, length);
+        rc = copy_in(map, offset, data, length);
         span_leave(&span, HOLD_COPY);
+        return rc;
+}
+
+static inline __attribute__((always_inline)) int update_lane(ammap_t *map, struct lane *lane, uint64_t offset,
+                                                             const void *data, size_t length)
+{
+        int rc = lane_write(lane, LANE_FOR_EVER);
+
+        if (rc < 0)
+                return rc;
+        os_fence_light(); /* as in hold_reaches: a shrink sees that someone writes */
+        if (__builtin_expect(!map_has_simple(map, offset, length), 0)) {
+                lane_write_leave(lane);
+                return update_span(map, offset, data, length);
+        }
+        memcpy(map->base + offset, data, length);
+        lane_write_leave(lane);
         return 0;
+}
+
+static int update_shared(ammap_t *map, uint32_t lane, uint64_t offset, const void *data, size_t length)
+{
+        struct slot *slot;
+        int rc = shared_write(map->shared, lane, &slot);
+
+        if (rc < 0)
+                return rc;
+        if (__builtin_expect(!map_has_shared(map, offset, length), 0))
+                rc = AMMAP_ERR_BOUNDS;
+        else
+                memcpy(map->base + offset, data, length);
+        shared_write_leave(map->shared, lane, slot);
+        return rc;
+}
+
+/* On any map but a simple one; the range has been checked. */
+static __attribute__((noinline)) int update_other(ammap_t *map, uint64_t offset, const void *data, size_t length)
+{
+        uint64_t first = map_lane_index(map, offset);
+
+        if (map->careful || first != map_lane_last(map, offset, length))
+                return update_span(map, offset, data, length);
+        if (map->shared)
+                return update_shared(map, (uint32_t)first, offset, data, length);
+        return update_lane(map, &map->lane[first], offset, data, length);
 }
 
 int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length)
@@ -122,20 +258,23 @@ int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t 
                 return AMMAP_ERR_INVALID;
         if ((rc = map_check(map, offset, length)) < 0 || length == 0)
                 return rc;
+        if (__builtin_expect(!map->simple, 0))
+                return update_other(map, offset, data, length);
+        return update_lane(map, &map->lane[0], offset, data, length);
+}
 
-        uint64_t first = map_lane_index(map, offset);
-        if (first != map_lane_last(map, offset, length))
-                return update_span(map, offset, data, length);
-        if ((rc = lane_write(&map->lane[first], LANE_FOR_EVER)) < 0)
-                return rc;
-        os_fence_light(); /* as in hold_reaches: a shrink sees that someone writes */
-        if (__builtin_expect(!map_has(map, offset, length), 0)) {
-                lane_write_leave(&map->lane[first]);
-                return update_span(map, offset, data, length);
+/* One block after the other of the same. */
+static int fill_carefully(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte)
+{
+        unsigned char block[4096];
+        int rc = 0;
+
+        memset(block, byte, sizeof block);
+        for (size_t n; length > 0 && rc == 0; offset += n, length -= n) {
+                n = length < sizeof block ? (size_t)length : sizeof block;
+                rc = copy_in(map, offset, block, n);
         }
-        memcpy(map->base + offset, data, length);
-        lane_write_leave(&map->lane[first]);
-        return 0;
+        return rc;
 }
 
 int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte)
@@ -149,9 +288,12 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
                 return map_check(map, offset, 0);
         if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
-        memset(map->base + offset, byte, (size_t)length);
+        if (map->careful)
+                rc = fill_carefully(map, offset, length, byte);
+        else
+                memset(map->base + offset, byte, (size_t)length);
         span_leave(&span, HOLD_COPY);
-        return 0;
+        return rc;
 }
 
 /* --- From map to map --- */
@@ -211,14 +353,12 @@ static int take_runs(const struct run run[3], span_t span[3])
         return rc;
 }
 
-int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
+static int copy_local(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
 {
         span_t span[3] = { { .ammap_count = 0 } };
         struct run run[3];
         int rc;
 
-        if (!to || !from)
-                return AMMAP_ERR_INVALID;
         do {
                 if ((rc = map_check(to, to_offset, length)) < 0 || (rc = map_check(from, from_offset, length)) < 0)
                         return rc;
@@ -231,7 +371,7 @@ int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_off
                 for (unsigned i = 0; i < 3; i++)
                         if (run[i].count)
                                 hold_reaches(span[i].ammap_hold, run[i].reach);
-                rc = !map_has(to, to_offset, length) || !map_has(from, from_offset, length);
+                rc = !map_has_simple(to, to_offset, length) || !map_has_simple(from, from_offset, length);
                 if (rc == 0)
                         memmove(to->base + to_offset, from->base + from_offset, (size_t)length);
                 for (unsigned i = 3; i-- > 0;)
@@ -239,4 +379,101 @@ int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_off
                                 span_leave(&span[i], HOLD_COPY);
         } while (rc > 0); /* a shrink came first */
         return 0;
+}
+
+/* Block by block, from the end that is not overwritten before it is read. */
+static int move_carefully(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
+{
+        unsigned char block[4096];
+        bool backwards = to == from && to_offset > from_offset;
+        int rc = 0;
+
+        for (uint64_t left = length, at; left > 0 && rc == 0;) {
+                size_t n = left < sizeof block ? (size_t)left : sizeof block;
+
+                at = backwards ? left - n : length - left;
+                if ((rc = copy_out(from, from_offset + at, block, n)) == 0)
+                        rc = copy_in(to, to_offset + at, block, n);
+                left -= n;
+        }
+        return rc;
+}
+
+/* Whether all processes agree that one map is to be locked before the other: by
+ * what they lie on, and those that are this process's own last, by their place. */
+static bool comes_first(const ammap_t *map, const ammap_t *other)
+{
+        struct os_file a = { .device = UINT64_MAX, .inode = (uintptr_t)map };
+        struct os_file b = { .device = UINT64_MAX, .inode = (uintptr_t)other };
+
+        if (map->shared || map->file)
+                os_file(map->backing.fd, &a);
+        if (other->shared || other->file)
+                os_file(other->backing.fd, &b);
+        return a.device != b.device ? a.device < b.device : a.inode < b.inode;
+}
+
+/* Out of a map that this process cannot keep writers from. */
+static int copy_looking_on(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
+{
+        void *buffer = length <= SIZE_MAX ? malloc((size_t)length) : NULL;
+        int rc = -ENOMEM;
+
+        if (buffer && (rc = read_shared(from, from_offset, buffer, (size_t)length)) == 0)
+                rc = update_span(to, to_offset, buffer, (size_t)length);
+        free(buffer);
+        return rc;
+}
+
+/* With maps among them that other processes lock or can take away.  Within one
+ * map all is locked as one. */
+static int copy_special(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
+{
+        uint64_t start = to_offset < from_offset ? to_offset : from_offset;
+        uint64_t end = (to_offset > from_offset ? to_offset : from_offset) + length;
+        bool read_first = to != from && comes_first(from, to);
+        span_t write, read = { .ammap_hold = NULL };
+        int rc = 0;
+
+        if (read_first)
+                rc = map_span_take(from, from_offset, length, READ, LANE_FOR_EVER, HOLD_COPY, &read);
+        if (rc < 0)
+                return rc;
+        if (to == from)
+                rc = map_span_take(to, start, end - start, WRITE, LANE_FOR_EVER, HOLD_COPY, &write);
+        else
+                rc = map_span_take(to, to_offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &write);
+        if (rc == 0) {
+                if (to != from && !read_first)
+                        rc = map_span_take(from, from_offset, length, READ, LANE_FOR_EVER, HOLD_COPY, &read);
+                if (rc == 0 && (to->careful || from->careful))
+                        rc = move_carefully(to, to_offset, from, from_offset, length);
+                else if (rc == 0)
+                        memmove(to->base + to_offset, from->base + from_offset, (size_t)length);
+                span_leave(&write, HOLD_COPY);
+        }
+        if (read.ammap_hold)
+                span_leave(&read, HOLD_COPY);
+        return rc;
+}
+
+static bool is_special(const ammap_t *map)
+{
+        return map->shared || map->file || map->careful;
+}
+
+int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
+{
+        int rc;
+
+        if (!to || !from)
+                return AMMAP_ERR_INVALID;
+        if (!is_special(to) && !is_special(from))
+                return copy_local(to, to_offset, from, from_offset, length);
+        if ((rc = map_check(to, to_offset, length)) < 0 || (rc = map_check(from, from_offset, length)) < 0 ||
+            length == 0)
+                return rc;
+        if (from->shared && !from->shared->writable && to != from && !map_frozen(from))
+                return copy_looking_on(to, to_offset, from, from_offset, length);
+        return copy_special(to, to_offset, from, from_offset, length);
 }

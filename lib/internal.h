@@ -12,9 +12,11 @@
 #include "lock.h"
 #include "range.h"
 #include "region.h"
+#include "shared_lock.h"
 
 #include <pthread.h>
 
+struct file;
 struct view;
 
 struct ammap {
@@ -25,8 +27,17 @@ struct ammap {
         uint64_t lanes;
         uint64_t capacity;
         _Atomic uint32_t shrinks; /* odd while one is under way, and the length may yet come back */
-        _Atomic bool frozen;      /* for good; set under both mutexes, all lanes held */
+        _Atomic bool frozen;      /* nobody writes; for good; set under both mutexes, all lanes held */
         _Atomic bool omitted;     /* the fork left the memory out of this process */
+        bool simple;              /* what the quick paths want: one lane, locked here, of memory that stays */
+        bool careful;             /* memory that others can take away: to be copied by os_peek and os_poke ... */
+        bool faults;              /* ... unless who touches it himself has said that he may */
+        bool read_only;           /* this process may not write; frozen, too, from the start */
+
+        /* Whose lock it is besides that of lane[], which only the quick paths of a
+         * simple map take for granted; both NULL: nobody's. */
+        struct shared *shared; /* other processes', in sealed memory: lane[] and length serve for nothing */
+        struct file *file;     /* other processes', in a file: on top of that of lane[] */
 
         /* Line 1 */
         _Alignas(64) _Atomic uint64_t views; /* live views; changed under viewing */
@@ -37,6 +48,7 @@ struct ammap {
         /* Whoever holds it waits for copies at most, for no slice: a thread that
          * holds a slice may come for it. */
         pthread_mutex_t resizing;
+        struct backing backing;     /* constant */
         struct region region;       /* guard: resizing */
         _Atomic uint64_t undo;      /* while shrinks is odd: the length to go back to, or 0 */
         struct ammap *next, **link; /* on the list of all maps; guard: its mutex */
@@ -65,12 +77,30 @@ static inline uint64_t map_lane_last(const struct ammap *map, uint64_t offset, u
 }
 
 /* Whether count bytes at offset lie within the map at this moment.  The acquire
- * pairs with the release of a growth: the bytes are there. */
-static inline bool map_has(const struct ammap *map, uint64_t offset, uint64_t count)
+ * pairs with the release of a growth: the bytes are there.  The first is for
+ * simple maps alone, the second for shared ones. */
+static inline bool map_has_simple(const struct ammap *map, uint64_t offset, uint64_t count)
 {
         uint64_t length = atomic_load_explicit(&map->length, memory_order_acquire);
 
         return range_ok(length, offset, count) && length > 0;
+}
+
+static inline bool head_has(const struct format_head *head, uint64_t capacity, uint64_t offset, uint64_t count)
+{
+        uint64_t length = atomic_load_explicit(&head->length, memory_order_acquire);
+
+        return range_ok(length < capacity ? length : capacity, offset, count);
+}
+
+static inline bool map_has_shared(const struct ammap *map, uint64_t offset, uint64_t count)
+{
+        return head_has(map->shared->head, map->capacity, offset, count);
+}
+
+static inline bool map_has(const struct ammap *map, uint64_t offset, uint64_t count)
+{
+        return map->shared ? map_has_shared(map, offset, count) : map_has_simple(map, offset, count);
 }
 
 /* Why they do not: AMMAP_ERR_BOUNDS or _UNSUPPORTED; 0 where they do after all,
@@ -82,8 +112,17 @@ static inline int map_check(struct ammap *map, uint64_t offset, uint64_t count)
         return __builtin_expect(map_has(map, offset, count), 1) ? 0 : map_refuse(map, offset, count);
 }
 
-/* Make a map of checked options. */
-int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options);
+/* The caller's options as this library knows them; check them, and fill in what 0
+ * stands for. */
+int map_read_options(const ammap_options_t *options, ammap_options_t *known);
+int map_check_options(uint64_t size, ammap_options_t *options);
+
+/* Once, before anything else is done with a map. */
+int map_start(void);
+
+/* Make a map of checked options; with NULL, on memory of its own, else on what is
+ * behind a descriptor, which it closes when it is freed. */
+int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options, const struct backing *backing);
 
 /* Unmap and forget a map that no one uses. */
 int map_destroy(struct ammap *map);
@@ -91,6 +130,67 @@ int map_destroy(struct ammap *map);
 /* Lock resizing, unlock it. */
 void map_lock(struct ammap *map);
 void map_unlock(struct ammap *map);
+
+/* Whether nobody writes any more, by any process's doing. */
+bool map_frozen(struct ammap *map);
+
+/* --- share.c --- */
+
+/* Make a map of checked options that others can be given. */
+int share_new(struct ammap **made, uint64_t size, const ammap_options_t *options);
+
+/* Make a map of all bytes of an open file, of options as read.  It takes the
+ * descriptor, also on an error. */
+int share_raw(struct ammap **made, int fd, const ammap_options_t *options);
+
+/* Give up what of a map other processes see, before its memory goes; in a forked
+ * child, take it for its own. */
+void share_end(struct ammap *map);
+void share_forked(struct ammap *map);
+
+/* The length that all processes see.  NULL is no such map. */
+uint64_t share_length(const struct ammap *map);
+
+/* --- file.c and file_lock.c --- */
+
+/* Make a map of an open file that has a header, or is to have one (size > 0, and
+ * there is nothing in the file).  It takes the descriptor, also on an error. */
+int file_make(struct ammap **made, int fd, uint64_t size, const ammap_options_t *options);
+
+/* Lock, and unlock, lanes first to last against other processes, for a thread that
+ * has them against those of its own, by holds that it has noted (but for
+ * writing); to write also mark them as being written, and as written.  On the way
+ * it does what file_look does.  0;
+ * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
+ * _UNSUPPORTED (a fork left no lock) or the system's code. */
+int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access access, int64_t deadline);
+void file_leave(struct ammap *map, uint64_t first, uint64_t last, enum access access);
+
+/* Before that: what the calling thread has of these lanes through other maps in
+ * the same file.  0: nothing; 1: it reads some, and they are to be read; so a
+ * writer here may wait for it, and it must not wait for the lane: busy would be
+ * AMMAP_ERR_DEADLOCK; or AMMAP_ERR_DEADLOCK at once. */
+int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum access access);
+
+/* The thread ends that has a lane to write: AMMAP_ERR_OWNER_DEAD in every process
+ * from now on, by what stands in the file; the local lane is not dead any more. */
+void file_abandon(struct ammap *map, uint64_t lane);
+
+void file_end(struct ammap *map);
+void file_forked(struct ammap *map);
+
+/* Clear OWNER_DEAD, here and in the file.  0, AMMAP_ERR_READ_ONLY, ... */
+int file_recover(struct ammap *map);
+
+/* Resize, under resizing.  What ammap_resize answers, and AMMAP_ERR_FAULT. */
+int file_resize(struct ammap *map, uint64_t size);
+
+/* Set the flag, for who has entered all lanes to write, by file_enter too. */
+int file_freeze(struct ammap *map);
+
+/* Take over what other processes have made of the length, and of frozen.  0,
+ * AMMAP_ERR_FAULT or AMMAP_ERR_UNSUPPORTED. */
+int file_look(struct ammap *map);
 
 /* --- atomic.c --- */
 

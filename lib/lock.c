@@ -147,6 +147,7 @@ struct waiter {
 };
 
 static bool may_spin;
+static void (*lane_left)(struct lane *lane, enum access access, uint64_t times);
 
 static uint32_t hungry(uint32_t waiting, enum access kind)
 {
@@ -158,8 +159,9 @@ static uint32_t one_hungry(enum access kind)
         return 1U << (HUNGRY_SHIFT + HUNGRY_BITS * (int)kind);
 }
 
-void lane_init(struct lane *lane)
+void lane_init(struct lane *lane, struct ammap *map)
 {
+        lane->map = map;
         atomic_init(&lane->word, 0);
         atomic_init(&lane->waiting, 0);
         atomic_init(&lane->bias_countdown, 4);
@@ -572,14 +574,17 @@ static void abandon(struct hold *hold)
                 atomic_store(&hold->lane, NULL);
                 atomic_store(&lane->word, atomic_load(&lane->word) | LANE_DEAD);
                 os_fence_full();
+                lane_left(lane, WRITE, 1);
                 lane_wake(lane);
         } else {
+                lane_left(lane, READ, (atomic_load(&hold->use) & HOLD_SHARES) >> 32);
                 lane_hold_leave(hold, atomic_load(&hold->use) & ~HOLD_KIND);
         }
 }
 
-int lane_start(void)
+int lane_start(void (*left)(struct lane *lane, enum access access, uint64_t times))
 {
+        lane_left = left;
         may_spin = os_cpus() > 1;
         return thread_start(abandon);
 }

@@ -10,6 +10,8 @@
 #include "os.h"
 #include "thread.h"
 
+struct ammap;
+
 enum access { READ, WRITE };
 
 struct lane {
@@ -44,6 +46,8 @@ struct lane {
 
         _Atomic uint32_t spins;     /* how long spinning has paid lately; a hint */
         _Atomic int64_t bias_after; /* os_now before which there is no bias; a hint */
+
+        struct ammap *map; /* whose it is; constant, and nothing to the lock */
 };
 
 #define LANE_READER UINT64_C(1)
@@ -63,9 +67,10 @@ struct lane {
 
 /* --- lock.c --- */
 
-/* Once. */
-int lane_start(void);
-void lane_init(struct lane *lane);
+/* Once.  left(...): a thread ends that holds the lane so many times over; to write,
+ * and it is DEAD now, or to read, and it is about to be left. */
+int lane_start(void (*left)(struct lane *lane, enum access access, uint64_t times));
+void lane_init(struct lane *lane, struct ammap *map);
 
 /* Enter to write, or to read counted, as one who does not note it among the
  * thread's holds; for as long as a call of this library lasts.

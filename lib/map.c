@@ -4,6 +4,7 @@
  */
 #include "internal.h"
 #include "recycle.h"
+#include "shared_lock.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -50,6 +51,10 @@ static void map_forked(struct ammap *map)
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_forked(&map->lane[i]);
         region_forked(&map->region);
+        if (map->shared)
+                share_forked(map);
+        if (map->file)
+                file_forked(map);
         if (map->region.fork == AMMAP_FORK_OMIT) {
                 map->base = NULL;
                 atomic_store(&map->length, 0);
@@ -78,16 +83,40 @@ static void fork_child(void)
         pthread_mutex_init(&all_maps_mutex, NULL);
         recycle_forked();
         thread_forked();
+        shared_forked();
         for (struct ammap *map = all_maps; map; map = map->next)
                 map_forked(map);
+}
+
+/* A thread ended that held a lane of a file's map: so did this process. */
+static void lane_left(struct lane *lane, enum access access, uint64_t times)
+{
+        struct ammap *map = lane->map;
+        uint64_t index = (uint64_t)(lane - map->lane);
+
+        if (!map->file)
+                return;
+        if (access == WRITE)
+                file_abandon(map, index);
+        else
+                while (times-- > 0)
+                        file_leave(map, index, index, READ);
 }
 
 static void start(void)
 {
         os_start();
-        start_result = lane_start();
+        shared_start();
+        thread_at_end(shared_thread_exit);
+        start_result = lane_start(lane_left);
         if (start_result == 0)
                 start_result = os_at_fork(fork_before, fork_after, fork_child);
+}
+
+int map_start(void)
+{
+        pthread_once(&started, start);
+        return start_result;
 }
 
 /* A forked child that ran no fork handlers may find the list between two of
@@ -114,9 +143,9 @@ static void unlink_map(struct ammap *map)
 
 /* --- Options --- */
 
-/* The caller's options as this library knows them: zeros where the caller's
- * header knew fewer, nothing but zeros where it knew more. */
-static int read_options(const ammap_options_t *options, ammap_options_t *known)
+/* Zeros where the caller's header knew fewer, nothing but zeros where it knew
+ * more. */
+int map_read_options(const ammap_options_t *options, ammap_options_t *known)
 {
         const unsigned char *bytes = (const unsigned char *)options;
         size_t size;
@@ -139,7 +168,7 @@ static bool is_want(ammap_want_t want)
         return want == AMMAP_NO || want == AMMAP_TRY || want == AMMAP_MUST;
 }
 
-static int check_options(uint64_t size, ammap_options_t *options)
+int map_check_options(uint64_t size, ammap_options_t *options)
 {
         if (options->lanes == 0)
                 options->lanes = 1;
@@ -153,9 +182,12 @@ static int check_options(uint64_t size, ammap_options_t *options)
                 return AMMAP_ERR_INVALID;
         if (size == 0 || size > options->capacity || options->capacity > SIZE_LIMIT)
                 return AMMAP_ERR_SIZE;
-        if (options->lanes > options->capacity)
+        if (options->lanes > options->capacity || (options->share == AMMAP_RAW && options->capacity != size))
                 return AMMAP_ERR_INVALID;
-        return options->share == AMMAP_PRIVATE ? 0 : AMMAP_ERR_UNSUPPORTED;
+        /* Nobody wipes what others have. */
+        if (options->share != AMMAP_PRIVATE && (options->fork == AMMAP_FORK_WIPE || options->secret == AMMAP_MUST))
+                return AMMAP_ERR_UNSUPPORTED;
+        return 0;
 }
 
 /* --- Life --- */
@@ -194,10 +226,19 @@ static void map_begin(struct ammap *map, uint64_t size, const ammap_options_t *o
         map->lane_size = (map->capacity + map->lanes - 1) / map->lanes;
         map->recycle = options->recycle != AMMAP_NO && is_plain(size, options);
         for (uint64_t i = 0; i < map->lanes; i++)
-                lane_init(&map->lane[i]);
+                lane_init(&map->lane[i], map);
 }
 
-int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
+/* A lock of this process's own is the place to say that it does not write. */
+static void begin_read_only(struct ammap *map)
+{
+        map->read_only = true;
+        atomic_store(&map->frozen, true);
+        for (uint64_t i = 0; i < map->lanes; i++)
+                atomic_store(&map->lane[i].word, LANE_FROZEN);
+}
+
+int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options, const struct backing *backing)
 {
         struct ammap *map;
         void *block;
@@ -208,9 +249,15 @@ int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
                 return -rc;
         map = block;
         memset(map, 0, sizeof *map);
+        map->backing = backing ? *backing : (struct backing){ .fd = -1, .own = true };
         set_name(map, options->name);
         map_begin(map, size, options);
-        if ((rc = region_make(&map->region, size, &map->options, &map->base)) < 0) {
+        map->recycle = map->recycle && !backing;
+        map->simple = map->lanes == 1 && map->backing.own;
+        if (!map->backing.own && !map->backing.write)
+                begin_read_only(map);
+        rc = region_make(&map->region, size, &map->options, backing ? &map->backing : NULL, &map->base);
+        if (rc < 0) {
                 free(map);
                 return rc;
         }
@@ -221,6 +268,7 @@ int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
         return 0;
 }
 
+/* What other processes see goes last: whatever fails comes before. */
 int map_destroy(struct ammap *map)
 {
         int rc = atomic_load(&map->omitted) ? 0 : region_free(&map->region);
@@ -228,6 +276,12 @@ int map_destroy(struct ammap *map)
         if (rc < 0)
                 return rc;
         unlink_map(map);
+        if (map->shared)
+                share_end(map);
+        if (map->file)
+                file_end(map);
+        if (map->backing.fd >= 0)
+                os_close(map->backing.fd);
         pthread_mutex_destroy(&map->viewing);
         pthread_mutex_destroy(&map->resizing);
         free(map);
@@ -247,18 +301,28 @@ int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
         if (!map)
                 return AMMAP_ERR_INVALID;
         *map = NULL;
-        if ((rc = read_options(options, &known)) < 0 || (rc = check_options(size, &known)) < 0)
+        if ((rc = map_read_options(options, &known)) < 0 || (rc = map_check_options(size, &known)) < 0 ||
+            (rc = map_start()) < 0)
                 return rc;
-        pthread_once(&started, start);
-        if (start_result < 0)
-                return start_result;
+        if (known.share != AMMAP_PRIVATE)
+                return share_new(map, size, &known);
         if (known.recycle != AMMAP_NO && is_plain(size, &known) &&
             (*map = recycle_take(region_pages(size), known.lanes))) {
                 map_begin(*map, size, &known);
                 (*map)->region.used = region_pages(size);
                 return 0;
         }
-        return map_make(map, size, &known);
+        return map_make(map, size, &known, NULL);
+}
+
+static bool is_held(struct ammap *map)
+{
+        if (map->shared)
+                return shared_is_held(map->shared);
+        for (uint64_t i = 0; i < map->lanes; i++)
+                if (lane_is_held(&map->lane[i]))
+                        return true;
+        return false;
 }
 
 int ammap_free(ammap_t *map)
@@ -266,11 +330,8 @@ int ammap_free(ammap_t *map)
         if (!map)
                 return 0;
         os_fork_check();
-        if (atomic_load(&map->views) > 0)
+        if (atomic_load(&map->views) > 0 || is_held(map))
                 return AMMAP_ERR_BUSY;
-        for (uint64_t i = 0; i < map->lanes; i++)
-                if (lane_is_held(&map->lane[i]))
-                        return AMMAP_ERR_BUSY;
         if (map->recycle && recycle_keep(map))
                 return 0;
         return map_destroy(map);
@@ -279,6 +340,10 @@ int ammap_free(ammap_t *map)
 /* A shorter length that may yet be called off does not show. */
 uint64_t ammap_len(const ammap_t *map)
 {
+        if (map && map->shared)
+                return share_length(map);
+        if (map && map->file)
+                file_look(map->lane[0].map); /* the map, as one that can be changed */
         while (map) {
                 uint32_t shrinks = atomic_load(&map->shrinks);
                 uint64_t length = atomic_load(&map->length), undo = atomic_load(&map->undo);
@@ -294,22 +359,72 @@ bool ammap_is_empty(const ammap_t *map)
         return ammap_len(map) == 0;
 }
 
+bool map_frozen(struct ammap *map)
+{
+        if (!atomic_load(&map->frozen) && map->file)
+                file_look(map);
+        else if (!atomic_load(&map->frozen) && map->shared && atomic_load(&map->shared->head->frozen))
+                atomic_store(&map->frozen, true);
+        return atomic_load(&map->frozen);
+}
+
+static const char *kind_of(const struct ammap *map)
+{
+        if (map->backing.own)
+                return "private";
+        return map->shared ? "shared" : map->file ? "file" : "raw";
+}
+
 int ammap_describe(const ammap_t *map, char *text, size_t size)
 {
+        uint64_t length;
+        bool frozen;
+
         if (!map || (!text && size))
                 return AMMAP_ERR_INVALID;
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
-        return snprintf(text, size, "ammap: %" PRIu64 " bytes, private, %" PRIu64 " lane%s%s", ammap_len(map),
-                        map->lanes, map->lanes == 1 ? "" : "s", atomic_load(&map->frozen) ? ", frozen" : "");
+        length = ammap_len(map);
+        frozen = map->shared ? atomic_load(&map->shared->head->frozen) != 0
+                             : atomic_load(&map->frozen) && !map->read_only;
+        return snprintf(text, size, "ammap: %" PRIu64 " bytes, %s, %" PRIu64 " lane%s%s%s", length, kind_of(map),
+                        map->lanes, map->lanes == 1 ? "" : "s", map->read_only ? ", read-only" : "",
+                        frozen ? ", frozen" : "");
+}
+
+/* The writer of the length that died may have been about to cut it. */
+static void mend_length(void *context)
+{
+        struct ammap *map = context;
+
+        if (!map->region.frozen)
+                region_cut(&map->region, (size_t)share_length(map));
+}
+
+static int recover_shared(struct ammap *map)
+{
+        uint32_t lanes = map->shared->lanes;
+        int rc;
+
+        map_lock(map); /* region_cut's */
+        rc = shared_recover(map->shared, lanes, mend_length, map);
+        map_unlock(map);
+        for (uint32_t lane = 0; lane < lanes && rc == 0; lane++)
+                rc = shared_recover(map->shared, lane, NULL, NULL);
+        return rc;
 }
 
 int ammap_recover(ammap_t *map)
 {
         if (!map)
                 return AMMAP_ERR_INVALID;
+        os_fork_check();
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
+        if (map->shared)
+                return recover_shared(map);
+        if (map->file)
+                return file_recover(map);
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_recover(&map->lane[i]);
         return 0;
@@ -330,7 +445,11 @@ void map_unlock(struct ammap *map)
 
 int map_refuse(struct ammap *map, uint64_t offset, uint64_t count)
 {
+        int rc;
+
         os_fork_check();
+        if (map->file && (rc = file_look(map)) < 0)
+                return rc;
         for (;;) {
                 uint32_t shrinks = atomic_load(&map->shrinks);
                 bool within;
@@ -432,6 +551,52 @@ static int shrink(struct ammap *map, uint64_t size)
         return rc;
 }
 
+/* --- The length that all processes see --- */
+
+static void set_length(struct ammap *map, uint64_t size)
+{
+        atomic_store_explicit(&map->shared->head->length, size, memory_order_release);
+        atomic_fetch_add(&map->shared->head->generation, 1);
+}
+
+/* The lanes that it takes bytes from are odd meanwhile, as the one of the length
+ * is, so that what a death leaves half done is seen. */
+static int shrink_shared(struct ammap *map, uint64_t length, uint64_t size, struct slot *slot)
+{
+        uint32_t first = (uint32_t)map_lane_index(map, size), last = (uint32_t)map_lane_index(map, length - 1);
+        int rc;
+
+        pthread_mutex_lock(&map->viewing);
+        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, first, last, size, slot);
+        if (rc == 0) {
+                set_length(map, size);
+                region_cut(&map->region, (size_t)size);
+                shared_cut_leave(map->shared, first, last);
+        }
+        pthread_mutex_unlock(&map->viewing);
+        return rc;
+}
+
+static int resize_shared(struct ammap *map, uint64_t size)
+{
+        uint64_t length;
+        struct slot *slot;
+        int rc = shared_write(map->shared, map->shared->lanes, &slot);
+
+        if (rc < 0)
+                return rc;
+        length = share_length(map);
+        if (size < length) {
+                rc = shrink_shared(map, length, size, slot);
+        } else if (size > length) {
+                rc = region_grow(&map->region, region_pages(size));
+                if (rc == 0)
+                        set_length(map, size);
+        }
+        shared_write_leave(map->shared, map->shared->lanes, slot);
+        return rc;
+}
+
 int ammap_resize(ammap_t *map, uint64_t size)
 {
         uint64_t length;
@@ -443,10 +608,14 @@ int ammap_resize(ammap_t *map, uint64_t size)
                 return AMMAP_ERR_SIZE;
         map_lock(map);
         length = atomic_load(&map->length);
-        if (atomic_load(&map->omitted))
+        if (atomic_load(&map->omitted) || map->options.share == AMMAP_RAW)
                 rc = AMMAP_ERR_UNSUPPORTED;
-        else if (atomic_load(&map->frozen))
+        else if (map_frozen(map))
                 rc = AMMAP_ERR_READ_ONLY;
+        else if (map->shared)
+                rc = resize_shared(map, size);
+        else if (map->file)
+                rc = file_resize(map, size);
         else if (size > length)
                 rc = grow(map, size);
         else if (size < length)
@@ -459,10 +628,12 @@ int ammap_resize(ammap_t *map, uint64_t size)
 
 const void *ammap_as_ptr(const ammap_t *map)
 {
-        return map ? map->base : NULL;
+        return map && (!map->careful || map->faults) ? map->base : NULL;
 }
 
 void *ammap_as_mut_ptr(ammap_t *map)
 {
-        return map && !atomic_load_explicit(&map->frozen, memory_order_relaxed) ? map->base : NULL;
+        if (!map || map->read_only || (map->careful && !map->faults) || !map->base || map_frozen(map))
+                return NULL;
+        return map->base;
 }

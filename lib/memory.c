@@ -2,11 +2,16 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "file.h"
 #include "internal.h"
+#include "shared_lock.h"
 #include "span.h"
 
 #include <errno.h>
 #include <string.h>
+
+/* How long one tries to read who keeps no writer out, in ns. */
+#define UNENTERED_MAX INT64_C(10000000000)
 
 /* --- Ranges of pages --- */
 
@@ -26,7 +31,7 @@ static int lock_pages(ammap_t *map, uint64_t offset, uint64_t length, size_t *fr
         if (!map)
                 return AMMAP_ERR_INVALID;
         map_lock(map);
-        if ((rc = map_check(map, offset, length)) < 0) {
+        if ((map->file && (rc = file_look(map)) < 0) || (rc = map_check(map, offset, length)) < 0) {
                 map_unlock(map);
                 return rc;
         }
@@ -103,6 +108,7 @@ int ammap_munlock(ammap_t *map, uint64_t offset, uint64_t length)
 int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
 {
         span_t span;
+        size_t from;
         int rc;
 
         if (!map)
@@ -111,9 +117,13 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
                 return map_check(map, offset, 0);
         if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
-        region_zero(&map->region, region_offset(map, offset), region_offset(map, offset + length));
+        from = region_offset(map, offset);
+        if (map->careful)
+                rc = region_zero_careful(&map->region, from, from + (size_t)length);
+        else
+                region_zero(&map->region, from, from + (size_t)length);
         span_leave(&span, HOLD_COPY);
-        return 0;
+        return rc;
 }
 
 /* --- Freezing --- */
@@ -148,6 +158,105 @@ static int take_everything(ammap_t *map)
         }
 }
 
+/* In a file the flag is what holds, whatever becomes of the pages. */
+static int freeze_pages(ammap_t *map)
+{
+        int rc;
+
+        pthread_mutex_lock(&map->viewing);
+        rc = atomic_load(&map->views) > 0 ? AMMAP_ERR_BUSY : map->file ? file_freeze(map) : region_freeze(&map->region);
+        if (rc == 0) {
+                if (map->file)
+                        region_freeze(&map->region);
+                atomic_store(&map->frozen, true);
+                map->recycle = false;
+        }
+        pthread_mutex_unlock(&map->viewing);
+        return rc;
+}
+
+/* The length, then all lanes, as a shrink takes them: who has the length waits for
+ * no slice.  So one of these is waited for without it. */
+static int take_everything_shared(ammap_t *map, struct slot **slot)
+{
+        struct shared *shared = map->shared;
+        struct shared_hold *hold;
+
+        for (;;) {
+                int rc;
+
+                map_lock(map);
+                rc = shared_write(shared, shared->lanes, slot);
+                if (rc == 0) {
+                        rc = shared_cut(shared, 0, shared->lanes - 1, 0, *slot);
+                        if (rc == 0)
+                                return 0;
+                        shared_write_leave(shared, shared->lanes, *slot);
+                }
+                map_unlock(map);
+                if (rc != AMMAP_ERR_BUSY)
+                        return rc;
+                rc = shared_enter(shared, 0, shared->lanes, WRITE, 0, SHARED_COPY, LANE_FOR_EVER, &hold);
+                if (rc < 0)
+                        return rc;
+                shared_leave(hold, SHARED_COPY);
+        }
+}
+
+/* Others look at the flag whenever they have entered to write.  The seal is for
+ * those who come later, and the kernel may not know it. */
+static int freeze_shared(ammap_t *map)
+{
+        struct shared *shared = map->shared;
+        struct slot *slot;
+        int rc;
+
+        if (map->read_only)
+                return map_frozen(map) ? 0 : AMMAP_ERR_READ_ONLY;
+        rc = take_everything_shared(map, &slot);
+        if (rc < 0)
+                return rc;
+        rc = freeze_pages(map);
+        if (rc == 0) {
+                atomic_store(&shared->head->frozen, 1);
+                os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
+        }
+        shared_cut_leave(shared, 0, shared->lanes - 1);
+        shared_write_leave(shared, shared->lanes, slot);
+        map_unlock(map);
+        return rc;
+}
+
+/* The length last: who cuts a file does not wait for ever for lanes. */
+static int freeze_file(ammap_t *map)
+{
+        int rc = file_enter(map, 0, map->lanes - 1, WRITE, LANE_FOR_EVER);
+
+        if (rc < 0)
+                return rc;
+        rc = file_enter_length(map->file);
+        if (rc == 0) {
+                rc = freeze_pages(map);
+                file_leave_length(map->file);
+        }
+        file_leave(map, 0, map->lanes - 1, WRITE);
+        return rc;
+}
+
+static int freeze_local(ammap_t *map)
+{
+        int rc = take_everything(map);
+
+        if (rc < 0)
+                return rc;
+        rc = map->file ? freeze_file(map) : freeze_pages(map);
+        if (rc == 0 && !map->file && !map->backing.own)
+                os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
+        map_unlock(map);
+        leave_lanes(map, map->lanes, rc == 0);
+        return rc;
+}
+
 int ammap_freeze(ammap_t *map)
 {
         int rc;
@@ -157,26 +266,86 @@ int ammap_freeze(ammap_t *map)
         os_fork_check();
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
-        rc = take_everything(map);
-        if (rc < 0) /* READ_ONLY: it is frozen already */
-                return rc == AMMAP_ERR_READ_ONLY ? 0 : rc;
-        pthread_mutex_lock(&map->viewing);
-        rc = atomic_load(&map->views) > 0 ? AMMAP_ERR_BUSY : region_freeze(&map->region);
-        if (rc == 0) {
-                atomic_store(&map->frozen, true);
-                map->recycle = false;
-        }
-        pthread_mutex_unlock(&map->viewing);
-        map_unlock(map);
-        leave_lanes(map, map->lanes, rc == 0);
-        return rc;
+        rc = map->shared ? freeze_shared(map) : freeze_local(map);
+        /* It is frozen already, or not ours to freeze. */
+        return rc == AMMAP_ERR_READ_ONLY && !map->read_only ? 0 : rc;
 }
 
 /* --- Cloning --- */
 
+/* A map of its own, with what the first length bytes hold. */
+static int copy_private(ammap_t *map, uint64_t length, ammap_t **copy)
+{
+        ammap_options_t options = map->options;
+        ammap_t *made;
+        unsigned char *to;
+        int rc;
+
+        options.share = AMMAP_PRIVATE;
+        if ((rc = map_make(&made, length, &options, NULL)) < 0)
+                return rc;
+        to = made->base - (map->base - map->region.data);
+        if (map->careful)
+                rc = region_copy_careful(to, &map->region, region_offset(map, length));
+        else
+                region_copy(to, &map->region, region_offset(map, length));
+        if (rc < 0)
+                map_destroy(made);
+        else
+                *copy = made;
+        return rc;
+}
+
+/* Nobody writes it any more: a map on top of it, changed here alone. */
+static int clone_frozen(ammap_t *map, ammap_t **copy)
+{
+        struct backing backing = { .fd = os_dup(map->backing.fd), .offset = map->backing.offset, .own = true };
+        ammap_options_t options = map->options;
+        uint64_t length = share_length(map);
+        int rc;
+
+        if (backing.fd < 0)
+                return backing.fd;
+        options.share = AMMAP_PRIVATE;
+        rc = length ? map_make(copy, length, &options, &backing) : AMMAP_ERR_SIZE; /* who wrote that lies */
+        if (rc < 0)
+                os_close(backing.fd);
+        /* Some properties a mapping of a descriptor cannot have. */
+        return rc == AMMAP_ERR_UNSUPPORTED ? copy_private(map, length, copy) : rc;
+}
+
+static int copy_shared(ammap_t *map, uint64_t length, ammap_t **copy)
+{
+        int rc = length ? share_new(copy, length, &map->options) : AMMAP_ERR_SIZE;
+
+        if (rc == 0)
+                region_copy((*copy)->base, &map->region, (size_t)length);
+        return rc;
+}
+
+/* The same for one who cannot keep writers out: until none came by. */
+static int copy_unentered(ammap_t *map, ammap_t **copy)
+{
+        const int64_t deadline = os_now() + UNENTERED_MAX;
+        struct shared *shared = map->shared;
+        uint64_t sequence;
+        int rc = 0;
+
+        for (unsigned looks = 0; rc == 0; looks++) {
+                if (shared_read_begin(shared, 0, shared->lanes + 1, &sequence)) {
+                        rc = copy_shared(map, share_length(map), copy);
+                        if (rc < 0 || shared_read_valid(shared, 0, shared->lanes + 1, sequence))
+                                return rc;
+                        map_destroy(*copy);
+                        *copy = NULL;
+                }
+                rc = os_now() > deadline ? AMMAP_ERR_TIMEOUT : shared_look_again(shared, 0, shared->lanes + 1, looks);
+        }
+        return rc;
+}
+
 int ammap_clone(ammap_t *map, ammap_t **copy)
 {
-        ammap_t *made;
         uint64_t length;
         span_t span;
         int rc;
@@ -186,17 +355,18 @@ int ammap_clone(ammap_t *map, ammap_t **copy)
         *copy = NULL;
         if (!map)
                 return AMMAP_ERR_INVALID;
+        os_fork_check();
+        if (map->shared && map_frozen(map))
+                return clone_frozen(map, copy);
+        if (map->shared && map->read_only)
+                return copy_unentered(map, copy);
         do {
                 length = ammap_len(map);
                 rc = map_span_take(map, 0, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
         } while (rc == AMMAP_ERR_BOUNDS); /* a shrink came between */
         if (rc < 0)
                 return rc;
-        rc = map_make(&made, length, &map->options);
-        if (rc == 0) {
-                region_copy(&made->region, &map->region, region_offset(map, length));
-                *copy = made;
-        }
+        rc = map->shared ? copy_shared(map, length, copy) : copy_private(map, length, copy);
         span_leave(&span, HOLD_COPY);
         return rc;
 }
@@ -213,9 +383,17 @@ static int usage_of(ammap_t *map, struct os_usage *usage)
         return rc == -ENOSYS ? 0 : rc;
 }
 
+static ammap_share_t share_of(const ammap_t *map)
+{
+        if (map->backing.own)
+                return AMMAP_PRIVATE;
+        return map->shared || map->file ? AMMAP_SHARED : AMMAP_RAW;
+}
+
 static int fill_stat(ammap_t *map, ammap_stat_t *stat)
 {
         struct os_usage usage = { .resident = 0 };
+        bool frozen = map_frozen(map) && (map->shared || !map->read_only);
         int rc;
 
         map_lock(map);
@@ -228,14 +406,14 @@ static int fill_stat(ammap_t *map, ammap_stat_t *stat)
                 .resident = usage.resident,
                 .huge = usage.huge,
                 .locked = usage.locked,
-                .slices = thread_slices(map->lane, map->lane + map->lanes),
+                .slices = map->shared ? shared_slices(map->shared) : thread_slices(map->lane, map->lane + map->lanes),
                 .views = atomic_load(&map->views),
                 .lanes = map->lanes,
-                .share = AMMAP_PRIVATE,
+                .share = share_of(map),
                 .fork = map->region.fork,
                 .guard = map->region.guard,
-                .frozen = atomic_load(&map->frozen),
-                .read_only = atomic_load(&map->frozen),
+                .frozen = frozen,
+                .read_only = frozen || map->read_only,
         };
         map_unlock(map);
         return rc;

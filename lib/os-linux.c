@@ -4,6 +4,8 @@
  */
 #include "os.h"
 
+#include "os-calm.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -44,7 +46,7 @@ _Atomic bool os_fence_asymmetric;
 /* A page that a fork sets to zero: 1 in the process that wrote it.  Where the
  * kernel cannot (before Linux 4.14), or what claims to be one takes any advice
  * and follows none (qemu-user), the process ID is compared instead. */
-static _Atomic uint32_t *fork_word;
+_Atomic uint32_t *os_fork_word;
 static pid_t fork_pid;
 
 /* Nobody relies on membarrier any more.  True later than os_fence_asymmetric is
@@ -66,7 +68,7 @@ void os_start(void)
 
         if (os_map(&page, size) == 0) {
                 if (madvise(page, size, MADV_WIPEONFORK) == 0 && madvise(page, size, -1) < 0)
-                        fork_word = page;
+                        os_fork_word = page;
                 else
                         os_unmap(page, size);
         }
@@ -132,7 +134,8 @@ struct futex_time {
 #endif
 };
 
-int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+/* Private to the process or not, by what the futex call takes for each. */
+static int wait_on(const _Atomic uint32_t *word, int operation, uint32_t expected, int64_t deadline)
 {
         struct futex_time until, *wait = NULL;
         int saved = errno, rc = 0;
@@ -148,7 +151,7 @@ int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
         }
         do
                 errno = 0;
-        while (syscall(FUTEX_CALL, word, FUTEX_WAIT_BITSET_PRIVATE, expected, wait, NULL, FUTEX_BITSET_MATCH_ANY) < 0 &&
+        while (syscall(FUTEX_CALL, word, operation, expected, wait, NULL, FUTEX_BITSET_MATCH_ANY) < 0 &&
                errno == EINTR);
         if (errno == ETIMEDOUT)
                 rc = -ETIMEDOUT;
@@ -156,13 +159,33 @@ int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
         return rc;
 }
 
-int os_wake(const _Atomic uint32_t *word, int count)
+static int wake_on(const _Atomic uint32_t *word, int operation, int count)
 {
         int saved = errno;
-        long woken = syscall(FUTEX_CALL, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+        long woken = syscall(FUTEX_CALL, word, operation, count, NULL, NULL, 0);
 
         errno = saved;
         return woken < 0 ? 0 : (int)woken;
+}
+
+int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        return wait_on(word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline);
+}
+
+int os_wake(const _Atomic uint32_t *word, int count)
+{
+        return wake_on(word, FUTEX_WAKE_PRIVATE, count);
+}
+
+int os_wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        return wait_on(word, FUTEX_WAIT_BITSET, expected, deadline);
+}
+
+int os_wake_shared(const _Atomic uint32_t *word, int count)
+{
+        return wake_on(word, FUTEX_WAKE, count);
 }
 
 int os_discard(void *address, size_t length)
@@ -177,15 +200,15 @@ int os_resident(void *address, size_t length, unsigned char *there)
 
 bool os_forked(void)
 {
-        if (fork_word)
-                return atomic_load_explicit(fork_word, memory_order_relaxed) == 0;
+        if (os_fork_word)
+                return atomic_load_explicit(os_fork_word, memory_order_relaxed) == 0;
         return fork_pid != getpid();
 }
 
 void os_forked_reset(void)
 {
-        if (fork_word)
-                atomic_store_explicit(fork_word, 1, memory_order_relaxed);
+        if (os_fork_word)
+                atomic_store_explicit(os_fork_word, 1, memory_order_relaxed);
         else
                 fork_pid = getpid();
 }
@@ -259,8 +282,11 @@ int os_collapse(void *address, size_t length)
 /* A file of /proc; where there is none there is no such account. */
 static int open_proc(const char *path)
 {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        int fd;
 
+        do
+                fd = open(path, O_RDONLY | O_CLOEXEC);
+        while (fd < 0 && errno == EINTR);
         if (fd < 0)
                 return errno == ENOENT ? -ENOSYS : -errno;
         return fd;
@@ -295,10 +321,11 @@ static int each_entry(const void *address, size_t pages, void (*each)(size_t pag
                       void *context)
 {
         uint64_t entries[ENTRIES];
+        struct os_calm calm = os_calm_begin();
         int rc = 0, fd = open_proc("/proc/self/pagemap");
 
         if (fd < 0)
-                return fd;
+                return os_calm_end(calm, fd);
         for (size_t at = 0, count; at < pages && rc == 0; at += count) {
                 count = pages - at < ENTRIES ? pages - at : ENTRIES;
                 rc = read_entries(fd, (const unsigned char *)address + at * os_page_size(), count, entries);
@@ -306,7 +333,7 @@ static int each_entry(const void *address, size_t pages, void (*each)(size_t pag
                         each(at + i, entries[i], context);
         }
         close(fd);
-        return rc;
+        return os_calm_end(calm, rc);
 }
 
 static void note_present(size_t page, uint64_t entry, void *context)
@@ -446,13 +473,14 @@ int os_usage(const void *address, size_t length, struct os_usage *usage)
 {
         struct account account = { .start = (uintptr_t)address, .end = (uintptr_t)address + length, .usage = usage };
         struct lines lines = { .length = 0 };
+        struct os_calm calm = os_calm_begin();
         char text[4096];
         ssize_t n;
         int rc = 0, fd = open_proc("/proc/self/smaps");
 
         memset(usage, 0, sizeof *usage);
         if (fd < 0)
-                return fd;
+                return os_calm_end(calm, fd);
         do {
                 n = read(fd, text, sizeof text);
                 if (n < 0 && errno != EINTR)
@@ -461,5 +489,5 @@ int os_usage(const void *address, size_t length, struct os_usage *usage)
         close(fd);
         add_mapping(&account);
         usage->unreserved = account.unreserved == length;
-        return rc;
+        return os_calm_end(calm, rc);
 }

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -153,6 +154,8 @@ int os_resident(void *address, size_t length, unsigned char *there)
         return -ENOSYS;
 }
 
+_Atomic uint32_t *os_fork_word;
+
 bool os_forked(void)
 {
         return fork_pid != getpid();
@@ -240,4 +243,177 @@ int os_present(const void *address, size_t pages, unsigned char *present)
 {
         (void)address, (void)pages, (void)present;
         return -ENOSYS;
+}
+
+/* --- Sharing: POSIX has no memory that cannot be taken away --- */
+
+int os_wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        (void)word, (void)expected, (void)deadline;
+        return -ENOSYS;
+}
+
+int os_wake_shared(const _Atomic uint32_t *word, int count)
+{
+        (void)word, (void)count;
+        return -ENOSYS;
+}
+
+int os_peek(void *to, const void *from, size_t length)
+{
+        (void)to, (void)from, (void)length;
+        return -ENOSYS;
+}
+
+int os_poke(void *to, const void *from, size_t length)
+{
+        (void)to, (void)from, (void)length;
+        return -ENOSYS;
+}
+
+int os_memory(const char *name, uint64_t size)
+{
+        (void)name, (void)size;
+        return -ENOSYS;
+}
+
+int os_open(const char *path, bool write, bool create)
+{
+        (void)path, (void)write, (void)create;
+        return -ENOSYS;
+}
+
+int os_reopen(int fd, bool write)
+{
+        (void)fd, (void)write;
+        return -ENOSYS;
+}
+
+int os_file(int fd, struct os_file *file)
+{
+        (void)fd;
+        *file = (struct os_file){ .regular = false };
+        return -ENOSYS;
+}
+
+int os_resize_file(int fd, uint64_t size)
+{
+        (void)fd, (void)size;
+        return -ENOSYS;
+}
+
+int os_read_at(int fd, uint64_t offset, void *buffer, size_t length)
+{
+        (void)fd, (void)offset, (void)buffer, (void)length;
+        return -ENOSYS;
+}
+
+int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)
+{
+        (void)fd;
+        *start = *end = offset;
+        return -ENOSYS;
+}
+
+int os_map_again(void *address, void *shared, size_t length)
+{
+        (void)address, (void)shared, (void)length;
+        return -ENOSYS;
+}
+
+int os_remove(void *address, size_t length)
+{
+        (void)address, (void)length;
+        return -ENOSYS;
+}
+
+int os_sync(int fd, void *address, size_t length)
+{
+        (void)fd, (void)address, (void)length;
+        return -ENOSYS;
+}
+
+int os_add_seals(int fd, unsigned seals)
+{
+        (void)fd, (void)seals;
+        return -ENOSYS;
+}
+
+int os_seals(int fd)
+{
+        (void)fd;
+        return -ENOSYS;
+}
+
+int os_send(int socket, int fd)
+{
+        (void)socket, (void)fd;
+        return -ENOSYS;
+}
+
+int os_receive(int socket)
+{
+        (void)socket;
+        return -ENOSYS;
+}
+
+int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
+{
+        (void)fd, (void)offset, (void)lock;
+        return -ENOSYS;
+}
+
+void os_boot(unsigned char boot[16])
+{
+        memset(boot, 0, 16);
+}
+
+uint64_t os_pid_space(void)
+{
+        return 0;
+}
+
+uint32_t os_process(void)
+{
+        return (uint32_t)getpid();
+}
+
+/* Threads have no number. */
+uint32_t os_thread(void)
+{
+        return 0;
+}
+
+bool os_thread_gone(uint32_t process, uint32_t thread)
+{
+        (void)process, (void)thread;
+        return false;
+}
+
+size_t os_slot_word(void)
+{
+        return 0;
+}
+
+int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
+{
+        (void)page, (void)fd, (void)offset;
+        slot->view = NULL;
+        return -ENOSYS;
+}
+
+void os_slot_release(struct os_slot *slot)
+{
+        (void)slot;
+}
+
+void os_slot_forget(struct os_slot *slot)
+{
+        (void)slot;
+}
+
+bool os_slot_taken(uint32_t word)
+{
+        (void)word;
+        return false;
 }

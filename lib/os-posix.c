@@ -2,9 +2,14 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#define _FILE_OFFSET_BITS 64
+
 #include "os.h"
 
+#include "os-calm.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -72,6 +77,33 @@ int os_reserve(void **address, size_t length, enum os_access access, bool norese
 int os_protect(void *address, size_t length, enum os_access access)
 {
         return mprotect(address, length, protection(access)) < 0 ? -errno : 0;
+}
+
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared)
+{
+        int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED;
+        struct os_calm calm = os_calm_begin();
+
+        if (mmap(address, length, protection(access), flags, fd, (off_t)offset) == MAP_FAILED)
+                return os_calm_end(calm, -errno);
+        return os_calm_end(calm, 0);
+}
+
+int os_dup(int fd)
+{
+        struct os_calm calm = os_calm_begin();
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+        return os_calm_end(calm, copy < 0 ? -errno : copy);
+}
+
+/* Interrupted, it is closed all the same. */
+void os_close(int fd)
+{
+        struct os_calm calm = os_calm_begin();
+
+        close(fd);
+        os_calm_end(calm, 0);
 }
 
 int os_lock(void *address, size_t length)

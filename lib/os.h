@@ -35,6 +35,14 @@ enum os_access { OS_NONE, OS_READ, OS_WRITE };
 int os_reserve(void **address, size_t length, enum os_access access, bool noreserve);
 int os_protect(void *address, size_t length, enum os_access access);
 
+/* Map pages of a file over what is mapped at address: shared, or private to this
+ * process, which sees others' changes of what it has not changed itself. */
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared);
+
+/* The same open file, closed on exec.  No cancellation point, nor is os_close. */
+int os_dup(int fd);
+void os_close(int fd);
+
 /* Keep pages in memory; no longer. */
 int os_lock(void *address, size_t length);
 int os_unlock(void *address, size_t length);
@@ -128,9 +136,120 @@ int os_usage(const void *address, size_t length, struct os_usage *usage);
 /* For each of so many pages, whether it holds anything, in memory or swapped. */
 int os_present(const void *address, size_t pages, unsigned char *present);
 
+/* --- os-linux-share.c, or os-portable.c: -ENOSYS --- */
+
+/* None of these is a cancellation point, and all leave errno as it was. */
+
+/* Like os_wait and os_wake, for a word that other processes wait on and wake.
+ * A word that cannot be read is 0 and spurious. */
+int os_wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+int os_wake_shared(const _Atomic uint32_t *word, int count);
+
+/* Copy from, and to, memory that may be gone: -EFAULT, some of it copied, where a
+ * plain access would raise a signal. */
+int os_peek(void *to, const void *from, size_t length);
+int os_poke(void *to, const void *from, size_t length);
+
+/* A descriptor of size bytes of zeros that have no name in any file system, closed
+ * on exec, that can be sealed and not be executed.  name is shown in accounts. */
+int os_memory(const char *name, uint64_t size);
+
+/* Open a file, to be written too or not, created where it is not there or not. */
+int os_open(const char *path, bool write, bool create);
+
+/* The same file opened anew, with its own locks and position (-ENOSYS without
+ * /proc). */
+int os_reopen(int fd, bool write);
+
+struct os_file {
+        bool regular; /* a file, or memory, and open to be read; else nothing below counts */
+        bool write;   /* open to be written */
+        uint64_t size;
+        uint64_t device, inode; /* the same for all who have it */
+};
+int os_file(int fd, struct os_file *file);
+
+/* Make a file size bytes long.  -EFBIG, and no signal, beyond a limit. */
+int os_resize_file(int fd, uint64_t size);
+
+/* Read length bytes at offset; -EIO: there are not so many. */
+int os_read_at(int fd, uint64_t offset, void *buffer, size_t length);
+
+/* Where at or after offset there is data that is no hole, and where that ends;
+ * both are end of file where there is none.  A hint: holes may pass for data. */
+int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end);
+
+/* Map what is mapped shared at one address at another, over what is there; on an
+ * error that stays. */
+int os_map_again(void *address, void *shared, size_t length);
+
+/* Give pages of a file that is mapped here back: they are zero for everyone. */
+int os_remove(void *address, size_t length);
+
+/* Wait until a file's mapped pages, and its size, are on the disk. */
+int os_sync(int fd, void *address, size_t length);
+
+/* Seals, by their names in ammap.h; a non-negative set of them; -EINVAL: nothing
+ * that can be sealed. */
+int os_add_seals(int fd, unsigned seals);
+int os_seals(int fd);
+
+/* Send, and receive, one byte and a descriptor.  Receiving: the descriptor,
+ * closed on exec; -ECONNRESET: the other end is gone; -EBADMSG: none came, or
+ * several, which are closed. */
+int os_send(int socket, int fd);
+int os_receive(int socket);
+
+/* Lock the byte at offset of an open file against its being open elsewhere, for
+ * whoever has this description of it; unlock it; see whether it could be locked to
+ * read, which takes nothing.  -EAGAIN: it is locked. */
+enum os_lock { OS_UNLOCK, OS_LOCK_READ, OS_LOCK_WRITE, OS_LOOK_READ };
+int os_lock_byte(int fd, uint64_t offset, enum os_lock lock);
+
+/* This run of the machine; all zeros: not known.  The name of this process's PID
+ * namespace; 0: not known. */
+void os_boot(unsigned char boot[16]);
+uint64_t os_pid_space(void);
+
+/* This process and thread, and whether there is no such thread (any more). */
+uint32_t os_process(void);
+uint32_t os_thread(void);
+bool os_thread_gone(uint32_t process, uint32_t thread);
+
+/* Slots.  A slot is a word in a page of shared memory, os_slot_word() bytes before
+ * its end, that names the thread that has it; the kernel marks it when that
+ * thread is gone, however it went.
+ *
+ * Claim the slot in a page that is mapped shared, from an open file, if fd is not
+ * -1: 0, or OS_SLOT_LEFT, its thread is gone, and *slot is the calling thread's;
+ * -EBUSY: it is another's; or the system's code.  Release it, and what *slot took.
+ * In a forked child a slot is the parent's, and os_slot_forget says that the child
+ * has no use for it. */
+#define OS_SLOT_LEFT 1
+struct os_slot {
+        void *view; /* two pages: the slot's, and one of the thread's own */
+};
+size_t os_slot_word(void); /* 0: there can be no slots */
+int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot);
+void os_slot_release(struct os_slot *slot);
+void os_slot_forget(struct os_slot *slot);
+
+/* Whether a slot's word, as read, says that a thread has it that has not gone. */
+bool os_slot_taken(uint32_t word);
+
 /* Whether this is a forked child that os_forked_reset has not been called in. */
 bool os_forked(void);
 void os_forked_reset(void);
+
+/* The same without a call where there is a word that a fork sets to 0; NULL: there
+ * is none. */
+extern _Atomic uint32_t *os_fork_word;
+static inline bool os_forked_quick(void)
+{
+        if (__builtin_expect(!os_fork_word, 0))
+                return os_forked();
+        return atomic_load_explicit(os_fork_word, memory_order_relaxed) == 0;
+}
 
 /* The asymmetric fence.  os_fence_light and os_fence_heavy order a store before
  * a load like two full fences do: of two threads that each store, fence and

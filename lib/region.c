@@ -31,6 +31,12 @@ size_t region_pages(uint64_t length)
         return page_up((size_t)length);
 }
 
+/* Whether what is written here others see. */
+static bool is_shared(const struct region *region)
+{
+        return region->backing && !region->backing->own;
+}
+
 /* --- Making one --- */
 
 /* The first failure of what must be. */
@@ -45,18 +51,19 @@ static ammap_want_t stronger(ammap_want_t a, ammap_want_t b)
         return a > b ? a : b;
 }
 
-/* Map size bytes between guards of so many, data aligned: access at birth. */
+/* Map size bytes between guards of so many, data aligned, or as far from it as
+ * the backing is in its file: access at birth. */
 static int map_aligned(struct region *region, size_t before, size_t after, size_t align, enum os_access access,
                        bool noreserve)
 {
         size_t slack = align - os_page_size(), length = before + region->size + after;
-        size_t head;
+        size_t phase = region->backing ? (size_t)(region->backing->offset % align) : 0, head;
         void *address = NULL;
         int rc = os_reserve(&address, length + slack, access, noreserve);
 
         if (rc < 0)
                 return rc;
-        head = (align - ((uintptr_t)address + before) % align) % align;
+        head = (align + phase - ((uintptr_t)address + before) % align) % align;
         region->map = (unsigned char *)address + head;
         region->mapped = length;
         region->data = region->map + before;
@@ -66,6 +73,17 @@ static int map_aligned(struct region *region, size_t before, size_t after, size_
             (slack > head && (rc = os_unmap(region->map + length, slack - head)) < 0))
                 os_unmap(address, length + slack);
         return rc;
+}
+
+/* Make what is to be used readable and writable, or what the backing allows. */
+static int commit(struct region *region)
+{
+        const struct backing *backing = region->backing;
+
+        if (!backing)
+                return os_protect(region->data, region->committed, OS_WRITE);
+        return os_map_file(region->data, region->committed, backing->fd, backing->offset,
+                           region->frozen ? OS_READ : OS_WRITE, is_shared(region));
 }
 
 /* Guards without a mapping of their own, where the kernel has them. */
@@ -95,7 +113,8 @@ static int verify_huge(const struct region *region, size_t huge)
 
         if (huge == 0 || region->used < huge)
                 return AMMAP_ERR_UNSUPPORTED;
-        if (os_populate(region->data, os_page_size(), OS_WRITE) < 0)
+        rc = os_populate(region->data, os_page_size(), region->frozen ? OS_READ : OS_WRITE);
+        if (rc < 0 && !region->backing)
                 *(volatile unsigned char *)region->data = 0;
         if ((rc = os_usage(region->data, huge, &usage)) < 0 || usage.huge >= huge)
                 return rc;
@@ -119,7 +138,7 @@ static int obtain(struct region *region, const ammap_options_t *options, size_t 
 {
         int failure = 0, rc;
 
-        if (options->name && *options->name)
+        if (options->name && *options->name && !region->backing)
                 os_name(region->data, region->size, options->name);
         if (options->huge && (rc = os_advise(region->data, region->size, OS_HUGEPAGE)) < 0)
                 must(options->huge, rc, &failure);
@@ -135,12 +154,13 @@ static int obtain(struct region *region, const ammap_options_t *options, size_t 
                 must(region->populate, region_populate(region, 0, region->used), &failure);
         if (failure == 0 && options->huge == AMMAP_MUST)
                 failure = verify_huge(region, huge);
-        if (failure == 0 && options->noreserve == AMMAP_MUST)
+        if (failure == 0 && options->noreserve == AMMAP_MUST && !is_shared(region)) /* which never is accounted for */
                 failure = verify_noreserve(region);
         return failure;
 }
 
-int region_make(struct region *region, uint64_t length, const ammap_options_t *options, unsigned char **base)
+int region_make(struct region *region, uint64_t length, const ammap_options_t *options, const struct backing *backing,
+                unsigned char **base)
 {
         size_t page = os_page_size(), huge = options->huge ? os_huge_size() : 0, align = page;
         size_t shift, before = options->guard ? page : 0, after = before;
@@ -148,13 +168,15 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
         int rc;
 
         memset(region, 0, sizeof *region);
+        region->backing = backing;
         region->size = page_up((size_t)options->capacity);
-        shift = options->guard ? (region->size - (size_t)options->capacity) / ALIGNMENT * ALIGNMENT : 0;
+        shift = options->guard && !backing ? (region->size - (size_t)options->capacity) / ALIGNMENT * ALIGNMENT : 0;
         region->used = page_up(shift + (size_t)length);
-        region->committed = region->used;
+        region->committed = backing ? region->size : region->used;
+        region->frozen = is_shared(region) && !backing->write;
         region->lock = stronger(options->lock, options->secret);
         region->populate = options->populate;
-        region->secret = options->secret != AMMAP_NO;
+        region->secret = options->secret != AMMAP_NO && !is_shared(region);
         region->fork = region->secret && options->fork == AMMAP_FORK_COPY ? AMMAP_FORK_WIPE : options->fork;
         /* A neighbour that is huge too would be one mapping with it, and the
          * kernel's account of both would be one. */
@@ -163,14 +185,15 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
                 after = page;
         }
         /* A fork that wipes takes the markers off. */
-        marked = options->guard && align == page && region->used == region->size && region->fork != AMMAP_FORK_WIPE;
-        open = marked || (before + after == 0 && region->used == region->size);
+        marked = options->guard && align == page && region->used == region->size && region->fork != AMMAP_FORK_WIPE &&
+                 !backing;
+        open = marked || (before + after == 0 && region->used == region->size && !backing);
 
         rc = map_aligned(region, before, after, align, open ? OS_WRITE : OS_NONE, options->noreserve != AMMAP_NO);
         if (rc < 0)
                 return rc;
         if (!open)
-                rc = os_protect(region->data, region->committed, OS_WRITE);
+                rc = commit(region);
         if (rc == 0 && options->guard)
                 rc = guard(region, marked);
         if (rc == 0)
@@ -203,7 +226,10 @@ int region_populate(struct region *region, size_t from, size_t to)
         enum os_access access = region->frozen ? OS_READ : OS_WRITE;
         int rc = from < to ? os_populate(region->data + from, to - from, access) : 0;
 
-        if (rc != -ENOSYS && rc != -EINVAL)
+        if (rc == -EFAULT && is_shared(region))
+                return AMMAP_ERR_FAULT;
+        /* Others may be able to take away what is theirs too: let it be. */
+        if ((rc != -ENOSYS && rc != -EINVAL) || is_shared(region))
                 return rc;
         /* One at a time, and under the feet of those who write there. */
         for (; from < to; from += os_page_size()) {
@@ -245,6 +271,52 @@ int region_grow(struct region *region, size_t used)
         return 0;
 }
 
+/* The next bytes from an offset on, and before an end, that the file below has:
+ * all that are left where it does not tell.  False: there are none. */
+static bool next_data(const struct region *region, size_t from, size_t to, size_t *first, size_t *end)
+{
+        const struct backing *backing = region->backing;
+        uint64_t start = backing->offset + from, last = backing->offset + to, stop = last;
+
+        /* A hole that was made between its two looks makes it nothing at all. */
+        if (os_next_data(backing->fd, start, &start, &stop) < 0 || stop <= start)
+                stop = last;
+        *first = from;
+        if (from >= to || start >= last)
+                return false;
+        if (start > backing->offset + from)
+                *first = (size_t)(start - backing->offset);
+        *end = stop < last ? (size_t)(stop - backing->offset) : to;
+        return true;
+}
+
+/* Wipe what the file has of whole pages; the rest is zero there. */
+static void wipe_data(struct region *region, size_t from, size_t to)
+{
+        size_t first, end;
+
+        for (; next_data(region, from, to, &first, &end); from = end)
+                wipe(region->data + first, 0, end - first);
+}
+
+/* Make whole pages zero. */
+static void zero_pages(struct region *region, size_t from, size_t to)
+{
+        if (region->secret)
+                wipe(region->data + from, 0, to - from);
+        if (is_shared(region)) {
+                /* Refused where it is locked, or sealed against new writers. */
+                if (os_remove(region->data + from, to - from) < 0)
+                        wipe_data(region, from, to);
+        } else if (os_discard(region->data + from, to - from) == 0) {
+                /* What was this process's own is gone, and what is below shows. */
+                if (region->backing)
+                        wipe_data(region, from, to);
+        } else if (!region->secret) { /* locked memory is not given back */
+                wipe(region->data + from, 0, to - from);
+        }
+}
+
 void region_zero(struct region *region, size_t from, size_t to)
 {
         size_t first = page_up(from), last = page_down(to);
@@ -255,24 +327,52 @@ void region_zero(struct region *region, size_t from, size_t to)
         }
         wipe(region->data + from, 0, first - from);
         wipe(region->data + last, 0, to - last);
-        if (region->secret)
-                wipe(region->data + first, 0, last - first);
-        /* Locked memory is not given back. */
-        if (os_discard(region->data + first, last - first) < 0 && !region->secret)
-                wipe(region->data + first, 0, last - first);
+        zero_pages(region, first, last);
+}
+
+static int poke_zeros(struct region *region, size_t from, size_t to)
+{
+        static const unsigned char zeros[4096];
+        int rc = 0;
+
+        for (size_t n; from < to && rc == 0; from += n) {
+                n = to - from < sizeof zeros ? to - from : sizeof zeros;
+                rc = os_poke(region->data + from, zeros, n);
+        }
+        return rc;
+}
+
+int region_zero_careful(struct region *region, size_t from, size_t to)
+{
+        size_t first = page_up(from), last = page_down(to);
+        unsigned char byte;
+        int rc;
+
+        if (first >= last || os_remove(region->data + first, last - first) < 0) {
+                rc = poke_zeros(region, from, to);
+        } else {
+                rc = poke_zeros(region, from, first);
+                if (rc == 0)
+                        rc = poke_zeros(region, last, to);
+                /* Nothing was removed, and nobody said so, where the file has become shorter. */
+                if (rc == 0)
+                        rc = os_peek(&byte, region->data + to - 1, 1);
+        }
+        return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
 }
 
 void region_cut(struct region *region, size_t from)
 {
-        size_t end = page_up(from), used = region->used;
+        size_t end = page_up(from), last = is_shared(region) ? region->size : region->used;
 
-        if (end < used) {
+        if (end < last) {
                 if (region->secret)
-                        wipe(region->data + end, 0, used - end);
-                os_unlock(region->data + end, used - end);
-                region_zero(region, end, used);
-                region->used = end;
+                        wipe(region->data + end, 0, last - end);
+                os_unlock(region->data + end, last - end);
+                region_zero(region, end, last);
         }
+        if (end < region->used)
+                region->used = end;
         wipe(region->data + from, 0, end - from);
 }
 
@@ -293,7 +393,7 @@ void region_forked(struct region *region)
                 os_unmap(region->map, region->mapped);
                 return;
         }
-        if (os_discard(region->data, region->committed) == 0)
+        if (!region->backing && os_discard(region->data, region->committed) == 0)
                 return;
         if (region->frozen)
                 os_protect(region->data, region->committed, OS_WRITE);
@@ -309,21 +409,46 @@ static bool is_zero(const unsigned char *bytes, size_t size)
         return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
 }
 
-void region_copy(const struct region *to, const struct region *from, size_t length)
+/* Which of so many pages from an offset on may hold anything. */
+static void find_pages(const struct region *region, size_t at, size_t pages, unsigned char *there)
 {
-        enum { BATCH = 1024 };
-        unsigned char present[BATCH];
+        size_t page = os_page_size(), end = at + pages * page, first, stop;
+
+        memset(there, 0, pages);
+        if (!is_shared(region) && os_present(region->data + at, pages, there) < 0)
+                memset(there, 1, pages);
+        for (size_t from = at; region->backing && next_data(region, from, end, &first, &stop); from = stop)
+                memset(there + (first - at) / page, 1, (page_up(stop) - page_down(first)) / page);
+}
+
+enum { BATCH = 1024 };
+
+void region_copy(unsigned char *to, const struct region *from, size_t length)
+{
+        unsigned char there[BATCH];
         size_t page = os_page_size();
 
         for (size_t at = 0, batch; at < length; at += batch) {
                 batch = length - at < BATCH * page ? length - at : BATCH * page;
-                if (os_present(from->data + at, page_up(batch) / page, present) < 0)
-                        memset(present, 1, sizeof present);
+                find_pages(from, at, page_up(batch) / page, there);
                 for (size_t n = 0; n < batch; n += page) {
                         size_t size = batch - n < page ? batch - n : page;
 
-                        if (present[n / page] && !is_zero(from->data + at + n, size))
-                                memcpy(to->data + at + n, from->data + at + n, size);
+                        if (there[n / page] && !is_zero(from->data + at + n, size))
+                                memcpy(to + at + n, from->data + at + n, size);
                 }
         }
+}
+
+int region_copy_careful(unsigned char *to, const struct region *from, size_t length)
+{
+        size_t first, end;
+        int rc = 0;
+
+        for (size_t at = 0; rc == 0 && next_data(from, at, length, &first, &end); at = end)
+                rc = os_peek(to + first, from->data + first, end - first);
+        /* Beyond a file's end there is no data either. */
+        if (rc == 0)
+                rc = os_peek(to + length - 1, from->data + length - 1, 1);
+        return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
 }

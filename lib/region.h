@@ -10,6 +10,7 @@
  *
  * base is where the map begins: at data, or, with guards, so far behind it that
  * the end of the capacity is the end of size, but for what keeps base aligned.
+ * On a backing base is at data, and all of size is committed from the start.
  * All below is in whole pages, counted in bytes from data.
  *
  * No locks here: the map has them.
@@ -24,6 +25,14 @@
 /* With its end; what Linux takes. */
 enum { REGION_NAME = 80 };
 
+/* What a map lies on that is not memory of its own. */
+struct backing {
+        int fd;
+        uint64_t offset; /* of the map's first byte; whole pages */
+        bool write;      /* it can be written; not own: by all who have it */
+        bool own;        /* changes are this process's own, copied on write */
+};
+
 struct region {
         unsigned char *map;
         size_t mapped;
@@ -35,18 +44,21 @@ struct region {
         ammap_fork_t fork; /* what becomes of it */
         bool fork_by_hand; /* and by the child itself */
         bool secret;       /* wiped wherever it is given up */
-        bool frozen;       /* not writable any more */
+        bool frozen;       /* not writable, or not any more */
         ammap_want_t lock; /* what growth has to do again */
         ammap_want_t populate;
+        const struct backing *backing; /* NULL: memory of its own */
 };
 
 /* Whole pages for so many bytes. */
 size_t region_pages(uint64_t length);
 
 /* Reserve capacity bytes of which the first length are to be used, with the
- * properties that options want; *base is where they begin.
+ * properties that options want; *base is where they begin.  On a backing, if it
+ * is not NULL, which must stay.
  * 0, or AMMAP_ERR_UNSUPPORTED, or the system's code, and nothing is left. */
-int region_make(struct region *region, uint64_t length, const ammap_options_t *options, unsigned char **base);
+int region_make(struct region *region, uint64_t length, const ammap_options_t *options, const struct backing *backing,
+                unsigned char **base);
 
 /* Give it all back.  0, or the system's code: it is still there. */
 int region_free(struct region *region);
@@ -55,13 +67,18 @@ int region_free(struct region *region);
 int region_grow(struct region *region, size_t used);
 
 /* Use no byte from an offset on: they read as zero, and their pages are given
- * back but can be read on. */
+ * back but can be read on.  Where others have the backing too, all bytes to the
+ * end of size are made so: used tells what this process did. */
 void region_cut(struct region *region, size_t from);
 
 /* Make bytes zero, and give back the whole pages among them if that can be. */
 void region_zero(struct region *region, size_t from, size_t to);
 
-/* Make pages present. */
+/* The same where others can take the pages away: 0, AMMAP_ERR_FAULT if they have,
+ * or the system's code. */
+int region_zero_careful(struct region *region, size_t from, size_t to);
+
+/* Make pages present.  AMMAP_ERR_FAULT: others have taken them away. */
 int region_populate(struct region *region, size_t from, size_t to);
 
 /* Make it read-only. */
@@ -70,8 +87,12 @@ int region_freeze(struct region *region);
 /* In a forked child: do what the kernel could not. */
 void region_forked(struct region *region);
 
-/* Copy what is not zero of as many bytes into a region that is all zero, page by
- * page, without making pages present in either that hold nothing. */
-void region_copy(const struct region *to, const struct region *from, size_t length);
+/* Copy what is not zero of a region's first length bytes to memory that is all
+ * zero, page by page, without making pages present in either that hold nothing. */
+void region_copy(unsigned char *to, const struct region *from, size_t length);
+
+/* The same where others can take the pages away: 0, AMMAP_ERR_FAULT if they have,
+ * or the system's code. */
+int region_copy_careful(unsigned char *to, const struct region *from, size_t length);
 
 #endif /* REGION_H */

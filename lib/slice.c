@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "internal.h"
+#include "slot.h"
 #include "span.h"
 
 #include <string.h>
@@ -14,13 +15,18 @@
 
 static inline bool is_simple(const ammap_t *map)
 {
-        return map && map->lanes == 1;
+        return map && map->simple;
 }
 
 static int take(ammap_t *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline, span_t *span)
 {
         if (!map)
                 return AMMAP_ERR_INVALID;
+        if (map->careful && !map->faults) {
+                int rc = map_check(map, offset, length);
+
+                return rc < 0 ? rc : AMMAP_ERR_UNSUPPORTED;
+        }
         return map_span_take(map, offset, length, access, deadline, HOLD_SLICE, span);
 }
 
@@ -65,13 +71,47 @@ static __attribute__((noinline)) int retake_slice(ammap_t *map, uint64_t offset,
         return take_slice(map, offset, length, deadline, slice);
 }
 
+static __attribute__((noinline)) int retake_shared_slice(ammap_t *map, uint64_t offset, uint64_t length,
+                                                         int64_t deadline, ammap_slice_t *slice, struct slot *slot)
+{
+        shared_slice_unname(slot);
+        return take_slice(map, offset, length, deadline, slice);
+}
+
+/* The quick path of a shared map.  What it looks at behind the naming, for which
+ * the processor stops, is found before. */
+static __attribute__((noinline)) int take_other_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                                      ammap_slice_t *slice)
+{
+        const struct format_head *head;
+        const struct format_lane *lane;
+        uint64_t capacity;
+        struct slot *slot;
+
+        if (!slice || !map || !map->shared || map->lanes != 1)
+                return take_slice(map, offset, length, deadline, slice);
+        head = map->shared->head;
+        lane = map->shared->lane;
+        capacity = map->capacity;
+        if (!(slot = shared_slice_name(map->shared, offset + length)))
+                return take_slice(map, offset, length, deadline, slice);
+        if (__builtin_expect(!shared_slice_is_in(lane) || !head_has(head, capacity, offset, length), 0))
+                return retake_shared_slice(map, offset, length, deadline, slice, slot);
+        shared_slice_begin(slot);
+        slice->ammap_private.ammap_hold = &slot->read[0];
+        slice->ammap_private.ammap_count = SPAN_SHARED;
+        return fill(map, offset, length, slice);
+}
+
 static inline int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
 {
         struct hold *hold;
 
-        if (!slice || !is_simple(map) || !(hold = lane_name(&map->lane[0], HOLD_SLICE, offset + length)))
+        if (!slice || !is_simple(map))
+                return take_other_slice(map, offset, length, deadline, slice);
+        if (!(hold = lane_name(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
-        if (__builtin_expect(!lane_still_biased(&map->lane[0]) || !map_has(map, offset, length), 0))
+        if (__builtin_expect(!lane_still_biased(&map->lane[0]) || !map_has_simple(map, offset, length), 0))
                 return retake_slice(map, offset, length, deadline, slice, hold);
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
@@ -99,10 +139,27 @@ static __attribute__((noinline)) void release_slice(ammap_slice_t *slice)
                 memset(slice, 0, sizeof *slice);
 }
 
+static __attribute__((noinline)) void release_shared_slice(ammap_slice_t *slice)
+{
+        struct shared_hold *hold = slice->ammap_private.ammap_hold;
+
+        if (!hold || !shared_slice_end(hold)) {
+                release_slice(slice);
+                return;
+        }
+        memset(slice, 0, sizeof *slice);
+        if (shared_slice_was_awaited(hold->slot))
+                shared_slice_unname(hold->slot);
+}
+
 void ammap_slice_release(ammap_slice_t *slice)
 {
         if (!slice)
                 return;
+        if (slice->ammap_private.ammap_count == SPAN_SHARED) {
+                release_shared_slice(slice);
+                return;
+        }
         if (slice->ammap_private.ammap_count != 1 || !lane_hold_unbias(slice->ammap_private.ammap_hold, HOLD_SLICE)) {
                 release_slice(slice);
                 return;
@@ -149,7 +206,7 @@ static inline int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length
         if (!slice || !is_simple(map) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_mut_slice(map, offset, length, deadline, slice);
         os_fence_light(); /* as in lane_name */
-        if (__builtin_expect(!map_has(map, offset, length), 0))
+        if (__builtin_expect(!map_has_simple(map, offset, length), 0))
                 return retake_mut_slice(map, offset, length, deadline, slice, hold);
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;

@@ -44,3 +44,92 @@ void span_leave_rest(struct lane *first, size_t count)
 {
         leave_lanes(first + 1, count - 1);
 }
+
+/* --- Of maps that other processes lock, too --- */
+
+_Static_assert(SHARED_COPY == HOLD_COPY && SHARED_SLICE == HOLD_SLICE, "one kind of use for all locks");
+
+int map_span_take_shared(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
+                         uint64_t use, span_t *span)
+{
+        for (;;) {
+                uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
+                struct shared_hold *hold;
+                int rc = map_check(map, offset, length);
+
+                if (rc < 0)
+                        return rc;
+                rc = shared_enter(map->shared, (uint32_t)first, (uint32_t)(last - first + 1), access, offset + length,
+                                  use, deadline, &hold);
+                if (rc < 0)
+                        return rc;
+                if (__builtin_expect(map_has_shared(map, offset, length), 1)) {
+                        span->ammap_hold = hold;
+                        span->ammap_count = SPAN_SHARED;
+                        return 0;
+                }
+                shared_leave(hold, use);
+        }
+}
+
+/* file_enter looks at the length that other processes may have changed. */
+static int take_file(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
+                     uint64_t use, span_t *span)
+{
+        uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
+        int elsewhere = file_elsewhere(map, first, last, access), rc;
+
+        if (elsewhere < 0)
+                return elsewhere;
+        rc = span_take(&map->lane[first], (size_t)(last - first) + 1, access, elsewhere ? LANE_TRY : deadline, use,
+                       span);
+        /* Whoever is in the way may wait for what this thread holds elsewhere. */
+        if (rc == AMMAP_ERR_BUSY && elsewhere)
+                return AMMAP_ERR_DEADLOCK;
+        if (rc < 0)
+                return rc;
+        hold_reaches(span->ammap_hold, offset + length);
+        if ((rc = file_enter(map, first, last, access, deadline)) < 0)
+                span_leave_local(span, use);
+        return rc;
+}
+
+int map_span_take_file(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
+                       uint64_t use, span_t *span)
+{
+        span_t taken;
+        int rc;
+
+        for (;;) {
+                if ((rc = map_check(map, offset, length)) < 0 ||
+                    (rc = take_file(map, offset, length, access, deadline, use, &taken)) < 0)
+                        return rc;
+                *span = taken;
+                span->ammap_count |= SPAN_FILE;
+                if (map_has_simple(map, offset, length))
+                        return 0;
+                span_leave_special(span, use);
+                span->ammap_hold = NULL;
+        }
+}
+
+void span_leave_special(const span_t *span, uint64_t use)
+{
+        struct hold *hold = span->ammap_hold;
+        span_t local = { .ammap_hold = hold, .ammap_count = span->ammap_count & ~SPAN_FILE };
+        bool write;
+        struct lane *lane;
+        struct ammap *map;
+        uint64_t first;
+
+        if (span->ammap_count == SPAN_SHARED) {
+                shared_leave(span->ammap_hold, use);
+                return;
+        }
+        lane = hold_lane(hold);
+        map = lane->map;
+        first = (uint64_t)(lane - map->lane);
+        write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
+        file_leave(map, first, first + local.ammap_count - 1, write ? WRITE : READ);
+        span_leave_local(&local, use);
+}

@@ -10,9 +10,13 @@
 /* The caller's slices hold one, so that its type stands in ammap.h:
  *
  *      ammap_hold    the hold of the first lane; NULL: nothing is held
- *      ammap_count   how many lanes
+ *      ammap_count   how many lanes, and SPAN_FILE where other processes are kept
+ *                    out of them, too; or SPAN_SHARED: it is a struct shared_hold
  */
 typedef struct ammap_span span_t;
+
+#define SPAN_FILE (SIZE_MAX / 2 + 1)
+#define SPAN_SHARED SIZE_MAX
 
 /* The count - 1 lanes after the first; on an error none of them is held. */
 int span_take_rest(struct lane *first, size_t count, enum access access, int64_t deadline);
@@ -38,22 +42,13 @@ static inline int span_take(struct lane *first, size_t count, enum access access
         return 0;
 }
 
-static inline void span_leave(const span_t *span, uint64_t use)
+static inline void span_leave_local(const span_t *span, uint64_t use)
 {
         struct hold *hold = span->ammap_hold;
 
         if (span->ammap_count > 1)
                 span_leave_rest(hold_lane(hold), span->ammap_count);
         lane_hold_leave(hold, use);
-}
-
-/* Whether the calling thread holds it. */
-static inline bool span_is_mine(const span_t *span)
-{
-        const struct hold *hold = span->ammap_hold;
-        const struct holds *block = hold_block(hold);
-
-        return hold && (block == thread_holds || thread_owns(block)) && hold_lane(hold);
 }
 
 /* Note where in the map what holds a lane ends, for a shrink to see; whether the
@@ -66,11 +61,41 @@ static inline void hold_reaches(struct hold *hold, uint64_t end)
         os_fence_light();
 }
 
+/* The same for maps that other processes lock, too. */
+int map_span_take_shared(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
+                         uint64_t use, span_t *span);
+int map_span_take_file(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
+                       uint64_t use, span_t *span);
+void span_leave_special(const span_t *span, uint64_t use);
+
+static inline void span_leave(const span_t *span, uint64_t use)
+{
+        if (__builtin_expect(span->ammap_count >= SPAN_FILE, 0))
+                span_leave_special(span, use);
+        else
+                span_leave_local(span, use);
+}
+
+/* Whether the calling thread holds it. */
+static inline bool span_is_mine(const span_t *span)
+{
+        const struct hold *hold = span->ammap_hold;
+        const struct holds *block = hold_block(hold);
+
+        if (span->ammap_count == SPAN_SHARED)
+                return hold && shared_is_mine(span->ammap_hold);
+        return hold && (block == thread_holds || thread_owns(block)) && hold_lane(hold);
+}
+
 /* Hold the lanes that length bytes at offset lie in, and the map to that length
  * at least. */
 static inline int map_span_take(struct ammap *map, uint64_t offset, uint64_t length, enum access access,
                                 int64_t deadline, uint64_t use, span_t *span)
 {
+        if (map->shared)
+                return map_span_take_shared(map, offset, length, access, deadline, use, span);
+        if (map->file)
+                return map_span_take_file(map, offset, length, access, deadline, use, span);
         for (;;) {
                 uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
                 int rc = map_check(map, offset, length);
@@ -81,9 +106,9 @@ static inline int map_span_take(struct ammap *map, uint64_t offset, uint64_t len
                 if (rc < 0)
                         return rc;
                 hold_reaches(span->ammap_hold, offset + length);
-                if (__builtin_expect(map_has(map, offset, length), 1))
+                if (__builtin_expect(map_has_simple(map, offset, length), 1))
                         return 0;
-                span_leave(span, use);
+                span_leave_local(span, use);
         }
 }
 

@@ -13,6 +13,7 @@ _Thread_local struct holds *thread_holds;
 static _Atomic(struct holds *) all_holds;
 
 static void (*hold_left)(struct hold *hold);
+static bool (*thread_ends)(bool last);
 
 /* A thread's end.  Other destructors that run after this one may still release
  * slices: come again, last. */
@@ -24,8 +25,9 @@ static void thread_exit(void *value)
         for (more = block; more; more = more->more)
                 for (unsigned i = 0; i < HOLDS; i++)
                         busy = busy || hold_lane(&more->hold[i]);
-        if (busy && ++block->exits < os_thread_rounds() && os_thread_set(block) == 0)
+        if ((thread_ends(false) || busy) && ++block->exits < os_thread_rounds() && os_thread_set(block) == 0)
                 return;
+        thread_ends(true);
 
         thread_holds = NULL;
         for (; block; block = more) {
@@ -43,6 +45,11 @@ int thread_start(void (*left)(struct hold *hold))
 {
         hold_left = left;
         return os_thread_key(thread_exit);
+}
+
+void thread_at_end(bool (*ends)(bool last))
+{
+        thread_ends = ends;
 }
 
 /* Take a block that an ended thread left. */

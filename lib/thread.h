@@ -68,6 +68,10 @@ extern _Thread_local struct holds *thread_holds;
 /* Once.  left(hold) is called for whatever a thread still holds when it ends. */
 int thread_start(void (*left)(struct hold *hold));
 
+/* Once: ends(last) is called, too, when a thread ends that has ever had room; it
+ * is called again, later in the thread's end, where it returns true. */
+void thread_at_end(bool (*ends)(bool last));
+
 /* A free hold of the calling thread.  0, or the system's code where it has none
  * and gets none. */
 int thread_room(struct hold **hold);

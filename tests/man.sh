@@ -32,9 +32,11 @@ fail_each()
 }
 
 # Laid out as installed, which is how a .so request finds its page.
-mkdir "$work/man3" "$work/man7" "$work/example"
+mkdir "$work/man3" "$work/man5" "$work/man7" "$work/example" "$work/place"
 cp "$top_srcdir"/man/*.3 "$work/man3"
+cp "$top_srcdir"/man/*.5 "$work/man5"
 cp "$top_srcdir"/man/*.7 "$work/man7"
+others='man5/ammap-format.5 man7/ammap.7'
 sections='NAME LIBRARY SYNOPSIS DESCRIPTION RETURN_VALUES THREAD_SAFETY EXAMPLES SEE_ALSO'
 
 # A line of roff as the reader sees it: the few escapes that code needs.
@@ -123,10 +125,10 @@ comm -23 "$work/declared" "$work/synopses" | fail_each "in the header, in no SYN
 comm -13 "$work/declared" "$work/synopses" | fail_each "in a SYNOPSIS, not in the header:"
 
 # Names of macros and codes: none that the header does not define, and every code in the table of ammap(7).
-for page in $real man7/ammap.7; do
+for page in $real $others; do
         grep -v '^\.Dt' "$work/$page" | tr -cs 'A-Z0-9_' '\n' | grep '^AMMAP_.*[A-Z0-9]$' | sort -u >"$work/used" || :
         comm -13 "$work/macros" "$work/used" | fail_each "$page: not defined by the header:"
-        sed -n 's/^\.Xr \(ammap[a-z0-9_]*\) \([37]\).*/man\2\/\1.\2/p' "$work/$page" | sort -u >"$work/references"
+        sed -n 's/^\.Xr \(ammap[a-z0-9_-]*\) \([357]\).*/man\2\/\1.\2/p' "$work/$page" | sort -u >"$work/references"
         while read -r reference; do
                 test -e "$work/$reference" || fail "$page: refers to $reference, which is not there"
         done <"$work/references"
@@ -140,12 +142,26 @@ while read -r name; do
         grep -q "^\\.Xr $name 3" "$work/man7/ammap.7" || fail "ammap.7: does not refer to $name"
 done <"$work/calls"
 
+# The tables of ammap-format(5), a row a field: ".It 128 Ta 8 Ta Va length Ta what it is".  The compiler compares.
+{
+        printf '#include "format.h"\n'
+        awk '/^\.Ss / { structure = $3 == "head" ? "head" : $4 == "record" ? "lane" : $4 == "line" ? "line" : "" }
+             /^\.It [0-9]+ Ta [0-9]+ Ta Va / && structure {
+                     printf "_Static_assert(offsetof(struct format_%s, %s) == %d &&\n", structure, $7, $2
+                     printf "        sizeof(((struct format_%s *)0)->%s) == %d, \"%s\");\n", structure, $7, $4, $7 }' \
+                "$work/man5/ammap-format.5"
+} >"$work/format.c"
+test "$(grep -c offsetof "$work/format.c")" -ge 20 || fail "ammap-format.5: no tables of fields found"
+# shellcheck disable=SC2086 # flags are words
+$CC -std=c11 -I"$top_srcdir/lib" $CPPFLAGS $CFLAGS -fsyntax-only "$work/format.c" ||
+        fail "ammap-format.5: a table does not say what lib/format.h does"
+
 # --- The formatters -----------------------------------------------------------------------------
 
 # mandoc warns of every .so request, so that it is asked about the pages behind them only.
 lint=
 if command -v mandoc >/dev/null; then
-        for page in $real man7/ammap.7; do
+        for page in $real $others; do
                 (cd "$work" && mandoc -Tlint -W warning "$page") || fail "mandoc does not like $page"
                 (cd "$work" && mandoc -Tascii -Owidth=80 "$page") | sed "s/.$(printf '\b')//g" |
                         awk 'length($0) > 80' | fail_each "$page: wider than 80 columns with mandoc:"
@@ -156,7 +172,7 @@ fi
 
 # Only man-db knows --warnings.
 if man --warnings --version >/dev/null 2>&1; then
-        for page in "$work"/man3/*.3 "$work"/man7/*.7; do
+        for page in "$work"/man3/*.3 "$work"/man5/*.5 "$work"/man7/*.7; do
                 (cd "$work" && MANWIDTH=80 man --warnings=w -l "$page") >"$work/text" 2>"$work/warnings" </dev/null ||
                         fail "man cannot show $(basename "$page")"
                 fail_each "$(basename "$page"):" <"$work/warnings"
@@ -189,8 +205,32 @@ if command -v timeout >/dev/null; then
         limit='timeout 60'
 fi
 
+# Maps are shared with --with-os=linux alone.
+cat >"$work/probe.c" <<'END'
+#include <ammap.h>
+
+int main(void)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+
+        options.share = AMMAP_SHARED;
+        return ammap_new_with(&map, 1, &options) == AMMAP_ERR_UNSUPPORTED ? 77 : ammap_free(map);
+}
+END
+# shellcheck disable=SC2086 # flags are words
+$CC -std=c11 -I"$top_srcdir/include" $CPPFLAGS $CFLAGS -c -o "$work/probe.o" "$work/probe.c"
+link "$work/probe"
+status=0
+$limit "$work/probe" || status=$?
+case $status in
+0) shares=yes ;;
+77) shares=no ;;
+*) shares=no && fail "a map cannot be shared: status $status" ;;
+esac
+
 compiled=0 ran=0
-for page in $real man7/ammap.7; do
+for page in $real $others; do
         name=$(basename "$page")
         blocks "$work/$page" "$work/example/$name"
         test -e "$work/example/$name-1.c" || fail "$name: no code in EXAMPLES"
@@ -204,7 +244,9 @@ for source in "$work"/example/*.c; do
         compiled=$((compiled + 1))
         grep -q '^int main(' "$source" || continue
         link "$program" || { fail "$name: does not link"; continue; }
-        $limit "$program" >"$work/output" 2>&1 </dev/null || {
+        test "$shares" = yes || ! grep -qE 'AMMAP_SHARED|AMMAP_RAW|ammap_open' "$source" || continue
+        # Some make files where they are.
+        (cd "$work/place" && $limit "$program") >"$work/output" 2>&1 </dev/null || {
                 status=$?
                 cat "$work/output" >&2
                 fail "$name: ends with status $status"

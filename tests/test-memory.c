@@ -42,27 +42,6 @@ static bool all(const unsigned char *bytes, size_t length, unsigned char byte)
 /* --- Options ------------------------------------------------------------ */
 
 /* Every enum field, at values that it does not have. */
-/* What is known and cannot be done yet is told from what is not known. */
-START_TEST(private_maps_alone)
-{
-        static const ammap_share_t shared[] = { AMMAP_SHARED, AMMAP_RAW };
-
-        for (size_t i = 0; i < COUNT_OF(shared); i++) {
-                ammap_options_t options = AMMAP_OPTIONS_INIT;
-                ammap_t *map = (ammap_t *)&options;
-
-                options.share = shared[i];
-                options.allow_faults = true;
-                ck_assert_int_eq(ammap_new_with(&map, 4096, &options), AMMAP_ERR_UNSUPPORTED);
-                ck_assert_ptr_null(map);
-                ck_assert_int_eq(ammap_new_with(&map, 0, &options), AMMAP_ERR_SIZE);
-                options.share = AMMAP_PRIVATE;
-                ck_assert_int_eq(ammap_new_with(&map, 4096, &options), 0);
-                ck_assert_int_eq(ammap_free(map), 0);
-        }
-}
-END_TEST
-
 START_TEST(unknown_values)
 {
         static const size_t fields[] = {
@@ -1205,7 +1184,6 @@ int main(void)
         Suite *suite = suite_create("memory");
         TCase *tcase = test_case(suite, "options");
 
-        tcase_add_test(tcase, private_maps_alone);
         tcase_add_test(tcase, unknown_values);
         tcase_add_test(tcase, try_everything);
         tcase_add_test(tcase, names);

@@ -1,0 +1,560 @@
+/* file.c - maps in files
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * What stands in a file before the data is what stands before that of any shared
+ * map, without slots (format.h); the lock is another one (file_lock.c).
+ *
+ * The header is mapped, but touched by os_peek and os_poke only, and so is the
+ * data, unless the caller takes the risk (allow_faults): whoever may write the
+ * file may cut it short.  Then, and where there is no more room on the disk, the
+ * answer is AMMAP_ERR_FAULT.  Nothing is written in any other way, which could make
+ * the file longer again.
+ *
+ * A file is made, and looked at when it is opened, under the lock of one byte: so
+ * of two who make it one comes first, and the other finds it made.  It is sized,
+ * then its header is written, the magic last.  Who dies in between leaves a file
+ * of zeros, maybe with a header that lacks the magic, and the next one starts
+ * over.
+ */
+#include "file.h"
+
+#include "os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPENING_WAIT INT64_C(10000000000) /* ns */
+#define CUT_WAIT INT64_C(1000000000)      /* ns */
+#define CAPACITY_MAX (UINT64_C(1) << 47)
+
+static int unsupported(int rc)
+{
+        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+}
+
+/* --- The header --- */
+
+static void fill_head(struct format_head *head, uint64_t size, const ammap_options_t *options)
+{
+        memset(head, 0, sizeof *head);
+        memcpy(head->magic, FORMAT_MAGIC, sizeof head->magic);
+        head->version = FORMAT_VERSION;
+        head->order = FORMAT_ORDER;
+        head->page = (uint32_t)os_page_size();
+        head->capacity = options->capacity;
+        head->lanes = (uint32_t)options->lanes;
+        head->data = format_data(head->lanes, 0, head->page);
+        os_boot(head->boot);
+        atomic_init(&head->length, size);
+}
+
+/* Whether a header is one of a file's, and does not lie about its numbers.  The
+ * page may be another machine's, if it is one that ours fit into. */
+static bool is_ours(const struct format_head *head, uint64_t size)
+{
+        uint64_t length = atomic_load(&head->length);
+
+        return memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) == 0 && head->version == FORMAT_VERSION &&
+               head->order == FORMAT_ORDER && head->lock_word == 0 && head->slots == 0 &&
+               head->page >= os_page_size() && (head->page & (head->page - 1)) == 0 && head->lanes > 0 &&
+               head->lanes <= AMMAP_LANES_MAX && head->lanes <= head->capacity && head->capacity <= CAPACITY_MAX &&
+               length > 0 && length <= head->capacity && head->data == format_data(head->lanes, 0, head->page) &&
+               size >= head->data + head->capacity;
+}
+
+static bool is_zero(const void *bytes, size_t size)
+{
+        const unsigned char *byte = bytes;
+
+        return byte[0] == 0 && memcmp(byte, byte + 1, size - 1) == 0;
+}
+
+/* 1 where there is nothing but zeros from an offset to the end; or 0. */
+static int is_blank(int fd, uint64_t offset)
+{
+        unsigned char bytes[4096];
+        uint64_t end;
+        int rc;
+
+        while ((rc = os_next_data(fd, offset, &offset, &end)) == 0 && offset < end)
+                for (size_t n; offset < end; offset += n) {
+                        n = end - offset < sizeof bytes ? (size_t)(end - offset) : sizeof bytes;
+                        if ((rc = os_read_at(fd, offset, bytes, n)) < 0)
+                                return rc;
+                        if (!is_zero(bytes, n))
+                                return 0;
+                }
+        return rc < 0 ? rc : 1;
+}
+
+/* What is in a file: 1, a map; 0, nothing, or what someone left who died while he
+ * made one; AMMAP_ERR_FORMAT, something else; or the system's code. */
+static int read_head(int fd, uint64_t size, struct format_head *head)
+{
+        struct format_head whole;
+        int rc;
+
+        if (size == 0)
+                return 0;
+        rc = os_read_at(fd, 0, head, sizeof *head);
+        if (rc < 0)
+                return rc == -EIO ? AMMAP_ERR_FORMAT : rc;
+        if (is_ours(head, size))
+                return 1;
+        whole = *head;
+        memcpy(whole.magic, FORMAT_MAGIC, sizeof whole.magic);
+        if (!is_zero(head->magic, sizeof head->magic) || !(is_zero(head, sizeof *head) || is_ours(&whole, size)))
+                return AMMAP_ERR_FORMAT;
+        rc = is_blank(fd, sizeof *head);
+        return rc == 1 ? 0 : rc == 0 ? AMMAP_ERR_FORMAT : rc;
+}
+
+/* --- Making one --- */
+
+static int map_head(struct file *file)
+{
+        void *address = NULL;
+        int rc = os_reserve(&address, file->head_size, OS_NONE, true);
+
+        if (rc < 0)
+                return rc;
+        rc = os_map_file(address, file->head_size, file->fd, 0, file->write ? OS_WRITE : OS_READ, true);
+        if (rc < 0)
+                os_unmap(address, file->head_size);
+        else
+                file->head = address;
+        return rc;
+}
+
+static int file_new(struct file **made, int fd, const struct os_file *there, const struct format_head *head)
+{
+        struct file *file = calloc(1, sizeof *file + head->lanes * sizeof file->lane[0]);
+        int rc;
+
+        if (!file)
+                return -ENOMEM;
+        file->fd = fd;
+        file->write = there->write;
+        file->device = there->device;
+        file->inode = there->inode;
+        file->head_size = region_pages(format_lines(head->lanes));
+        if ((rc = map_head(file)) < 0) {
+                free(file);
+                return rc;
+        }
+        pthread_mutex_init(&file->mutex, NULL);
+        *made = file;
+        return 0;
+}
+
+static void file_drop(struct file *file)
+{
+        os_unmap(file->head, file->head_size);
+        pthread_mutex_destroy(&file->mutex);
+        free(file);
+}
+
+/* A new header, or the name of this run of the machine in one that is there. */
+static int write_head(const struct file *file, const struct format_head *head, bool fresh)
+{
+        enum { REST = sizeof head->magic };
+        unsigned char boot[sizeof head->boot];
+
+        if (fresh) {
+                int rc = file_poke(file, REST, (const unsigned char *)head + REST, sizeof *head - REST);
+
+                return rc < 0 ? rc : file_poke(file, 0, head->magic, sizeof head->magic);
+        }
+        os_boot(boot);
+        if (!file->write || memcmp(boot, head->boot, sizeof boot) == 0)
+                return 0;
+        return file_poke(file, offsetof(struct format_head, boot), boot, sizeof boot);
+}
+
+/* Make the map of a header that is, or is to be, in the file; fd to lock by, and
+ * shown, which others can be given. */
+static int make_map(struct ammap **made, int fd, int shown, const struct os_file *there, const struct format_head *head,
+                    bool fresh, const ammap_options_t *options)
+{
+        const struct backing backing = { .fd = shown, .offset = head->data, .write = there->write };
+        uint64_t length = atomic_load(&head->length);
+        ammap_options_t known = *options;
+        struct file *file;
+        int rc;
+
+        known.share = AMMAP_SHARED;
+        known.capacity = head->capacity;
+        known.lanes = head->lanes;
+        if ((rc = map_check_options(length, &known)) < 0 || (rc = file_new(&file, fd, there, head)) < 0)
+                return rc;
+        if ((rc = write_head(file, head, fresh)) < 0 || (rc = map_make(made, length, &known, &backing)) < 0) {
+                file_drop(file);
+                return rc;
+        }
+        file->map = *made;
+        (*made)->careful = true;
+        (*made)->faults = options->allow_faults;
+        if (atomic_load(&head->frozen))
+                atomic_store(&(*made)->frozen, true);
+        (*made)->file = file;
+        file_link(file);
+        return 0;
+}
+
+/* In a file where there is nothing, which stays so on an error. */
+static int make_new(struct ammap **made, int fd, int shown, const struct os_file *there, uint64_t size,
+                    const ammap_options_t *options)
+{
+        ammap_options_t known = *options;
+        struct format_head head;
+        int rc = map_check_options(size, &known);
+
+        if (rc < 0)
+                return rc;
+        fill_head(&head, size, &known);
+        if (there->size > 0 && (rc = os_resize_file(fd, 0)) < 0)
+                return rc;
+        rc = os_resize_file(fd, head.data + region_pages(head.capacity));
+        if (rc == 0)
+                rc = make_map(made, fd, shown, there, &head, true, options);
+        if (rc < 0)
+                os_resize_file(fd, 0);
+        return rc;
+}
+
+/* Keep others from opening the file, and making it, meanwhile. */
+static int lock_opening(int fd, bool write)
+{
+        int64_t deadline = os_now() + OPENING_WAIT;
+        int rc;
+
+        for (unsigned tries = 0; (rc = os_lock_byte(fd, FILE_OPENING, write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
+             tries++)
+                if ((rc = file_nap(deadline, tries)) < 0)
+                        break;
+        return unsupported(rc);
+}
+
+static int make_locked(struct ammap **made, int fd, int shown, uint64_t size, const ammap_options_t *options)
+{
+        struct format_head head;
+        struct os_file there;
+        int rc = os_file(fd, &there);
+
+        if (rc < 0 || (rc = read_head(fd, there.size, &head)) < 0)
+                return rc;
+        if (rc == 0)
+                return size > 0 ? make_new(made, fd, shown, &there, size, options) : AMMAP_ERR_FORMAT;
+        if (size == 0 && ((options->lanes && options->lanes != head.lanes) ||
+                          (options->capacity && options->capacity != head.capacity)))
+                return AMMAP_ERR_INVALID;
+        return make_map(made, fd, shown, &there, &head, false, options);
+}
+
+static int check_regular(int fd, struct os_file *there)
+{
+        int rc = os_file(fd, there);
+
+        return rc == 0 && !there->regular ? AMMAP_ERR_FORMAT : rc;
+}
+
+int file_make(struct ammap **made, int shown, uint64_t size, const ammap_options_t *options)
+{
+        struct os_file there;
+        int fd, rc = check_regular(shown, &there);
+
+        fd = rc < 0 ? rc : os_reopen(shown, there.write);
+        if (fd < 0) {
+                os_close(shown);
+                return unsupported(fd);
+        }
+        rc = lock_opening(fd, there.write);
+        if (rc == 0)
+                rc = make_locked(made, fd, shown, size, options);
+        if (rc == 0) {
+                os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
+                return 0;
+        }
+        os_close(fd);
+        os_close(shown);
+        return rc;
+}
+
+/* --- Opening one --- */
+
+static bool may_not_write(int rc)
+{
+        return rc == -EACCES || rc == -EPERM || rc == -EROFS || rc == -ETXTBSY;
+}
+
+static int open_path(const char *path, bool create)
+{
+        int fd = os_open(path, true, create);
+
+        return !create && may_not_write(fd) ? os_open(path, false, false) : fd;
+}
+
+/* What is there has the length that it has, and is not made any longer. */
+static int open_raw(struct ammap **made, int fd, uint64_t size, const ammap_options_t *options)
+{
+        ammap_options_t known = *options;
+        struct os_file there;
+        int rc = check_regular(fd, &there);
+
+        known.capacity = 0;
+        if (rc == 0)
+                rc = lock_opening(fd, there.write);
+        if (rc == 0) {
+                rc = os_file(fd, &there);
+                if (rc == 0 && there.size == 0 && size > 0)
+                        rc = os_resize_file(fd, size);
+                os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
+        }
+        if (rc == 0)
+                return share_raw(made, fd, &known);
+        os_close(fd);
+        return rc;
+}
+
+/* What can be said of options before it is known whether they are a new map's; of
+ * one that is there they say nothing of capacity and lanes. */
+static int read_options(uint64_t size, const ammap_options_t *options, ammap_options_t *known)
+{
+        ammap_options_t trial;
+        int rc = map_read_options(options, known);
+
+        if (rc < 0)
+                return rc;
+        if (known->share == AMMAP_PRIVATE)
+                known->share = AMMAP_SHARED;
+        if (size == 0)
+                known->capacity = 0;
+        trial = *known;
+        rc = map_check_options(size ? size : AMMAP_LANES_MAX, &trial);
+        if (size == 0 && known->share != AMMAP_RAW)
+                known->lanes = 0;
+        return rc;
+}
+
+int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_options_t *options)
+{
+        ammap_options_t known;
+        int rc, fd;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        *map = NULL;
+        if (!path)
+                return AMMAP_ERR_INVALID;
+        if ((rc = read_options(size, options, &known)) < 0 || (rc = map_start()) < 0)
+                return rc;
+        fd = open_path(path, size > 0);
+        if (fd < 0)
+                return unsupported(fd);
+        return known.share == AMMAP_RAW ? open_raw(map, fd, size, &known) : file_make(map, fd, size, &known);
+}
+
+/* --- What others change --- */
+
+/* The part of the head that changes. */
+struct state {
+        uint64_t length, generation;
+        uint32_t frozen;
+};
+enum { STATE = offsetof(struct format_head, length), STATE_SIZE = 20 };
+
+/* Under the file's mutex, so that of two who look the later one has the last
+ * word.  Zeros are what is found where a file was cut and made longer again. */
+static int look(struct ammap *map, struct state *state)
+{
+        int rc = file_peek(map->file, STATE, state, STATE_SIZE);
+
+        if (rc < 0)
+                return rc;
+        if (state->length == 0)
+                return AMMAP_ERR_FAULT;
+        if (state->length > map->capacity)
+                state->length = map->capacity;
+        if (state->frozen)
+                atomic_store(&map->frozen, true);
+        atomic_store_explicit(&map->length, state->length, memory_order_release);
+        return 0;
+}
+
+int file_look(struct ammap *map)
+{
+        struct file *file = map->file;
+        struct state state;
+        int rc;
+
+        os_fork_check();
+        if (file->fd < 0 || atomic_load(&map->omitted))
+                return AMMAP_ERR_UNSUPPORTED;
+        pthread_mutex_lock(&file->mutex);
+        rc = look(map, &state);
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+int file_freeze(struct ammap *map)
+{
+        const uint32_t frozen = 1;
+        int rc = file_poke(map->file, offsetof(struct format_head, frozen), &frozen, sizeof frozen);
+
+        if (rc == 0)
+                atomic_store(&map->frozen, true);
+        return rc;
+}
+
+/* --- Its length --- */
+
+static int set_length(struct ammap *map, uint64_t length)
+{
+        struct file *file = map->file;
+        struct state state;
+        int rc;
+
+        pthread_mutex_lock(&file->mutex);
+        rc = look(map, &state);
+        if (rc == 0) {
+                uint64_t both[2] = { length, state.generation + 1 };
+
+                rc = file_poke(file, STATE, both, sizeof both);
+        }
+        if (rc == 0)
+                atomic_store_explicit(&map->length, length, memory_order_release);
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+static int grow(struct ammap *map, uint64_t size)
+{
+        size_t used = map->region.used;
+        int rc = region_grow(&map->region, region_pages(size));
+
+        if (rc == 0 && (rc = set_length(map, size)) < 0)
+                map->region.used = used;
+        return rc;
+}
+
+/* What the file has of it, rather than all that it could have. */
+int file_zero_rest(struct ammap *map)
+{
+        const struct backing *backing = &map->backing;
+        uint64_t from, first, last, end = backing->offset + map->region.size;
+        int rc = file_look(map);
+
+        from = backing->offset + atomic_load(&map->length);
+        for (; rc == 0 && from < end; from = last) {
+                if ((rc = os_next_data(backing->fd, from, &first, &last)) < 0 || first >= last || first >= end)
+                        break;
+                if (last > end)
+                        last = end;
+                rc = region_zero_careful(&map->region, (size_t)(first - backing->offset),
+                                         (size_t)(last - backing->offset));
+        }
+        return rc == AMMAP_ERR_FAULT ? 0 : rc;
+}
+
+static void forget_pages(struct region *region, size_t used)
+{
+        if (used >= region->used)
+                return;
+        os_unlock(region->data + used, region->used - used); /* locked ones cannot be given back */
+        region->used = used;
+}
+
+/* All who could be in these lanes are kept out.  What dies from here on has made
+ * the map shorter, and leaves its bytes to be made zero. */
+static int cut(struct ammap *map, uint64_t size, uint64_t length)
+{
+        int rc;
+
+        pthread_mutex_lock(&map->viewing);
+        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
+        if (rc == 0 && (rc = set_length(map, size)) < 0)
+                file_mark_length(map->file, false);
+        pthread_mutex_unlock(&map->viewing);
+        if (rc < 0)
+                return rc;
+        forget_pages(&map->region, region_pages(size));
+        rc = region_zero_careful(&map->region, (size_t)size, (size_t)length);
+        if (rc == 0 || rc == AMMAP_ERR_FAULT)
+                file_mark_length(map->file, false); /* else there is something to recover */
+        return 0;
+}
+
+static void leave_lanes(struct ammap *map, uint64_t first, uint64_t end)
+{
+        while (end-- > first)
+                lane_write_leave(&map->lane[end]);
+}
+
+/* A slice that ends before the cut, but in a lane that is cut, or one of another
+ * process, which cannot be told from a copy, is waited for, but not for ever. */
+static int shrink(struct ammap *map, uint64_t size, uint64_t length)
+{
+        uint64_t first = map_lane_index(map, size), last = map_lane_index(map, length - 1), i;
+        int64_t deadline = os_now() + CUT_WAIT;
+        int rc = 0;
+
+        if (thread_reach(map->lane, map->lane + map->lanes, size) == REACH_SLICE)
+                return AMMAP_ERR_BUSY;
+        for (i = first; i <= last; i++)
+                if ((rc = lane_write(&map->lane[i], deadline)) < 0)
+                        break;
+        if (rc == 0 && (rc = file_enter(map, first, last, WRITE, deadline)) == 0) {
+                rc = cut(map, size, length);
+                file_leave(map, first, last, WRITE);
+        }
+        leave_lanes(map, first, i);
+        return rc == AMMAP_ERR_TIMEOUT || rc == AMMAP_ERR_DEADLOCK ? AMMAP_ERR_BUSY : rc;
+}
+
+int file_resize(struct ammap *map, uint64_t size)
+{
+        uint64_t length;
+        int rc;
+
+        os_fork_check();
+        if (map->file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (!map->file->write)
+                return AMMAP_ERR_READ_ONLY;
+        if ((rc = file_enter_length(map->file)) < 0)
+                return rc;
+        rc = file_look(map);
+        length = atomic_load(&map->length);
+        if (rc == 0 && atomic_load(&map->frozen))
+                rc = AMMAP_ERR_READ_ONLY;
+        if (rc == 0 && size > length)
+                rc = grow(map, size);
+        else if (rc == 0 && size < length)
+                rc = shrink(map, size, length);
+        file_leave_length(map->file);
+        return rc;
+}
+
+/* --- On the disk --- */
+
+int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        size_t page = os_page_size(), from;
+        int rc;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        os_fork_check();
+        if (map->backing.own)
+                return AMMAP_ERR_UNSUPPORTED;
+        if ((map->file && (rc = file_look(map)) < 0) || (rc = map_check(map, offset, length)) < 0)
+                return rc;
+        from = (size_t)offset & ~(page - 1);
+        if (length > 0)
+                rc = os_sync(map->backing.fd, map->base + from, region_pages(offset + length) - from);
+        if (rc == 0 && map->file)
+                rc = os_sync(map->backing.fd, map->file->head, map->file->head_size);
+        return rc;
+}

@@ -1,0 +1,559 @@
+/* file_lock.c - the lock of a map in a file, against other processes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A file has no memory that stays: whoever may write it may cut it short at any
+ * moment.  So no lock word can live there, and the lock is the kernel's: locks of
+ * single bytes of the file that belong to an open file description (OFD locks),
+ * which go when the last descriptor of it is closed, however that came about.
+ *
+ * Two layers
+ *
+ * A thread first takes the lanes that it wants from the other threads of its
+ * process (lock.c), then from other processes, here.  Threads that read one lane
+ * share the process's lock of it: the first takes it, the last gives it back.  A
+ * writer is alone on its lane already.  What the process has is noted and locked
+ * in one step, under the file's mutex, which nobody holds while he waits.
+ *
+ * Each map has a description of its own for its locks, that no one else is ever
+ * given: what ammap_fd tells, and what is exported, is another one.  Else a dead
+ * process's locks would live on in whoever was given a duplicate.
+ *
+ * The bytes
+ *
+ *      0                                     opening: a file is being made, or looked at
+ *      the first byte of a lane's record     the lane
+ *      the second one                        the queue for it
+ *      the first byte of the last record     the length
+ *
+ * Dead writers
+ *
+ * A writer makes the sequence in the lane's record odd before it writes a byte,
+ * and even afterwards, before it gives the lock back.  So who has the lock, and
+ * finds the sequence odd, knows that a writer died, whether with its process, its
+ * thread or the machine: AMMAP_ERR_OWNER_DEAD, until file_recover makes it even.
+ * The sequence is only looked at under the lock, and its low bit is what counts.
+ *
+ * A shrink marks the last record in the same way, besides the lanes that it
+ * takes: whoever recovers makes zero what it may not have come to.
+ *
+ * Waiting
+ *
+ * The kernel would let us sleep until a lock is free, but not until a deadline,
+ * and it keeps no order.  So a waiter tries, and naps, and tries again; a lock
+ * that takes a call to take is not for those who count nanoseconds.
+ *
+ * The queue is what keeps readers and writers from starving each other.  A writer
+ * locks it, to write, before it locks the lane, and gives it back when it has the
+ * lane.  A reader looks, each time, whether the queue is free, without locking it,
+ * which would keep writers out, and waits if not: so a waiting writer lets in no
+ * more readers, of any process, and waits for those that are in.  A reader whom a writer in the lane keeps waiting locks the
+ * queue to read, which any number of readers can, until it is in: so one more
+ * writer at most, who had the queue first, comes before it.  For the queue itself
+ * the tries decide.
+ *
+ * A thread that reads a lane and wants to read it again does not look at the
+ * queue: the lock is there and it must not wait for a writer who waits for it.
+ *
+ * Deadlocks
+ *
+ * Lanes are locked in ascending order, all local ones first: nobody waits for a
+ * thread of his own process while he has what others wait for.  Two maps of one
+ * process that lie in one file have descriptions of their own and keep each other
+ * out; so a thread looks, before it naps, whether it is itself in its way through
+ * another map: AMMAP_ERR_DEADLOCK, or, reading what it reads there, no queue.
+ *
+ * Forks
+ *
+ * The child has its parent's descriptions, and so its locks, which must neither
+ * keep others out after the parent's end nor be given back by the child.  It
+ * closes them (file_forked; that gives nothing back, the parent has them too),
+ * opens the file anew, and begins with nothing: the slices of the thread that
+ * forked are void in the child.
+ */
+#include "file.h"
+
+#include "os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+        NAP_MIN = 50000, /* ns */
+        NAP_DOUBLES = 5, /* until 1.6 ms */
+};
+#define LENGTH_WAIT INT64_C(10000000000) /* ns */
+
+/* All files of this process. */
+static pthread_mutex_t files_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct file *files;
+
+static bool same_file(const struct file *a, const struct file *b)
+{
+        return a->device == b->device && a->inode == b->inode;
+}
+
+void file_link(struct file *file)
+{
+        os_fork_check();
+        pthread_mutex_lock(&files_mutex);
+        for (struct file *other = files; other; other = other->next)
+                if (same_file(other, file)) {
+                        atomic_fetch_add(&other->twins, 1);
+                        atomic_fetch_add(&file->twins, 1);
+                }
+        file->next = files;
+        files = file;
+        pthread_mutex_unlock(&files_mutex);
+}
+
+static void unlink_file(struct file *file)
+{
+        struct file **link;
+
+        pthread_mutex_lock(&files_mutex);
+        for (link = &files; *link && *link != file; link = &(*link)->next)
+                ;
+        if (*link)
+                *link = file->next;
+        for (struct file *other = files; other; other = other->next)
+                if (same_file(other, file))
+                        atomic_fetch_sub(&other->twins, 1);
+        pthread_mutex_unlock(&files_mutex);
+}
+
+/* --- The header --- */
+
+static int result_of(int rc)
+{
+        return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
+}
+
+int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size)
+{
+        return result_of(os_peek(bytes, file->head + offset, size));
+}
+
+int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size)
+{
+        return result_of(os_poke(file->head + offset, bytes, size));
+}
+
+static int read_sequence(const struct file *file, uint64_t record, uint64_t *sequence)
+{
+        return file_peek(file, file_record(record) + offsetof(struct format_lane, sequence), sequence,
+                         sizeof *sequence);
+}
+
+static int write_sequence(const struct file *file, uint64_t record, uint64_t sequence)
+{
+        return file_poke(file, file_record(record) + offsetof(struct format_lane, sequence), &sequence,
+                         sizeof sequence);
+}
+
+/* --- Locks of bytes --- */
+
+static int lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
+{
+        return os_lock_byte(file->fd, file_record(lane), lock);
+}
+
+static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
+{
+        return os_lock_byte(file->fd, file_record(lane) + 1, lock);
+}
+
+int file_nap(int64_t deadline, unsigned tries)
+{
+        static const _Atomic uint32_t never;
+        int64_t now, until;
+
+        if (deadline == LANE_TRY)
+                return AMMAP_ERR_BUSY;
+        now = os_now();
+        if (now >= deadline)
+                return AMMAP_ERR_TIMEOUT;
+        until = now + ((int64_t)NAP_MIN << (tries < NAP_DOUBLES ? tries : NAP_DOUBLES));
+        os_wait(&never, 0, until < deadline ? until : deadline);
+        return 0;
+}
+
+/* --- One lane, under the mutex: 0, -EAGAIN, or why it cannot be had --- */
+
+/* What whoever has locked a lane finds there. */
+static int find_sequence(struct file *file, uint64_t i)
+{
+        uint64_t sequence;
+        int rc = read_sequence(file, i, &sequence);
+
+        if (rc < 0)
+                return rc;
+        if (sequence & 1)
+                return AMMAP_ERR_OWNER_DEAD;
+        file->lane[i].sequence = sequence;
+        return 0;
+}
+
+static void leave_queue(struct file *file, uint64_t i, enum access access, bool *queued)
+{
+        if (!*queued)
+                return;
+        *queued = false;
+        if (access == WRITE || --file->lane[i].queued == 0)
+                lock_queue(file, i, OS_UNLOCK);
+}
+
+static int try_write(struct file *file, uint64_t i, bool *queued)
+{
+        int rc;
+
+        if (!*queued && (rc = lock_queue(file, i, OS_LOCK_WRITE)) < 0)
+                return rc;
+        *queued = true;
+        if ((rc = lock_lane(file, i, OS_LOCK_WRITE)) < 0)
+                return rc;
+        leave_queue(file, i, WRITE, queued);
+        if ((rc = find_sequence(file, i)) < 0)
+                lock_lane(file, i, OS_UNLOCK);
+        else
+                file->lane[i].writing = true;
+        return rc;
+}
+
+static int join_queue_to_read(struct file *file, uint64_t i, bool *queued)
+{
+        struct file_lane *lane = &file->lane[i];
+        int rc = lane->queued > 0 ? 0 : lock_queue(file, i, OS_LOCK_READ);
+
+        if (rc < 0)
+                return rc;
+        lane->queued++;
+        *queued = true;
+        return 0;
+}
+
+/* again: the thread reads it already. */
+static int try_read(struct file *file, uint64_t i, bool again, bool *queued)
+{
+        struct file_lane *lane = &file->lane[i];
+        int rc;
+
+        if (!again && (rc = lock_queue(file, i, OS_LOOK_READ)) < 0)
+                return rc;
+        if (lane->readers == 0) {
+                rc = lock_lane(file, i, OS_LOCK_READ);
+                if (rc == -EAGAIN && !*queued && (rc = join_queue_to_read(file, i, queued)) == 0)
+                        rc = -EAGAIN;
+                if (rc < 0)
+                        return rc;
+                if ((rc = find_sequence(file, i)) < 0) {
+                        lock_lane(file, i, OS_UNLOCK);
+                        return rc;
+                }
+        }
+        lane->readers++;
+        return 0;
+}
+
+static void leave_lane(struct file *file, uint64_t i, enum access access)
+{
+        struct file_lane *lane = &file->lane[i];
+
+        if (access == WRITE && lane->writing) {
+                lane->writing = false;
+                lock_lane(file, i, OS_UNLOCK);
+        } else if (access == READ && lane->readers > 0 && --lane->readers == 0) {
+                lock_lane(file, i, OS_UNLOCK);
+        }
+}
+
+/* --- Entering --- */
+
+/* Whether the calling thread has a lane to read besides what it has just taken. */
+static bool reads_again(const struct lane *lane)
+{
+        uint64_t shares = 0;
+
+        for (struct hold *hold = NULL; (hold = thread_hold_next(lane, hold));)
+                shares += (atomic_load(&hold->use) & HOLD_SHARES) / HOLD_COPY;
+        return shares > 1;
+}
+
+int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum access access)
+{
+        const struct file *file = map->file;
+        int rc = 0;
+
+        if (atomic_load_explicit(&file->twins, memory_order_relaxed) == 0)
+                return 0;
+        os_fork_check();
+        pthread_mutex_lock(&files_mutex);
+        for (const struct file *other = files; other; other = other->next)
+                for (uint64_t i = first; other != file && same_file(other, file) && i <= last; i++)
+                        for (struct hold *hold = NULL;
+                             i < other->map->lanes && rc >= 0 && (hold = thread_hold_next(&other->map->lane[i], hold));)
+                                rc = access == WRITE || (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE
+                                             ? AMMAP_ERR_DEADLOCK
+                                             : 1;
+        pthread_mutex_unlock(&files_mutex);
+        return rc;
+}
+
+static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t deadline)
+{
+        struct file *file = map->file;
+        bool queued = false, again = access == READ && reads_again(&map->lane[i]);
+        int rc;
+
+        for (unsigned tries = 0;; tries++) {
+                pthread_mutex_lock(&file->mutex);
+                rc = access == WRITE ? try_write(file, i, &queued) : try_read(file, i, again, &queued);
+                if (rc != -EAGAIN)
+                        leave_queue(file, i, access, &queued);
+                pthread_mutex_unlock(&file->mutex);
+                if (rc != -EAGAIN)
+                        return rc;
+                if (tries == 0 && (rc = file_elsewhere(map, i, i, access)) > 0)
+                        again = true;
+                else if (rc >= 0 || rc == -EAGAIN)
+                        rc = file_nap(deadline, tries);
+                if (rc < 0)
+                        break;
+        }
+        pthread_mutex_lock(&file->mutex);
+        leave_queue(file, i, access, &queued);
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+static void leave_lanes(struct file *file, uint64_t first, uint64_t end, enum access access)
+{
+        pthread_mutex_lock(&file->mutex);
+        for (uint64_t i = end; i-- > first;)
+                leave_lane(file, i, access);
+        pthread_mutex_unlock(&file->mutex);
+}
+
+/* Mark lanes that are locked as being written, or as written. */
+static int mark(struct file *file, uint64_t first, uint64_t end, uint64_t step)
+{
+        int rc = 0;
+
+        for (uint64_t i = first; i < end && rc == 0; i++)
+                rc = write_sequence(file, i, file->lane[i].sequence + step);
+        return rc;
+}
+
+int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access access, int64_t deadline)
+{
+        struct file *file = map->file;
+        uint64_t i;
+        int rc = 0;
+
+        os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (access == WRITE && !file->write)
+                return AMMAP_ERR_READ_ONLY;
+        for (i = first; i <= last && rc == 0; i++)
+                rc = enter_lane(map, i, access, deadline);
+        if (rc < 0) {
+                leave_lanes(file, first, i - 1, access);
+                return rc;
+        }
+        rc = file_look(map);
+        if (rc == 0 && access == WRITE && atomic_load(&map->frozen))
+                rc = AMMAP_ERR_READ_ONLY;
+        if (rc < 0)
+                leave_lanes(file, first, last + 1, access);
+        else if (access == WRITE && (rc = mark(file, first, last + 1, 1)) < 0)
+                file_leave(map, first, last, WRITE);
+        return rc;
+}
+
+void file_leave(struct ammap *map, uint64_t first, uint64_t last, enum access access)
+{
+        struct file *file = map->file;
+
+        os_fork_check();
+        if (file->fd < 0)
+                return;
+        for (uint64_t i = first; i <= last; i++)
+                if (access == WRITE && file->lane[i].writing)
+                        write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
+        leave_lanes(file, first, last + 1, access);
+}
+
+/* What stands in the file says it all, and who recovers may be another process. */
+void file_abandon(struct ammap *map, uint64_t lane)
+{
+        if (map->file->fd >= 0)
+                leave_lanes(map->file, lane, lane + 1, WRITE);
+        lane_recover(&map->lane[lane]);
+}
+
+/* --- The length --- */
+
+static int try_length(struct file *file, enum os_lock lock)
+{
+        int rc;
+
+        pthread_mutex_lock(&file->mutex);
+        rc = file->resizing ? -EAGAIN : lock_lane(file, file->map->lanes, lock);
+        if (rc == 0)
+                file->resizing = true;
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+void file_leave_length(struct file *file)
+{
+        pthread_mutex_lock(&file->mutex);
+        file->resizing = false;
+        lock_lane(file, file->map->lanes, OS_UNLOCK);
+        pthread_mutex_unlock(&file->mutex);
+}
+
+int file_enter_length(struct file *file)
+{
+        int64_t deadline = os_now() + LENGTH_WAIT;
+        uint64_t sequence;
+        int rc;
+
+        for (unsigned tries = 0; (rc = try_length(file, OS_LOCK_WRITE)) == -EAGAIN; tries++)
+                if (file_nap(deadline, tries) < 0)
+                        return AMMAP_ERR_BUSY;
+        if (rc < 0)
+                return rc;
+        rc = read_sequence(file, file->map->lanes, &sequence);
+        if (rc == 0 && (sequence & 1))
+                rc = AMMAP_ERR_OWNER_DEAD;
+        if (rc < 0)
+                file_leave_length(file);
+        return rc;
+}
+
+int file_mark_length(struct file *file, bool changing)
+{
+        uint64_t sequence;
+        int rc = read_sequence(file, file->map->lanes, &sequence);
+
+        if (rc == 0 && (sequence & 1) != changing)
+                rc = write_sequence(file, file->map->lanes, sequence + 1);
+        return rc;
+}
+
+/* --- Death --- */
+
+/* A lane that this process has nobody in, for what is found there to be a dead
+ * one's.  1: it is to be cleared, and that takes someone who may write. */
+static int recover_lane(struct file *file, uint64_t i)
+{
+        uint64_t sequence = 0;
+        int rc = 0;
+
+        pthread_mutex_lock(&file->mutex);
+        if (file->lane[i].readers == 0 && !file->lane[i].writing)
+                rc = lock_lane(file, i, file->write ? OS_LOCK_WRITE : OS_LOCK_READ);
+        else
+                rc = -EAGAIN;
+        if (rc == 0) {
+                rc = read_sequence(file, i, &sequence);
+                if (rc == 0 && (sequence & 1))
+                        rc = file->write ? write_sequence(file, i, sequence + 1) : 1;
+                lock_lane(file, i, OS_UNLOCK);
+        }
+        pthread_mutex_unlock(&file->mutex);
+        return rc == -EAGAIN ? 0 : rc;
+}
+
+static int recover_length(struct ammap *map)
+{
+        struct file *file = map->file;
+        uint64_t sequence = 0;
+        int rc = try_length(file, file->write ? OS_LOCK_WRITE : OS_LOCK_READ);
+
+        if (rc < 0)
+                return rc == -EAGAIN ? 0 : rc;
+        rc = read_sequence(file, map->lanes, &sequence);
+        if (rc == 0 && (sequence & 1)) {
+                rc = file->write ? file_zero_rest(map) : 1;
+                if (rc == 0)
+                        rc = file_mark_length(file, false);
+        }
+        file_leave_length(file);
+        return rc;
+}
+
+/* A lane that someone is in has no dead writer, but for one that came and died
+ * since, which is the next call's. */
+int file_recover(struct ammap *map)
+{
+        struct file *file = map->file;
+        int rc;
+
+        os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        rc = recover_length(map);
+        for (uint64_t i = 0; i < map->lanes && rc == 0; i++) {
+                rc = recover_lane(file, i);
+                if (rc == 0)
+                        lane_recover(&map->lane[i]);
+        }
+        return rc > 0 ? AMMAP_ERR_READ_ONLY : rc;
+}
+
+/* --- Its end, and a fork --- */
+
+void file_end(struct ammap *map)
+{
+        struct file *file = map->file;
+
+        unlink_file(file);
+        if (file->fd >= 0)
+                os_close(file->fd);
+        os_unmap(file->head, file->head_size);
+        pthread_mutex_destroy(&file->mutex);
+        free(file);
+        map->file = NULL;
+}
+
+/* What stands in for the lanes of slices that a fork has made void. */
+static struct file no_file = { .fd = -1 };
+static struct ammap no_map = { .file = &no_file };
+static struct lane void_lane = { .map = &no_map };
+
+/* Nobody holds the lane any more.  A hold that slices name is kept for them, or
+ * it would be another's when they are released. */
+static void forget(struct lane *lane)
+{
+        struct hold *hold;
+
+        while ((hold = thread_hold_next(lane, NULL))) {
+                uint64_t slices = atomic_load(&hold->use) & UINT32_MAX;
+
+                atomic_store(&hold->use, HOLD_COUNTED | slices * HOLD_SLICE);
+                if (slices)
+                        atomic_fetch_add(&void_lane.word, LANE_READER);
+                atomic_store(&hold->lane, slices ? &void_lane : NULL);
+        }
+        lane_forked(lane);
+        lane_recover(lane);
+}
+
+void file_forked(struct ammap *map)
+{
+        struct file *file = map->file;
+
+        pthread_mutex_init(&files_mutex, NULL);
+        pthread_mutex_init(&file->mutex, NULL);
+        for (uint64_t i = 0; i < map->lanes; i++) {
+                forget(&map->lane[i]);
+                file->lane[i] = (struct file_lane){ .readers = 0 };
+        }
+        file->resizing = false;
+        if (file->fd >= 0)
+                os_close(file->fd);
+        file->fd = os_reopen(map->backing.fd, file->write);
+}

@@ -1,0 +1,97 @@
+/* format.h - what stands before the data of a shared map
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * ammap-format(5) describes it byte by byte.  In memory that cannot be taken
+ * away (a sealed memfd):
+ *
+ *      0             head
+ *      256           lane[0 ... lanes]: a record per lane, and one for the length
+ *      lines         line[slots]: what each slot's thread reads
+ *      pages         a page per slot, a lock word near its end
+ *      data          the bytes, capacity of them, in whole pages
+ *
+ * In a file there are no slots, and of each lane's record the sequence alone is
+ * used: the lock is the kernel's (file_lock.c).
+ *
+ * Whatever stands here any process that has it writable may change at any time.
+ * The first part of the head is read once, checked, and never looked at again;
+ * what is atomic is clamped wherever it is used.
+ */
+#ifndef FORMAT_H
+#define FORMAT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FORMAT_MAGIC "ammap\0\r\n"
+enum {
+        FORMAT_VERSION = 1,
+        FORMAT_ORDER = 0x01020304,
+        FORMAT_SLOTS = 256,
+        FORMAT_RUNS = 8, /* what a thread can read at once without sharing */
+};
+
+struct format_head {
+        unsigned char magic[8];
+        uint32_t version;
+        uint32_t order;     /* of bytes: FORMAT_ORDER as written */
+        uint32_t lock_word; /* how many bytes before a slot page's end its lock word begins; in a file 0 */
+        uint32_t page;      /* the size of one */
+        uint64_t data;      /* where it begins */
+        uint64_t capacity;  /* how long it can become */
+        uint32_t lanes;
+        uint32_t slots;
+        uint64_t pid_space; /* the PID namespace that lock words count in, 0: not known */
+        unsigned char boot[16];
+
+        _Alignas(128) _Atomic uint64_t length;
+        _Atomic uint64_t generation; /* how often the length has changed */
+        _Atomic uint32_t frozen;     /* not 0: for good */
+        _Atomic uint32_t slots_used; /* no slot from here on was ever taken */
+        _Alignas(128) char end[];
+};
+
+struct format_lane {
+        /* Line 0: odd while someone writes.  Written by the owner alone. */
+        _Alignas(128) _Atomic uint64_t sequence;
+
+        /* Line 1: who writes, and who wants to (shared_lock.c). */
+        _Alignas(64) _Atomic uint64_t owner;
+        _Atomic uint64_t next;
+};
+
+struct format_line {
+        /* Line 0: the slot's thread alone writes it. */
+        _Alignas(128) _Atomic uint32_t run[FORMAT_RUNS]; /* which lanes it reads */
+        _Atomic uint64_t generation;                     /* how often the slot has been taken */
+        _Atomic uint32_t process, thread;                /* whose it is */
+        _Atomic uint32_t mut_slices;                     /* how many the thread has */
+
+        _Alignas(64) _Atomic uint64_t reach[FORMAT_RUNS]; /* where in the map each of these ends */
+};
+
+_Static_assert(sizeof(struct format_head) == 256 && offsetof(struct format_head, length) == 128, "as documented");
+_Static_assert(sizeof(struct format_lane) == 128 && sizeof(struct format_line) == 128, "as documented");
+
+/* Where the parts begin, for checked numbers. */
+static inline uint64_t format_lines(uint32_t lanes)
+{
+        return sizeof(struct format_head) + ((uint64_t)lanes + 1) * sizeof(struct format_lane);
+}
+
+static inline uint64_t format_pages(uint32_t lanes, uint32_t slots, uint32_t page)
+{
+        uint64_t end = format_lines(lanes) + (uint64_t)slots * sizeof(struct format_line);
+
+        return (end + page - 1) / page * page;
+}
+
+static inline uint64_t format_data(uint32_t lanes, uint32_t slots, uint32_t page)
+{
+        return format_pages(lanes, slots, page) + (uint64_t)slots * page;
+}
+
+#endif /* FORMAT_H */

@@ -1,0 +1,471 @@
+/* share.c - maps in memory that other processes have too
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The header and the data of a shared map are two mappings of one descriptor.  Who
+ * may not write has both to be read only, and it is the kernel that keeps to that.
+ */
+#include "internal.h"
+#include "shared_lock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What map->shared is the first part of. */
+struct share {
+        struct shared shared;
+        uint64_t pid_space; /* the PID namespace that this process's slots count in */
+        struct share *left; /* see share_forked */
+};
+
+enum { SLOTS_MAX = 4096, UNWRITABLE = AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE };
+
+/* Whether this machine, and this library, can have shared maps at all. */
+static bool is_possible(void)
+{
+        return ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && os_slot_word() != 0;
+}
+
+static int unsupported(int rc)
+{
+        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+}
+
+/* --- Handles --- */
+
+static size_t header_size(const struct shared *shared)
+{
+        return (size_t)format_data(shared->lanes, shared->slots, (uint32_t)shared->page);
+}
+
+static void set_parts(struct shared *shared, void *header, uint32_t lanes, uint32_t slots)
+{
+        unsigned char *bytes = header;
+
+        shared->head = header;
+        shared->lane = (void *)(bytes + sizeof(struct format_head));
+        shared->line = (void *)(bytes + format_lines(lanes));
+        shared->page = os_page_size();
+        shared->pages = bytes + format_pages(lanes, slots, (uint32_t)shared->page);
+        shared->lanes = lanes;
+        shared->slots = slots;
+}
+
+/* Map the header of a descriptor, whose numbers have been checked. */
+static int share_begin(struct share **begun, int fd, const struct format_head *head, bool write)
+{
+        struct share *share = calloc(1, sizeof *share);
+        struct os_file file;
+        void *header = NULL;
+        int rc;
+
+        if (!share)
+                return -ENOMEM;
+        if ((rc = os_file(fd, &file)) < 0 || (rc = os_reserve(&header, (size_t)head->data, OS_NONE, true)) < 0) {
+                free(share);
+                return rc;
+        }
+        rc = os_map_file(header, (size_t)head->data, fd, 0, write ? OS_WRITE : OS_READ, true);
+        if (rc < 0) {
+                os_unmap(header, (size_t)head->data);
+                free(share);
+                return rc;
+        }
+        set_parts(&share->shared, header, head->lanes, head->slots);
+        share->shared.fd = fd;
+        share->shared.writable = write;
+        share->shared.device = file.device;
+        share->shared.inode = file.inode;
+        share->pid_space = head->pid_space;
+        *begun = share;
+        return 0;
+}
+
+static void unmap_header(struct share *share)
+{
+        os_unmap(share->shared.head, header_size(&share->shared));
+}
+
+/* Make the map that a checked header is of.  fresh: it is not there yet. */
+static int make_shared(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
+                       bool write, bool fresh)
+{
+        const struct backing backing = { .fd = fd, .offset = head->data, .write = write };
+        struct share *share;
+        int rc = share_begin(&share, fd, head, write);
+
+        if (rc < 0)
+                return rc;
+        rc = map_make(made, head->length, options, &backing);
+        if (rc < 0) {
+                unmap_header(share);
+                free(share);
+                return rc;
+        }
+        if (fresh)
+                memcpy(share->shared.head, head, sizeof *head);
+        atomic_store(&(*made)->length, 0); /* nobody looks at it: better none than a wrong one */
+        atomic_store(&(*made)->frozen, false);
+        shared_attach(&share->shared);
+        (*made)->shared = &share->shared;
+        return 0;
+}
+
+void share_end(struct ammap *map)
+{
+        struct share *share = (struct share *)map->shared;
+
+        shared_detach(&share->shared);
+        unmap_header(share);
+        free(share);
+}
+
+/* The child of a fork into another PID namespace is as strange to the others as
+ * one that has come from there.  Where the memory is left out the header is, too;
+ * what is left of the handle is kept, for a child that came without the fork
+ * handlers may find malloc locked. */
+void share_forked(struct ammap *map)
+{
+        static struct share *left_out;
+        struct share *share = (struct share *)map->shared;
+
+        if (map->region.fork == AMMAP_FORK_OMIT) {
+                shared_detach(&share->shared);
+                unmap_header(share);
+                share->left = left_out;
+                left_out = share;
+                map->shared = NULL;
+        } else if (share->shared.writable && share->pid_space) {
+                uint64_t space = os_pid_space();
+
+                share->shared.writable = space == 0 || space == share->pid_space;
+                map->read_only = !share->shared.writable;
+        }
+}
+
+uint64_t share_length(const struct ammap *map)
+{
+        uint64_t length;
+
+        if (!map || !map->shared)
+                return 0;
+        length = atomic_load_explicit(&map->shared->head->length, memory_order_acquire);
+        return length < map->capacity ? length : map->capacity;
+}
+
+/* --- New ones --- */
+
+static void fill_head(struct format_head *head, uint64_t size, const ammap_options_t *options)
+{
+        memset(head, 0, sizeof *head);
+        memcpy(head->magic, FORMAT_MAGIC, sizeof head->magic);
+        head->version = FORMAT_VERSION;
+        head->order = FORMAT_ORDER;
+        head->lock_word = (uint32_t)os_slot_word();
+        head->page = (uint32_t)os_page_size();
+        head->capacity = options->capacity;
+        head->lanes = (uint32_t)options->lanes;
+        head->slots = FORMAT_SLOTS;
+        head->data = format_data(head->lanes, head->slots, head->page);
+        head->pid_space = os_pid_space();
+        os_boot(head->boot);
+        atomic_init(&head->length, size);
+}
+
+/* Memory whose size nobody changes any more. */
+static int sealed_memory(const char *name, uint64_t size)
+{
+        int fd = os_memory(name, size), rc;
+
+        if (fd < 0)
+                return unsupported(fd);
+        rc = os_add_seals(fd, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
+        if (rc < 0)
+                os_close(fd);
+        return rc < 0 ? rc : fd;
+}
+
+static int new_shared(struct ammap **made, uint64_t size, const ammap_options_t *options)
+{
+        struct format_head head;
+        int fd, rc;
+
+        if (!is_possible())
+                return AMMAP_ERR_UNSUPPORTED;
+        fill_head(&head, size, options);
+        fd = sealed_memory(options->name, head.data + region_pages(head.capacity));
+        if (fd < 0)
+                return fd;
+        rc = make_shared(made, fd, &head, options, true, true);
+        if (rc < 0)
+                os_close(fd);
+        return rc;
+}
+
+int share_new(struct ammap **made, uint64_t size, const ammap_options_t *options)
+{
+        int fd;
+
+        if (options->share != AMMAP_RAW)
+                return new_shared(made, size, options);
+        fd = sealed_memory(options->name, size);
+        return fd < 0 ? fd : share_raw(made, fd, options);
+}
+
+/* --- What others give us --- */
+
+/* Something behind a descriptor, and what may be done to it. */
+struct found {
+        int fd;
+        struct os_file file;
+        unsigned seals;
+};
+
+/* Seals first: what they say of the size holds for the size that is read then. */
+static int look_at(int fd, struct found *found)
+{
+        int seals = os_seals(fd), rc = os_file(fd, &found->file);
+
+        if (rc < 0)
+                return unsupported(rc);
+        found->fd = fd;
+        found->seals = seals < 0 ? 0 : (unsigned)seals; /* nothing that can be sealed */
+        return found->file.regular ? 0 : AMMAP_ERR_FORMAT;
+}
+
+/* The kernel may refuse to map it writable all the same: it has been sealed, or
+ * stands where nothing is to be written. */
+static bool is_refused(int rc)
+{
+        return rc == -EPERM || rc == -EACCES;
+}
+
+static int make_raw(struct ammap **made, const struct found *found, const ammap_options_t *options)
+{
+        struct backing backing = { .fd = found->fd, .write = found->file.write && !(found->seals & UNWRITABLE) };
+        ammap_options_t known = *options;
+        int rc = map_check_options(found->file.size, &known);
+
+        if (rc < 0)
+                return rc;
+        rc = map_make(made, found->file.size, &known, &backing);
+        if (backing.write && is_refused(rc)) {
+                backing.write = false;
+                rc = map_make(made, found->file.size, &known, &backing);
+        }
+        if (rc < 0)
+                return rc;
+        (*made)->careful = !(found->seals & AMMAP_SEAL_SHRINK);
+        (*made)->faults = options->allow_faults;
+        (*made)->simple = (*made)->lanes == 1 && !(*made)->careful;
+        return 0;
+}
+
+int share_raw(struct ammap **made, int fd, const ammap_options_t *options)
+{
+        struct found found;
+        int rc = look_at(fd, &found);
+
+        if (rc == 0)
+                rc = make_raw(made, &found, options);
+        if (rc < 0)
+                os_close(fd);
+        return rc;
+}
+
+/* Whether a header is one of ours, and does not lie about its numbers; options
+ * then have them. */
+static bool is_ours(const struct format_head *head, uint64_t size, ammap_options_t *options)
+{
+        uint64_t length = atomic_load(&head->length);
+
+        if (memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) != 0 || head->version != FORMAT_VERSION ||
+            head->order != FORMAT_ORDER || head->lock_word != os_slot_word() || head->page != os_page_size() ||
+            head->lanes == 0 || head->capacity == 0 || head->slots == 0 || head->slots > SLOTS_MAX)
+                return false;
+        options->lanes = head->lanes;
+        options->capacity = head->capacity;
+        if (map_check_options(length, options) < 0)
+                return false;
+        return head->data == format_data(head->lanes, head->slots, head->page) &&
+               size == head->data + region_pages(head->capacity);
+}
+
+static int import_shared(struct ammap **made, const struct found *found, const ammap_options_t *options)
+{
+        ammap_options_t known = *options;
+        struct format_head head;
+        uint64_t space;
+        bool write;
+        int rc;
+
+        if (!is_possible())
+                return AMMAP_ERR_UNSUPPORTED;
+        rc = os_read_at(found->fd, 0, &head, sizeof head);
+        if (rc < 0)
+                return rc == -EIO ? AMMAP_ERR_FORMAT : rc;
+        if (!is_ours(&head, found->file.size, &known))
+                return AMMAP_ERR_FORMAT;
+        if ((options->lanes && options->lanes != known.lanes) ||
+            (options->capacity && options->capacity != known.capacity))
+                return AMMAP_ERR_INVALID;
+        space = os_pid_space();
+        write = found->file.write && !(found->seals & UNWRITABLE) &&
+                (head.pid_space == 0 || space == 0 || head.pid_space == space);
+        rc = make_shared(made, found->fd, &head, &known, write, false);
+        if (write && is_refused(rc))
+                rc = make_shared(made, found->fd, &head, &known, false, false);
+        return rc;
+}
+
+/* Take a descriptor, also on an error.  What others can make shorter is a file,
+ * in memory or not. */
+static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
+{
+        struct found found;
+        int rc = look_at(fd, &found);
+        bool sealed = rc == 0 && (found.seals & AMMAP_SEAL_SHRINK);
+
+        if (rc == 0 && !sealed && !options->allow_faults)
+                rc = AMMAP_ERR_UNSEALED;
+        if (rc == 0 && options->share != AMMAP_RAW && !sealed)
+                return file_make(made, fd, 0, options);
+        if (rc == 0)
+                rc = options->share == AMMAP_RAW ? make_raw(made, &found, options)
+                                                 : import_shared(made, &found, options);
+        if (rc < 0)
+                os_close(fd);
+        return rc;
+}
+
+/* What can be said of options before there is anything to compare them with. */
+static int read_options(const ammap_options_t *options, ammap_options_t *known)
+{
+        ammap_options_t trial;
+        int rc = map_read_options(options, known);
+
+        if (rc < 0)
+                return rc;
+        if (known->share == AMMAP_PRIVATE)
+                known->share = AMMAP_SHARED;
+        trial = *known;
+        trial.capacity = AMMAP_LANES_MAX;
+        return map_check_options(AMMAP_LANES_MAX, &trial);
+}
+
+int ammap_import(ammap_t **map, int fd, const ammap_options_t *options)
+{
+        ammap_options_t known;
+        int rc, own;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        *map = NULL;
+        if ((rc = read_options(options, &known)) < 0 || (rc = map_start()) < 0)
+                return rc;
+        own = os_dup(fd);
+        return own < 0 ? unsupported(own) : adopt(map, own, &known);
+}
+
+int ammap_recv(ammap_t **map, int socket, const ammap_options_t *options)
+{
+        ammap_options_t known;
+        int rc, fd;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        *map = NULL;
+        if ((rc = read_options(options, &known)) < 0 || (rc = map_start()) < 0)
+                return rc;
+        fd = os_receive(socket);
+        if (fd < 0)
+                return fd == -EBADMSG ? AMMAP_ERR_FORMAT : unsupported(fd);
+        return adopt(map, fd, &known);
+}
+
+/* --- What we give others --- */
+
+/* Whether there is a descriptor that others can be given. */
+static int check_given(const ammap_t *map)
+{
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        os_fork_check();
+        return map->backing.own || atomic_load(&map->omitted) ? AMMAP_ERR_UNSUPPORTED : 0;
+}
+
+int ammap_fd(const ammap_t *map)
+{
+        int rc = check_given(map);
+
+        return rc < 0 ? rc : map->backing.fd;
+}
+
+/* -EINVAL: there is nothing to seal, or the kernel does not know the seal. */
+static int add_seals(ammap_t *map, unsigned seals)
+{
+        int rc = map->file ? AMMAP_ERR_UNSUPPORTED : os_add_seals(map->backing.fd, seals);
+
+        return rc == -EINVAL && os_seals(map->backing.fd) < 0 ? AMMAP_ERR_UNSUPPORTED : rc;
+}
+
+/* That it is sealed against new writers is what keeps it from being written; that
+ * it is not open to be written, only that nobody tries. */
+static int export_read(ammap_t *map)
+{
+        int rc = os_seals(map->backing.fd), fd;
+
+        if (rc < 0 || map->file || !(rc & UNWRITABLE))
+                rc = add_seals(map, AMMAP_SEAL_FUTURE_WRITE);
+        if (rc < 0)
+                return rc;
+        fd = os_reopen(map->backing.fd, false);
+        return fd == -ENOSYS ? os_dup(map->backing.fd) : fd;
+}
+
+static int export_write(ammap_t *map)
+{
+        int seals = map->file ? 0 : os_seals(map->backing.fd);
+
+        if (map->read_only || map_frozen(map) || (seals > 0 && ((unsigned)seals & UNWRITABLE)))
+                return AMMAP_ERR_READ_ONLY;
+        return os_dup(map->backing.fd);
+}
+
+int ammap_export(ammap_t *map, unsigned rights, int *fd)
+{
+        int rc;
+
+        if (!fd)
+                return AMMAP_ERR_INVALID;
+        *fd = -1;
+        if (!map || (rights != AMMAP_READ && rights != (AMMAP_READ | AMMAP_WRITE)))
+                return AMMAP_ERR_INVALID;
+        if ((rc = check_given(map)) < 0)
+                return rc;
+        rc = rights & AMMAP_WRITE ? export_write(map) : export_read(map);
+        if (rc < 0)
+                return rc;
+        *fd = rc;
+        return 0;
+}
+
+int ammap_send(ammap_t *map, int socket)
+{
+        int rc = check_given(map);
+
+        return rc < 0 ? rc : os_send(socket, map->backing.fd);
+}
+
+int ammap_seal(ammap_t *map, unsigned seals)
+{
+        const unsigned all =
+                AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW | AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE | AMMAP_SEAL_SEAL;
+        int rc;
+
+        if (!map || (seals & ~all))
+                return AMMAP_ERR_INVALID;
+        rc = check_given(map);
+        return rc < 0 ? rc : add_seals(map, seals);
+}

@@ -1,0 +1,777 @@
+/* shared_lock.c - the lock of a shared map's lanes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The lock of lock.c again, among processes any of which may be killed at any
+ * instruction, and some of which may be hostile.  So nothing that must be undone
+ * is counted: whoever is in, or waits, has put his name somewhere, and whether
+ * that name still stands for a living thread can be asked at any time (slot.c).
+ *
+ *      lane.owner      the slot that writes, or is about to, or 0
+ *      lane.sequence   odd while bytes may be half written
+ *      lane.next       the slot that is to come next, or 0: a hint
+ *      line.run[]      the lanes that the slot's thread reads
+ *
+ * A writer takes owner by compare-and-swap, waits until no living slot names the
+ * lane in a run, makes the sequence odd, writes, makes it even, and lets owner
+ * go.  A reader names the lanes in a run of its own line, and is in if none of
+ * them has an owner then.
+ *
+ *      reader: run = lanes             writer: owner = me
+ *              owner of these free?            does a run name the lane?
+ *
+ * All four are sequentially consistent, the store a read-modify-write: one of the
+ * two sees the other.  A reader that sees an owner takes its name back and waits.
+ * But where its thread reads already, the owner waits for it, and is let be.
+ * Small copies out enter nothing and look at the sequence before and after; the
+ * fences are those of lock.c.
+ *
+ * Death
+ *
+ * A slot whose thread is gone stands for nobody: its runs are passed over, and an
+ * owner that it is may be replaced by compare-and-swap.  What it left is told by
+ * the sequence alone: even, and nothing was half written; odd with an owner that
+ * is dead, or with none, and bytes may be.  That is what AMMAP_ERR_OWNER_DEAD is;
+ * there is no second word that could disagree.  Each instruction of a writer is
+ * before owner is taken, or between that and the odd sequence, or between odd and
+ * even, or between even and owner's release: dead in the second and fourth, it
+ * left nothing to repair.  Whoever finds the sequence odd lets owner go again, so
+ * that all others can see so too, until shared_recover makes it even.
+ *
+ * A reader that looks at sequence and owner one after the other may see an odd one
+ * of a writer who then leaves: so it looks at the sequence again.
+ *
+ * Waiting
+ *
+ * Spin, then set OWNER_WAITERS and sleep on owner's low half.  An owner leaves by
+ * an exchange, sees the bit and wakes all.  A reader leaves by a plain store and
+ * then looks for the bit, unfenced, and may miss it: so every sleep ends by itself
+ * after some time, which is also how one sees that whom one waits for is dead.
+ *
+ * Turns
+ *
+ * A waiter of HUNGRY_AFTER puts its name in next, if that is free or dead.  An
+ * owner that finds one there leaves OWNER_RESERVED: writers other than next keep
+ * out then for RESERVED_MAX, and readers enter.
+ * So a stream of writers lets others in now and then.  A stream of readers does
+ * not keep a writer out, who has taken owner before he waits for them.
+ *
+ * Who lies
+ *
+ * A process that can write the header can make all this say anything.  What a
+ * thread holds, and so what it will store on leaving, it knows from its own slot
+ * record; indices are checked; no loop but waiting depends on what others write,
+ * and waiting ends at its deadline.  The list through which the kernel finds the
+ * lock words of a thread is on pages that no other process has (os.h).
+ */
+#include "shared_lock.h"
+
+#include "ammap.h"
+#include "slot.h"
+
+#include <errno.h>
+
+enum {
+        PAUSE_MAX = 64,
+        SPIN_MAX = 1024,        /* pauses in all before sleeping */
+        HUNGRY_AFTER = 2000000, /* ns, as all below */
+        RESERVED_MAX = 5000000,
+        OWNER_NAP = 10000000,
+        READER_NAP_MIN = 50000,
+        READER_NAP_MAX = 1000000,
+        THOROUGH_AFTER = 20000000,
+};
+
+/* Whom to keep out, and who may be in. */
+enum entry {
+        TO_WRITE,
+        TO_CUT,     /* answers BUSY where a mut slice may be in the way */
+        TO_RECOVER, /* answers BUSY where anyone is, and minds no odd sequence */
+};
+
+struct waiter {
+        struct shared *shared;
+        struct slot *slot;
+        struct format_lane *lane;
+        int64_t deadline;
+        int64_t since;    /* os_now when it first came to sleep, or 0 */
+        int64_t reserved; /* os_now when it first found the lane kept for another, or 0 */
+        int64_t nap;      /* the next one, for readers */
+        uint32_t pause, spun;
+};
+
+static bool may_spin;
+
+void shared_start(void)
+{
+        may_spin = os_cpus() > 1;
+}
+
+/* The half of owner that is slept on. */
+static const _Atomic uint32_t *low_half(const _Atomic uint64_t *word)
+{
+        const _Atomic uint32_t *half = (const _Atomic uint32_t *)(const void *)word;
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        half++;
+#endif
+        return half;
+}
+
+static void wake(const struct format_lane *lane)
+{
+        os_wake_shared(low_half(&lane->owner), INT32_MAX);
+}
+
+/* --- Waiting --- */
+
+static struct waiter begin_wait(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline)
+{
+        return (struct waiter){ .shared = shared,
+                                .slot = slot,
+                                .lane = &shared->lane[number],
+                                .deadline = deadline,
+                                .nap = READER_NAP_MIN,
+                                .pause = 1 };
+}
+
+static bool spin(struct waiter *w)
+{
+        /* cppcheck-suppress knownConditionTrueFalse ; it takes may_spin for false */
+        if (!may_spin || w->spun >= SPIN_MAX)
+                return false;
+        for (uint32_t n = w->pause; n > 0; n--)
+                os_pause();
+        w->spun += w->pause;
+        if (w->pause < PAUSE_MAX)
+                w->pause *= 2;
+        return true;
+}
+
+/* 0: go on waiting, now being the time; else it is over. */
+static int out_of_time(struct waiter *w, int64_t *now)
+{
+        if (w->deadline == LANE_TRY)
+                return AMMAP_ERR_BUSY;
+        *now = os_now();
+        if (w->since == 0)
+                w->since = *now;
+        return *now >= w->deadline ? AMMAP_ERR_TIMEOUT : 0;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+        return a < b ? a : b;
+}
+
+static bool is_thorough(const struct waiter *w)
+{
+        return w->since && os_now() - w->since > THOROUGH_AFTER;
+}
+
+static void ask_turn(struct waiter *w)
+{
+        uint64_t next = atomic_load(&w->lane->next);
+
+        if (next != w->slot->name && (next == 0 || !slot_lives_named(w->shared, next, false)))
+                atomic_compare_exchange_strong(&w->lane->next, &next, w->slot->name);
+}
+
+/* The turn is over: used, or not wanted any more. */
+static void end_turn(struct waiter *w)
+{
+        uint64_t mine = w->slot->name, owner;
+
+        if (!w->since || !atomic_compare_exchange_strong(&w->lane->next, &mine, 0))
+                return;
+        owner = atomic_load(&w->lane->owner);
+        while ((owner & OWNER_RESERVED) && !(owner & OWNER_NAME))
+                if (atomic_compare_exchange_weak(&w->lane->owner, &owner, 0)) {
+                        if (owner & OWNER_WAITERS)
+                                wake(w->lane);
+                        return;
+                }
+}
+
+/* For a lane whose owner has been seen so. */
+static int wait_for_owner(struct waiter *w, uint64_t seen)
+{
+        int64_t now;
+        int rc;
+
+        if (w->deadline != LANE_TRY && spin(w))
+                return 0;
+        if ((rc = out_of_time(w, &now)) < 0)
+                return rc;
+        if (now - w->since >= HUNGRY_AFTER)
+                ask_turn(w);
+        if (!(seen & OWNER_WAITERS) && !atomic_compare_exchange_strong(&w->lane->owner, &seen, seen | OWNER_WAITERS))
+                return 0;
+        os_wait_shared(low_half(&w->lane->owner), (uint32_t)(seen | OWNER_WAITERS),
+                       earlier(w->deadline, now + (now - w->since >= HUNGRY_AFTER ? OWNER_NAP : HUNGRY_AFTER)));
+        return 0;
+}
+
+/* For one who owns the lane, until a reader has gone. */
+static int wait_for_reader(struct waiter *w)
+{
+        uint64_t seen;
+        int64_t now;
+        int rc;
+
+        if (w->deadline != LANE_TRY && spin(w))
+                return 0;
+        if ((rc = out_of_time(w, &now)) < 0)
+                return rc;
+        seen = atomic_fetch_or(&w->lane->owner, OWNER_WAITERS) | OWNER_WAITERS;
+        os_wait_shared(low_half(&w->lane->owner), (uint32_t)seen, earlier(w->deadline, now + w->nap));
+        if (w->nap < READER_NAP_MAX)
+                w->nap *= 2;
+        return 0;
+}
+
+/* --- Owning a lane --- */
+
+static inline bool is_odd(const struct format_lane *lane)
+{
+        return atomic_load(&lane->sequence) & 1;
+}
+
+static inline void disown(struct format_lane *lane)
+{
+        uint64_t next = atomic_load_explicit(&lane->next, memory_order_relaxed);
+        uint64_t owner = atomic_exchange(&lane->owner, next ? OWNER_RESERVED : 0);
+
+        if (__builtin_expect((owner & OWNER_WAITERS) != 0, 0))
+                wake(lane);
+}
+
+/* Whether someone else is to have a free lane first. */
+static bool is_kept(struct waiter *w, uint64_t owner)
+{
+        uint64_t next = atomic_load(&w->lane->next);
+
+        if (!(owner & OWNER_RESERVED) || next == 0 || next == w->slot->name)
+                return false;
+        if (w->reserved == 0)
+                w->reserved = os_now();
+        if (os_now() - w->reserved < RESERVED_MAX && slot_lives_named(w->shared, next, false))
+                return true;
+        atomic_compare_exchange_strong(&w->lane->next, &next, 0);
+        return false;
+}
+
+/* What it means that one who lives owns the lane. */
+static int meet_owner(const struct waiter *w, uint64_t name, enum entry entry)
+{
+        if (slot_mine_named(w->shared, name))
+                return entry == TO_WRITE ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
+        if (entry == TO_RECOVER || (entry == TO_CUT && atomic_load(&w->shared->line[slot_index(name)].mut_slices) > 0))
+                return AMMAP_ERR_BUSY;
+        return 0;
+}
+
+static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot *slot, uint32_t number,
+                                              enum entry entry, int64_t deadline)
+{
+        struct waiter w = begin_wait(shared, slot, number, deadline);
+        int rc = 0;
+
+        while (rc == 0) {
+                uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
+                bool kept = name ? slot_lives_named(shared, name, is_thorough(&w)) : is_kept(&w, seen);
+
+                if (!kept && atomic_compare_exchange_strong(&w.lane->owner, &seen, slot->name | (seen & OWNER_WAITERS)))
+                        break;
+                if (kept && (!name || (rc = meet_owner(&w, name, entry)) == 0))
+                        rc = wait_for_owner(&w, seen);
+        }
+        end_turn(&w);
+        return rc;
+}
+
+static inline int own(struct shared *shared, struct slot *slot, uint32_t number, enum entry entry, int64_t deadline)
+{
+        struct format_lane *lane = &shared->lane[number];
+        uint64_t nobody = 0;
+        int rc;
+
+        if (__builtin_expect(!atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name), 0) &&
+            (rc = own_slow(shared, slot, number, entry, deadline)) < 0)
+                return rc;
+        if (__builtin_expect(!is_odd(lane), 1) || entry == TO_RECOVER)
+                return 0;
+        disown(lane);
+        return AMMAP_ERR_OWNER_DEAD;
+}
+
+/* From here on bytes may be half written; the fence is lane_write_try's. */
+static inline void open_lane(struct format_lane *lane)
+{
+        uint64_t sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
+
+        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_relaxed);
+        atomic_thread_fence(memory_order_release);
+}
+
+static inline void close_lane(struct format_lane *lane)
+{
+        uint64_t sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
+
+        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_release);
+        disown(lane);
+}
+
+/* --- Readers, as writers see them --- */
+
+static inline bool run_names(uint32_t run, uint32_t first, uint32_t last)
+{
+        uint32_t from = run & RUN_LANES, to = from + (run >> 12 & RUN_LANES);
+
+        return (run & RUN_HELD) && from <= last && to >= first;
+}
+
+/* The first slot, from *index on, that names one of the lanes, to offset or
+ * beyond.  The reach is acquired: it may be one that came after the run, and then
+ * what was read under that has been read. */
+static inline bool find_reader(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset,
+                               uint32_t *index, uint32_t *run)
+{
+        uint32_t used = slots_used(shared);
+
+        for (; *index < used; ++*index) {
+                const struct format_line *line = &shared->line[*index];
+
+                for (unsigned i = 0; i < FORMAT_RUNS; i++) {
+                        *run = atomic_load(&line->run[i]);
+                        if (__builtin_expect(*run != 0, 0) && run_names(*run, first, last) &&
+                            atomic_load_explicit(&line->reach[i], memory_order_acquire) >= offset)
+                                return true;
+                }
+        }
+        return false;
+}
+
+static __attribute__((noinline)) int wait_until_unread(struct shared *shared, struct slot *slot, uint32_t number,
+                                                       int64_t deadline)
+{
+        struct waiter w = begin_wait(shared, slot, number, deadline);
+        uint32_t index = 0, run;
+        int rc;
+
+        while (find_reader(shared, number, number, 0, &index, &run)) {
+                if (!slot_lives(shared, index, is_thorough(&w))) {
+                        index++;
+                        continue;
+                }
+                if (slot_mine_at(shared, index))
+                        return AMMAP_ERR_DEADLOCK;
+                if ((rc = wait_for_reader(&w)) < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+/* --- Writing --- */
+
+static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline)
+{
+        uint32_t index = 0, run;
+        int rc = own(shared, slot, number, TO_WRITE, deadline);
+
+        if (__builtin_expect(rc < 0, 0))
+                return rc;
+        if (__builtin_expect(atomic_load(&shared->head->frozen) != 0, 0))
+                rc = AMMAP_ERR_READ_ONLY;
+        else if (__builtin_expect(find_reader(shared, number, number, 0, &index, &run), 0))
+                rc = wait_until_unread(shared, slot, number, deadline);
+        if (__builtin_expect(rc < 0, 0))
+                disown(&shared->lane[number]);
+        else
+                open_lane(&shared->lane[number]);
+        return rc;
+}
+
+/* The quick way to what slot_take finds. */
+static inline int my_slot(struct shared *shared, int64_t deadline, struct slot **slot)
+{
+        *slot = slot_recent(shared);
+        if (__builtin_expect(*slot && !os_forked_quick(), 1))
+                return 0;
+        return slot_take(shared, deadline, slot);
+}
+
+int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
+{
+        int rc;
+
+        if (__builtin_expect(!shared->writable, 0))
+                return AMMAP_ERR_READ_ONLY;
+        if ((rc = my_slot(shared, LANE_FOR_EVER, slot)) < 0)
+                return rc;
+        if ((rc = write_lane(shared, *slot, lane, LANE_FOR_EVER)) < 0)
+                slot_leave(*slot);
+        return rc;
+}
+
+void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
+{
+        close_lane(&shared->lane[lane]);
+        slot_leave(slot);
+}
+
+/* --- Holds --- */
+
+static inline void begin_hold(struct shared_hold *hold, uint32_t run, uint64_t use)
+{
+        hold->run = run;
+        atomic_store_explicit(&hold->use, use, memory_order_relaxed);
+}
+
+static inline uint64_t use_of(const struct shared_hold *hold)
+{
+        return atomic_load_explicit(&hold->use, memory_order_relaxed);
+}
+
+static uint32_t run_of(uint32_t first, uint32_t last)
+{
+        return RUN_HELD | (last - first) << 12 | first;
+}
+
+static void note_mut_slices(struct slot *slot, uint32_t more)
+{
+        uint32_t count = atomic_load_explicit(&slot->line->mut_slices, memory_order_relaxed);
+
+        atomic_store_explicit(&slot->line->mut_slices, count + more, memory_order_relaxed);
+}
+
+static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t use,
+                          int64_t deadline, struct shared_hold **taken)
+{
+        struct shared_hold *hold = slot_write_hold(slot);
+        int rc;
+
+        if (!hold)
+                return -ENOMEM;
+        note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_cut */
+        for (uint32_t lane = first; lane <= last; lane++)
+                if ((rc = write_lane(shared, slot, lane, deadline)) < 0) {
+                        while (lane-- > first)
+                                close_lane(&shared->lane[lane]);
+                        note_mut_slices(slot, -(uint32_t)use);
+                        return rc;
+                }
+        begin_hold(hold, run_of(first, last), use);
+        *taken = hold;
+        return 0;
+}
+
+/* --- Reading --- */
+
+/* Whether the calling thread reads a lane, through whichever handle. */
+static bool i_read(const struct shared *shared, uint32_t lane)
+{
+        for (const struct slot *slot = my_slots.all; slot; slot = slot->next)
+                if (slot->device == shared->device && slot->inode == shared->inode)
+                        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, lane, lane))
+                                        return true;
+        return false;
+}
+
+/* The first lane from first to last that has an owner or is odd; beyond: none. */
+static inline uint32_t find_writer(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        while (first <= last && !(atomic_load(&shared->lane[first].owner) & OWNER_NAME) &&
+               !is_odd(&shared->lane[first]))
+                first++;
+        return first;
+}
+
+/* The same, but for owners who wait for the calling thread. */
+static uint32_t find_other_writer(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        while ((first = find_writer(shared, first, last)) <= last && i_read(shared, first))
+                first++;
+        return first;
+}
+
+void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run, uint32_t was)
+{
+        uint32_t first = run & RUN_LANES, last = first + (run >> 12 & RUN_LANES);
+
+        atomic_store_explicit(&slot->line->run[i], was, memory_order_release);
+        for (; first <= last; first++)
+                if (__builtin_expect(
+                            atomic_load_explicit(&shared->lane[first].owner, memory_order_relaxed) & OWNER_WAITERS, 0))
+                        wake(&shared->lane[first]);
+}
+
+bool shared_is_dead(const struct shared *shared, uint32_t number)
+{
+        const struct format_lane *lane = &shared->lane[number];
+        uint64_t sequence = atomic_load(&lane->sequence), name = atomic_load(&lane->owner) & OWNER_NAME;
+
+        return (sequence & 1) && !(name && slot_lives_named(shared, name, false)) &&
+               atomic_load(&lane->sequence) == sequence;
+}
+
+/* Until there seems to be no writer on a lane. */
+static int wait_until_unowned(struct waiter *w, uint32_t number)
+{
+        for (int rc = 0;;) {
+                uint64_t seen = atomic_load(&w->lane->owner), name = seen & OWNER_NAME;
+
+                if (shared_is_dead(w->shared, number))
+                        return AMMAP_ERR_OWNER_DEAD;
+                if (!name)
+                        return 0;
+                if (slot_mine_named(w->shared, name))
+                        return AMMAP_ERR_DEADLOCK;
+                if (slot_lives_named(w->shared, name, is_thorough(w)))
+                        rc = wait_for_owner(w, seen);
+                else if (!is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
+                        wake(w->lane);
+                if (rc < 0)
+                        return rc;
+        }
+}
+
+/* Name lanes in place i, where was stands, and be in. */
+static __attribute__((noinline)) int name_slow(struct shared *shared, struct slot *slot, unsigned i, uint32_t first,
+                                               uint32_t last, uint32_t was, int64_t deadline)
+{
+        uint32_t run = run_of(first, last), lane;
+
+        for (;;) {
+                struct waiter w;
+                int rc;
+
+                atomic_exchange(&slot->line->run[i], run);
+                if ((lane = find_other_writer(shared, first, last)) > last)
+                        return 0;
+                shared_unname(shared, slot, i, run, was);
+                w = begin_wait(shared, slot, lane, deadline);
+                rc = wait_until_unowned(&w, lane);
+                if (rc == 0) {
+                        /* Before the turn ends, which it has waited for. */
+                        atomic_exchange(&slot->line->run[i], run);
+                        if (find_other_writer(shared, first, last) > last) {
+                                end_turn(&w);
+                                return 0;
+                        }
+                        shared_unname(shared, slot, i, run, was);
+                }
+                end_turn(&w);
+                if (rc < 0)
+                        return rc;
+        }
+}
+
+static void reach_to(struct slot *slot, unsigned i, uint64_t reach)
+{
+        if (atomic_load_explicit(&slot->line->reach[i], memory_order_relaxed) < reach)
+                atomic_store_explicit(&slot->line->reach[i], reach, memory_order_release);
+}
+
+/* All places are taken: share one, widened to the lanes that it does not have. */
+static int enter_shared(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t reach,
+                        uint64_t use, int64_t deadline, struct shared_hold **taken)
+{
+        unsigned i = 0;
+        uint32_t run, from, to;
+        int rc;
+
+        while (i < FORMAT_RUNS && ((slot->read[i].run & RUN_LANES) > first ||
+                                   (slot->read[i].run & RUN_LANES) + (slot->read[i].run >> 12 & RUN_LANES) < last))
+                i++;
+        i %= FORMAT_RUNS;
+        run = slot->read[i].run;
+        from = run & RUN_LANES;
+        to = from + (run >> 12 & RUN_LANES);
+        from = first < from ? first : from;
+        to = last > to ? last : to;
+        reach_to(slot, i, reach);
+        if (run_of(from, to) != run) {
+                uint32_t was = atomic_load(&slot->line->run[i]);
+
+                if ((rc = name_slow(shared, slot, i, from, to, was, deadline)) < 0)
+                        return rc;
+                slot->read[i].run = run_of(from, to);
+        }
+        use += use_of(&slot->read[i]);
+        atomic_store(&slot->line->run[i], slot->read[i].run | ((uint32_t)use ? RUN_SLICE : 0));
+        atomic_store(&slot->read[i].use, use);
+        *taken = &slot->read[i];
+        return 0;
+}
+
+static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t reach,
+                                uint64_t use, int64_t deadline, struct shared_hold **taken)
+{
+        uint32_t run = run_of(first, last);
+        unsigned i = 0;
+        int rc;
+
+        while (i < FORMAT_RUNS && use_of(&slot->read[i]))
+                i++;
+        if (__builtin_expect(i == FORMAT_RUNS, 0))
+                return enter_shared(shared, slot, first, last, reach, use, deadline, taken);
+        atomic_store_explicit(&slot->line->reach[i], reach, memory_order_release);
+        atomic_exchange(&slot->line->run[i], run);
+        if (__builtin_expect(find_writer(shared, first, last) <= last, 0)) {
+                shared_unname(shared, slot, i, run, 0);
+                if ((rc = name_slow(shared, slot, i, first, last, 0, deadline)) < 0)
+                        return rc;
+        }
+        if (use == SHARED_SLICE)
+                atomic_store_explicit(&slot->line->run[i], run | RUN_SLICE, memory_order_relaxed);
+        begin_hold(&slot->read[i], run, use);
+        *taken = &slot->read[i];
+        return 0;
+}
+
+int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum access access, uint64_t reach,
+                 uint64_t use, int64_t deadline, struct shared_hold **hold)
+{
+        uint32_t last = first + count - 1;
+        struct slot *slot;
+        int rc;
+
+        if (__builtin_expect(!shared->writable, 0)) {
+                if (access == WRITE)
+                        return AMMAP_ERR_READ_ONLY;
+                if (!atomic_load(&shared->head->frozen))
+                        return AMMAP_ERR_UNSUPPORTED;
+        }
+        if ((rc = my_slot(shared, deadline, &slot)) < 0)
+                return rc;
+        if (access == WRITE)
+                rc = enter_to_write(shared, slot, first, last, use, deadline, hold);
+        else
+                rc = enter_to_read(shared, slot, first, last, reach, use, deadline, hold);
+        if (__builtin_expect(rc < 0, 0))
+                slot_leave(slot);
+        return rc;
+}
+
+bool shared_is_mine(const struct shared_hold *hold)
+{
+        return hold->slot->thread == &my_slots && use_of(hold) && !os_forked_quick();
+}
+
+void shared_leave(struct shared_hold *hold, uint64_t use)
+{
+        struct slot *slot = hold->slot;
+        struct shared *shared = slot->shared;
+        uint32_t first = hold->run & RUN_LANES, last = first + (hold->run >> 12 & RUN_LANES);
+        bool reads = hold >= slot->read && hold < slot->read + FORMAT_RUNS;
+
+        atomic_store_explicit(&hold->use, use_of(hold) - use, memory_order_relaxed);
+        if (reads && !use_of(hold)) {
+                shared_unname(shared, slot, (unsigned)(hold - slot->read), hold->run, 0);
+        } else if (!reads) {
+                for (uint32_t lane = last + 1; lane-- > first;)
+                        close_lane(&shared->lane[lane]);
+                note_mut_slices(slot, -(uint32_t)use);
+        }
+        slot_leave(slot);
+}
+
+/* --- Without entering --- */
+
+int shared_look_again(struct shared *shared, uint32_t first, uint32_t count, unsigned looks)
+{
+        enum { SPINS = 64, NAP = 100000, THOROUGH = 256 };
+        const _Atomic uint32_t nobody = 0;
+
+        for (uint32_t lane = first; lane < first + count; lane++) {
+                uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
+
+                if (shared_is_dead(shared, lane) ||
+                    (looks % THOROUGH == THOROUGH - 1 && name && is_odd(&shared->lane[lane]) &&
+                     !slot_lives_named(shared, name, true) && is_odd(&shared->lane[lane]) &&
+                     (atomic_load(&shared->lane[lane].owner) & OWNER_NAME) == name))
+                        return AMMAP_ERR_OWNER_DEAD;
+        }
+        if (looks >= SPINS)
+                os_wait(&nobody, 0, os_now() + NAP);
+        else
+                for (unsigned n = looks; n > 0; n--)
+                        os_pause();
+        return 0;
+}
+
+/* --- Shrinks --- */
+
+static void disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
+{
+        while (end-- > first)
+                disown(&shared->lane[end]);
+}
+
+/* Until nobody reads beyond the offset; but for slices. */
+static int wait_until_uncut(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t offset)
+{
+        struct waiter w = begin_wait(shared, slot, first, LANE_FOR_EVER);
+        uint32_t index = 0, run;
+
+        while (find_reader(shared, first, last, offset + 1, &index, &run)) {
+                if (!slot_lives(shared, index, is_thorough(&w)))
+                        index++;
+                else if ((run & RUN_SLICE) || slot_mine_at(shared, index))
+                        return AMMAP_ERR_BUSY;
+                else
+                        wait_for_reader(&w);
+        }
+        return 0;
+}
+
+int shared_cut(struct shared *shared, uint32_t first, uint32_t last, uint64_t offset, struct slot *slot)
+{
+        int rc = 0;
+
+        for (uint32_t lane = first; lane <= last; lane++)
+                if ((rc = own(shared, slot, lane, TO_CUT, LANE_FOR_EVER)) < 0) {
+                        disown_lanes(shared, first, lane);
+                        return rc;
+                }
+        if ((rc = wait_until_uncut(shared, slot, first, last, offset)) < 0) {
+                disown_lanes(shared, first, last + 1);
+                return rc;
+        }
+        for (uint32_t lane = first; lane <= last; lane++)
+                open_lane(&shared->lane[lane]);
+        return 0;
+}
+
+void shared_cut_leave(struct shared *shared, uint32_t first, uint32_t last)
+{
+        for (uint32_t lane = last + 1; lane-- > first;)
+                close_lane(&shared->lane[lane]);
+}
+
+/* --- Death --- */
+
+int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *context), void *context)
+{
+        struct slot *slot;
+        int rc;
+
+        if (!is_odd(&shared->lane[lane]))
+                return 0;
+        if (!shared->writable)
+                return shared_is_dead(shared, lane) ? AMMAP_ERR_READ_ONLY : 0;
+        if ((rc = my_slot(shared, LANE_FOR_EVER, &slot)) < 0)
+                return rc;
+        rc = own(shared, slot, lane, TO_RECOVER, LANE_FOR_EVER);
+        if (rc == 0 && is_odd(&shared->lane[lane])) {
+                if (mend)
+                        mend(context);
+                close_lane(&shared->lane[lane]);
+        } else if (rc == 0) {
+                disown(&shared->lane[lane]);
+        }
+        slot_leave(slot);
+        return rc == AMMAP_ERR_BUSY ? 0 : rc; /* its writer lives */
+}

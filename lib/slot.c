@@ -1,0 +1,422 @@
+/* slot.c - a thread's place in the header of a shared map
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The kernel marks the lock word of a slot when its thread is gone (os.h), at
+ * whatever instruction it was.  That the word is taken, and that the generation
+ * is still the one of a name, is what "alive" means to all others.
+ *
+ *      taking      word, then the line cleared, generation + 1, slots_used
+ *      leaving     the line cleared, then the word
+ *
+ * A thread that dies between two of these leaves a word that says so; whoever
+ * takes the slot next clears the line before it gives itself a name, and no name
+ * is given twice.  So a line whose slot is not taken means nothing.
+ *
+ * A map may be freed while other threads of the process have slots of it.  Then
+ * they keep the place, which has pages of its own, until they come by here, for
+ * the kernel's list of a thread's places leads through them; nothing else.
+ */
+#include "slot.h"
+
+#include "ammap.h"
+#include "thread.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+        GUESTS = 8,
+        MINE_MAX = 1024, /* of one thread: the kernel goes through 2,048 of its places when it ends */
+        GUEST_NAP = 200000,
+};
+
+_Thread_local struct my_slots my_slots;
+
+/* A leaf. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct shared *all_shared;
+static struct slot *unused; /* slots are never freed: a slice may be released twice */
+
+static _Atomic uint32_t *word_of(const struct shared *shared, uint32_t index)
+{
+        unsigned char *end = shared->pages + (index + 1) * shared->page;
+
+        return (_Atomic uint32_t *)(void *)(end - os_slot_word());
+}
+
+/* --- Who lives --- */
+
+/* The kernel's: what of a lock word is a thread's ID. */
+#define WORD_THREAD UINT32_C(0x3fffffff)
+
+/* A thread that called exec, and was not the first of its process, has changed its
+ * ID before the kernel looked for what it had. */
+static bool is_gone(const struct shared *shared, uint32_t index)
+{
+        const struct format_line *line = &shared->line[index];
+        uint32_t word = atomic_load(word_of(shared, index));
+        uint32_t thread = atomic_load(&line->thread);
+
+        if (!os_slot_taken(word) || (word & WORD_THREAD) != thread ||
+            !os_thread_gone(atomic_load(&line->process), thread))
+                return false;
+        if (shared->writable)
+                atomic_compare_exchange_strong(word_of(shared, index), &word, 0);
+        return true;
+}
+
+bool slot_lives(const struct shared *shared, uint32_t index, bool thorough)
+{
+        return os_slot_taken(atomic_load(word_of(shared, index))) && !(thorough && is_gone(shared, index));
+}
+
+bool slot_lives_named(const struct shared *shared, uint64_t name, bool thorough)
+{
+        uint32_t index = slot_index(name);
+
+        if (index >= shared->slots ||
+            (atomic_load(&shared->line[index].generation) & OWNER_GENERATIONS) != name >> (2 + OWNER_INDEX_BITS))
+                return false;
+        return slot_lives(shared, index, thorough);
+}
+
+struct slot *slot_mine_at(const struct shared *shared, uint32_t index)
+{
+        struct slot *slot = my_slots.all;
+
+        while (slot && !(slot->index == index && slot->place.view && slot->device == shared->device &&
+                         slot->inode == shared->inode))
+                slot = slot->next;
+        return slot;
+}
+
+struct slot *slot_mine_named(const struct shared *shared, uint64_t name)
+{
+        struct slot *slot = slot_mine_at(shared, slot_index(name));
+
+        return slot && slot->name == name ? slot : NULL;
+}
+
+/* --- Records --- */
+
+static struct slot *new_record(void)
+{
+        struct slot *slot;
+
+        pthread_mutex_lock(&mutex);
+        slot = unused;
+        if (slot)
+                unused = slot->next;
+        pthread_mutex_unlock(&mutex);
+        if (slot || !(slot = aligned_alloc(_Alignof(struct slot), sizeof *slot)))
+                return slot;
+        memset(slot, 0, sizeof *slot);
+        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+                slot->read[i].slot = slot;
+        return slot;
+}
+
+static void old_record(struct slot *slot)
+{
+        pthread_mutex_lock(&mutex);
+        slot->next = unused;
+        unused = slot;
+        pthread_mutex_unlock(&mutex);
+}
+
+struct shared_hold *slot_write_hold(struct slot *slot)
+{
+        struct shared_hold *hold = atomic_load_explicit(&slot->write, memory_order_relaxed);
+
+        while (hold && atomic_load_explicit(&hold->use, memory_order_relaxed))
+                hold = hold->next;
+        if (hold || !(hold = malloc(sizeof *hold)))
+                return hold;
+        memset(hold, 0, sizeof *hold);
+        hold->slot = slot;
+        hold->next = atomic_load_explicit(&slot->write, memory_order_relaxed);
+        atomic_store_explicit(&slot->write, hold, memory_order_release);
+        return hold;
+}
+
+static bool holds_any(const struct slot *slot)
+{
+        const struct shared_hold *hold = atomic_load(&slot->write);
+
+        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+                if (atomic_load(&slot->read[i].use))
+                        return true;
+        while (hold && !atomic_load(&hold->use))
+                hold = hold->next;
+        return hold;
+}
+
+static void forget_holds(struct slot *slot)
+{
+        struct shared_hold *hold = atomic_load(&slot->write);
+
+        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+                atomic_store(&slot->read[i].use, 0);
+        for (; hold; hold = hold->next)
+                atomic_store(&hold->use, 0);
+}
+
+/* --- Taking one --- */
+
+static void clear_line(struct format_line *line)
+{
+        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+                atomic_store(&line->run[i], 0);
+        atomic_store(&line->mut_slices, 0);
+}
+
+/* The place is the calling thread's: give the slot its new name. */
+static void name_place(struct shared *shared, struct slot *slot, uint32_t index)
+{
+        struct format_line *line = &shared->line[index];
+        uint64_t generation = (atomic_load(&line->generation) + 1) & OWNER_GENERATIONS;
+        uint32_t used = atomic_load(&shared->head->slots_used);
+
+        clear_line(line);
+        atomic_store(&line->process, os_process());
+        atomic_store(&line->thread, os_thread());
+        atomic_store(&line->generation, generation);
+        while (used <= index && !atomic_compare_exchange_weak(&shared->head->slots_used, &used, index + 1))
+                ;
+        slot->line = line;
+        slot->index = index;
+        slot->name = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
+}
+
+/* A place from first to before end. */
+static int take_place(struct shared *shared, struct slot *slot, uint32_t first, uint32_t end)
+{
+        for (uint32_t index = first; index < end; index++) {
+                unsigned char *page = shared->pages + index * shared->page;
+                uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
+                int rc = -EBUSY;
+
+                if (!os_slot_taken(atomic_load(word_of(shared, index))))
+                        rc = os_slot_claim(page, shared->fd, offset, &slot->place);
+
+                if (rc >= 0)
+                        name_place(shared, slot, index);
+                if (rc != -EBUSY)
+                        return rc < 0 ? rc : 0;
+        }
+        return -EBUSY;
+}
+
+static int find_place(struct shared *shared, struct slot *slot, int64_t deadline)
+{
+        uint32_t guests = shared->slots > GUESTS ? shared->slots - GUESTS : 0;
+        int rc = my_slots.count < MINE_MAX ? take_place(shared, slot, 0, guests) : -EBUSY;
+        const _Atomic uint32_t nobody = 0;
+
+        slot->guest = rc == -EBUSY;
+        while (rc == -EBUSY && (rc = take_place(shared, slot, guests, shared->slots)) == -EBUSY) {
+                int64_t now = os_now();
+
+                if (deadline == LANE_TRY || now >= deadline)
+                        return deadline == LANE_TRY ? AMMAP_ERR_BUSY : AMMAP_ERR_TIMEOUT;
+                os_wait(&nobody, 0, now + GUEST_NAP);
+        }
+        return rc;
+}
+
+static void link_slot(struct shared *shared, struct slot *slot)
+{
+        pthread_mutex_lock(&mutex);
+        slot->shared = shared;
+        slot->sibling = shared->mine;
+        slot->link = &shared->mine;
+        if (shared->mine)
+                shared->mine->link = &slot->sibling;
+        shared->mine = slot;
+        pthread_mutex_unlock(&mutex);
+}
+
+/* --- Giving one up --- */
+
+static void unlink_slot(struct slot *slot)
+{
+        *slot->link = slot->sibling;
+        if (slot->sibling)
+                slot->sibling->link = slot->link;
+        slot->shared = NULL;
+}
+
+/* One of the calling thread's, which *link leads to. */
+static void give_up(struct slot *slot, struct slot **link)
+{
+        pthread_mutex_lock(&mutex);
+        if (slot->shared) {
+                clear_line(slot->line);
+                unlink_slot(slot);
+        }
+        pthread_mutex_unlock(&mutex);
+        if (slot->place.view)
+                os_slot_release(&slot->place);
+        slot->place.view = NULL;
+        slot->shared_name = 0;
+        slot->name = 0;
+        slot->thread = NULL;
+        *link = slot->next;
+        my_slots.count--;
+        memset(my_slots.recent, 0, sizeof my_slots.recent);
+        forget_holds(slot);
+        old_record(slot);
+}
+
+/* Those whose map has been freed. */
+static void sweep(void)
+{
+        struct slot **link = &my_slots.all;
+
+        while (*link) {
+                struct slot *slot = *link;
+                bool freed;
+
+                pthread_mutex_lock(&mutex);
+                freed = !slot->shared;
+                pthread_mutex_unlock(&mutex);
+                if (freed)
+                        give_up(slot, link);
+                else
+                        link = &slot->next;
+        }
+}
+
+int slot_take(struct shared *shared, int64_t deadline, struct slot **taken)
+{
+        struct slot *slot;
+        struct hold *block;
+        int rc;
+
+        os_fork_check();
+        for (slot = my_slots.all; slot && slot->shared_name != shared->name;)
+                slot = slot->next;
+        if (!slot) {
+                sweep();
+                /* With a block the thread's end will be told of. */
+                if ((rc = thread_room(&block)) < 0)
+                        return rc;
+                if (!(slot = new_record()))
+                        return -ENOMEM;
+                slot->guest = false;
+                slot->line = &slot->own;
+                slot->index = UINT32_MAX;
+                if (shared->writable && (rc = find_place(shared, slot, deadline)) < 0) {
+                        old_record(slot);
+                        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+                }
+                slot->shared_name = shared->name;
+                slot->device = shared->device;
+                slot->inode = shared->inode;
+                slot->thread = &my_slots;
+                slot->next = my_slots.all;
+                my_slots.all = slot;
+                my_slots.count++;
+                link_slot(shared, slot);
+        }
+        my_slots.recent[shared->name % RECENT] = slot;
+        *taken = slot;
+        return 0;
+}
+
+void slot_leave_guest(struct slot *slot)
+{
+        struct slot **link = &my_slots.all;
+
+        if (holds_any(slot))
+                return;
+        while (*link != slot)
+                link = &(*link)->next;
+        give_up(slot, link);
+}
+
+/* --- Handles, threads and processes that come and go --- */
+
+void shared_attach(struct shared *shared)
+{
+        static _Atomic uint64_t names;
+
+        shared->name = atomic_fetch_add(&names, 1) + 1;
+        shared->mine = NULL;
+        pthread_mutex_lock(&mutex);
+        shared->next = all_shared;
+        shared->link = &all_shared;
+        if (all_shared)
+                all_shared->link = &shared->next;
+        all_shared = shared;
+        pthread_mutex_unlock(&mutex);
+}
+
+void shared_detach(struct shared *shared)
+{
+        pthread_mutex_lock(&mutex);
+        *shared->link = shared->next;
+        if (shared->next)
+                shared->next->link = shared->link;
+        while (shared->mine) {
+                if (shared->writable)
+                        clear_line(shared->mine->line);
+                unlink_slot(shared->mine);
+        }
+        pthread_mutex_unlock(&mutex);
+        sweep();
+}
+
+void shared_forked(void)
+{
+        pthread_mutex_init(&mutex, NULL);
+        for (struct slot *slot = my_slots.all; slot; slot = slot->next) {
+                slot->thread = NULL;
+                forget_holds(slot);
+                if (slot->place.view)
+                        os_slot_forget(&slot->place);
+        }
+        memset(&my_slots, 0, sizeof my_slots);
+        unused = NULL;
+        for (struct shared *shared = all_shared; shared; shared = shared->next)
+                shared->mine = NULL;
+}
+
+/* A slot that still writes is left with a name that is nobody's: its writer died. */
+bool shared_thread_exit(bool last)
+{
+        for (struct slot *slot = my_slots.all; slot && !last; slot = slot->next)
+                if (slot->shared_name && holds_any(slot))
+                        return true;
+        while (my_slots.all)
+                give_up(my_slots.all, &my_slots.all);
+        return false;
+}
+
+uint64_t shared_slices(struct shared *shared)
+{
+        uint64_t count = 0;
+
+        pthread_mutex_lock(&mutex);
+        for (const struct slot *slot = shared->mine; slot; slot = slot->sibling) {
+                for (unsigned i = 0; i < FORMAT_RUNS; i++)
+                        count += (uint32_t)atomic_load(&slot->read[i].use);
+                for (const struct shared_hold *hold = atomic_load(&slot->write); hold; hold = hold->next)
+                        count += (uint32_t)atomic_load(&hold->use);
+        }
+        pthread_mutex_unlock(&mutex);
+        return count;
+}
+
+bool shared_is_held(struct shared *shared)
+{
+        const struct slot *slot;
+
+        pthread_mutex_lock(&mutex);
+        for (slot = shared->mine; slot && !holds_any(slot);)
+                slot = slot->sibling;
+        pthread_mutex_unlock(&mutex);
+        return slot;
+}

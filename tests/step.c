@@ -1,0 +1,574 @@
+/* step.c - a process killed at every instruction of a call
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ *      step [SECONDS]
+ *
+ * A child is led through a call instruction by instruction, and killed after the
+ * first one, after the second one...  Each time a process that has just come to
+ * the map must find it whole, as before the call or as after it, or be told
+ * AMMAP_ERR_OWNER_DEAD and have it as it is with ammap_recover; and a process that
+ * knew the map all along must get at it.  Who dies reading leaves nothing behind.
+ *
+ * "warm" calls have been made before by the same thread; "first" ones have not,
+ * and are longer.  Each of them gets so many SECONDS (a few where nothing is
+ * said); what of its instructions was not reached by then is printed.
+ */
+#include "share.h"
+
+#if TEST_OS_LINUX && (defined(__x86_64__) || defined(__aarch64__))
+#define CAN_STEP 1
+#else
+#define CAN_STEP 0
+#endif
+
+#if CAN_STEP
+
+#include <sys/ptrace.h>
+
+enum { BLOCK = 192, LENGTH = 20000, SHORT = 9000, CAPACITY = 40000 };
+enum { OLD = 0x11, NEW = 0x22, FILLED = 0x33 };
+
+static double seconds = 3;
+
+enum call_kind {
+        CALL_READ,
+        CALL_SLICE,
+        CALL_UPDATE,
+        CALL_MUT_SLICE,
+        CALL_GROW,
+        CALL_SHRINK,
+        CALL_DISCARD,
+        CALL_RECOVER,
+        CALL_FREEZE,
+        CALL_EXPORT,
+        CALL_SLICE_RELEASE, /* while another process waits */
+        CALL_MUT_RELEASE,
+        CALLS
+};
+
+static const char *const call_names[CALLS] = {
+        "read_into",     "as_slice and release",
+        "update_region", "as_mut_slice and release",
+        "growth",        "shrink",
+        "discard",       "recover",
+        "freeze",        "export",
+        "release",       "release of a mut slice",
+};
+
+static bool only_reads(enum call_kind kind)
+{
+        return kind == CALL_READ || kind == CALL_SLICE || kind == CALL_SLICE_RELEASE || kind == CALL_EXPORT;
+}
+
+static bool is_waited_for(enum call_kind kind)
+{
+        return kind == CALL_SLICE_RELEASE || kind == CALL_MUT_RELEASE;
+}
+
+struct board {
+        _Atomic int phase; /* 0 before, 1 in and 2 after the call */
+        int status;
+};
+
+struct subject {
+        enum call_kind kind;
+        bool warm;
+        uint64_t lanes;
+        ammap_t *map;
+        struct board *board;
+};
+
+/* --- The child that is led ------------------------------------------------ */
+
+struct held {
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+        int fd;
+};
+
+static int run_call(const struct subject *subject, struct held *held)
+{
+        unsigned char bytes[BLOCK];
+        int rc;
+
+        switch (subject->kind) {
+        case CALL_READ:
+                return ammap_read_into(subject->map, 0, bytes, sizeof(bytes));
+        case CALL_SLICE:
+                rc = ammap_as_slice(subject->map, 0, BLOCK, &held->slice);
+                ammap_slice_release(&held->slice);
+                return rc;
+        case CALL_UPDATE:
+                memset(bytes, NEW, sizeof(bytes));
+                return ammap_update_region(subject->map, 0, bytes, sizeof(bytes));
+        case CALL_MUT_SLICE:
+                rc = ammap_as_mut_slice(subject->map, 0, BLOCK, &held->mut);
+                for (size_t i = 0; i < held->mut.length; i += 8) /* not at once */
+                        *(volatile uint64_t *)(void *)(held->mut.data + i) = NEW * UINT64_C(0x0101010101010101);
+                ammap_mut_slice_release(&held->mut);
+                return rc;
+        case CALL_GROW:
+                return ammap_resize(subject->map, CAPACITY);
+        case CALL_SHRINK:
+                return ammap_resize(subject->map, SHORT);
+        case CALL_DISCARD:
+                return ammap_discard(subject->map, 0, BLOCK);
+        case CALL_RECOVER:
+                return ammap_recover(subject->map);
+        case CALL_FREEZE:
+                return ammap_freeze(subject->map);
+        case CALL_EXPORT:
+                return ammap_export(subject->map, AMMAP_READ, &held->fd);
+        case CALL_SLICE_RELEASE:
+                ammap_slice_release(&held->slice);
+                return 0;
+        case CALL_MUT_RELEASE:
+                ammap_mut_slice_release(&held->mut);
+                return 0;
+        case CALLS:
+                break;
+        }
+        return INT_MIN;
+}
+
+static void subject_body(struct peer *parent, void *argument)
+{
+        const struct subject *subject = argument;
+        struct held held = { .fd = -1 };
+        unsigned char byte = OLD;
+
+        (void)parent;
+        alarm(0); /* it would come in between */
+        child_must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+        if (subject->warm && subject->kind != CALL_RECOVER) {
+                child_must_int(op_run(OP_READ_INTO, subject->map, 0, BLOCK, 0), 0);
+                child_must_int(op_run(OP_SLICE, subject->map, 0, BLOCK, 0), 0);
+                child_must_int(op_run(OP_MUT_SLICE, subject->map, 0, BLOCK, 0), 0);
+                child_must_int(ammap_update_region(subject->map, 0, &byte, 1), 0);
+        }
+        if (subject->kind == CALL_SLICE_RELEASE)
+                child_must_int(ammap_as_slice(subject->map, 0, BLOCK, &held.slice), 0);
+        if (subject->kind == CALL_MUT_RELEASE)
+                child_must_int(ammap_as_mut_slice(subject->map, 0, BLOCK, &held.mut), 0);
+        raise(SIGSTOP);
+        atomic_store_explicit(&subject->board->phase, 1, memory_order_relaxed);
+        subject->board->status = run_call(subject, &held);
+        atomic_store_explicit(&subject->board->phase, 2, memory_order_relaxed);
+        raise(SIGSTOP);
+}
+
+/* Two processes that take turns do so faster on one processor. */
+static void stay_here(cpu_set_t *before)
+{
+        cpu_set_t here;
+        int cpu = sched_getcpu();
+
+        sched_getaffinity(0, sizeof(*before), before);
+        CPU_ZERO(&here);
+        CPU_SET(cpu < 0 ? 0 : (size_t)cpu, &here);
+        sched_setaffinity(0, sizeof(here), &here);
+}
+
+/* Wait until it stops, and be sure that it has not ended. */
+static void wait_for_stop(pid_t pid, int want)
+{
+        int status;
+
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_msg(WIFSTOPPED(status), "the child has ended: %#x", (unsigned)status);
+        if (want)
+                ck_assert_int_eq(WSTOPSIG(status), want);
+}
+
+static void step_once(pid_t pid)
+{
+        ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+        wait_for_stop(pid, SIGTRAP);
+}
+
+/* Lead it so many instructions into the call, or out of it: how many it took. */
+static long lead(const struct peer *peer, const struct board *board, long count)
+{
+        long steps = 0;
+
+        while (atomic_load(&board->phase) == 0)
+                step_once(peer->pid);
+        for (; steps < count && atomic_load(&board->phase) == 1; steps++)
+                step_once(peer->pid);
+        return steps;
+}
+
+/* --- The process that finds what is left ----------------------------------- */
+
+struct finding {
+        const struct subject *subject;
+        int fd;
+        bool complete, waited_for;
+        struct found {
+                _Atomic int dead, before, after;
+        } * found;
+};
+
+/* Each call gives what it must, and comes back. */
+static void check_clean(ammap_t *map, bool writable)
+{
+        for (enum op op = 0; op < OP_COUNT; op++)
+                child_must_int(op_run(op, map, 0, BLOCK, 5 * SECOND),
+                               writable || !op_writes(op) ? 0 : AMMAP_ERR_READ_ONLY);
+}
+
+static void check_dead(ammap_t *map)
+{
+        for (enum op op = 0; op < OP_COUNT; op++)
+                child_must_int(op_run(op, map, 0, BLOCK, 5 * SECOND), AMMAP_ERR_OWNER_DEAD);
+}
+
+/* The block: whole, and old or new. */
+static void check_block(struct finding *finding, const unsigned char *bytes)
+{
+        enum call_kind kind = finding->subject->kind;
+        int byte = bytes[BLOCK - 1];
+
+        child_must(is_all(bytes, (unsigned char)byte, BLOCK));
+        if (kind == CALL_UPDATE || kind == CALL_MUT_SLICE)
+                child_must(byte == OLD || byte == NEW);
+        else if (kind == CALL_DISCARD)
+                child_must(byte == OLD || byte == 0);
+        else if (finding->waited_for)
+                child_must(byte == OLD || byte == OP_BYTE);
+        else
+                child_must(byte == OLD);
+        atomic_fetch_add(byte == OLD ? &finding->found->before : &finding->found->after, 1);
+        if (finding->complete && (kind == CALL_UPDATE || kind == CALL_MUT_SLICE))
+                child_must(byte == NEW);
+}
+
+/* What lies behind the short length, where the length may have changed. */
+static void check_tail(const struct finding *finding, ammap_t *map)
+{
+        enum call_kind kind = finding->subject->kind;
+        unsigned char bytes[CAPACITY];
+        uint64_t length = ammap_len(map);
+        int rc = ammap_read_into(map, SHORT, bytes, (size_t)(length - SHORT));
+
+        child_must(length == LENGTH || length == (kind == CALL_GROW ? CAPACITY : SHORT));
+        if (finding->complete)
+                child_must(length != LENGTH);
+        if (rc == 0) {
+                child_must(is_all(bytes, FILLED, length < LENGTH ? length - SHORT : LENGTH - SHORT));
+                if (length > LENGTH)
+                        child_must(is_all(bytes + LENGTH - SHORT, 0, length - LENGTH));
+        } else {
+                child_must_int(rc, AMMAP_ERR_OWNER_DEAD);
+        }
+        if (ammap_resize(map, SHORT) == AMMAP_ERR_OWNER_DEAD || ammap_resize(map, SHORT) == AMMAP_ERR_OWNER_DEAD) {
+                atomic_fetch_add(&finding->found->dead, 1);
+                child_must_int(ammap_recover(map), 0);
+        }
+        child_must_int(ammap_resize(map, SHORT), 0);
+        child_must_int(ammap_resize(map, CAPACITY), 0);
+        child_must_int(ammap_read_into(map, SHORT, bytes, CAPACITY - SHORT), 0);
+        child_must(is_all(bytes, 0, CAPACITY - SHORT));
+}
+
+static void finder_body(struct peer *parent, void *argument)
+{
+        struct finding *finding = argument;
+        enum call_kind kind = finding->subject->kind;
+        ammap_t *map = finding->subject->map;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        unsigned char bytes[BLOCK];
+        int rc;
+
+        (void)parent;
+        /* Imported; where that cannot be any more, inherited. */
+        if (finding->fd >= 0)
+                child_must_int(ammap_import(&map, finding->fd, NULL), 0);
+        rc = ammap_read_into(map, 0, bytes, sizeof(bytes));
+        if (rc == AMMAP_ERR_OWNER_DEAD) {
+                child_must(!only_reads(kind));
+                atomic_fetch_add(&finding->found->dead, 1);
+                check_dead(map);
+                child_must_int(ammap_recover(map), 0);
+        } else {
+                child_must_int(rc, 0);
+                check_block(finding, bytes);
+        }
+        if (kind == CALL_GROW || kind == CALL_SHRINK)
+                check_tail(finding, map);
+        if (kind == CALL_FREEZE) {
+                rc = op_run(OP_UPDATE, map, 0, BLOCK, 0);
+                if (rc == AMMAP_ERR_OWNER_DEAD) {
+                        child_must_int(ammap_recover(map), 0);
+                        rc = op_run(OP_UPDATE, map, 0, BLOCK, 0);
+                }
+                child_must_int(ammap_stat(map, &stat), 0);
+                if (finding->complete)
+                        child_must(stat.frozen);
+                if (stat.frozen)
+                        child_must_int(rc, AMMAP_ERR_READ_ONLY);
+                else
+                        child_must(rc == 0 || rc == AMMAP_ERR_READ_ONLY); /* sealed, and no more */
+                check_clean(map, rc == 0);
+        } else {
+                check_clean(map, true);
+        }
+        if (map != finding->subject->map)
+                child_must_int(ammap_free(map), 0);
+}
+
+/* --- The parent ------------------------------------------------------------- */
+
+static void bury(struct peer *peer)
+{
+        int status;
+
+        kill(peer->pid, SIGKILL);
+        do
+                ck_assert_int_eq(waitpid(peer->pid, &status, 0), peer->pid);
+        while (!WIFSIGNALED(status) && !WIFEXITED(status));
+        peer_close(peer);
+}
+
+static ammap_t *prepare(const struct subject *subject)
+{
+        ammap_t *map = make_shared(LENGTH, CAPACITY, subject->lanes);
+        struct holder holder;
+
+        ck_assert_int_eq(ammap_fill(map, 0, LENGTH, FILLED), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, BLOCK, OLD), 0);
+        if (subject->kind == CALL_RECOVER) {
+                holder_start(&holder, map, 0, BLOCK, true);
+                holder_vanish(&holder);
+        }
+        return map;
+}
+
+/* Kill it after so many instructions, and look.  How many there were; fewer than
+ * asked for: that was all of the call. */
+static long kill_at(struct subject *subject, long count, struct found *found)
+{
+        struct finding finding = { subject, -1, false, is_waited_for(subject->kind), found };
+        struct place place = { INHERIT, NULL, -1, NULL, AMMAP_OPTIONS_INIT };
+        struct remote waiter;
+        struct peer peer, finder;
+        cpu_set_t processors;
+        long steps;
+
+        subject->map = place.map = prepare(subject);
+        atomic_store(&subject->board->phase, 0);
+        if (finding.waited_for)
+                remote_start(&waiter, &place);
+        stay_here(&processors);
+        peer_start(&peer, subject_body, subject);
+        wait_for_stop(peer.pid, SIGSTOP);
+        if (finding.waited_for) {
+                remote_send(&waiter, (struct request){ DO_OP, OP_UPDATE, 0, BLOCK, 0 });
+                remote_sleeps(&waiter);
+        }
+        steps = lead(&peer, subject->board, count);
+        finding.complete = atomic_load(&subject->board->phase) == 2;
+        if (finding.complete)
+                ck_assert_int_eq(subject->board->status, 0);
+        bury(&peer);
+        sched_setaffinity(0, sizeof(processors), &processors);
+        if (finding.waited_for) {
+                int rc = remote_reply(&waiter).result;
+
+                if (rc == AMMAP_ERR_OWNER_DEAD && !only_reads(subject->kind))
+                        atomic_fetch_add(&found->dead, 1);
+                else
+                        ck_assert_int_eq(rc, 0);
+                if (rc == AMMAP_ERR_OWNER_DEAD)
+                        ck_assert_int_eq(remote_order(&waiter, DO_RECOVER), 0);
+                remote_end(&waiter);
+        }
+        if (subject->kind != CALL_EXPORT && subject->kind != CALL_FREEZE)
+                finding.fd = ammap_fd(subject->map);
+        peer_start(&finder, finder_body, &finding);
+        peer_end(&finder);
+        /* And for one that was there before. */
+        if (subject->kind != CALL_FREEZE)
+                ck_assert_int_eq(op_run(OP_TIMED_MUT_SLICE, subject->map, 0, BLOCK, patience_ns()), 0);
+        ck_assert_int_eq(op_run(OP_TIMED_SLICE, subject->map, 0, BLOCK, patience_ns()), 0);
+        ck_assert_int_eq(ammap_free(subject->map), 0);
+        return steps;
+}
+
+static long common_divisor(long a, long b)
+{
+        return b ? common_divisor(b, a % b) : a;
+}
+
+/* All of the instructions, as far as the time allows, in an order that is as even
+ * as can be after any part of it. */
+static void kill_everywhere(struct subject *subject)
+{
+        struct found *found = board_of(sizeof(*found));
+        int64_t end = now_ns() + (int64_t)(seconds * 1e9);
+        long all = kill_at(subject, LONG_MAX, found), stride = all * 62 / 100 + 1, done = 0;
+
+        ck_assert_int_gt(all, 0);
+        while (common_divisor(stride, all + 1) != 1)
+                stride++;
+        for (; done <= all && (done < 10 || now_ns() < end); done++)
+                kill_at(subject, (long)((unsigned long)done * (unsigned long)stride % (unsigned long)(all + 1)), found);
+        printf("step: %s %s, %lu lanes: %ld instructions, killed at %s%ld of them; "
+               "found as before %d times, as after %d, OWNER_DEAD %d\n",
+               subject->warm ? "warm" : "first", call_names[subject->kind], (unsigned long)subject->lanes, all,
+               done > all ? "all " : "", done > all ? all : done, atomic_load(&found->before),
+               atomic_load(&found->after), atomic_load(&found->dead));
+        munmap(found, sizeof(*found));
+}
+
+static void step_through(enum call_kind kind, bool warm)
+{
+        struct subject subject = { kind, warm, kind % 2 ? 1 : 3, NULL, board_of(sizeof(struct board)) };
+
+        kill_everywhere(&subject);
+        munmap(subject.board, sizeof(*subject.board));
+}
+
+START_TEST(warm_calls)
+{
+        step_through((enum call_kind)_i, true);
+}
+END_TEST
+
+START_TEST(first_calls)
+{
+        step_through((enum call_kind)_i, false);
+}
+END_TEST
+
+/* --- The making of a file ----------------------------------------------------- */
+
+struct making {
+        const char *path;
+        struct board *board;
+};
+
+static void maker_body(struct peer *parent, void *argument)
+{
+        const struct making *making = argument;
+        ammap_t *map;
+
+        (void)parent;
+        alarm(0);
+        child_must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+        raise(SIGSTOP);
+        atomic_store_explicit(&making->board->phase, 1, memory_order_relaxed);
+        making->board->status = ammap_open(&map, making->path, LENGTH, NULL);
+        atomic_store_explicit(&making->board->phase, 2, memory_order_relaxed);
+        raise(SIGSTOP);
+}
+
+static long kill_maker_at(const struct making *making, long count)
+{
+        struct peer peer;
+        cpu_set_t processors;
+        ammap_t *map;
+        long steps;
+
+        unlink(making->path);
+        atomic_store(&making->board->phase, 0);
+        stay_here(&processors);
+        peer_start(&peer, maker_body, (void *)(uintptr_t)making);
+        wait_for_stop(peer.pid, SIGSTOP);
+        steps = lead(&peer, making->board, count);
+        bury(&peer);
+        sched_setaffinity(0, sizeof(processors), &processors);
+        ck_assert_int_eq(ammap_open(&map, making->path, LENGTH, NULL), 0);
+        ck_assert_uint_eq(ammap_len(map), LENGTH);
+        ck_assert(holds(map, 0, LENGTH, 0));
+        ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 1), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        return steps;
+}
+
+START_TEST(half_made_files)
+{
+        struct path path = path_of("made");
+        struct making making = { path.text, board_of(sizeof(struct board)) };
+        int64_t end = now_ns() + (int64_t)(seconds * 1e9);
+        long all = kill_maker_at(&making, LONG_MAX), stride = all * 62 / 100 + 1, done = 0;
+
+        ck_assert_int_gt(all, 0);
+        while (common_divisor(stride, all + 1) != 1)
+                stride++;
+        for (; done <= all && (done < 10 || now_ns() < end); done++)
+                kill_maker_at(&making, (long)((unsigned long)done * (unsigned long)stride % (unsigned long)(all + 1)));
+        printf("step: open of a new file: %ld instructions, killed at %ld of them\n", all, done > all ? all : done);
+        munmap(making.board, sizeof(*making.board));
+}
+END_TEST
+
+/* Whether a child can be led here: sandboxes and emulators know better. */
+static bool stepping_works(void)
+{
+        pid_t child = fork();
+        bool works = false;
+        int status;
+
+        if (child == 0) {
+                if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+                        _exit(1);
+                raise(SIGSTOP);
+                _exit(0);
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child || !WIFSTOPPED(status))
+                return false;
+        if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) == 0 && waitpid(child, &status, 0) == child)
+                works = WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
+        kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+        return works;
+}
+
+#elif !TEST_OS_LINUX
+
+START_TEST(unsupported)
+{
+        check_unsupported();
+}
+END_TEST
+
+#endif
+
+int main(int argc, char **argv)
+{
+        Suite *suite = suite_create("step");
+        TCase *tcase;
+
+#if CAN_STEP
+        if (!stepping_works()) {
+                printf("step: no single-stepping here\n");
+                return SKIPPED;
+        }
+        if (argc > 1)
+                seconds = atof(argv[1]);
+        if (!(seconds > 0)) {
+                fprintf(stderr, "usage: step [SECONDS]\n");
+                return 2;
+        }
+        test_time_extra = (unsigned)seconds;
+        tcase = share_case(suite, "step");
+        tcase_add_loop_test(tcase, warm_calls, 0, CALLS);
+        tcase_add_loop_test(tcase, first_calls, 0, CALL_SLICE_RELEASE);
+        tcase_add_test(tcase, half_made_files);
+#elif TEST_OS_LINUX
+        (void)argc;
+        (void)argv;
+        (void)suite;
+        (void)tcase;
+        printf("step: no single-stepping on this processor\n");
+        return SKIPPED;
+#else
+        (void)argc;
+        (void)argv;
+        tcase = share_case(suite, "step");
+        tcase_add_test(tcase, unsupported);
+#endif
+        return test_run(suite);
+}
