@@ -4,7 +4,6 @@
  */
 #include "internal.h"
 #include "recycle.h"
-#include "shared_lock.h"
 
 #include <errno.h>
 #include <inttypes.h>

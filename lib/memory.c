@@ -4,7 +4,6 @@
  */
 #include "file.h"
 #include "internal.h"
-#include "shared_lock.h"
 #include "span.h"
 
 #include <errno.h>
@@ -73,36 +72,34 @@ int ammap_advise(ammap_t *map, uint64_t offset, uint64_t length, ammap_advice_t 
                 return rc;
         if (from < to)
                 rc = os_advise(map->region.data + from, to - from, known[advice]);
-        map->recycle = false; /* the advice would stay with the memory, as a lock does */
+        map->recycle = false; /* the advice would stay, as in on_pages */
+        map_unlock(map);
+        return rc;
+}
+
+/* What has been locked is not kept for another map: the lock would stay with it. */
+static int on_pages(ammap_t *map, uint64_t offset, uint64_t length, int (*call)(void *address, size_t length))
+{
+        size_t from, to;
+        int rc = lock_pages(map, offset, length, &from, &to);
+
+        if (rc < 0)
+                return rc;
+        if (from < to)
+                rc = call(map->region.data + from, to - from);
+        map->recycle = false;
         map_unlock(map);
         return rc;
 }
 
 int ammap_mlock(ammap_t *map, uint64_t offset, uint64_t length)
 {
-        size_t from, to;
-        int rc = lock_pages(map, offset, length, &from, &to);
-
-        if (rc < 0)
-                return rc;
-        if (from < to)
-                rc = os_lock(map->region.data + from, to - from);
-        map->recycle = false;
-        map_unlock(map);
-        return rc;
+        return on_pages(map, offset, length, os_lock);
 }
 
 int ammap_munlock(ammap_t *map, uint64_t offset, uint64_t length)
 {
-        size_t from, to;
-        int rc = lock_pages(map, offset, length, &from, &to);
-
-        if (rc < 0)
-                return rc;
-        if (from < to)
-                rc = os_unlock(map->region.data + from, to - from);
-        map_unlock(map);
-        return rc;
+        return on_pages(map, offset, length, os_unlock);
 }
 
 int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)

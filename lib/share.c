@@ -6,7 +6,6 @@
  * may not write has both to be read only, and it is the kernel that keeps to that.
  */
 #include "internal.h"
-#include "shared_lock.h"
 
 #include <errno.h>
 #include <stdlib.h>

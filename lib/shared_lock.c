@@ -237,6 +237,15 @@ static inline bool is_odd(const struct format_lane *lane)
         return atomic_load(&lane->sequence) & 1;
 }
 
+bool shared_is_dead(const struct shared *shared, uint32_t number)
+{
+        const struct format_lane *lane = &shared->lane[number];
+        uint64_t sequence = atomic_load(&lane->sequence), name = atomic_load(&lane->owner) & OWNER_NAME;
+
+        return (sequence & 1) && !(name && slot_lives_named(shared, name, false)) &&
+               atomic_load(&lane->sequence) == sequence;
+}
+
 static inline void disown(struct format_lane *lane)
 {
         uint64_t next = atomic_load_explicit(&lane->next, memory_order_relaxed);
@@ -281,9 +290,12 @@ static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot
                 uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
                 bool kept = name ? slot_lives_named(shared, name, is_thorough(&w)) : is_kept(&w, seen);
 
-                if (!kept && atomic_compare_exchange_strong(&w.lane->owner, &seen, slot->name | (seen & OWNER_WAITERS)))
+                if (entry != TO_RECOVER && shared_is_dead(shared, number))
+                        rc = AMMAP_ERR_OWNER_DEAD;
+                else if (!kept &&
+                         atomic_compare_exchange_strong(&w.lane->owner, &seen, slot->name | (seen & OWNER_WAITERS)))
                         break;
-                if (kept && (!name || (rc = meet_owner(&w, name, entry)) == 0))
+                else if (kept && (!name || (rc = meet_owner(&w, name, entry)) == 0))
                         rc = wait_for_owner(&w, seen);
         }
         end_turn(&w);
@@ -296,9 +308,10 @@ static inline int own(struct shared *shared, struct slot *slot, uint32_t number,
         uint64_t nobody = 0;
         int rc;
 
-        if (__builtin_expect(!atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name), 0) &&
+        if (__builtin_expect(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name), 0) &&
             (rc = own_slow(shared, slot, number, entry, deadline)) < 0)
                 return rc;
+        /* Its writer may have died since one looked. */
         if (__builtin_expect(!is_odd(lane), 1) || entry == TO_RECOVER)
                 return 0;
         disown(lane);
@@ -505,15 +518,6 @@ void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, u
                 if (__builtin_expect(
                             atomic_load_explicit(&shared->lane[first].owner, memory_order_relaxed) & OWNER_WAITERS, 0))
                         wake(&shared->lane[first]);
-}
-
-bool shared_is_dead(const struct shared *shared, uint32_t number)
-{
-        const struct format_lane *lane = &shared->lane[number];
-        uint64_t sequence = atomic_load(&lane->sequence), name = atomic_load(&lane->owner) & OWNER_NAME;
-
-        return (sequence & 1) && !(name && slot_lives_named(shared, name, false)) &&
-               atomic_load(&lane->sequence) == sequence;
 }
 
 /* Until there seems to be no writer on a lane. */
@@ -753,6 +757,22 @@ void shared_cut_leave(struct shared *shared, uint32_t first, uint32_t last)
 
 /* --- Death --- */
 
+/* Who lives and owns a dead lane is about to see that it is, and to let it go; who
+ * has it for longer is its writer. */
+static int own_dead(struct shared *shared, struct slot *slot, uint32_t lane)
+{
+        enum { TRIES = 8, NAP = 500000 };
+        const _Atomic uint32_t nobody = 0;
+        int rc;
+
+        for (unsigned tries = 0; (rc = own(shared, slot, lane, TO_RECOVER, LANE_FOR_EVER)) == AMMAP_ERR_BUSY; tries++) {
+                if (!is_odd(&shared->lane[lane]) || tries == TRIES)
+                        break;
+                os_wait(&nobody, 0, os_now() + NAP);
+        }
+        return rc;
+}
+
 int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *context), void *context)
 {
         struct slot *slot;
@@ -764,7 +784,7 @@ int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *cont
                 return shared_is_dead(shared, lane) ? AMMAP_ERR_READ_ONLY : 0;
         if ((rc = my_slot(shared, LANE_FOR_EVER, &slot)) < 0)
                 return rc;
-        rc = own(shared, slot, lane, TO_RECOVER, LANE_FOR_EVER);
+        rc = own_dead(shared, slot, lane);
         if (rc == 0 && is_odd(&shared->lane[lane])) {
                 if (mend)
                         mend(context);
@@ -773,5 +793,5 @@ int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *cont
                 disown(&shared->lane[lane]);
         }
         slot_leave(slot);
-        return rc == AMMAP_ERR_BUSY ? 0 : rc; /* its writer lives */
+        return rc == AMMAP_ERR_BUSY ? 0 : rc;
 }
