@@ -61,6 +61,7 @@ struct format_lane {
         /* Line 1: who writes, and who wants to (shared_lock.c). */
         _Alignas(64) _Atomic uint64_t owner;
         _Atomic uint64_t next;
+        _Atomic uint32_t again; /* a reader has entered past the owner, who waits for it: he looks once more */
 };
 
 struct format_line {

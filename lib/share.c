@@ -18,7 +18,8 @@ struct share {
         struct share *left; /* see share_forked */
 };
 
-enum { SLOTS_MAX = 4096, UNWRITABLE = AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE };
+/* The most that a name in a lane's owner has room for. */
+enum { SLOTS_MAX = 4095, UNWRITABLE = AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE };
 
 /* Whether this machine, and this library, can have shared maps at all. */
 static bool is_possible(void)
@@ -74,6 +75,7 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
         set_parts(&share->shared, header, head->lanes, head->slots);
         share->shared.fd = fd;
         share->shared.writable = write;
+        share->shared.ids_count = head->pid_space == 0 || head->pid_space == os_pid_space();
         share->shared.device = file.device;
         share->shared.inode = file.inode;
         share->pid_space = head->pid_space;
@@ -139,6 +141,7 @@ void share_forked(struct ammap *map)
                 uint64_t space = os_pid_space();
 
                 share->shared.writable = space == 0 || space == share->pid_space;
+                share->shared.ids_count = space == share->pid_space;
                 map->read_only = !share->shared.writable;
         }
 }

@@ -10,6 +10,7 @@
  *      lane.owner      the slot that writes, or is about to, or 0
  *      lane.sequence   odd while bytes may be half written
  *      lane.next       the slot that is to come next, or 0: a hint
+ *      lane.again      whether the owner is to look for readers once more
  *      line.run[]      the lanes that the slot's thread reads
  *
  * A writer takes owner by compare-and-swap, waits until no living slot names the
@@ -22,7 +23,12 @@
  *
  * All four are sequentially consistent, the store a read-modify-write: one of the
  * two sees the other.  A reader that sees an owner takes its name back and waits.
- * But where its thread reads already, the owner waits for it, and is let be.
+ * But where its thread reads the lane already, the owner waits for that, and must
+ * not be waited for: the reader stays.  It may have named the lane in a place that
+ * the owner has passed, and let go of the one that he waits at: so it says so in
+ * lane.again, while it has both, and an owner who finds that set when he has found
+ * no name looks once more.  (Not beside an owner who shrinks the map, who waits for
+ * no slice, and whom the new one might not see.)
  * Small copies out enter nothing and look at the sequence before and after; the
  * fences are those of lock.c.
  *
@@ -148,9 +154,12 @@ static bool spin(struct waiter *w)
         return true;
 }
 
-/* 0: go on waiting, now being the time; else it is over. */
+/* 0: go on waiting, now being the time; else it is over.  A child that was forked
+ * by a signal handler meanwhile has no slot to wait by. */
 static int out_of_time(struct waiter *w, int64_t *now)
 {
+        if (os_fork_check() || !slot_is_mine(w->slot))
+                return AMMAP_ERR_UNSUPPORTED;
         if (w->deadline == LANE_TRY)
                 return AMMAP_ERR_BUSY;
         *now = os_now();
@@ -164,9 +173,10 @@ static int64_t earlier(int64_t a, int64_t b)
         return a < b ? a : b;
 }
 
+/* To ask the kernel takes a call: where one waits, or will not look again. */
 static bool is_thorough(const struct waiter *w)
 {
-        return w->since && os_now() - w->since > THOROUGH_AFTER;
+        return w->deadline == LANE_TRY || (w->since && os_now() - w->since > THOROUGH_AFTER);
 }
 
 static void ask_turn(struct waiter *w)
@@ -230,6 +240,67 @@ static int wait_for_reader(struct waiter *w)
         return 0;
 }
 
+/* --- Readers, as writers see them --- */
+
+static inline bool run_names(uint32_t run, uint32_t first, uint32_t last)
+{
+        uint32_t from = run & RUN_LANES, to = from + (run >> 12 & RUN_LANES);
+
+        return (run & RUN_HELD) && from <= last && to >= first;
+}
+
+/* The first slot, from *index on, that names one of the lanes, to offset or
+ * beyond.  The reach is acquired: it may be one that came after the run, and then
+ * what was read under that has been read. */
+static inline bool find_reader(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset,
+                               uint32_t *index, uint32_t *run)
+{
+        uint32_t used = slots_used(shared);
+
+        for (; *index < used; ++*index) {
+                const struct format_line *line = &shared->line[*index];
+
+                for (unsigned i = 0; i < FORMAT_RUNS; i++) {
+                        *run = atomic_load(&line->run[i]);
+                        if (__builtin_expect(*run != 0, 0) && run_names(*run, first, last) &&
+                            atomic_load_explicit(&line->reach[i], memory_order_acquire) >= offset)
+                                return true;
+                }
+        }
+        return false;
+}
+
+/* Whether a slice of someone who lives names the lane. */
+static bool has_slice(const struct shared *shared, uint32_t number)
+{
+        uint32_t used = slots_used(shared);
+
+        for (uint32_t index = 0; index < used; index++)
+                for (unsigned i = 0; i < FORMAT_RUNS; i++) {
+                        uint32_t run = atomic_load(&shared->line[index].run[i]);
+
+                        if ((run & RUN_SLICE) && run_names(run, number, number) && slot_lives(shared, index, false))
+                                return true;
+                }
+        return false;
+}
+
+static inline uint64_t use_of(const struct shared_hold *hold)
+{
+        return atomic_load_explicit(&hold->use, memory_order_relaxed);
+}
+
+/* Whether the calling thread reads a lane, through whichever handle. */
+static bool i_read(const struct shared *shared, uint32_t lane)
+{
+        for (const struct slot *slot = my_slots.all; slot; slot = slot->next)
+                if (slot->device == shared->device && slot->inode == shared->inode)
+                        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, lane, lane))
+                                        return true;
+        return false;
+}
+
 /* --- Owning a lane --- */
 
 static inline bool is_odd(const struct format_lane *lane)
@@ -286,6 +357,8 @@ static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot
         struct waiter w = begin_wait(shared, slot, number, deadline);
         int rc = 0;
 
+        if (entry == TO_WRITE && i_read(shared, number))
+                return AMMAP_ERR_DEADLOCK;
         while (rc == 0) {
                 uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
                 bool kept = name ? slot_lives_named(shared, name, is_thorough(&w)) : is_kept(&w, seen);
@@ -295,6 +368,8 @@ static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot
                 else if (!kept &&
                          atomic_compare_exchange_strong(&w.lane->owner, &seen, slot->name | (seen & OWNER_WAITERS)))
                         break;
+                else if (kept && name && entry == TO_CUT && has_slice(shared, number))
+                        rc = AMMAP_ERR_BUSY; /* whom the owner may wait for */
                 else if (kept && (!name || (rc = meet_owner(&w, name, entry)) == 0))
                         rc = wait_for_owner(&w, seen);
         }
@@ -335,36 +410,6 @@ static inline void close_lane(struct format_lane *lane)
         disown(lane);
 }
 
-/* --- Readers, as writers see them --- */
-
-static inline bool run_names(uint32_t run, uint32_t first, uint32_t last)
-{
-        uint32_t from = run & RUN_LANES, to = from + (run >> 12 & RUN_LANES);
-
-        return (run & RUN_HELD) && from <= last && to >= first;
-}
-
-/* The first slot, from *index on, that names one of the lanes, to offset or
- * beyond.  The reach is acquired: it may be one that came after the run, and then
- * what was read under that has been read. */
-static inline bool find_reader(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset,
-                               uint32_t *index, uint32_t *run)
-{
-        uint32_t used = slots_used(shared);
-
-        for (; *index < used; ++*index) {
-                const struct format_line *line = &shared->line[*index];
-
-                for (unsigned i = 0; i < FORMAT_RUNS; i++) {
-                        *run = atomic_load(&line->run[i]);
-                        if (__builtin_expect(*run != 0, 0) && run_names(*run, first, last) &&
-                            atomic_load_explicit(&line->reach[i], memory_order_acquire) >= offset)
-                                return true;
-                }
-        }
-        return false;
-}
-
 static __attribute__((noinline)) int wait_until_unread(struct shared *shared, struct slot *slot, uint32_t number,
                                                        int64_t deadline)
 {
@@ -372,7 +417,17 @@ static __attribute__((noinline)) int wait_until_unread(struct shared *shared, st
         uint32_t index = 0, run;
         int rc;
 
-        while (find_reader(shared, number, number, 0, &index, &run)) {
+        if (i_read(shared, number))
+                return AMMAP_ERR_DEADLOCK;
+        atomic_store(&w.lane->again, 0);
+        while (find_reader(shared, number, number, 0, &index, &run) || atomic_load(&w.lane->again)) {
+                if (index >= slots_used(shared)) { /* a reader may have moved to where one has looked */
+                        if ((rc = wait_for_reader(&w)) < 0)
+                                return rc;
+                        atomic_store(&w.lane->again, 0);
+                        index = 0;
+                        continue;
+                }
                 if (!slot_lives(shared, index, is_thorough(&w))) {
                         index++;
                         continue;
@@ -396,12 +451,12 @@ static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t 
                 return rc;
         if (__builtin_expect(atomic_load(&shared->head->frozen) != 0, 0))
                 rc = AMMAP_ERR_READ_ONLY;
-        else if (__builtin_expect(find_reader(shared, number, number, 0, &index, &run), 0))
+        else if (__builtin_expect(find_reader(shared, number, number, 0, &index, &run) ||
+                                          atomic_load(&shared->lane[number].again),
+                                  0))
                 rc = wait_until_unread(shared, slot, number, deadline);
         if (__builtin_expect(rc < 0, 0))
                 disown(&shared->lane[number]);
-        else
-                open_lane(&shared->lane[number]);
         return rc;
 }
 
@@ -424,6 +479,8 @@ int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
                 return rc;
         if ((rc = write_lane(shared, *slot, lane, LANE_FOR_EVER)) < 0)
                 slot_leave(*slot);
+        else
+                open_lane(&shared->lane[lane]);
         return rc;
 }
 
@@ -439,11 +496,6 @@ static inline void begin_hold(struct shared_hold *hold, uint32_t run, uint64_t u
 {
         hold->run = run;
         atomic_store_explicit(&hold->use, use, memory_order_relaxed);
-}
-
-static inline uint64_t use_of(const struct shared_hold *hold)
-{
-        return atomic_load_explicit(&hold->use, memory_order_relaxed);
 }
 
 static uint32_t run_of(uint32_t first, uint32_t last)
@@ -470,27 +522,18 @@ static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t fir
         for (uint32_t lane = first; lane <= last; lane++)
                 if ((rc = write_lane(shared, slot, lane, deadline)) < 0) {
                         while (lane-- > first)
-                                close_lane(&shared->lane[lane]);
+                                disown(&shared->lane[lane]);
                         note_mut_slices(slot, -(uint32_t)use);
                         return rc;
                 }
+        for (uint32_t lane = first; lane <= last; lane++)
+                open_lane(&shared->lane[lane]);
         begin_hold(hold, run_of(first, last), use);
         *taken = hold;
         return 0;
 }
 
 /* --- Reading --- */
-
-/* Whether the calling thread reads a lane, through whichever handle. */
-static bool i_read(const struct shared *shared, uint32_t lane)
-{
-        for (const struct slot *slot = my_slots.all; slot; slot = slot->next)
-                if (slot->device == shared->device && slot->inode == shared->inode)
-                        for (unsigned i = 0; i < FORMAT_RUNS; i++)
-                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, lane, lane))
-                                        return true;
-        return false;
-}
 
 /* The first lane from first to last that has an owner or is odd; beyond: none. */
 static inline uint32_t find_writer(const struct shared *shared, uint32_t first, uint32_t last)
@@ -504,8 +547,13 @@ static inline uint32_t find_writer(const struct shared *shared, uint32_t first, 
 /* The same, but for owners who wait for the calling thread. */
 static uint32_t find_other_writer(const struct shared *shared, uint32_t first, uint32_t last)
 {
-        while ((first = find_writer(shared, first, last)) <= last && i_read(shared, first))
-                first++;
+        for (; (first = find_writer(shared, first, last)) <= last && i_read(shared, first); first++) {
+                uint64_t name = atomic_load(&shared->lane[first].owner) & OWNER_NAME;
+
+                if (name && name == (atomic_load(&shared->lane[shared->lanes].owner) & OWNER_NAME))
+                        break; /* who cuts waits for no slice that stays */
+                atomic_store(&shared->lane[first].again, 1);
+        }
         return first;
 }
 
@@ -534,42 +582,36 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
                         return AMMAP_ERR_DEADLOCK;
                 if (slot_lives_named(w->shared, name, is_thorough(w)))
                         rc = wait_for_owner(w, seen);
-                else if (!is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
+                else if (is_odd(w->lane)) /* it has changed underway */
+                        rc = wait_for_owner(w, seen);
+                else if (atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
                         wake(w->lane);
                 if (rc < 0)
                         return rc;
         }
 }
 
-/* Name lanes in place i, where was stands, and be in. */
+/* Name lanes in place i, where was stands, and be in.  A turn that has been waited
+ * for ends when the name has been tried again. */
 static __attribute__((noinline)) int name_slow(struct shared *shared, struct slot *slot, unsigned i, uint32_t first,
                                                uint32_t last, uint32_t was, int64_t deadline)
 {
+        struct waiter w = begin_wait(shared, slot, first, deadline);
         uint32_t run = run_of(first, last), lane;
+        int rc;
 
-        for (;;) {
-                struct waiter w;
-                int rc;
-
+        do {
                 atomic_exchange(&slot->line->run[i], run);
-                if ((lane = find_other_writer(shared, first, last)) > last)
+                lane = find_other_writer(shared, first, last);
+                end_turn(&w);
+                if (lane > last)
                         return 0;
                 shared_unname(shared, slot, i, run, was);
-                w = begin_wait(shared, slot, lane, deadline);
+                w.lane = &shared->lane[lane];
                 rc = wait_until_unowned(&w, lane);
-                if (rc == 0) {
-                        /* Before the turn ends, which it has waited for. */
-                        atomic_exchange(&slot->line->run[i], run);
-                        if (find_other_writer(shared, first, last) > last) {
-                                end_turn(&w);
-                                return 0;
-                        }
-                        shared_unname(shared, slot, i, run, was);
-                }
-                end_turn(&w);
-                if (rc < 0)
-                        return rc;
-        }
+        } while (rc == 0);
+        end_turn(&w);
+        return rc;
 }
 
 static void reach_to(struct slot *slot, unsigned i, uint64_t reach)
@@ -584,30 +626,41 @@ static int enter_shared(struct shared *shared, struct slot *slot, uint32_t first
 {
         unsigned i = 0;
         uint32_t run, from, to;
+        bool grown;
         int rc;
 
         while (i < FORMAT_RUNS && ((slot->read[i].run & RUN_LANES) > first ||
                                    (slot->read[i].run & RUN_LANES) + (slot->read[i].run >> 12 & RUN_LANES) < last))
                 i++;
         i %= FORMAT_RUNS;
+        if (use_of(&slot->read[i]) >> 32 == UINT32_MAX)
+                return -EAGAIN;
         run = slot->read[i].run;
         from = run & RUN_LANES;
         to = from + (run >> 12 & RUN_LANES);
         from = first < from ? first : from;
         to = last > to ? last : to;
+        grown = atomic_load_explicit(&slot->line->reach[i], memory_order_relaxed) < reach;
         reach_to(slot, i, reach);
-        if (run_of(from, to) != run) {
+        if (shared->writable && (grown || run_of(from, to) != run)) {
                 uint32_t was = atomic_load(&slot->line->run[i]);
 
                 if ((rc = name_slow(shared, slot, i, from, to, was, deadline)) < 0)
                         return rc;
-                slot->read[i].run = run_of(from, to);
         }
+        slot->read[i].run = run_of(from, to);
         use += use_of(&slot->read[i]);
         atomic_store(&slot->line->run[i], slot->read[i].run | ((uint32_t)use ? RUN_SLICE : 0));
         atomic_store(&slot->read[i].use, use);
         *taken = &slot->read[i];
         return 0;
+}
+
+static uint32_t find_odd(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        while (first <= last && !is_odd(&shared->lane[first]))
+                first++;
+        return first;
 }
 
 static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t reach,
@@ -617,13 +670,21 @@ static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32
         unsigned i = 0;
         int rc;
 
+        if (!shared->writable) { /* frozen: nobody writes any more, and nothing here may be written */
+                for (unsigned looks = 0; find_odd(shared, first, last) <= last; looks++) {
+                        if ((rc = shared_look_again(shared, first, last - first + 1, looks)) < 0)
+                                return rc;
+                        if (deadline == LANE_TRY || os_now() >= deadline)
+                                return deadline == LANE_TRY ? AMMAP_ERR_BUSY : AMMAP_ERR_TIMEOUT;
+                }
+        }
         while (i < FORMAT_RUNS && use_of(&slot->read[i]))
                 i++;
         if (__builtin_expect(i == FORMAT_RUNS, 0))
                 return enter_shared(shared, slot, first, last, reach, use, deadline, taken);
         atomic_store_explicit(&slot->line->reach[i], reach, memory_order_release);
         atomic_exchange(&slot->line->run[i], run);
-        if (__builtin_expect(find_writer(shared, first, last) <= last, 0)) {
+        if (__builtin_expect(find_writer(shared, first, last) <= last && shared->writable, 0)) {
                 shared_unname(shared, slot, i, run, 0);
                 if ((rc = name_slow(shared, slot, i, first, last, 0, deadline)) < 0)
                         return rc;
@@ -661,7 +722,7 @@ int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum acc
 
 bool shared_is_mine(const struct shared_hold *hold)
 {
-        return hold->slot->thread == &my_slots && use_of(hold) && !os_forked_quick();
+        return slot_is_mine(hold->slot) && use_of(hold) && !os_forked_quick();
 }
 
 void shared_leave(struct shared_hold *hold, uint64_t use)
@@ -765,7 +826,7 @@ static int own_dead(struct shared *shared, struct slot *slot, uint32_t lane)
         const _Atomic uint32_t nobody = 0;
         int rc;
 
-        for (unsigned tries = 0; (rc = own(shared, slot, lane, TO_RECOVER, LANE_FOR_EVER)) == AMMAP_ERR_BUSY; tries++) {
+        for (unsigned tries = 0; (rc = own(shared, slot, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY; tries++) {
                 if (!is_odd(&shared->lane[lane]) || tries == TRIES)
                         break;
                 os_wait(&nobody, 0, os_now() + NAP);

@@ -26,6 +26,7 @@ struct shared {
         size_t page;
         uint32_t lanes, slots;
         bool writable;          /* else there are no slots, and only what needs none */
+        bool ids_count;         /* process and thread IDs in it mean to this process what they say */
         uint64_t device, inode; /* of what it stands in */
         uint64_t name;          /* no other handle of this process has it, or had it */
 

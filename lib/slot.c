@@ -6,12 +6,14 @@
  * whatever instruction it was.  That the word is taken, and that the generation
  * is still the one of a name, is what "alive" means to all others.
  *
- *      taking      word, then the line cleared, generation + 1, slots_used
+ *      taking      word, then the line cleared, generation + 1, process, thread
  *      leaving     the line cleared, then the word
  *
  * A thread that dies between two of these leaves a word that says so; whoever
  * takes the slot next clears the line before it gives itself a name, and no name
- * is given twice.  So a line whose slot is not taken means nothing.
+ * is given twice.  So a line whose slot is not taken means nothing; and a taken one
+ * neither, until line and word agree on the thread: only then has the generation
+ * changed, and a name that a dead thread left does not pass for the living one's.
  *
  * A map may be freed while other threads of the process have slots of it.  Then
  * they keep the place, which has pages of its own, until they come by here, for
@@ -59,7 +61,7 @@ static bool is_gone(const struct shared *shared, uint32_t index)
         uint32_t word = atomic_load(word_of(shared, index));
         uint32_t thread = atomic_load(&line->thread);
 
-        if (!os_slot_taken(word) || (word & WORD_THREAD) != thread ||
+        if (!shared->ids_count || !os_slot_taken(word) || (word & WORD_THREAD) != thread ||
             !os_thread_gone(atomic_load(&line->process), thread))
                 return false;
         if (shared->writable)
@@ -69,17 +71,18 @@ static bool is_gone(const struct shared *shared, uint32_t index)
 
 bool slot_lives(const struct shared *shared, uint32_t index, bool thorough)
 {
-        return os_slot_taken(atomic_load(word_of(shared, index))) && !(thorough && is_gone(shared, index));
+        uint32_t word = atomic_load(word_of(shared, index));
+
+        return os_slot_taken(word) && (word & WORD_THREAD) == atomic_load(&shared->line[index].thread) &&
+               !(thorough && is_gone(shared, index));
 }
 
 bool slot_lives_named(const struct shared *shared, uint64_t name, bool thorough)
 {
         uint32_t index = slot_index(name);
 
-        if (index >= shared->slots ||
-            (atomic_load(&shared->line[index].generation) & OWNER_GENERATIONS) != name >> (2 + OWNER_INDEX_BITS))
-                return false;
-        return slot_lives(shared, index, thorough);
+        return index < shared->slots && slot_lives(shared, index, thorough) &&
+               (atomic_load(&shared->line[index].generation) & OWNER_GENERATIONS) == name >> (2 + OWNER_INDEX_BITS);
 }
 
 struct slot *slot_mine_at(const struct shared *shared, uint32_t index)
@@ -180,9 +183,9 @@ static void name_place(struct shared *shared, struct slot *slot, uint32_t index)
         uint32_t used = atomic_load(&shared->head->slots_used);
 
         clear_line(line);
-        atomic_store(&line->process, os_process());
-        atomic_store(&line->thread, os_thread());
         atomic_store(&line->generation, generation);
+        atomic_store(&line->process, os_process());
+        atomic_store(&line->thread, os_thread()); /* last: as slot_lives looks */
         while (used <= index && !atomic_compare_exchange_weak(&shared->head->slots_used, &used, index + 1))
                 ;
         slot->line = line;
@@ -190,15 +193,16 @@ static void name_place(struct shared *shared, struct slot *slot, uint32_t index)
         slot->name = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
 }
 
-/* A place from first to before end. */
-static int take_place(struct shared *shared, struct slot *slot, uint32_t first, uint32_t end)
+/* A place from first to before end; thorough: those, too, that only the kernel
+ * knows to be nobody's. */
+static int take_place(struct shared *shared, struct slot *slot, uint32_t first, uint32_t end, bool thorough)
 {
         for (uint32_t index = first; index < end; index++) {
                 unsigned char *page = shared->pages + index * shared->page;
                 uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
                 int rc = -EBUSY;
 
-                if (!os_slot_taken(atomic_load(word_of(shared, index))))
+                if (!os_slot_taken(atomic_load(word_of(shared, index))) || (thorough && is_gone(shared, index)))
                         rc = os_slot_claim(page, shared->fd, offset, &slot->place);
 
                 if (rc >= 0)
@@ -212,11 +216,13 @@ static int take_place(struct shared *shared, struct slot *slot, uint32_t first, 
 static int find_place(struct shared *shared, struct slot *slot, int64_t deadline)
 {
         uint32_t guests = shared->slots > GUESTS ? shared->slots - GUESTS : 0;
-        int rc = my_slots.count < MINE_MAX ? take_place(shared, slot, 0, guests) : -EBUSY;
+        int rc = -EBUSY;
         const _Atomic uint32_t nobody = 0;
 
+        if (my_slots.count < MINE_MAX && (rc = take_place(shared, slot, 0, guests, false)) == -EBUSY)
+                rc = take_place(shared, slot, 0, guests, true);
         slot->guest = rc == -EBUSY;
-        while (rc == -EBUSY && (rc = take_place(shared, slot, guests, shared->slots)) == -EBUSY) {
+        while (rc == -EBUSY && (rc = take_place(shared, slot, guests, shared->slots, true)) == -EBUSY) {
                 int64_t now = os_now();
 
                 if (deadline == LANE_TRY || now >= deadline)
@@ -262,7 +268,7 @@ static void give_up(struct slot *slot, struct slot **link)
         slot->place.view = NULL;
         slot->shared_name = 0;
         slot->name = 0;
-        slot->thread = NULL;
+        atomic_store(&slot->thread, NULL);
         *link = slot->next;
         my_slots.count--;
         memset(my_slots.recent, 0, sizeof my_slots.recent);
@@ -315,7 +321,7 @@ int slot_take(struct shared *shared, int64_t deadline, struct slot **taken)
                 slot->shared_name = shared->name;
                 slot->device = shared->device;
                 slot->inode = shared->inode;
-                slot->thread = &my_slots;
+                atomic_store(&slot->thread, &my_slots);
                 slot->next = my_slots.all;
                 my_slots.all = slot;
                 my_slots.count++;
@@ -369,19 +375,28 @@ void shared_detach(struct shared *shared)
         sweep();
 }
 
+/* They are all the parent's, and what slices still point at stays as it is. */
+static void forget_slot(struct slot *slot)
+{
+        atomic_store(&slot->thread, NULL);
+        forget_holds(slot);
+        if (slot->place.view)
+                os_slot_forget(&slot->place);
+        slot->place.view = NULL;
+}
+
 void shared_forked(void)
 {
         pthread_mutex_init(&mutex, NULL);
-        for (struct slot *slot = my_slots.all; slot; slot = slot->next) {
-                slot->thread = NULL;
-                forget_holds(slot);
-                if (slot->place.view)
-                        os_slot_forget(&slot->place);
+        for (struct shared *shared = all_shared; shared; shared = shared->next) {
+                for (struct slot *slot = shared->mine; slot; slot = slot->sibling)
+                        forget_slot(slot);
+                shared->mine = NULL;
         }
+        for (struct slot *slot = my_slots.all; slot; slot = slot->next)
+                forget_slot(slot);
         memset(&my_slots, 0, sizeof my_slots);
         unused = NULL;
-        for (struct shared *shared = all_shared; shared; shared = shared->next)
-                shared->mine = NULL;
 }
 
 /* A slot that still writes is left with a name that is nobody's: its writer died. */

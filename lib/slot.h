@@ -36,8 +36,8 @@ struct slot {
         uint64_t device, inode;
         struct os_slot place;
 
-        const void *thread; /* whose it is: an address of its own; NULL: nobody's */
-        struct slot *next;  /* of the same thread, or nobody's */
+        const void *_Atomic thread; /* whose it is: an address of its own; NULL: nobody's; relaxed */
+        struct slot *next;          /* of the same thread, or nobody's */
 
         /* Guard: the mutex of slot.c. */
         struct shared *shared; /* NULL: freed */
@@ -56,6 +56,11 @@ struct my_slots {
         unsigned count;
 };
 extern _Thread_local struct my_slots my_slots;
+
+static inline bool slot_is_mine(const struct slot *slot)
+{
+        return atomic_load_explicit(&slot->thread, memory_order_relaxed) == &my_slots;
+}
 
 static inline struct slot *slot_recent(const struct shared *shared)
 {
@@ -147,7 +152,7 @@ static inline bool shared_slice_end(struct shared_hold *hold)
 {
         struct slot *slot = hold->slot;
 
-        if (hold != slot->read || hold->run != RUN_HELD || slot->thread != &my_slots || slot->guest ||
+        if (hold != slot->read || hold->run != RUN_HELD || !slot_is_mine(slot) || slot->guest ||
             atomic_load_explicit(&hold->use, memory_order_relaxed) != SHARED_SLICE || os_forked_quick())
                 return false;
         atomic_store_explicit(&hold->use, 0, memory_order_relaxed);

@@ -5,9 +5,9 @@
  *
  * Checked: no living writer is in together with another, or with a reader who is
  * in by name; whatever a reader accepts, by name or by the sequence, is whole,
- * also where a writer died over it; a recovery that says that it is done has not
- * left an old death behind; and nobody alive waits for ever, which shows as a
- * deadlock.
+ * also where a writer died over it; nobody is told of such a death where there was
+ * none, and a recovery that says that it is done has not left one behind that was
+ * there; and nobody alive waits for ever, which shows as a deadlock.
  *
  * Each thread takes a slot, enters some times to write, to read, to look on or to
  * recover, and gives the slot up.  "kernel" stops DEATHS of them, each between any
@@ -35,6 +35,22 @@
 #ifndef DEATHS
 #define DEATHS 1
 #endif
+
+/* Who does what. */
+#define WRITES 1
+#define READS 2
+#define LOOKS_ON 4
+#define RECOVERS 8
+#ifndef FIRST
+#define FIRST 15
+#endif
+#ifndef SECOND
+#define SECOND 15
+#endif
+#ifndef THIRD
+#define THIRD 15
+#endif
+
 #ifdef NESTED
 #define PLACES 2
 #else
@@ -71,7 +87,8 @@ byte slot_of[THREADS] = NONE;
 bit stopped[THREADS], ended[THREADS];
 bit writing[THREADS], reading[THREADS], mending[THREADS];
 byte deaths;
-byte mends; /* how many have begun */
+byte wrecks; /* how many of them in the midst of writing */
+byte mends;  /* how many have begun */
 
 /* Stores under way: where to, and what. */
 #define SEQUENCE 0
@@ -113,12 +130,12 @@ end:    do
 active proctype kernel()
 {
 end:    do
-        :: atomic { STOPS(0) -> stopped[0] = 1; deaths++ }
-        :: atomic { STOPS(1) -> stopped[1] = 1; deaths++ }
+        :: atomic { STOPS(0) -> stopped[0] = 1; deaths++; wrecks = wrecks + (writing[0] || mending[0]) }
+        :: atomic { STOPS(1) -> stopped[1] = 1; deaths++; wrecks = wrecks + (writing[1] || mending[1]) }
         :: atomic { MARKS(0) -> word[slot_of[0]] = DEAD; slot_of[0] = NONE }
         :: atomic { MARKS(1) -> word[slot_of[1]] = DEAD; slot_of[1] = NONE }
 #if THREADS > 2
-        :: atomic { STOPS(2) -> stopped[2] = 1; deaths++ }
+        :: atomic { STOPS(2) -> stopped[2] = 1; deaths++; wrecks = wrecks + (writing[2] || mending[2]) }
         :: atomic { MARKS(2) -> word[slot_of[2]] = DEAD; slot_of[2] = NONE }
 #endif
         od
@@ -133,6 +150,9 @@ end:    do
 #define OTHERS_IN(what) ((me != 0 && IN(what, 0)) || (me != 1 && IN(what, 1)))
 #endif
 
+/* With a name, for it to be told by. */
+#define ASSERT_NONE(what) none = !OTHERS_IN(what); assert(none); none = 0
+
 /* What one who looks at all of it at once would say. */
 #ifdef MUTANT_16 /* a slot whose taker has not named it yet is nobody's */
 #define IS_NAMED(s) 1
@@ -146,20 +166,15 @@ end:    do
 inline look_alive(n)
 {
 #ifdef MUTANT_17 /* that order */
-        alive = NAME(SLOT_OF(n)) == n;
-#endif
-#ifndef MUTANT_17
-        alive = 1;
-#endif
-        who = word[SLOT_OF(n)];
-        alive = alive && who != FREE && who != DEAD;
+        atomic { alive = NAME(SLOT_OF(n)) == n; who = word[SLOT_OF(n)] };
+        atomic { alive = alive && who != FREE && who != DEAD && thread_of[SLOT_OF(n)] == who; who = 0 }
+#else
+        atomic { who = word[SLOT_OF(n)]; alive = who != FREE && who != DEAD };
 #ifndef MUTANT_16
-        alive = alive && thread_of[SLOT_OF(n)] == who;
+        atomic { alive = alive && thread_of[SLOT_OF(n)] == who };
 #endif
-#ifndef MUTANT_17
-        alive = alive && NAME(SLOT_OF(n)) == n;
+        atomic { alive = alive && NAME(SLOT_OF(n)) == n; who = 0 }
 #endif
-        who = 0
 }
 
 /* --- Slots --- */
@@ -189,13 +204,25 @@ inline claim()
 #define OWNER_DEAD 1
 #define BUSY 2
 
+inline owner_dead()
+{
+        atomic { assert(wrecks > 0); result = OWNER_DEAD }
+}
+
+inline take_free(recovers)
+{
+        if
+        :: seen == 0 -> owner = name; mends = mends + recovers
+        :: else
+        fi
+}
+
 inline own(recovers)
 {
-        atomic { DRAINED -> result = 0; seen = owner; owner = (seen -> seen : name) };
+        atomic { DRAINED -> result = 0; seen = owner; take_free(recovers) };
         do
         :: seen == 0 -> break
-        :: else ->
-                assert(seen != name);
+        :: atomic { seen != 0 -> assert(seen != name) };
                 look_alive(seen);
                 if
                 :: alive && recovers -> result = BUSY; break
@@ -207,17 +234,25 @@ inline own(recovers)
 #endif
                 :: else ->
 #if !defined(MUTANT_4) && !defined(MUTANT_15) /* no one but who recovers takes an odd lane, be it for a moment */
-                        if
-                        :: !recovers && (sequence & 1) -> result = OWNER_DEAD; break
-                        :: else
-                        fi;
-#endif
+                        who = !recovers && (sequence & 1);
                         atomic {
                                 if
-#ifdef MUTANT_5 /* that it is still the same who is dead */
-                                :: true -> owner = name; seen = 0
+#ifdef MUTANT_22 /* whose the odd sequence was */
+                                :: who -> who = 0; owner_dead(); break
 #else
-                                :: owner == seen -> owner = name; seen = 0
+                                :: who && owner == seen -> who = 0; owner_dead(); break
+#endif
+                                :: else -> who = 0
+                                fi
+                        };
+#endif
+                        atomic {
+                                DRAINED;
+                                if
+#ifdef MUTANT_5 /* that it is still the same who is dead */
+                                :: true -> seen = 0; take_free(recovers)
+#else
+                                :: owner == seen -> seen = 0; take_free(recovers)
                                 :: else
 #endif
                                 fi
@@ -227,17 +262,11 @@ inline own(recovers)
                         :: else
                         fi
                 fi;
-                atomic {
-                        seen = owner;
-                        if
-                        :: seen == 0 -> owner = name
-                        :: else
-                        fi
-                }
+                atomic { DRAINED -> seen = owner; take_free(recovers) }
         od;
 #ifndef MUTANT_4 /* the look at the sequence */
         if
-        :: !result && !recovers && (sequence & 1) -> disown(); result = OWNER_DEAD
+        :: !result && !recovers && (sequence & 1) -> disown(); owner_dead()
         :: else
         fi;
 #endif
@@ -258,21 +287,20 @@ inline wait_until_unread()
 rescan:
         do
         :: place == SLOTS * PLACES -> break
+        :: atomic { place < SLOTS * PLACES && !named[place] -> place++ }
         :: else ->
-                if
-                :: named[place] ->
-                        assert(place / PLACES != slot);
+                assert(place / PLACES != slot);
 #ifdef MUTANT_9 /* a dead reader is passed over */
-                        !named[place]
+                !named[place]
 #else
+                atomic {
                         (!named[place] || !IS_ALIVE(place / PLACES));
                         if
                         :: !IS_ALIVE(place / PLACES) -> place++
                         :: else
                         fi
+                }
 #endif
-                :: else -> place++
-                fi
         od;
         place = 0;
 #if defined(NESTED) && !defined(MUTANT_18) /* the look whether a reader moved behind one's back */
@@ -294,11 +322,7 @@ inline write()
 #ifndef MUTANT_3 /* the look at the runs */
                 wait_until_unread();
 #endif
-                atomic {
-                        writing[me] = 1;
-                        assert(!OTHERS_IN(writing) && !OTHERS_IN(mending) && !OTHERS_IN(reading));
-                        sum = sequence
-                };
+                atomic { writing[me] = 1; ASSERT_NONE(writing); ASSERT_NONE(reading); ASSERT_NONE(mending); sum = sequence };
 #ifdef MUTANT_6 /* odd before the bytes */
                 buffer[me]!LOW, me + 1;
                 buffer[me]!SEQUENCE, sum + 1;
@@ -306,19 +330,19 @@ inline write()
                 buffer[me]!SEQUENCE, sum + 1;
                 buffer[me]!LOW, me + 1;
 #endif
-#ifdef MUTANT_7 /* even after them */
-                buffer[me]!SEQUENCE, sum + 2;
-                buffer[me]!HIGH, me + 1;
-#else
-                buffer[me]!HIGH, me + 1;
-                buffer[me]!SEQUENCE, sum + 2;
-#endif
-                atomic { assert(!OTHERS_IN(writing) && !OTHERS_IN(reading)); DRAINED; writing[me] = 0 };
 #ifdef MUTANT_19 /* the owner goes after the sequence */
-                skip
+                buffer[me]!HIGH, me + 1;
+                disown();
+                buffer[me]!SEQUENCE, sum + 2;
+#elif defined(MUTANT_7) /* even after them */
+                buffer[me]!SEQUENCE, sum + 2;
+                buffer[me]!HIGH, me + 1;
 #else
-                disown()
+                buffer[me]!HIGH, me + 1;
+                buffer[me]!SEQUENCE, sum + 2;
 #endif
+                atomic { DRAINED -> ASSERT_NONE(writing); ASSERT_NONE(reading); writing[me] = 0; sum = 0 };
+                disown()
         fi
 }
 
@@ -340,8 +364,8 @@ inline unname_lane(p)
 
 inline look_at_bytes()
 {
-        atomic { assert(!OTHERS_IN(writing)); sum = low };
-        atomic { assert(sum == high && !OTHERS_IN(writing)); sum = 0 }
+        atomic { ASSERT_NONE(writing); sum = low };
+        atomic { ASSERT_NONE(writing); assert(sum == high); sum = 0 }
 }
 
 inline find_writer()
@@ -385,19 +409,28 @@ inline read()
         seen = 0
 }
 
+#ifdef MUTANT_21 /* the second look at the sequence */
+#define SAME_STILL 1
+#else
+#define SAME_STILL (sequence == sum)
+#endif
+
 inline wait_until_unowned()
 {
-        seen = owner;
         sum = sequence;
+        seen = owner;
         if
         :: seen == 0 -> alive = 0
         :: else -> look_alive(seen)
         fi;
         if
-        :: !alive && (sum & 1) && sequence == sum -> result = OWNER_DEAD
-        :: alive -> (owner != seen || !LIVES(seen))
-        :: !alive && seen && !(sequence & 1) -> atomic { DRAINED; owner = (owner == seen -> 0 : owner) }
-        :: !alive && !(seen && !(sequence & 1)) && !((sum & 1) && sequence == sum)
+        :: atomic { alive -> (owner != seen || !LIVES(seen)) }
+        :: !alive && (sum & 1) && SAME_STILL -> owner_dead()
+        :: atomic { !alive && !((sum & 1) && SAME_STILL) ->
+                if
+                :: seen && !(sequence & 1) -> DRAINED; owner = (owner == seen -> 0 : owner)
+                :: else
+                fi }
         fi;
         atomic { alive = 0; sum = 0 }
 }
@@ -465,11 +498,7 @@ inline recover()
                 :: else ->
                         if
                         :: sequence & 1 ->
-                                atomic {
-                                        mending[me] = 1;
-                                        mends++;
-                                        assert(!OTHERS_IN(writing) && !OTHERS_IN(mending) && !OTHERS_IN(reading))
-                                };
+                                atomic { mending[me] = 1; ASSERT_NONE(writing); ASSERT_NONE(reading); ASSERT_NONE(mending) };
                                 atomic { sum = sequence; buffer[me]!HIGH, low };
                                 buffer[me]!SEQUENCE, sum + 1;
                                 atomic { DRAINED; mending[me] = 0 }
@@ -481,26 +510,19 @@ inline recover()
         sum = 0
 }
 
-proctype thread(byte me; byte rounds)
+proctype thread(byte me; byte rounds; byte does)
 {
         byte slot, name, seen, sum, result, place, who;
-        bit alive;
+        bit alive, none;
 
         {
                 claim();
                 do
                 :: rounds == 0 -> break
-                :: else ->
-                        rounds--;
-                        if
-                        :: write()
-                        :: read()
-#ifndef NESTED
-                        :: look_on()
-                        :: recover()
-#endif
-                        fi;
-                        result = 0
+                :: atomic { rounds > 0 && (does & WRITES) -> rounds-- }; write()
+                :: atomic { rounds > 0 && (does & READS) -> rounds-- }; read()
+                :: atomic { rounds > 0 && (does & LOOKS_ON) -> rounds-- }; look_on()
+                :: atomic { rounds > 0 && (does & RECOVERS) -> rounds-- }; recover()
                 od;
                 atomic { DRAINED -> thread_of[slot] = 0; word[slot] = FREE; slot_of[me] = NONE; ended[me] = 1 }
         } unless {
@@ -510,10 +532,10 @@ proctype thread(byte me; byte rounds)
 
 init {
         atomic {
-                run thread(0, ROUNDS);
-                run thread(1, ROUNDS);
+                run thread(0, ROUNDS, FIRST);
+                run thread(1, ROUNDS, SECOND);
 #if THREADS > 2
-                run thread(2, 1)
+                run thread(2, 1, THIRD)
 #endif
         }
 }

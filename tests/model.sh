@@ -55,6 +55,12 @@ sleep_3w_twice="$sleep_3w -DWRITER_ROUNDS=2"
 sleep_biased='-DWRITERS=2 -DREADERS=0 -DBIASED'
 sleep_2w1r='-DWRITERS=2 -DREADERS=1 -DTIMED_W=1'
 
+shared_3='-DFIRST=1 -DSECOND=3 -DTHIRD=15'
+shared_2_deaths='-DFIRST=1 -DSECOND=8 -DTHIRD=10 -DDEATHS=2'
+shared_nested='-DNESTED -DFIRST=2 -DSECOND=1 -DTHIRD=1'
+shared_dead='-DFIRST=1 -DSECOND=12 -DTHIRD=13'
+shared_deaths='-DFIRST=1 -DSECOND=9 -DTHIRD=14 -DDEATHS=2'
+
 sleep_mutants()
 {
         cast=$1
@@ -72,6 +78,20 @@ done
 
 # shellcheck disable=SC2086
 {
+        check shared-3 none model-shared.pml $shared_3
+        check shared-2-deaths none model-shared.pml $shared_2_deaths
+        check shared-nested none model-shared.pml $shared_nested
+        for n in 1 2 3 5 6 7 8 9 10 11 12 13 19 21 22; do
+                check "shared-mutant-$n" errors,-O0 model-shared.pml $shared_3 "-DMUTANT_$n"
+        done
+        for n in 4 14 15 16 17 20; do
+                check "shared-mutant-$n" errors,-O0 model-shared.pml $shared_dead "-DMUTANT_$n"
+        done
+        check shared-mutant-18 errors,-O0 model-shared.pml $shared_nested -DMUTANT_18
+}
+
+# shellcheck disable=SC2086
+{
         check sleep-2w none model-sleep.pml $sleep_2w
         check sleep-1w2r none model-sleep.pml $sleep_1w2r
         check sleep-3w none model-sleep.pml $sleep_3w
@@ -83,6 +103,15 @@ sleep_mutants "$sleep_3w" 7,
 sleep_mutants "$sleep_biased" 18,
 sleep_mutants "$sleep_2w1r" 9, 10, 11, 16,
 sleep_mutants "$sleep_3w_twice" 14,
+case $wanted in
+*' deep '* | *' shared-'*)
+        # shellcheck disable=SC2086
+        {
+                check shared-all none model-shared.pml
+                check shared-deaths none model-shared.pml $shared_deaths
+        }
+        ;;
+esac
 case $wanted in
 *' deep '* | *' sleep-'*)
         # shellcheck disable=SC2086
