@@ -237,11 +237,24 @@ static int lock_opening(int fd, bool write)
         return unsupported(rc);
 }
 
+/* What is sealed against writers is as good as open to be read. */
+static int look_at(int fd, struct os_file *there)
+{
+        int rc = os_file(fd, there), seals;
+
+        if (rc < 0)
+                return rc;
+        seals = os_seals(fd);
+        if (seals > 0 && ((unsigned)seals & (AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE)))
+                there->write = false;
+        return there->regular ? 0 : AMMAP_ERR_FORMAT;
+}
+
 static int make_locked(struct ammap **made, int fd, int shown, uint64_t size, const ammap_options_t *options)
 {
         struct format_head head;
         struct os_file there;
-        int rc = os_file(fd, &there);
+        int rc = look_at(fd, &there);
 
         if (rc < 0 || (rc = read_head(fd, there.size, &head)) < 0)
                 return rc;
@@ -253,17 +266,11 @@ static int make_locked(struct ammap **made, int fd, int shown, uint64_t size, co
         return make_map(made, fd, shown, &there, &head, false, options);
 }
 
-static int check_regular(int fd, struct os_file *there)
-{
-        int rc = os_file(fd, there);
-
-        return rc == 0 && !there->regular ? AMMAP_ERR_FORMAT : rc;
-}
 
 int file_make(struct ammap **made, int shown, uint64_t size, const ammap_options_t *options)
 {
         struct os_file there;
-        int fd, rc = check_regular(shown, &there);
+        int fd, rc = look_at(shown, &there);
 
         fd = rc < 0 ? rc : os_reopen(shown, there.write);
         if (fd < 0) {
@@ -301,7 +308,7 @@ static int open_raw(struct ammap **made, int fd, uint64_t size, const ammap_opti
 {
         ammap_options_t known = *options;
         struct os_file there;
-        int rc = check_regular(fd, &there);
+        int rc = look_at(fd, &there);
 
         known.capacity = 0;
         if (rc == 0)

@@ -404,12 +404,16 @@ int ammap_fd(const ammap_t *map)
         return rc < 0 ? rc : map->backing.fd;
 }
 
-/* -EINVAL: there is nothing to seal, or the kernel does not know the seal. */
+/* -EINVAL: there is nothing to seal, or the kernel does not know the seal; -EPERM:
+ * what was sealed so since, or is from birth, as files in memory are. */
 static int add_seals(ammap_t *map, unsigned seals)
 {
         int rc = map->file ? AMMAP_ERR_UNSUPPORTED : os_add_seals(map->backing.fd, seals);
+        int found = rc < 0 ? os_seals(map->backing.fd) : 0;
 
-        return rc == -EINVAL && os_seals(map->backing.fd) < 0 ? AMMAP_ERR_UNSUPPORTED : rc;
+        if ((rc == -EINVAL && found < 0) || (rc == -EPERM && found == AMMAP_SEAL_SEAL))
+                return AMMAP_ERR_UNSUPPORTED;
+        return rc;
 }
 
 /* That it is sealed against new writers is what keeps it from being written; that

@@ -11,8 +11,9 @@
  * knew the map all along must get at it.  Who dies reading leaves nothing behind.
  *
  * "warm" calls have been made before by the same thread; "first" ones have not,
- * and are longer.  Each of them gets so many SECONDS (a few where nothing is
- * said); what of its instructions was not reached by then is printed.
+ * and are longer.  Each call gets so many SECONDS (one where nothing is said),
+ * and the four that everybody makes, warm, eight times as much; at how many of
+ * its instructions it was killed until then is printed.
  */
 #include "share.h"
 
@@ -26,10 +27,10 @@
 
 #include <sys/ptrace.h>
 
-enum { BLOCK = 192, LENGTH = 20000, SHORT = 9000, CAPACITY = 40000 };
+enum { BLOCK = 192, LENGTH = 20480, SHORT = 12200, CAPACITY = 40000 };
 enum { OLD = 0x11, NEW = 0x22, FILLED = 0x33 };
 
-static double seconds = 3;
+static double seconds = 1;
 
 enum call_kind {
         CALL_READ,
@@ -141,11 +142,14 @@ static void subject_body(struct peer *parent, void *argument)
         (void)parent;
         alarm(0); /* it would come in between */
         child_must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
-        if (subject->warm && subject->kind != CALL_RECOVER) {
-                child_must_int(op_run(OP_READ_INTO, subject->map, 0, BLOCK, 0), 0);
-                child_must_int(op_run(OP_SLICE, subject->map, 0, BLOCK, 0), 0);
-                child_must_int(op_run(OP_MUT_SLICE, subject->map, 0, BLOCK, 0), 0);
-                child_must_int(ammap_update_region(subject->map, 0, &byte, 1), 0);
+        if (subject->warm) {
+                /* In a lane where nobody has died. */
+                uint64_t offset = subject->kind == CALL_RECOVER ? LENGTH - BLOCK : 0;
+
+                child_must_int(op_run(OP_READ_INTO, subject->map, offset, BLOCK, 0), 0);
+                child_must_int(op_run(OP_SLICE, subject->map, offset, BLOCK, 0), 0);
+                child_must_int(op_run(OP_MUT_SLICE, subject->map, offset, BLOCK, 0), 0);
+                child_must_int(ammap_update_region(subject->map, offset, &byte, 1), 0);
         }
         if (subject->kind == CALL_SLICE_RELEASE)
                 child_must_int(ammap_as_slice(subject->map, 0, BLOCK, &held.slice), 0);
@@ -401,30 +405,54 @@ static long common_divisor(long a, long b)
         return b ? common_divisor(b, a % b) : a;
 }
 
-/* All of the instructions, as far as the time allows, in an order that is as even
- * as can be after any part of it. */
-static void kill_everywhere(struct subject *subject)
+/* All the numbers from 0 to all, in an order that begins anywhere and is as even
+ * as can be after any part of it; it ends when the time is over. */
+struct sequence {
+        long all, stride, first, done;
+        int64_t end;
+};
+
+static struct sequence sequence_of(long all, double time)
 {
-        struct found *found = board_of(sizeof(*found));
-        int64_t end = now_ns() + (int64_t)(seconds * 1e9);
-        long all = kill_at(subject, LONG_MAX, found), stride = all * 62 / 100 + 1, done = 0;
+        struct random random = random_start("step");
+        struct sequence order = { all, all * 62 / 100 + 1, (long)random_below(&random, (uint64_t)all + 1), 0,
+                                  now_ns() + (int64_t)(time * 1e9) };
 
         ck_assert_int_gt(all, 0);
-        while (common_divisor(stride, all + 1) != 1)
-                stride++;
-        for (; done <= all && (done < 10 || now_ns() < end); done++)
-                kill_at(subject, (long)((unsigned long)done * (unsigned long)stride % (unsigned long)(all + 1)), found);
-        printf("step: %s %s, %lu lanes: %ld instructions, killed at %s%ld of them; "
+        while (common_divisor(order.stride, all + 1) != 1)
+                order.stride++;
+        return order;
+}
+
+static bool order_next(struct sequence *order, long *number)
+{
+        if (order->done > order->all || (order->done >= 10 && now_ns() > order->end))
+                return false;
+        *number =
+                (long)((uint64_t)(order->first + order->done++) * (uint64_t)order->stride % ((uint64_t)order->all + 1));
+        return true;
+}
+
+static void kill_everywhere(struct subject *subject)
+{
+        bool longer = is_waited_for(subject->kind) || (subject->warm && subject->kind <= CALL_MUT_SLICE);
+        struct found *found = board_of(sizeof(*found));
+        struct sequence order = sequence_of(kill_at(subject, LONG_MAX, found), longer ? 8 * seconds : seconds);
+        long at;
+
+        while (order_next(&order, &at))
+                kill_at(subject, at, found);
+        printf("step: %s %s, %lu lanes: %ld instructions, killed at %ld of them; "
                "found as before %d times, as after %d, OWNER_DEAD %d\n",
-               subject->warm ? "warm" : "first", call_names[subject->kind], (unsigned long)subject->lanes, all,
-               done > all ? "all " : "", done > all ? all : done, atomic_load(&found->before),
-               atomic_load(&found->after), atomic_load(&found->dead));
+               subject->warm ? "warm" : "first", call_names[subject->kind], (unsigned long)subject->lanes, order.all,
+               order.done - 1, atomic_load(&found->before), atomic_load(&found->after), atomic_load(&found->dead));
         munmap(found, sizeof(*found));
 }
 
 static void step_through(enum call_kind kind, bool warm)
 {
-        struct subject subject = { kind, warm, kind % 2 ? 1 : 3, NULL, board_of(sizeof(struct board)) };
+        struct subject subject = { kind, warm, kind % 2 && kind != CALL_RECOVER ? 1 : 3, NULL,
+                                   board_of(sizeof(struct board)) };
 
         kill_everywhere(&subject);
         munmap(subject.board, sizeof(*subject.board));
@@ -491,15 +519,12 @@ START_TEST(half_made_files)
 {
         struct path path = path_of("made");
         struct making making = { path.text, board_of(sizeof(struct board)) };
-        int64_t end = now_ns() + (int64_t)(seconds * 1e9);
-        long all = kill_maker_at(&making, LONG_MAX), stride = all * 62 / 100 + 1, done = 0;
+        struct sequence order = sequence_of(kill_maker_at(&making, LONG_MAX), seconds);
+        long at;
 
-        ck_assert_int_gt(all, 0);
-        while (common_divisor(stride, all + 1) != 1)
-                stride++;
-        for (; done <= all && (done < 10 || now_ns() < end); done++)
-                kill_maker_at(&making, (long)((unsigned long)done * (unsigned long)stride % (unsigned long)(all + 1)));
-        printf("step: open of a new file: %ld instructions, killed at %ld of them\n", all, done > all ? all : done);
+        while (order_next(&order, &at))
+                kill_maker_at(&making, at);
+        printf("step: open of a new file: %ld instructions, killed at %ld of them\n", order.all, order.done - 1);
         munmap(making.board, sizeof(*making.board));
 }
 END_TEST
@@ -552,7 +577,7 @@ int main(int argc, char **argv)
                 fprintf(stderr, "usage: step [SECONDS]\n");
                 return 2;
         }
-        test_time_extra = (unsigned)seconds;
+        test_time_extra = 8 * (unsigned)seconds;
         tcase = share_case(suite, "step");
         tcase_add_loop_test(tcase, warm_calls, 0, CALLS);
         tcase_add_loop_test(tcase, first_calls, 0, CALL_SLICE_RELEASE);

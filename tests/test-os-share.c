@@ -1586,10 +1586,12 @@ static void use_slots_in_child(void *argument)
 
 START_TEST(a_forked_child_has_slots_of_its_own)
 {
-        struct slots slots = slots_new();
-        struct family family = { .slots = &slots };
+        /* Not on the stack: the child's thread that has it ends before the child does. */
+        static struct slots slots;
+        static struct family family = { .slots = &slots };
         struct os_slot slot;
 
+        slots = slots_new();
         new_robust(&family.mutex);
         ck_assert_int_eq(os_slot_claim(slot_page(&slots, 0), -1, 0, &family.slot), 0);
         child_passes(use_slots_in_child, &family);

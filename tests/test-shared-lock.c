@@ -1555,15 +1555,22 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-        Suite *suite = suite_create("shared-lock");
-        TCase *tcase = share_case(suite, "shared-lock");
+        Suite *suite;
+        TCase *tcase;
 
 #if TEST_OS_LINUX
         const int all = COUNT_OF(kinds);
 
         if (argc == 3 && strcmp(argv[1], "--idle") == 0)
                 return idle(atoi(argv[2]));
+#else
+        (void)argc;
+        (void)argv;
+#endif
 
+        suite = suite_create("shared-lock");
+        tcase = share_case(suite, "shared-lock");
+#if TEST_OS_LINUX
         tcase_add_loop_test(tcase, slices_keep_others_out, 0, all);
         tcase_add_loop_test(tcase, waiting_calls, 0, all);
         tcase_add_loop_test(tcase, readers_of_two_processes, 0, all);
@@ -1587,8 +1594,6 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, readers_do_not_starve);
         tcase_add_test(tcase, forged_words);
 #else
-        (void)argc;
-        (void)argv;
         tcase_add_test(tcase, unsupported);
 #endif
         return test_run(suite);

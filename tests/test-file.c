@@ -1,0 +1,1215 @@
+/* test-file.c - maps that lie in files
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * What is a file's alone: a header that anyone may write and cut, locks of bytes
+ * and what they are worth where threads, handles, forks and deaths meet, and the
+ * order in which those get in who wait.  What files have in common with other maps
+ * is in test-share.c and test-shared-lock.c, and what damaged files do in hostile.c.
+ *
+ * AMMAP_TEST_TIMES says how many times longer than usual it takes to be more
+ * certain: it multiplies the rounds of what chance decides.
+ */
+#include "share.h"
+
+#if TEST_OS_LINUX
+
+enum { LANE = 4096, SIZE = 2 * LANE };
+
+static unsigned test_times(void)
+{
+        const char *given = getenv("AMMAP_TEST_TIMES");
+        int times = given ? atoi(given) : 1;
+
+        return times > 0 ? (unsigned)times : 1;
+}
+
+static int chances(int count)
+{
+        return rounds(count) * (int)test_times();
+}
+
+static int open_with(ammap_t **map, const char *path, uint64_t size, uint64_t capacity, uint64_t lanes)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.capacity = capacity;
+        options.lanes = lanes;
+        options.allow_faults = true;
+        return ammap_open(map, path, size, &options);
+}
+
+static ammap_t *make_in(const struct path *path, uint64_t size, uint64_t capacity, uint64_t lanes)
+{
+        ammap_t *map;
+
+        ck_assert_int_eq(open_with(&map, path->text, size, capacity, lanes), 0);
+        ck_assert_ptr_nonnull(map);
+        return map;
+}
+
+static ammap_t *open_in(const struct path *path)
+{
+        return make_in(path, 0, 0, 0);
+}
+
+static ammap_t *child_open(const struct path *path)
+{
+        ammap_t *map;
+
+        child_must_int(open_with(&map, path->text, 0, 0, 0), 0);
+        return map;
+}
+
+/* How another process comes by it: by its path. */
+static struct place place_of(const struct path *path)
+{
+        struct place place = { OPEN, NULL, -1, path->text, AMMAP_OPTIONS_INIT };
+
+        place.options.allow_faults = true;
+        return place;
+}
+
+static off_t size_of(const struct path *path)
+{
+        struct stat stat;
+
+        ck_assert_int_eq(lstat(path->text, &stat), 0);
+        return stat.st_size;
+}
+
+static int raw_open(const struct path *path)
+{
+        int fd = open(path->text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+        ck_assert_int_ge(fd, 0);
+        return fd;
+}
+
+/* Kill it after so long. */
+static void peer_kill_after(struct peer *peer, uint64_t ns)
+{
+        struct timespec time = { (time_t)(ns / (uint64_t)SECOND), (long)(ns % (uint64_t)SECOND) };
+
+        nanosleep(&time, NULL);
+        peer_kill(peer);
+}
+
+/* --- What is in the file ------------------------------------------------------- */
+
+START_TEST(one_handle_sees_what_another_does)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 10000, 100000, 3), *again = open_in(&path);
+        unsigned char byte;
+
+        ck_assert_int_eq(ammap_update_region(map, 9999, "x", 1), 0);
+        ck_assert(holds(again, 9999, 1, 'x'));
+        ck_assert_int_eq(ammap_fill(again, 0, 10000, 7), 0);
+        ck_assert(holds(map, 0, 10000, 7));
+        ck_assert_int_eq(ammap_copy(again, 0, again, 5000, 100), 0);
+
+        ck_assert_int_eq(ammap_resize(map, 100000), 0);
+        ck_assert_int_eq(ammap_update_region(again, 99999, "x", 1), 0);
+        ck_assert(holds(map, 99999, 1, 'x'));
+        ck_assert_int_eq(ammap_resize(again, 50000), 0);
+        ck_assert_int_eq(ammap_read_into(map, 50000, &byte, 1), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_resize(map, 100000), 0);
+        ck_assert(holds(again, 10000, 90000, 0));
+
+        ck_assert_int_eq(ammap_discard(map, 0, 100000), 0);
+        ck_assert(holds(again, 0, 100000, 0));
+        ck_assert_int_eq(ammap_flush(again, 0, 100000), 0);
+        ck_assert_int_eq(ammap_flush(again, 1, 100000), AMMAP_ERR_BOUNDS);
+
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_int_eq(ammap_fill(again, 0, 1, 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_resize(again, 5), AMMAP_ERR_READ_ONLY);
+        ck_assert(holds(again, 0, 1, 0));
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+        map = open_in(&path);
+        ck_assert_int_eq(ammap_fill(map, 0, 1, 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* All zeros, or a header but for its magic, is what a creator that died leaves;
+ * anything else is somebody's. */
+START_TEST(what_is_taken_for_half_made)
+{
+        static const char zeros[8];
+        struct path path = path_of("map");
+        int fd = raw_open(&path);
+        struct format_head head;
+        ammap_t *map;
+
+        map = make_in(&path, 5000, 0, 2);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(pread(fd, &head, sizeof(head), 0), sizeof(head));
+
+        /* A header without its magic: nothing to be opened, but to be made anew. */
+        ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+        ck_assert_int_eq(open_with(&map, path.text, 0, 0, 0), AMMAP_ERR_FORMAT);
+        ck_assert_ptr_null(map);
+        map = make_in(&path, 100, 0, 0);
+        ck_assert_uint_eq(ammap_len(map), 100);
+        ck_assert_int_eq(ammap_free(map), 0);
+
+        /* With data behind it, it was finished once. */
+        ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+        ck_assert_int_eq(pwrite(fd, "x", 1, size_of(&path) - 1), 1);
+        ck_assert_int_eq(open_with(&map, path.text, 100, 0, 0), AMMAP_ERR_FORMAT);
+
+        /* Numbers that are no header's. */
+        ck_assert_int_eq(pwrite(fd, zeros, 1, size_of(&path) - 1), 1);
+        ck_assert_int_eq(pwrite(fd, "x", 1, offsetof(struct format_head, data) + 6), 1);
+        ck_assert_int_eq(open_with(&map, path.text, 100, 0, 0), AMMAP_ERR_FORMAT);
+
+        /* Sized, and no more. */
+        ck_assert_int_eq(ftruncate(fd, 0), 0);
+        ck_assert_int_eq(ftruncate(fd, 50000), 0);
+        ck_assert_int_eq(open_with(&map, path.text, 0, 0, 0), AMMAP_ERR_FORMAT);
+        map = make_in(&path, 100, 0, 0);
+        ck_assert(holds(map, 0, 100, 0));
+        ck_assert_int_eq(ammap_free(map), 0);
+
+        ck_assert_int_eq(ftruncate(fd, 0), 0);
+        ck_assert_int_eq(pwrite(fd, "hello", 5, 0), 5);
+        ck_assert_int_eq(open_with(&map, path.text, 5, 0, 0), AMMAP_ERR_FORMAT);
+        ck_assert_int_eq(size_of(&path), 5);
+        close(fd);
+}
+END_TEST
+
+struct disagreement {
+        const struct path *path;
+        int number;
+};
+
+static void disagree_body(struct peer *parent, void *argument)
+{
+        const struct disagreement *own = argument;
+        ammap_t *map;
+
+        child_expect(parent, 'g');
+        child_must_int(open_with(&map, own->path->text, 1000 + (uint64_t)own->number, 0, 1 + (uint64_t)own->number % 3),
+                       0);
+        child_must(ammap_len(map) >= 1000 && ammap_len(map) < 1008);
+        peer_tell(parent, (char)(ammap_len(map) - 1000 + 'a'));
+        child_must_int(ammap_free(map), 0);
+}
+
+/* Of several creators that want different maps one decides. */
+START_TEST(creators_that_disagree)
+{
+        for (int round = 0; round < chances(25); round++) {
+                struct path path = path_of("map");
+                struct disagreement own = { &path, 0 };
+                struct peer peers[6];
+                char made = 0;
+
+                for (; own.number < (int)COUNT_OF(peers); own.number++)
+                        peer_start(&peers[own.number], disagree_body, &own);
+                for (size_t i = 0; i < COUNT_OF(peers); i++)
+                        peer_tell(&peers[i], 'g');
+                for (size_t i = 0; i < COUNT_OF(peers); i++) {
+                        char found = peer_hear(&peers[i]);
+
+                        ck_assert_int_ge(found, 'a');
+                        ck_assert_int_eq(found, made ? made : found);
+                        made = found;
+                        peer_end(&peers[i]);
+                }
+        }
+}
+END_TEST
+
+static void opener_body(struct peer *parent, void *argument)
+{
+        ammap_t *map;
+
+        peer_tell(parent, 's');
+        child_must_int(open_with(&map, ((struct path *)argument)->text, 1000, 0, 0), 0);
+        peer_tell(parent, 'o');
+        peer_hear(parent);
+        child_must_int(ammap_free(map), 0);
+}
+
+/* Who makes a file, or looks at it, has its first byte locked. */
+START_TEST(one_opens_at_a_time)
+{
+        struct path path = path_of("map");
+        struct flock first = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
+        int64_t deadline = now_ns() + patience_ns();
+        struct pollfd poll_in;
+        struct peer peer;
+        int fd = raw_open(&path);
+
+        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &first), 0);
+        peer_start(&peer, opener_body, &path);
+        peer_expect(&peer, 's');
+        for (int seen = 0; seen < 5; pause_ms(1)) {
+                ck_assert_int_lt(now_ns(), deadline);
+                seen = process_state(peer.pid) == 'S' ? seen + 1 : 0;
+        }
+        poll_in = (struct pollfd){ peer.in, POLLIN, 0 };
+        ck_assert_int_eq(poll(&poll_in, 1, 0), 0);
+        ck_assert_int_eq(size_of(&path), 0);
+        first.l_type = F_UNLCK;
+        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &first), 0);
+        peer_expect(&peer, 'o');
+        ck_assert_int_gt(size_of(&path), 1000);
+        /* It is locked no longer than that. */
+        first.l_type = F_WRLCK;
+        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &first), 0);
+        peer_end(&peer);
+        close(fd);
+}
+END_TEST
+
+/* --- Cut, and written over -------------------------------------------------------- */
+
+static void check_gone(ammap_t *map)
+{
+        unsigned char byte = 0;
+
+        ck_assert_int_eq(ammap_read_into(map, 0, &byte, 1), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_update_region(map, 0, &byte, 1), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_resize(map, 5), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_FAULT);
+}
+
+START_TEST(cut_short)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, MB, 2 * MB, 2), *other;
+        unsigned char bytes[100] = { 0 };
+        const off_t size = 300000;
+
+        ck_assert_int_eq(ammap_fill(map, 0, MB, 3), 0);
+        ck_assert_int_eq(truncate(path.text, size), 0);
+        ck_assert_int_eq(ammap_read_into(map, 400000, bytes, 100), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_read_into(map, 200000, bytes, 100), 0);
+        ck_assert(is_all(bytes, 3, 100));
+        ck_assert_int_eq(ammap_update_region(map, 400000, bytes, 100), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_fill(map, 0, MB, 1), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_discard(map, 0, MB), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_resize(map, 2 * MB), 0);
+        ck_assert_int_eq(ammap_resize(map, MB / 2), 0);
+        ck_assert_int_eq(size_of(&path), size); /* nothing made it longer again */
+        ck_assert_int_eq(open_with(&other, path.text, 5, 0, 0), AMMAP_ERR_FORMAT);
+
+        ck_assert_int_eq(truncate(path.text, 0), 0);
+        check_gone(map);
+        ck_assert_int_eq(ammap_recover(map), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_wait_u32(map, 0, 0, 1000), AMMAP_ERR_FAULT);
+
+        /* Longer again: the header is zeros, and to others a file without a map. */
+        ck_assert_int_eq(truncate(path.text, MB), 0);
+        check_gone(map);
+        other = make_in(&path, 100, 0, 0);
+        ck_assert(holds(other, 0, 100, 0));
+        ck_assert_int_eq(ammap_free(other), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+struct cutting {
+        ammap_t *map;
+        struct random random;
+        int calls;
+};
+
+static bool is_usual(int rc)
+{
+        return rc == 0 || rc == AMMAP_ERR_FAULT || rc == AMMAP_ERR_BOUNDS || rc == AMMAP_ERR_BUSY;
+}
+
+static void cut_user_body(struct peer *parent, void *argument)
+{
+        static unsigned char bytes[256 * 1024];
+        struct cutting *cutting = argument;
+        int rc = 0;
+
+        child_expect(parent, 'g');
+        for (int call = 0; call < cutting->calls; call++) {
+                switch (random_below(&cutting->random, 5)) {
+                case 0:
+                        rc = ammap_read_into(cutting->map, 0, bytes, sizeof(bytes));
+                        break;
+                case 1:
+                        rc = ammap_update_region(cutting->map, 0, bytes, sizeof(bytes));
+                        break;
+                case 2:
+                        rc = ammap_resize(cutting->map, 1 + random_below(&cutting->random, sizeof(bytes)));
+                        break;
+                case 3:
+                        rc = ammap_fill(cutting->map, 0, 100, 1);
+                        break;
+                default:
+                        rc = ammap_recover(cutting->map);
+                }
+                child_must(is_usual(rc));
+        }
+}
+
+/* Resized, written and cut by several at once. */
+START_TEST(cut_while_resized)
+{
+        struct random random = random_start("cut_while_resized");
+
+        for (int round = 0; round < chances(5); round++) {
+                struct path path = path_of("map");
+                struct cutting cutting = { make_in(&path, 256 * KB, 0, 4), random, chances(150) };
+                struct peer peers[3];
+
+                for (size_t i = 0; i < COUNT_OF(peers); i++) {
+                        cutting.random.state = random_next(&random);
+                        peer_start(&peers[i], cut_user_body, &cutting);
+                }
+                for (size_t i = 0; i < COUNT_OF(peers); i++)
+                        peer_tell(&peers[i], 'g');
+                for (int cut = 0; cut < 50; cut++) {
+                        ck_assert_int_eq(truncate(path.text, (off_t)random_below(&random, 300 * KB)), 0);
+                        sched_yield();
+                }
+                for (size_t i = 0; i < COUNT_OF(peers); i++)
+                        peer_end(&peers[i]);
+                ck_assert_int_eq(ammap_free(cutting.map), 0);
+        }
+}
+END_TEST
+
+/* Whoever may write the file may write the header of an open map. */
+START_TEST(written_over)
+{
+        struct random random = random_start("written_over");
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 5000, 9000, 2);
+        unsigned char head[1024], byte;
+        int fd = raw_open(&path), refused = 0;
+
+        ck_assert_int_eq(pread(fd, head, sizeof(head), 0), sizeof(head));
+        for (int round = 0; round < chances(8000); round++) {
+                int rc = 0;
+
+                byte = (unsigned char)random_next(&random);
+                ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)random_below(&random, 800)), 1);
+                switch (random_below(&random, 4)) {
+                case 0:
+                        rc = ammap_update_region(map, random_below(&random, 9000), "x", 1);
+                        break;
+                case 1:
+                        rc = ammap_read_into(map, random_below(&random, 9000), &byte, 1);
+                        break;
+                case 2:
+                        rc = ammap_resize(map, 1 + random_below(&random, 9000));
+                        break;
+                default:
+                        rc = ammap_recover(map);
+                }
+                ck_assert(is_usual(rc) || rc == AMMAP_ERR_OWNER_DEAD || rc == AMMAP_ERR_READ_ONLY);
+                ck_assert_uint_le(ammap_len(map), 9000);
+                refused += rc < 0;
+                if (round % 100 == 0)
+                        ck_assert_int_eq(pwrite(fd, head, sizeof(head), 0), sizeof(head));
+        }
+        ck_assert_int_gt(refused, 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        close(fd);
+}
+END_TEST
+
+/* --- Threads, processes, handles ------------------------------------------------------ */
+
+struct adding {
+        const struct path *path;
+        ammap_t *map;
+        int times;
+};
+
+/* All lanes at once, then all of them to read, and one once more. */
+static void *add_body(void *argument)
+{
+        struct adding *adding = argument;
+
+        for (int i = 0; i < adding->times; i++) {
+                ammap_mut_slice_t mut;
+                ammap_slice_t all, one;
+                uint64_t sum;
+
+                if (ammap_as_mut_slice(adding->map, 0, SIZE, &mut) < 0)
+                        return adding;
+                memcpy(&sum, mut.data + LANE, sizeof(sum));
+                sum++;
+                memcpy(mut.data + LANE, &sum, sizeof(sum));
+                ammap_mut_slice_release(&mut);
+                if (ammap_as_slice(adding->map, 0, SIZE, &all) < 0 || ammap_as_slice(adding->map, 0, 10, &one) < 0)
+                        return adding;
+                ammap_slice_release(&all);
+                ammap_slice_release(&one);
+        }
+        return NULL;
+}
+
+enum { ADDERS = 3 };
+
+static bool add_together(struct adding *adding)
+{
+        pthread_t threads[ADDERS];
+        void *failed, *any = NULL;
+
+        for (int i = 0; i < ADDERS; i++)
+                if (pthread_create(&threads[i], NULL, add_body, adding) != 0)
+                        return false;
+        for (int i = 0; i < ADDERS; i++) {
+                pthread_join(threads[i], &failed);
+                any = failed ? failed : any;
+        }
+        return !any;
+}
+
+static void add_peer_body(struct peer *parent, void *argument)
+{
+        struct adding *adding = argument;
+
+        (void)parent;
+        adding->map = child_open(adding->path);
+        child_must(add_together(adding));
+        child_must_int(ammap_free(adding->map), 0);
+}
+
+START_TEST(threads_of_several_processes)
+{
+        struct path path = path_of("map");
+        struct adding adding = { &path, make_in(&path, SIZE, 0, 2), chances(400) };
+        struct peer peers[2];
+        uint64_t sum;
+
+        for (size_t i = 0; i < COUNT_OF(peers); i++)
+                peer_start(&peers[i], add_peer_body, &adding);
+        ck_assert(add_together(&adding));
+        for (size_t i = 0; i < COUNT_OF(peers); i++)
+                peer_end(&peers[i]);
+        ck_assert_int_eq(ammap_read_into(adding.map, LANE, &sum, sizeof(sum)), 0);
+        ck_assert_uint_eq(sum, (COUNT_OF(peers) + 1) * ADDERS * (uint64_t)adding.times);
+        ck_assert_int_eq(ammap_free(adding.map), 0);
+}
+END_TEST
+
+struct copying {
+        ammap_t *map;
+        bool writes;
+};
+
+static void copy_body(struct peer *parent, void *argument)
+{
+        struct copying *copying = argument;
+        unsigned char bytes[SIZE];
+
+        for (int i = 0; i < chances(1200); i++) {
+                if (copying->writes) {
+                        child_must_int(ammap_fill(copying->map, 0, SIZE, (unsigned char)(i + parent->in)), 0);
+                } else {
+                        child_must_int(ammap_read_into(copying->map, 0, bytes, SIZE), 0);
+                        child_must(is_all(bytes, bytes[0], SIZE));
+                }
+        }
+}
+
+START_TEST(copies_are_whole)
+{
+        struct path path = path_of("map");
+        struct copying copying = { make_in(&path, SIZE, 0, 2), false };
+        struct peer peers[4];
+
+        for (size_t i = 0; i < COUNT_OF(peers); i++) {
+                copying.writes = i % 2;
+                peer_start(&peers[i], copy_body, &copying);
+        }
+        for (size_t i = 0; i < COUNT_OF(peers); i++)
+                peer_end(&peers[i]);
+        ck_assert_int_eq(ammap_free(copying.map), 0);
+}
+END_TEST
+
+/* --- Who waits ----------------------------------------------------------------------- */
+
+/* A writer that waits lets no more readers in but those that read already. */
+START_TEST(no_reader_passes_a_waiting_writer)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2);
+        struct place place = place_of(&path);
+        struct remote reader, writer;
+
+        remote_start(&reader, &place);
+        remote_start(&writer, &place);
+        remote_hold(&reader, false, 0, 1);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, 0, 1, 0), 0);
+        remote_send(&writer, (struct request){ DO_OP, OP_UPDATE, 0, 1, 0 });
+        remote_sleeps(&writer);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, 0, 1, 0), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(op_run(OP_TIMED_SLICE, map, 0, 1, 20 * MS), AMMAP_ERR_TIMEOUT);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, LANE, 1, 0), 0);
+        ck_assert_int_eq(remote_op(&reader, OP_READ_INTO, 0, 1, 0), 0);
+        ck_assert_int_eq(remote_op(&reader, OP_TRY_SLICE, 0, 1, 0), 0);
+        remote_release(&reader);
+        ck_assert_int_eq(remote_reply(&writer).result, 0);
+        ck_assert(holds(map, 0, 1, OP_BYTE));
+        remote_end(&reader);
+        remote_end(&writer);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* Whom a writer keeps waiting, to read, comes before the writers that came later. */
+START_TEST(no_writer_passes_a_waiting_reader)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2);
+        struct place place = place_of(&path);
+        struct remote reader, writer;
+        struct reply reply;
+        ammap_mut_slice_t mut;
+
+        remote_start(&reader, &place);
+        remote_start(&writer, &place);
+        for (int round = 0; round < chances(50); round++) {
+                ck_assert_int_eq(ammap_as_mut_slice(map, 0, 1, &mut), 0);
+                mut.data[0] = 1;
+                remote_send(&reader, (struct request){ .order = DO_READ, .offset = 0, .length = 1 });
+                remote_sleeps(&reader);
+                remote_send(&writer, (struct request){ DO_OP, OP_UPDATE, 0, 1, 0 });
+                remote_sleeps(&writer);
+                ammap_mut_slice_release(&mut);
+                reply = remote_reply(&reader);
+                ck_assert_int_eq(reply.result, 0);
+                ck_assert_int_eq(reply.bytes[0], 1);
+                ck_assert_int_eq(remote_reply(&writer).result, 0);
+        }
+        remote_end(&reader);
+        remote_end(&writer);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+struct crowding {
+        const struct path *path;
+        bool writes;
+        struct crowding_board {
+                _Atomic bool stop;
+                _Atomic uint64_t turns;
+        } * board;
+};
+
+static void crowd_body(struct peer *parent, void *argument)
+{
+        struct crowding *crowding = argument;
+        ammap_t *map = child_open(crowding->path);
+
+        peer_tell(parent, 'r');
+        while (!atomic_load(&crowding->board->stop)) {
+                child_must_int(op_run(crowding->writes ? OP_MUT_SLICE : OP_SLICE, map, 0, 8, 0), 0);
+                atomic_fetch_add(&crowding->board->turns, 1);
+        }
+        child_must_int(ammap_free(map), 0);
+}
+
+static int by_length(const void *a, const void *b)
+{
+        int64_t first = *(const int64_t *)a, second = *(const int64_t *)b;
+
+        return (first > second) - (first < second);
+}
+
+/* One that writes among many that read without pause, and the other way round. */
+START_TEST(a_crowd_lets_one_in)
+{
+        static int64_t took[100000];
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 1);
+
+        for (int writes = 0; writes < 2; writes++) {
+                struct crowding crowding = { &path, !writes, board_of(sizeof(*crowding.board)) };
+                enum op op = writes ? OP_MUT_SLICE : OP_SLICE;
+                int64_t end;
+                struct peer peers[6];
+                size_t turns = 0;
+
+                for (size_t i = 0; i < COUNT_OF(peers); i++)
+                        peer_start(&peers[i], crowd_body, &crowding);
+                for (size_t i = 0; i < COUNT_OF(peers); i++)
+                        peer_expect(&peers[i], 'r');
+                for (end = now_ns() + SECOND * test_times(); turns < COUNT_OF(took) && now_ns() < end; turns++) {
+                        struct call call = { op, map, 0, 8, 0, INT_MIN, 0 };
+
+                        call_body(&call);
+                        ck_assert_int_eq(call.result, 0);
+                        took[turns] = call.took_ns;
+                }
+                atomic_store(&crowding.board->stop, true);
+                for (size_t i = 0; i < COUNT_OF(peers); i++)
+                        peer_end(&peers[i]);
+                ck_assert_uint_gt(turns, 0);
+                ck_assert_uint_gt(atomic_load(&crowding.board->turns), 0);
+                qsort(took, turns, sizeof(took[0]), by_length);
+                printf("a_crowd_lets_one_in: one that %s: %zu turns, 99 in 100 within %.0f us, all within %.0f us\n",
+                       writes ? "writes" : "reads", turns, (double)took[turns * 99 / 100] / 1e3,
+                       (double)took[turns - 1] / 1e3);
+                ck_assert_int_lt(took[turns - 1], 4 * SECOND * test_scale());
+                munmap(crowding.board, sizeof(*crowding.board));
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Two handles of one process ------------------------------------------------------- */
+
+START_TEST(two_handles)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2), *again = open_in(&path);
+        ammap_slice_t slice, other;
+        ammap_mut_slice_t mut, second;
+
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
+        ck_assert_int_eq(ammap_as_slice(again, 0, 1, &other), 0);
+        ck_assert(holds(again, 0, 1, 0));
+        ck_assert_int_eq(ammap_as_mut_slice(again, 0, 1, &mut), AMMAP_ERR_DEADLOCK);
+        ammap_slice_release(&other);
+        ck_assert_int_eq(ammap_try_as_mut_slice(again, 0, 1, &mut), AMMAP_ERR_DEADLOCK);
+        ck_assert_int_eq(ammap_update_region(again, 0, "x", 1), AMMAP_ERR_DEADLOCK);
+        /* Another lane is in nobody's way. */
+        ck_assert_int_eq(ammap_as_mut_slice(again, LANE, 1, &mut), 0);
+        ck_assert_int_eq(ammap_as_mut_slice(map, LANE, 1, &second), AMMAP_ERR_DEADLOCK);
+        ck_assert_int_eq(ammap_as_slice(map, LANE, 1, &other), AMMAP_ERR_DEADLOCK);
+        ammap_mut_slice_release(&mut);
+        ammap_slice_release(&slice);
+
+        ck_assert_int_eq(ammap_copy(again, 0, map, LANE, 10), 0);
+        ck_assert_int_eq(ammap_copy(again, 0, map, 0, 10), AMMAP_ERR_DEADLOCK);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, SIZE, 0), 0);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, 0, SIZE, 0), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+}
+END_TEST
+
+/* Who reads through one handle waits for no writer that waits for him. */
+START_TEST(two_handles_and_a_waiting_writer)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2), *again = open_in(&path);
+        struct place place = place_of(&path);
+        struct call call = { OP_MUT_SLICE, again, 0, 1, 0, INT_MIN, 0 };
+        ammap_slice_t slice, other, third;
+        struct remote writer;
+        struct task task;
+
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
+        remote_start(&writer, &place);
+        remote_send(&writer, (struct request){ DO_OP, OP_UPDATE, 0, 1, 0 });
+        remote_sleeps(&writer);
+        ck_assert_int_eq(ammap_as_slice(again, 0, 1, &other), 0);
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &third), 0);
+        ammap_slice_release(&third);
+        ammap_slice_release(&other);
+        ck_assert(holds(again, 0, 1, 0));
+        ammap_slice_release(&slice);
+        ck_assert_int_eq(remote_reply(&writer).result, 0);
+        remote_end(&writer);
+
+        /* One of this process, which has the other handle's lane for itself. */
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
+        task_start(&task, call_body, &call);
+        ck_assert(task_sleeps(&task));
+        ck_assert_int_eq(ammap_as_slice(again, 0, 1, &other), AMMAP_ERR_DEADLOCK);
+        ck_assert_int_eq(ammap_as_slice(again, LANE, 1, &other), 0);
+        ammap_slice_release(&other);
+        ammap_slice_release(&slice);
+        task_join(&task);
+        ck_assert_int_eq(call.result, 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+}
+END_TEST
+
+/* --- Death ---------------------------------------------------------------------------- */
+
+START_TEST(a_dead_writer)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2), *again;
+        struct place place = place_of(&path);
+        struct remote writer;
+
+        remote_start(&writer, &place);
+        remote_hold(&writer, true, 0, 10);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, 0, 1, 0), AMMAP_ERR_BUSY);
+        /* One that lives is nothing to recover from. */
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, 0, 1, 0), AMMAP_ERR_BUSY);
+        remote_kill(&writer);
+
+        again = open_in(&path);
+        for (enum op op = 0; op < OP_COUNT; op++) {
+                ck_assert_int_eq(op_run(op, map, 0, SIZE, SECOND), AMMAP_ERR_OWNER_DEAD);
+                ck_assert_int_eq(op_run(op, again, 0, 1, SECOND), AMMAP_ERR_OWNER_DEAD);
+                ck_assert_int_eq(op_run(op, again, LANE, LANE, SECOND), 0);
+        }
+        ck_assert_int_eq(ammap_resize(map, 1), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_uint_eq(ammap_len(map), SIZE);
+        ck_assert_int_eq(ammap_recover(again), 0);
+        for (enum op op = 0; op < OP_COUNT; op++)
+                ck_assert_int_eq(op_run(op, map, 0, SIZE, SECOND), 0);
+        ck_assert_int_eq(ammap_resize(map, 1), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+static void *leave_slices(void *argument)
+{
+        ammap_slice_t one, all;
+
+        if (ammap_as_slice(argument, 0, 10, &one) < 0 || ammap_as_slice(argument, 0, SIZE, &all) < 0)
+                return argument;
+        return NULL;
+}
+
+/* The reader's locks go with it, once for all its slices; the writer is dead to all. */
+START_TEST(threads_that_end)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2), *again = open_in(&path);
+        struct holder holder;
+        pthread_t thread;
+        void *failed;
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, leave_slices, map), 0);
+        ck_assert_int_eq(pthread_join(thread, &failed), 0);
+        ck_assert_ptr_null(failed);
+        for (int i = 0; i < 2; i++) {
+                ck_assert_int_eq(ammap_fill(again, 0, SIZE, 1), 0);
+                ck_assert_int_eq(ammap_fill(map, 0, SIZE, 1), 0);
+        }
+
+        holder_start(&holder, map, 0, 10, true);
+        holder_vanish(&holder);
+        ck_assert_int_eq(op_run(OP_READ_INTO, map, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(op_run(OP_READ_INTO, again, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(again), 0);
+        ck_assert_int_eq(op_run(OP_UPDATE, map, 0, 1, 0), 0);
+        ck_assert_int_eq(op_run(OP_UPDATE, again, 0, 1, 0), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+}
+END_TEST
+
+/* Sends the map with a slice of its own alive. */
+static void sender_body(struct peer *parent, void *argument)
+{
+        const int *sockets = argument;
+        ammap_mut_slice_t mut;
+        ammap_t *map;
+        char path[256];
+
+        child_must(read(sockets[1], path, sizeof(path)) == sizeof(path));
+        child_must_int(open_with(&map, path, 0, 0, 0), 0);
+        child_must_int(ammap_as_mut_slice(map, 0, 1, &mut), 0);
+        child_must_int(ammap_send(map, sockets[1]), 0);
+        peer_tell(parent, 's');
+        peer_hear(parent);
+}
+
+/* Whoever has a dead writer's descriptor does not have its locks. */
+START_TEST(locks_are_not_sent)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2), *received;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct peer peer;
+        int sockets[2];
+
+        options.allow_faults = true;
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+        ck_assert_int_eq(write(sockets[0], path.text, sizeof(path.text)), sizeof(path.text));
+        peer_start(&peer, sender_body, sockets);
+        peer_expect(&peer, 's');
+        ck_assert_int_eq(ammap_recv(&received, sockets[0], &options), 0);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, received, 0, 1, 0), AMMAP_ERR_BUSY);
+        peer_kill(&peer);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, received, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(received), 0);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, SIZE, 0), 0);
+        ck_assert_int_eq(ammap_free(received), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        close(sockets[0]);
+        close(sockets[1]);
+}
+END_TEST
+
+/* --- Forks ---------------------------------------------------------------------------- */
+
+struct inheritance {
+        ammap_t *map;
+        ammap_slice_t one, all;
+};
+
+/* Slices that are void, and slices taken since, of this map and others: neither
+ * is taken for the other. */
+static void void_slices_body(struct peer *parent, void *argument)
+{
+        struct inheritance *from = argument;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        ammap_t *written, *read;
+        ammap_mut_slice_t mut;
+        ammap_slice_t slice, all;
+
+        (void)parent;
+        child_must_int(ammap_new(&written, 100), 0);
+        child_must_int(ammap_new(&read, 100), 0);
+        child_must_int(ammap_as_mut_slice(written, 0, 1, &mut), 0);
+        child_must_int(ammap_as_slice(read, 0, 1, &slice), 0);
+        child_must_int(ammap_as_slice(from->map, 0, SIZE, &all), 0);
+        ammap_slice_release(&from->one);
+        ammap_slice_release(&from->all);
+        child_must_int(ammap_free(written), AMMAP_ERR_BUSY);
+        child_must_int(ammap_free(read), AMMAP_ERR_BUSY);
+        child_must_int(ammap_free(from->map), AMMAP_ERR_BUSY);
+        ammap_slice_release(&all);
+        child_must_int(ammap_stat(from->map, &stat), 0);
+        child_must(stat.slices == 0);
+        child_must_int(ammap_free(from->map), 0);
+        ammap_mut_slice_release(&mut);
+        ammap_slice_release(&slice);
+        child_must_int(ammap_free(written), 0);
+        child_must_int(ammap_free(read), 0);
+}
+
+static void end_thread_body(struct peer *parent, void *argument)
+{
+        (void)parent;
+        (void)argument;
+        pthread_exit(NULL);
+}
+
+START_TEST(a_child_has_nothing_of_its_parents)
+{
+        struct path path = path_of("map");
+        struct inheritance from = { make_in(&path, SIZE, 0, 2), { 0 }, { 0 } };
+        struct place inherited = { INHERIT, from.map, -1, NULL, AMMAP_OPTIONS_INIT }, opened = place_of(&path);
+        struct remote child, witness;
+        struct peer peer;
+
+        remote_start(&witness, &opened);
+        ck_assert_int_eq(ammap_as_slice(from.map, 0, 10, &from.one), 0);
+        ck_assert_int_eq(ammap_as_slice(from.map, 0, SIZE, &from.all), 0);
+        peer_start(&peer, void_slices_body, &from);
+        peer_end(&peer);
+        if (!TEST_SANITIZED) { /* they do not see such a process to its end */
+                peer_start(&peer, end_thread_body, NULL);
+                peer_end(&peer);
+        }
+        ck_assert_int_eq(remote_op(&witness, OP_TRY_MUT_SLICE, 0, 1, 0), AMMAP_ERR_BUSY);
+        ammap_slice_release(&from.all);
+
+        /* Parent and child keep each other out, and others. */
+        remote_start(&child, &inherited);
+        ck_assert_int_eq(remote_op(&child, OP_TRY_MUT_SLICE, 0, 1, 0), AMMAP_ERR_BUSY);
+        remote_hold(&child, true, LANE, 1);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, from.map, LANE, 1, 0), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(remote_op(&witness, OP_TRY_MUT_SLICE, LANE, 1, 0), AMMAP_ERR_BUSY);
+        remote_release(&child);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, from.map, LANE, 1, 0), 0);
+        ammap_slice_release(&from.one);
+        ck_assert_int_eq(remote_op(&child, OP_UPDATE, 0, SIZE, 0), 0);
+        remote_end(&child);
+        ck_assert_int_eq(remote_op(&witness, OP_TRY_MUT_SLICE, 0, SIZE, 0), 0);
+        remote_end(&witness);
+        ck_assert_int_eq(ammap_free(from.map), 0);
+}
+END_TEST
+
+struct orphaning {
+        ammap_t *map;
+        int to_orphan[2], from_orphan[2];
+};
+
+static void orphan_life(struct orphaning *orphaning)
+{
+        struct peer witness = { getppid(), orphaning->to_orphan[0], orphaning->from_orphan[1] };
+
+        alarm(test_time());
+        peer_tell(&witness, 'b');
+        child_expect(&witness, 'g');
+        child_must_int(op_run(OP_READ_INTO, orphaning->map, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+        child_must_int(ammap_recover(orphaning->map), 0);
+        child_must_int(op_run(OP_UPDATE, orphaning->map, 0, 1, 0), 0);
+        peer_tell(&witness, 'e');
+        _exit(0);
+}
+
+static void orphaner_body(struct peer *parent, void *argument)
+{
+        struct orphaning *orphaning = argument;
+        ammap_mut_slice_t mut;
+        pid_t child;
+
+        child_must_int(ammap_as_mut_slice(orphaning->map, 0, 1, &mut), 0);
+        child = fork();
+        child_must(child >= 0);
+        if (child == 0)
+                orphan_life(orphaning);
+        peer_hear(parent);
+}
+
+/* A child that outlives its parent does not keep its locks alive. */
+START_TEST(an_orphan)
+{
+        struct path path = path_of("map");
+        struct orphaning orphaning = { make_in(&path, SIZE, 0, 2), { -1, -1 }, { -1, -1 } };
+        struct peer parent, orphan;
+
+        ck_assert_int_eq(pipe2(orphaning.to_orphan, O_CLOEXEC), 0);
+        ck_assert_int_eq(pipe2(orphaning.from_orphan, O_CLOEXEC), 0);
+        orphan = (struct peer){ 0, orphaning.from_orphan[0], orphaning.to_orphan[1] };
+        peer_start(&parent, orphaner_body, &orphaning);
+        close(orphaning.to_orphan[0]);
+        close(orphaning.from_orphan[1]);
+        peer_expect(&orphan, 'b');
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, orphaning.map, 0, 1, 0), AMMAP_ERR_BUSY);
+        peer_kill(&parent);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, orphaning.map, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+        peer_tell(&orphan, 'g');
+        peer_expect(&orphan, 'e');
+        ck_assert_int_eq(op_run(OP_SLICE, orphaning.map, 0, 1, 0), 0);
+        peer_close(&orphan);
+        ck_assert_int_eq(ammap_free(orphaning.map), 0);
+}
+END_TEST
+
+/* --- Its length ------------------------------------------------------------------------ */
+
+START_TEST(what_a_shrink_waits_for)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 100000, 200000, 4);
+        struct place place = place_of(&path);
+        struct remote reader;
+        ammap_slice_t slice;
+        ammap_u32_view_t view;
+
+        ck_assert_int_eq(ammap_fill(map, 0, 100000, 5), 0);
+        ck_assert_int_eq(ammap_as_slice(map, 0, 10, &slice), 0);
+        ck_assert_int_eq(ammap_resize(map, 200000), 0);
+        ck_assert_int_eq(ammap_resize(map, 60000), 0);
+        ck_assert_int_eq(ammap_resize(map, 9), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_resize(map, 20), AMMAP_ERR_BUSY); /* its lane is cut */
+        ammap_slice_release(&slice);
+        ck_assert_int_eq(ammap_atomic_u32(map, 59996, &view), 0);
+        ck_assert_int_eq(ammap_resize(map, 59999), AMMAP_ERR_BUSY);
+        ammap_u32_view_release(&view);
+        ck_assert_uint_eq(ammap_len(map), 60000);
+
+        remote_start(&reader, &place);
+        remote_hold(&reader, false, 55000, 10);
+        ck_assert_int_eq(ammap_resize(map, 51000), AMMAP_ERR_BUSY);
+        ck_assert_uint_eq(ammap_len(map), 60000);
+        ck_assert_int_eq(ammap_resize(map, 150000), 0);
+        remote_release(&reader);
+        ck_assert_int_eq(ammap_resize(map, 10), 0);
+        ck_assert_int_eq(remote_resize(&reader, 200000), 0);
+        ck_assert(holds(map, 0, 10, 5));
+        ck_assert(holds(map, 10, 199990, 0));
+        remote_end(&reader);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+enum { LITTLE = 10, MUCH = 200000 };
+
+static void shrinker_body(struct peer *parent, void *argument)
+{
+        ammap_t *map = argument;
+
+        peer_tell(parent, 'r');
+        for (;;) {
+                child_must_int(ammap_resize(map, LITTLE), 0);
+                child_must_int(ammap_resize(map, MUCH), 0);
+                child_must_int(ammap_fill(map, LITTLE, MUCH - LITTLE, 9), 0);
+        }
+}
+
+/* Whenever it dies: one length or the other, and zeros behind the shorter one. */
+START_TEST(killed_shrinks)
+{
+        struct random random = random_start("killed_shrinks");
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, MUCH, 0, 4);
+        int dead = 0;
+
+        for (int round = 0; round < chances(100); round++) {
+                struct peer peer;
+                uint64_t length;
+                bool died;
+
+                peer_start(&peer, shrinker_body, map);
+                peer_expect(&peer, 'r');
+                peer_kill_after(&peer, random_below(&random, 2 * MS));
+                died = ammap_resize(map, ammap_len(map)) == AMMAP_ERR_OWNER_DEAD;
+                dead += died;
+                if (died)
+                        ck_assert_int_eq(ammap_recover(map), 0);
+                length = ammap_len(map);
+                ck_assert(length == LITTLE || length == MUCH);
+                ck_assert_int_eq(ammap_resize(map, MUCH), 0);
+                ck_assert_int_eq(ammap_recover(map), 0);
+                ck_assert(length == MUCH || holds(map, LITTLE, MUCH - LITTLE, 0));
+        }
+        printf("killed_shrinks: %d of %d were in the middle\n", dead, chances(100));
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Killed at random -------------------------------------------------------------------- */
+
+enum { WHOLE = 20000 };
+
+struct worker {
+        const struct path *path;
+        struct random random;
+};
+
+static void worker_body(struct peer *parent, void *argument)
+{
+        struct worker *worker = argument;
+        ammap_t *map = child_open(worker->path);
+
+        (void)parent;
+        for (;;) {
+                unsigned char byte = (unsigned char)random_next(&worker->random), bytes[WHOLE];
+                ammap_mut_slice_t mut;
+                ammap_slice_t slice;
+                int rc = 0;
+
+                switch (random_below(&worker->random, 4)) {
+                case 0:
+                        rc = ammap_fill(map, 0, WHOLE, byte);
+                        break;
+                case 1:
+                        rc = ammap_read_into(map, 0, bytes, WHOLE);
+                        child_must(rc < 0 || is_all(bytes, bytes[0], WHOLE));
+                        break;
+                case 2:
+                        rc = ammap_as_slice(map, 0, WHOLE, &slice);
+                        if (rc == 0) {
+                                child_must(is_all(slice.data, slice.data[0], WHOLE));
+                                ammap_slice_release(&slice);
+                        }
+                        break;
+                default:
+                        rc = ammap_as_mut_slice(map, 0, WHOLE, &mut);
+                        if (rc == 0) {
+                                memset(mut.data, byte, WHOLE);
+                                ammap_mut_slice_release(&mut);
+                        }
+                }
+                child_must(rc == 0 || rc == AMMAP_ERR_OWNER_DEAD);
+        }
+}
+
+/* All bytes are one value, or it is said that a writer died. */
+START_TEST(killed_at_random)
+{
+        struct random random = random_start("killed_at_random");
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, WHOLE, 0, 4);
+        struct worker worker = { &path, random };
+        struct peer peers[3];
+        unsigned char bytes[WHOLE];
+        int dead = 0, kills = chances(150);
+
+        for (size_t i = 0; i < COUNT_OF(peers); i++)
+                peer_start(&peers[i], worker_body, &worker);
+        for (int kill = 0; kill < kills; kill++) {
+                size_t victim = (size_t)kill % COUNT_OF(peers);
+                int rc;
+
+                peer_kill_after(&peers[victim], random_below(&random, 3 * MS));
+                rc = ammap_read_into(map, 0, bytes, WHOLE);
+                ck_assert(rc == 0 || rc == AMMAP_ERR_OWNER_DEAD);
+                if (rc == 0) {
+                        ck_assert(is_all(bytes, bytes[0], WHOLE));
+                } else {
+                        dead++;
+                        /* The others would take the remains for a map. */
+                        for (size_t i = 0; i < COUNT_OF(peers); i++)
+                                if (i != victim)
+                                        peer_kill(&peers[i]);
+                        ck_assert_int_eq(ammap_recover(map), 0);
+                        ck_assert_int_eq(ammap_fill(map, 0, WHOLE, 1), 0);
+                }
+                for (size_t i = 0; i < COUNT_OF(peers); i++)
+                        if (rc < 0 || i == victim) {
+                                worker.random.state = random_next(&random);
+                                peer_start(&peers[i], worker_body, &worker);
+                        }
+        }
+        for (size_t i = 0; i < COUNT_OF(peers); i++)
+                peer_kill(&peers[i]);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, WHOLE, 0), 0);
+        printf("killed_at_random: %d kills, %d dead writers seen\n", kills, dead);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+#else
+
+START_TEST(unsupported)
+{
+        check_unsupported();
+}
+END_TEST
+
+#endif
+
+int main(void)
+{
+        Suite *suite = suite_create("file");
+        TCase *tcase;
+
+#if TEST_OS_LINUX
+        test_time_extra = 60 * (test_times() - 1) * (unsigned)test_scale();
+        tcase = share_case(suite, "file");
+        tcase_add_test(tcase, one_handle_sees_what_another_does);
+        tcase_add_test(tcase, what_is_taken_for_half_made);
+        tcase_add_test(tcase, creators_that_disagree);
+        tcase_add_test(tcase, one_opens_at_a_time);
+        tcase_add_test(tcase, cut_short);
+        tcase_add_test(tcase, cut_while_resized);
+        tcase_add_test(tcase, written_over);
+        tcase_add_test(tcase, threads_of_several_processes);
+        tcase_add_test(tcase, copies_are_whole);
+        tcase_add_test(tcase, no_reader_passes_a_waiting_writer);
+        tcase_add_test(tcase, no_writer_passes_a_waiting_reader);
+        tcase_add_test(tcase, a_crowd_lets_one_in);
+        tcase_add_test(tcase, two_handles);
+        tcase_add_test(tcase, two_handles_and_a_waiting_writer);
+        tcase_add_test(tcase, a_dead_writer);
+        tcase_add_test(tcase, threads_that_end);
+        tcase_add_test(tcase, locks_are_not_sent);
+        tcase_add_test(tcase, a_child_has_nothing_of_its_parents);
+        tcase_add_test(tcase, an_orphan);
+        tcase_add_test(tcase, what_a_shrink_waits_for);
+        tcase_add_test(tcase, killed_shrinks);
+        tcase_add_test(tcase, killed_at_random);
+#else
+        tcase = share_case(suite, "file");
+        tcase_add_test(tcase, unsupported);
+#endif
+        return test_run(suite);
+}
