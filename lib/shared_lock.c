@@ -86,7 +86,10 @@ enum {
         READER_NAP_MIN = 50000,
         READER_NAP_MAX = 1000000,
         THOROUGH_AFTER = 20000000,
+        LOST_MAX = 1000,  /* races until it is no accident any more */
+        END_TURN_MAX = 8, /* tries */
 };
+#define CUT_MAX INT64_C(10000000000) /* what a shrink waits for copies */
 
 /* Whom to keep out, and who may be in. */
 enum entry {
@@ -104,6 +107,7 @@ struct waiter {
         int64_t reserved; /* os_now when it first found the lane kept for another, or 0 */
         int64_t nap;      /* the next one, for readers */
         uint32_t pause, spun;
+        uint32_t lost; /* races for a word, in a row or not */
 };
 
 static bool may_spin;
@@ -168,6 +172,15 @@ static int out_of_time(struct waiter *w, int64_t *now)
         return *now >= w->deadline ? AMMAP_ERR_TIMEOUT : 0;
 }
 
+/* The lane has changed underway, so that another look may be all that it takes; but
+ * one who changes it all the time is not to keep us here. */
+static int lost_race(struct waiter *w)
+{
+        int64_t now;
+
+        return ++w->lost < LOST_MAX ? 0 : out_of_time(w, &now);
+}
+
 static int64_t earlier(int64_t a, int64_t b)
 {
         return a < b ? a : b;
@@ -195,8 +208,8 @@ static void end_turn(struct waiter *w)
         if (!w->since || !atomic_compare_exchange_strong(&w->lane->next, &mine, 0))
                 return;
         owner = atomic_load(&w->lane->owner);
-        while ((owner & OWNER_RESERVED) && !(owner & OWNER_NAME))
-                if (atomic_compare_exchange_weak(&w->lane->owner, &owner, 0)) {
+        for (int tries = 0; (owner & OWNER_RESERVED) && !(owner & OWNER_NAME) && tries < END_TURN_MAX; tries++)
+                if (atomic_compare_exchange_strong(&w->lane->owner, &owner, 0)) {
                         if (owner & OWNER_WAITERS)
                                 wake(w->lane);
                         return;
@@ -365,13 +378,16 @@ static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot
 
                 if (entry != TO_RECOVER && shared_is_dead(shared, number))
                         rc = AMMAP_ERR_OWNER_DEAD;
-                else if (!kept &&
-                         atomic_compare_exchange_strong(&w.lane->owner, &seen, slot->name | (seen & OWNER_WAITERS)))
-                        break;
                 else if (kept && name && entry == TO_CUT && has_slice(shared, number))
                         rc = AMMAP_ERR_BUSY; /* whom the owner may wait for */
                 else if (kept && (!name || (rc = meet_owner(&w, name, entry)) == 0))
                         rc = wait_for_owner(&w, seen);
+                else if (kept)
+                        continue; /* rc says it */
+                else if (atomic_compare_exchange_strong(&w.lane->owner, &seen, slot->name | (seen & OWNER_WAITERS)))
+                        break;
+                else
+                        rc = lost_race(&w);
         }
         end_turn(&w);
         return rc;
@@ -471,17 +487,20 @@ static inline int my_slot(struct shared *shared, int64_t deadline, struct slot *
 
 int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
 {
+        int64_t deadline = LANE_FOR_EVER;
         int rc;
 
         if (__builtin_expect(!shared->writable, 0))
                 return AMMAP_ERR_READ_ONLY;
-        if ((rc = my_slot(shared, LANE_FOR_EVER, slot)) < 0)
+        if (__builtin_expect(lane == shared->lanes, 0)) /* which nobody has while he waits for a slice */
+                deadline = os_now() + CUT_MAX;
+        if ((rc = my_slot(shared, deadline, slot)) < 0)
                 return rc;
-        if ((rc = write_lane(shared, *slot, lane, LANE_FOR_EVER)) < 0)
+        if ((rc = write_lane(shared, *slot, lane, deadline)) < 0)
                 slot_leave(*slot);
         else
                 open_lane(&shared->lane[lane]);
-        return rc;
+        return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
 }
 
 void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
@@ -586,6 +605,8 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
                         rc = wait_for_owner(w, seen);
                 else if (atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
                         wake(w->lane);
+                else
+                        rc = lost_race(w);
                 if (rc < 0)
                         return rc;
         }
@@ -608,7 +629,8 @@ static __attribute__((noinline)) int name_slow(struct shared *shared, struct slo
                         return 0;
                 shared_unname(shared, slot, i, run, was);
                 w.lane = &shared->lane[lane];
-                rc = wait_until_unowned(&w, lane);
+                if ((rc = wait_until_unowned(&w, lane)) == 0)
+                        rc = lost_race(&w);
         } while (rc == 0);
         end_turn(&w);
         return rc;
@@ -776,36 +798,40 @@ static void disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
 }
 
 /* Until nobody reads beyond the offset; but for slices. */
-static int wait_until_uncut(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t offset)
+static int wait_until_uncut(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t offset,
+                            int64_t deadline)
 {
-        struct waiter w = begin_wait(shared, slot, first, LANE_FOR_EVER);
+        struct waiter w = begin_wait(shared, slot, first, deadline);
         uint32_t index = 0, run;
+        int rc;
 
         while (find_reader(shared, first, last, offset + 1, &index, &run)) {
                 if (!slot_lives(shared, index, is_thorough(&w)))
                         index++;
                 else if ((run & RUN_SLICE) || slot_mine_at(shared, index))
                         return AMMAP_ERR_BUSY;
-                else
-                        wait_for_reader(&w);
+                else if ((rc = wait_for_reader(&w)) < 0)
+                        return rc;
         }
         return 0;
 }
 
+/* Copies end soon; whoever pretends to one is not waited for. */
 int shared_cut(struct shared *shared, uint32_t first, uint32_t last, uint64_t offset, struct slot *slot)
 {
+        int64_t deadline = os_now() + CUT_MAX;
+        uint32_t lane = first;
         int rc = 0;
 
-        for (uint32_t lane = first; lane <= last; lane++)
-                if ((rc = own(shared, slot, lane, TO_CUT, LANE_FOR_EVER)) < 0) {
-                        disown_lanes(shared, first, lane);
-                        return rc;
-                }
-        if ((rc = wait_until_uncut(shared, slot, first, last, offset)) < 0) {
-                disown_lanes(shared, first, last + 1);
-                return rc;
+        while (lane <= last && (rc = own(shared, slot, lane, TO_CUT, deadline)) == 0)
+                lane++;
+        if (rc == 0)
+                rc = wait_until_uncut(shared, slot, first, last, offset, deadline);
+        if (rc < 0) {
+                disown_lanes(shared, first, lane);
+                return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
         }
-        for (uint32_t lane = first; lane <= last; lane++)
+        for (lane = first; lane <= last; lane++)
                 open_lane(&shared->lane[lane]);
         return 0;
 }

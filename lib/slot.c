@@ -30,8 +30,11 @@
 
 enum {
         GUESTS = 8,
-        MINE_MAX = 1024, /* of one thread: the kernel goes through 2,048 of its places when it ends */
-        GUEST_NAP = 200000,
+        MINE_MAX = 1024,  /* of one thread: the kernel goes through 2,048 of its places when it ends */
+        NAP_MIN = 100000, /* ns, as all below */
+        NAP_MAX = 3000000,
+        ASK_EVERY = 100000000,
+        RAISE_MAX = 10 * FORMAT_SLOTS, /* tries, each of which someone else has raised it; or lowered */
 };
 
 _Thread_local struct my_slots my_slots;
@@ -186,8 +189,9 @@ static void name_place(struct shared *shared, struct slot *slot, uint32_t index)
         atomic_store(&line->generation, generation);
         atomic_store(&line->process, os_process());
         atomic_store(&line->thread, os_thread()); /* last: as slot_lives looks */
-        while (used <= index && !atomic_compare_exchange_weak(&shared->head->slots_used, &used, index + 1))
-                ;
+        for (int tries = 0; used <= index && tries < RAISE_MAX; tries++)
+                if (atomic_compare_exchange_strong(&shared->head->slots_used, &used, index + 1))
+                        break;
         slot->line = line;
         slot->index = index;
         slot->name = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
@@ -213,23 +217,42 @@ static int take_place(struct shared *shared, struct slot *slot, uint32_t first, 
         return -EBUSY;
 }
 
+/* Whether it is time to ask the kernel about all of them, which takes a call for
+ * each; once for all threads. */
+static bool is_time_to_ask(void)
+{
+        static _Atomic int64_t next;
+        int64_t now = os_now(), due = atomic_load(&next);
+
+        return now >= due && atomic_compare_exchange_strong(&next, &due, now + ASK_EVERY);
+}
+
+/* For good, or as a guest. */
 static int find_place(struct shared *shared, struct slot *slot, int64_t deadline)
 {
         uint32_t guests = shared->slots > GUESTS ? shared->slots - GUESTS : 0;
-        int rc = -EBUSY;
         const _Atomic uint32_t nobody = 0;
+        bool thorough = false;
+        int64_t nap = NAP_MIN, now;
+        int rc;
 
-        if (my_slots.count < MINE_MAX && (rc = take_place(shared, slot, 0, guests, false)) == -EBUSY)
-                rc = take_place(shared, slot, 0, guests, true);
-        slot->guest = rc == -EBUSY;
-        while (rc == -EBUSY && (rc = take_place(shared, slot, guests, shared->slots, true)) == -EBUSY) {
-                int64_t now = os_now();
-
+        for (;;) {
+                rc = my_slots.count < MINE_MAX ? take_place(shared, slot, 0, guests, thorough) : -EBUSY;
+                slot->guest = rc == -EBUSY;
+                if (rc == -EBUSY)
+                        rc = take_place(shared, slot, guests, shared->slots, thorough);
+                if (rc != -EBUSY)
+                        return rc;
+                if (!thorough && (thorough = is_time_to_ask()))
+                        continue;
+                thorough = false;
+                now = os_now();
                 if (deadline == LANE_TRY || now >= deadline)
                         return deadline == LANE_TRY ? AMMAP_ERR_BUSY : AMMAP_ERR_TIMEOUT;
-                os_wait(&nobody, 0, now + GUEST_NAP);
+                os_wait(&nobody, 0, now + nap < deadline ? now + nap : deadline);
+                if (nap < NAP_MAX)
+                        nap *= 2;
         }
-        return rc;
 }
 
 static void link_slot(struct shared *shared, struct slot *slot)

@@ -47,17 +47,20 @@ void span_leave_rest(struct lane *first, size_t count)
 
 /* --- Of maps that other processes lock, too --- */
 
+/* How often others may have made the map shorter, and longer again, underway. */
+enum { SHRINKS_MAX = 100 };
+
 _Static_assert(SHARED_COPY == HOLD_COPY && SHARED_SLICE == HOLD_SLICE, "one kind of use for all locks");
 
 int map_span_take_shared(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
                          uint64_t use, span_t *span)
 {
-        for (;;) {
-                uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
-                struct shared_hold *hold;
-                int rc = map_check(map, offset, length);
+        uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
+        struct shared_hold *hold;
+        int rc;
 
-                if (rc < 0)
+        for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
+                if ((rc = map_check(map, offset, length)) < 0)
                         return rc;
                 rc = shared_enter(map->shared, (uint32_t)first, (uint32_t)(last - first + 1), access, offset + length,
                                   use, deadline, &hold);
@@ -70,6 +73,7 @@ int map_span_take_shared(struct ammap *map, uint64_t offset, uint64_t length, en
                 }
                 shared_leave(hold, use);
         }
+        return AMMAP_ERR_BOUNDS;
 }
 
 /* file_enter looks at the length that other processes may have changed. */
@@ -100,7 +104,7 @@ int map_span_take_file(struct ammap *map, uint64_t offset, uint64_t length, enum
         span_t taken;
         int rc;
 
-        for (;;) {
+        for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
                 if ((rc = map_check(map, offset, length)) < 0 ||
                     (rc = take_file(map, offset, length, access, deadline, use, &taken)) < 0)
                         return rc;
@@ -111,6 +115,7 @@ int map_span_take_file(struct ammap *map, uint64_t offset, uint64_t length, enum
                 span_leave_special(span, use);
                 span->ammap_hold = NULL;
         }
+        return AMMAP_ERR_BOUNDS;
 }
 
 void span_leave_special(const span_t *span, uint64_t use)
