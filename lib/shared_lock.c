@@ -601,11 +601,9 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
                         return AMMAP_ERR_DEADLOCK;
                 if (slot_lives_named(w->shared, name, is_thorough(w)))
                         rc = wait_for_owner(w, seen);
-                else if (is_odd(w->lane)) /* it has changed underway */
-                        rc = wait_for_owner(w, seen);
-                else if (atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
+                else if (!is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
                         wake(w->lane);
-                else
+                else /* dead since one looked, or gone */
                         rc = lost_race(w);
                 if (rc < 0)
                         return rc;

@@ -26,6 +26,19 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
+/* ThreadSanitizer keeps the threads that a forked child does not have, and takes
+ * a new one there for one of them: no threads in children, then. */
+#if defined(__SANITIZE_THREAD__)
+#define TEST_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TEST_TSAN 1
+#endif
+#endif
+#ifndef TEST_TSAN
+#define TEST_TSAN 0
+#endif
+
 #define SKIPPED 77
 #define KB UINT64_C(1024)
 #define MB (UINT64_C(1) << 20)

@@ -1,0 +1,961 @@
+/* test-slot.c - lib/shared_lock.c and lib/slot.c: rare meetings, and slots that come and go
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * What the lock of a shared map does where two things meet that seldom do, each
+ * brought about on purpose: a reader who enters once more past a writer that waits
+ * for it, by another handle or beside a shrink; two who want to write what they
+ * read; a read-only handle on a frozen map; a death between two lanes, or by exec.
+ * One goes on when the other sleeps, or has slept so many times more, as the kernel
+ * or a word in the header says, and not when some time has passed.
+ *
+ * Then the slots: that they are given back by threads that end and by processes
+ * that are killed, that there may be more threads than slots, and that a map which
+ * is freed leaves nothing behind.
+ *
+ *      test-slot --nothing
+ *
+ * does nothing: what a test execs.
+ */
+#include "share.h"
+
+#if TEST_OS_LINUX
+
+#include "internal.h"
+#include "slot.h"
+
+enum { SIZE = 8192 };
+
+/* --- What the others do ------------------------------------------------------- */
+
+/* How many times a thread has gone to sleep; -1: there is none. */
+static long sleeps_of(int process, int thread)
+{
+        static const char key[] = "\nvoluntary_ctxt_switches:";
+        char path[80], text[4096];
+        const char *found;
+        ssize_t length;
+        int fd;
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%d/status", process, thread);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -1;
+        length = read(fd, text, sizeof(text) - 1);
+        close(fd);
+        text[length > 0 ? length : 0] = '\0';
+        found = strstr(text, key);
+        return found ? atol(found + strlen(key)) : -1;
+}
+
+/* Until the thread has gone to sleep so many times more, and so has looked at what
+ * it waits for nearly as often.  False: it has ended, or is done, instead. */
+static bool looks_again(int process, int thread, long times, const _Atomic bool *done)
+{
+        int64_t deadline = now_ns() + patience_ns();
+        long start = sleeps_of(process, thread), now = start;
+
+        while (now >= 0 && now < start + times && !atomic_load(done)) {
+                ck_assert_msg(now_ns() < deadline, "a thread that should block neither blocks nor ends");
+                pause_ms(1);
+                now = sleeps_of(process, thread);
+        }
+        return now >= 0 && !atomic_load(done);
+}
+
+static bool task_looks_again(const struct task *task)
+{
+        return looks_again(getpid(), atomic_load(&task->tid), 8, &task->done);
+}
+
+/* It ends by itself, or the test fails. */
+static void task_ends(struct task *task)
+{
+        int64_t deadline = now_ns() + patience_ns();
+
+        while (!atomic_load(&task->done)) {
+                ck_assert_msg(now_ns() < deadline, "a call that should return does not");
+                pause_ms(1);
+        }
+        task_join(task);
+}
+
+/* Until someone sleeps over a lane that someone has taken to write. */
+static void lane_awaited(const ammap_t *map, uint32_t lane)
+{
+        int64_t deadline = now_ns() + patience_ns();
+
+        for (;;) {
+                uint64_t owner = atomic_load(&map->shared->lane[lane].owner);
+
+                if ((owner & OWNER_NAME) && (owner & OWNER_WAITERS))
+                        return;
+                ck_assert_msg(now_ns() < deadline, "nobody waits for lane %u", lane);
+                pause_ms(1);
+        }
+}
+
+struct resize {
+        ammap_t *map;
+        uint64_t length;
+        int result;
+};
+
+static void *resize_body(void *argument)
+{
+        struct resize *resize = argument;
+
+        resize->result = ammap_resize(resize->map, resize->length);
+        return NULL;
+}
+
+/* A copy out that goes on until it is told to end. */
+struct copier {
+        ammap_t *map;
+        uint64_t reach;
+        int result;
+        sem_t in, finish;
+        struct task task;
+};
+
+static void *copier_body(void *argument)
+{
+        struct copier *copier = argument;
+        struct shared_hold *hold;
+
+        copier->result =
+                shared_enter(copier->map->shared, 0, 1, READ, copier->reach, SHARED_COPY, LANE_FOR_EVER, &hold);
+        sem_post(&copier->in);
+        if (copier->result < 0)
+                return NULL;
+        sem_wait_surely(&copier->finish);
+        shared_leave(hold, SHARED_COPY);
+        return NULL;
+}
+
+static void copier_start(struct copier *copier, ammap_t *map, uint64_t reach)
+{
+        copier->map = map;
+        copier->reach = reach;
+        sem_init(&copier->in, 0, 0);
+        sem_init(&copier->finish, 0, 0);
+        task_start(&copier->task, copier_body, copier);
+        sem_wait_surely(&copier->in);
+        ck_assert_int_eq(copier->result, 0);
+}
+
+static void copier_stop(struct copier *copier)
+{
+        sem_post(&copier->finish);
+        task_join(&copier->task);
+        sem_destroy(&copier->in);
+        sem_destroy(&copier->finish);
+}
+
+static void is_free(ammap_t *map, uint64_t length)
+{
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, length, 0), 0);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, length), 0);
+}
+
+/* --- Readers who enter once more -------------------------------------------------- */
+
+/* A writer waits for a reader's slice through one handle; the reader takes another
+ * one through its other handle, whose slot the writer has passed, and lets go of
+ * the first. */
+START_TEST(a_slice_by_another_handle)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        ammap_t *low = _i ? map : again, *high = _i ? again : map;
+        struct call call = { OP_UPDATE, map, 0, 64, 0, INT_MIN, 0 };
+        ammap_slice_t first, second;
+        struct task task;
+
+        ck_assert_int_eq(op_run(OP_SLICE, low, 0, 64, 0), 0);
+        ck_assert_int_eq(ammap_as_slice(high, 0, 64, &first), 0);
+        task_start(&task, call_body, &call);
+        lane_awaited(map, 0);
+        ck_assert(task_looks_again(&task));
+        for (int round = 0; round < 3; round++) {
+                ck_assert_int_eq(ammap_timed_as_slice(round % 2 ? high : low, 0, 64, patience_ns(), &second), 0);
+                ammap_slice_release(&first);
+                ck_assert(task_looks_again(&task));
+                ck_assert(is_all(second.data, 0, 64));
+                first = second;
+        }
+        ammap_slice_release(&first);
+        task_ends(&task);
+        ck_assert_int_eq(call.result, 0);
+        ck_assert(holds(map, 0, 64, OP_BYTE));
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* A shrink waits for a copy out; a thread with a slice that stays wants another one,
+ * which would be cut. */
+START_TEST(a_slice_beside_a_shrink)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1);
+        struct resize resize = { map, 200, INT_MIN };
+        ammap_slice_t stays, more;
+        struct copier copier;
+        struct task task;
+        int rc;
+
+        ck_assert_int_eq(ammap_fill(map, 0, SIZE, 7), 0);
+        ck_assert_int_eq(ammap_as_slice(map, 0, 100, &stays), 0);
+        copier_start(&copier, map, 4096);
+        task_start(&task, resize_body, &resize);
+        lane_awaited(map, 0);
+        rc = _i ? ammap_timed_as_slice(map, 0, 4096, 30 * MS, &more) : ammap_try_as_slice(map, 0, 4096, &more);
+        ck_assert_int_eq(rc, _i ? AMMAP_ERR_TIMEOUT : AMMAP_ERR_BUSY);
+        copier_stop(&copier);
+        task_ends(&task);
+        ck_assert_int_eq(resize.result, 0);
+        ck_assert_uint_eq(ammap_len(map), 200);
+        ck_assert(is_all(stays.data, 7, 100));
+        ammap_slice_release(&stays);
+        is_free(map, 200);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Writers behind readers --------------------------------------------------------- */
+
+struct upgrader {
+        ammap_t *map;
+        sem_t in, go, said, finish;
+        struct task task;
+        enum op op;
+        int result;
+};
+
+static void *upgrader_body(void *argument)
+{
+        struct upgrader *upgrader = argument;
+        ammap_slice_t slice;
+
+        upgrader->result = ammap_as_slice(upgrader->map, 0, 10, &slice);
+        sem_post(&upgrader->in);
+        sem_wait_surely(&upgrader->go);
+        /* The timed one first: where it is not seen that the lane is read, it ends. */
+        upgrader->op = OP_TIMED_MUT_SLICE;
+        upgrader->result = op_run(upgrader->op, upgrader->map, 0, 10, SECOND);
+        for (enum op op = OP_UPDATE; op < OP_COUNT && upgrader->result == AMMAP_ERR_DEADLOCK; op++) {
+                upgrader->op = op;
+                upgrader->result = op_run(op, upgrader->map, 0, 10, SECOND);
+        }
+        sem_post(&upgrader->said);
+        sem_wait_surely(&upgrader->finish);
+        ammap_slice_release(&slice);
+        return NULL;
+}
+
+/* Of two that read and want to write, each is told so at once, whichever slot it
+ * has, and whether the other one wants to write too. */
+START_TEST(two_upgraders)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1);
+        struct upgrader upgraders[2];
+
+        for (size_t i = 0; i < 2; i++) {
+                upgraders[i].map = map;
+                sem_init(&upgraders[i].in, 0, 0);
+                sem_init(&upgraders[i].go, 0, 0);
+                sem_init(&upgraders[i].said, 0, 0);
+                sem_init(&upgraders[i].finish, 0, 0);
+                task_start(&upgraders[i].task, upgrader_body, &upgraders[i]);
+                sem_wait_surely(&upgraders[i].in);
+                ck_assert_int_eq(upgraders[i].result, 0);
+        }
+        for (size_t i = 0; i < 2; i++) {
+                struct upgrader *upgrader = &upgraders[_i ? 1 - i : i];
+
+                sem_post(&upgrader->go);
+                if (_i < 2)
+                        sem_wait_surely(&upgrader->said);
+        }
+        for (size_t i = 0; i < 2; i++) {
+                if (_i == 2)
+                        sem_wait_surely(&upgraders[i].said);
+                ck_assert_msg(upgraders[i].result == AMMAP_ERR_DEADLOCK, "upgrader %zu: %s: %s", i,
+                              op_name(upgraders[i].op), ammap_errname(upgraders[i].result));
+        }
+        for (size_t i = 0; i < 2; i++) {
+                sem_post(&upgraders[i].finish);
+                task_ends(&upgraders[i].task);
+                sem_destroy(&upgraders[i].in);
+                sem_destroy(&upgraders[i].go);
+                sem_destroy(&upgraders[i].said);
+                sem_destroy(&upgraders[i].finish);
+        }
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* A writer waits for a slice.  A shrink does not wait for the writer then, and the
+ * slice's holder can go on. */
+START_TEST(a_shrink_behind_a_writer)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1);
+        struct call call = { _i ? OP_MUT_SLICE : OP_UPDATE, map, 0, 64, 0, INT_MIN, 0 };
+        struct resize resize = { map, 200, INT_MIN };
+        struct task writer, shrinker;
+        ammap_slice_t slice;
+
+        ck_assert_int_eq(ammap_as_slice(map, 0, 4096, &slice), 0);
+        task_start(&writer, call_body, &call);
+        lane_awaited(map, 0);
+        task_start(&shrinker, resize_body, &resize);
+        task_ends(&shrinker);
+        ck_assert_int_eq(resize.result, AMMAP_ERR_BUSY);
+        ck_assert_uint_eq(stat_of(map).length, SIZE);
+        ck_assert(!atomic_load(&writer.done));
+        ammap_slice_release(&slice);
+        task_ends(&writer);
+        ck_assert_int_eq(call.result, 0);
+        ck_assert_int_eq(ammap_resize(map, 200), 0);
+        is_free(map, 200);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Who cannot write ------------------------------------------------------------------ */
+
+/* What stands in a lane's words of a frozen map, a read-only handle does not try to
+ * change: a name that is nobody's, or the freezer's, who has set the flag and yet
+ * to leave, or is dead. */
+START_TEST(a_frozen_map_read_only)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1), *reader = import_again(map, AMMAP_READ);
+        struct remote remote;
+        struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
+        struct format_lane *lane = &map->shared->lane[0];
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+
+        ck_assert_int_eq(ammap_try_as_slice(reader, 0, 10, &slice), AMMAP_ERR_UNSUPPORTED);
+        remote_start(&remote, &place);
+
+        atomic_store(&map->shared->head->frozen, 1);
+        atomic_store(&lane->owner, UINT64_C(5) << (2 + OWNER_INDEX_BITS) | 1 << 2);
+        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), 0);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, SIZE, 0), 0);
+        ck_assert_int_eq(op_run(OP_READ_INTO, reader, 0, 10, 0), 0);
+        atomic_store(&lane->owner, 0);
+        atomic_store(&map->shared->head->frozen, 0);
+
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, 10, &mut), 0);
+        atomic_store(&map->shared->head->frozen, 1);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, 10, 0), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(op_run(OP_TIMED_SLICE, reader, 0, 10, 5 * MS), AMMAP_ERR_TIMEOUT);
+        ammap_mut_slice_release(&mut);
+        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), 0);
+        atomic_store(&map->shared->head->frozen, 0);
+
+        remote_hold(&remote, true, 0, 10);
+        atomic_store(&map->shared->head->frozen, 1);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, 10, 0), AMMAP_ERR_BUSY);
+        remote_kill(&remote);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, 10, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(reader), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), 0);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+struct elsewhere {
+        ammap_t *map; /* inherited; NULL: to be imported */
+        int fd;
+        _Atomic int process; /* the reader, as it is called here; -1: no PID namespaces */
+        _Atomic bool done;
+        int result;
+        unsigned char bytes[10];
+};
+
+static void elsewhere_body(struct peer *parent, void *argument)
+{
+        struct elsewhere *elsewhere = argument;
+        pid_t child;
+        int status;
+
+        if (unshare(CLONE_NEWPID) < 0) {
+                atomic_store(&elsewhere->process, -1);
+                return;
+        }
+        child = fork();
+        child_must(child >= 0);
+        if (child == 0) {
+                ammap_t *map = elsewhere->map;
+
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (!map)
+                        child_must_int(ammap_import(&map, elsewhere->fd, NULL), 0);
+                peer_tell(parent, 'r');
+                elsewhere->result = ammap_read_into(map, 0, elsewhere->bytes, sizeof(elsewhere->bytes));
+                atomic_store(&elsewhere->done, true);
+                child_must_int(ammap_free(map), 0);
+                _exit(0);
+        }
+        atomic_store(&elsewhere->process, child);
+        child_must(waitpid(child, &status, 0) == child);
+        child_must(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* What is a thread's ID here is none in another PID namespace: there a writer is not
+ * taken for dead because there is no such thread. */
+START_TEST(a_reader_in_another_pid_namespace)
+{
+        enum { LOOKS = 256 }; /* it asks about the writer at the 256th, and sleeps before most of them */
+        ammap_t *map = make_shared(SIZE, 0, 1);
+        struct elsewhere *elsewhere = board_of(sizeof(*elsewhere));
+        ammap_mut_slice_t mut;
+        struct peer peer;
+        char word;
+
+        elsewhere->map = _i ? map : NULL;
+        elsewhere->fd = ammap_fd(map);
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, 10, &mut), 0);
+        peer_start(&peer, elsewhere_body, elsewhere);
+        word = peer_hear(&peer);
+        if (word == 'r') {
+                while (atomic_load(&elsewhere->process) == 0)
+                        pause_ms(1);
+                looks_again(atomic_load(&elsewhere->process), atomic_load(&elsewhere->process), LOOKS,
+                            &elsewhere->done);
+                ck_assert_msg(!atomic_load(&elsewhere->done) || elsewhere->result == AMMAP_ERR_TIMEOUT,
+                              "it answers %s while the writer lives", ammap_errname(elsewhere->result));
+                memset(mut.data, 9, 10);
+        } else {
+                ck_assert_int_eq(atomic_load(&elsewhere->process), -1);
+                printf("note: no PID namespaces here\n");
+        }
+        ammap_mut_slice_release(&mut);
+        peer_end(&peer);
+        if (word == 'r' && elsewhere->result != AMMAP_ERR_TIMEOUT) { /* as it is where time is short */
+                ck_assert_int_eq(elsewhere->result, 0);
+                ck_assert(is_all(elsewhere->bytes, 9, 10));
+        }
+        munmap(elsewhere, sizeof(*elsewhere));
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Deaths -------------------------------------------------------------------------------- */
+
+/* Killed while it has its first lane and waits for the second: it wrote nothing. */
+START_TEST(killed_between_lanes)
+{
+        ammap_t *map = make_shared(SIZE, 0, 2);
+        struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
+        struct remote remote;
+        ammap_slice_t slice;
+
+        ck_assert_int_eq(ammap_as_slice(map, SIZE - 10, 10, &slice), 0);
+        remote_start(&remote, &place);
+        remote_send(&remote, (struct request){ DO_OP, _i ? OP_MUT_SLICE : OP_UPDATE, 0, SIZE, 0 });
+        lane_awaited(map, 1);
+        remote_kill(&remote);
+        ck_assert_int_eq(op_run(OP_READ_INTO, map, 0, SIZE, 0), 0);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, 0, SIZE, 0), 0);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, SIZE / 2, 0), 0);
+        ammap_slice_release(&slice);
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+enum { HANDLES = 32 };
+
+struct exec {
+        ammap_t *maps[HANDLES]; /* handles on one map: the thread has a slot of each */
+        int count;
+        bool writes;
+};
+
+static void *exec_body(void *argument)
+{
+        const struct exec *exec = argument;
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+
+        for (int i = 0; i < exec->count; i++)
+                if (exec->writes)
+                        child_must_int(ammap_timed_as_mut_slice(exec->maps[i], 0, 10, patience_ns(), &mut), 0);
+                else
+                        child_must_int(ammap_timed_as_slice(exec->maps[i], 0, 10, patience_ns(), &slice), 0);
+        execl("/proc/self/exe", "test-slot", "--nothing", (char *)NULL);
+        child_must(errno == 0);
+        return NULL;
+}
+
+/* The second thread takes slices, and becomes another program; which ends. */
+static void execs_body(void *argument)
+{
+        pthread_t thread;
+
+        child_must(pthread_create(&thread, NULL, exec_body, argument) == 0);
+        for (;;)
+                pause();
+}
+
+/* The kernel does not look at the slots of a thread that has called exec, whose ID has
+ * changed by then.  Yet those who only try are told at once that it is gone. */
+START_TEST(tries_after_an_exec)
+{
+        static const enum op tries[] = { OP_TRY_MUT_SLICE, OP_TRY_SLICE };
+        ammap_t *map = make_shared(SIZE, 0, 1);
+        struct exec exec = { { map }, 1, true };
+
+        if (TEST_TSAN)
+                return;
+        child_passes(execs_body, &exec);
+        for (size_t i = 0; i < COUNT_OF(tries); i++)
+                ck_assert_int_eq(op_run(tries[_i ? 1 - i : i], map, 0, 10, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(op_run(OP_READ_INTO, map, 0, 10, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        is_free(map, SIZE);
+        exec.writes = false;
+        child_passes(execs_body, &exec);
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* Such slots are taken again when there are no others. */
+START_TEST(more_execs_than_slots)
+{
+        struct exec exec = { { make_shared(SIZE, 0, 1) }, HANDLES, false };
+
+        if (TEST_TSAN)
+                return;
+        for (int i = 1; i < HANDLES; i++)
+                exec.maps[i] = import_again(exec.maps[0], AMMAP_READ | AMMAP_WRITE);
+        for (int i = 0; i < FORMAT_SLOTS / HANDLES; i++)
+                child_passes(execs_body, &exec);
+        exec.count = 1;
+        child_passes(execs_body, &exec);
+        ck_assert_int_eq(op_run(OP_TIMED_MUT_SLICE, exec.maps[0], 0, 10, patience_ns()), 0);
+        ck_assert_int_eq(op_elsewhere(OP_MUT_SLICE, exec.maps[0], 0, 10), 0);
+        for (int i = HANDLES; i-- > 0;)
+                ck_assert_int_eq(ammap_free(exec.maps[i]), 0);
+}
+END_TEST
+
+struct recover {
+        ammap_t *map;
+        _Atomic long sleeps; /* before the call */
+        int result;
+};
+
+static void *recover_body(void *argument)
+{
+        struct recover *recover = argument;
+
+        thread_check_int(op_run(OP_SLICE, recover->map, SIZE - 1, 1, 0), 0); /* for a slot */
+        atomic_store(&recover->sleeps, sleeps_of(getpid(), own_tid()));
+        recover->result = ammap_recover(recover->map);
+        return NULL;
+}
+
+/* One who lives owns a dead lane, and has yet to see that it is dead.  Recover is
+ * patient; not without end, so that here it may give up before it is noticed that
+ * it sleeps: not every time. */
+START_TEST(recover_waits_for_one_who_tries)
+{
+        ammap_t *map = make_shared(SIZE, 0, 2);
+        struct format_lane *lane = &map->shared->lane[0];
+        int cleared = 0;
+        uint64_t name;
+
+        ck_assert_int_eq(op_run(OP_UPDATE, map, 0, 10, 0), 0);
+        name = slot_mine_at(map->shared, 0)->name;
+        for (int round = 0; round < 200 && cleared < 5; round++) {
+                struct recover recover = { map, -1, INT_MIN };
+                struct task task;
+
+                atomic_store(&lane->owner, name);
+                atomic_fetch_add(&lane->sequence, 1);
+                task_start(&task, recover_body, &recover);
+                while (atomic_load(&recover.sleeps) < 0)
+                        pause_ms(1);
+                while (!atomic_load(&task.done) &&
+                       sleeps_of(getpid(), atomic_load(&task.tid)) <= atomic_load(&recover.sleeps))
+                        ;
+                if (!atomic_load(&task.done))
+                        atomic_store(&lane->owner, 0);
+                task_ends(&task);
+                ck_assert_int_eq(recover.result, 0);
+                if (atomic_load(&lane->sequence) & 1) {
+                        ck_assert_int_eq(op_run(OP_READ_INTO, map, SIZE - 1, 1, 0), 0);
+                        atomic_store(&lane->owner, 0);
+                        ck_assert_int_eq(op_run(OP_READ_INTO, map, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+                        ck_assert_int_eq(ammap_recover(map), 0);
+                } else {
+                        cleared++;
+                }
+                is_free(map, SIZE);
+        }
+        ck_assert_int_gt(cleared, 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+static void dies_writing(void *argument)
+{
+        ammap_mut_slice_t mut;
+
+        child_must_int(ammap_as_mut_slice(argument, 0, 10, &mut), 0);
+        raise(SIGKILL);
+}
+
+static void keeps_trying(struct peer *parent, void *argument)
+{
+        static const unsigned char bytes[8];
+
+        peer_tell(parent, 'r');
+        for (;;)
+                ammap_update_region(argument, 0, bytes, sizeof(bytes));
+}
+
+/* The same for real.  Under load it may take more than one call. */
+START_TEST(recover_beside_those_who_try)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1);
+        int64_t end = now_ns() + 5 * SECOND;
+        struct peer peers[2];
+        int deaths = 0, left = 0;
+
+        for (size_t i = 0; i < COUNT_OF(peers); i++) {
+                peer_start(&peers[i], keeps_trying, map);
+                peer_expect(&peers[i], 'r');
+        }
+        while (deaths < 200 && now_ns() < end) {
+                int status = child_status(dies_writing, map), tries = 0;
+
+                ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+                ck_assert_int_eq(op_run(OP_MUT_SLICE, map, 0, 10, 0), AMMAP_ERR_OWNER_DEAD);
+                ck_assert_int_eq(ammap_recover(map), 0);
+                for (int rc; (rc = op_run(OP_MUT_SLICE, map, 0, 10, 0)) != 0; tries++) {
+                        ck_assert_int_eq(rc, AMMAP_ERR_OWNER_DEAD);
+                        ck_assert_int_lt(tries, 100);
+                        ck_assert_int_eq(ammap_recover(map), 0);
+                }
+                left += tries;
+                deaths++;
+        }
+        printf("recover_beside_those_who_try: %d deaths, %d left\n", deaths, left);
+        for (size_t i = 0; i < COUNT_OF(peers); i++)
+                peer_kill(&peers[i]);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Slots ------------------------------------------------------------------------------------ */
+
+static uint32_t used_slots(const ammap_t *map)
+{
+        return atomic_load(&map->shared->head->slots_used);
+}
+
+static unsigned taken_slots(const ammap_t *map)
+{
+        const struct shared *shared = map->shared;
+        unsigned count = 0;
+
+        for (size_t i = 0; i < shared->slots; i++) {
+                const unsigned char *word = shared->pages + (i + 1) * shared->page - os_slot_word();
+
+                count += os_slot_taken(atomic_load((const _Atomic uint32_t *)(const void *)word));
+        }
+        return count;
+}
+
+static void *short_body(void *map)
+{
+        thread_check_int(op_run(OP_UPDATE, map, 0, 10, 0), 0);
+        thread_check_int(op_run(OP_SLICE, map, 0, 10, 0), 0);
+        return NULL;
+}
+
+/* A thread that ends gives its slot back. */
+START_TEST(short_threads)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1);
+        int64_t end = now_ns() + patience_ns();
+        pthread_t threads[4];
+
+        short_body(map);
+        ck_assert_uint_eq(taken_slots(map), 1);
+        for (int round = 0; round < 500 && now_ns() < end; round++) {
+                for (size_t i = 0; i < COUNT_OF(threads); i++)
+                        ck_assert_int_eq(pthread_create(&threads[i], NULL, short_body, map), 0);
+                for (size_t i = 0; i < COUNT_OF(threads); i++)
+                        pthread_join(threads[i], NULL);
+                ck_assert_uint_eq(taken_slots(map), 1);
+        }
+        ck_assert_uint_le(used_slots(map), 1 + COUNT_OF(threads));
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+enum { VICTIMS = 16 };
+
+/* A slot of each handle. */
+static void victim_body(struct peer *parent, void *argument)
+{
+        ammap_t *const *maps = argument;
+        ammap_slice_t slice;
+
+        for (int i = 0; i < VICTIMS; i++)
+                child_must_int(ammap_as_slice(maps[i], 0, 10, &slice), 0);
+        peer_tell(parent, 'r');
+        for (;;)
+                pause();
+}
+
+/* Those of a killed process are nobody's, and taken again. */
+START_TEST(killed_processes)
+{
+        ammap_t *maps[VICTIMS] = { make_shared(SIZE, 0, 1) }, *map = maps[0];
+
+        for (int i = 1; i < VICTIMS; i++)
+                maps[i] = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        short_body(map);
+        for (int round = 0; round < 2 * FORMAT_SLOTS / VICTIMS; round++) {
+                struct peer peer;
+
+                peer_start(&peer, victim_body, maps);
+                peer_expect(&peer, 'r');
+                ck_assert_uint_eq(taken_slots(map), 1 + VICTIMS);
+                ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, 10, 0), AMMAP_ERR_BUSY);
+                peer_kill(&peer);
+                ck_assert_uint_eq(taken_slots(map), 1);
+                ck_assert_uint_le(used_slots(map), 1 + VICTIMS);
+                ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, 10, 0), 0);
+        }
+        is_free(map, SIZE);
+        for (int i = VICTIMS; i-- > 0;)
+                ck_assert_int_eq(ammap_free(maps[i]), 0);
+}
+END_TEST
+
+enum { CROWD = 300, GUESTS = 8 };
+
+struct crowd_board {
+        _Atomic int arrived, failed;
+        _Atomic bool go;
+};
+
+struct crowd {
+        ammap_t *map;
+        size_t count; /* of one process's threads */
+        struct crowd_board *board;
+};
+
+static void crowd_ops(struct crowd *crowd)
+{
+        for (enum op op = 0; op < OP_COUNT; op++) {
+                int rc = op_run(op, crowd->map, (uint64_t)own_tid() * 64 % SIZE, 64, patience_ns());
+
+                if (rc == 0 || (op_tries(op) && rc == AMMAP_ERR_BUSY))
+                        continue;
+                if (atomic_fetch_add(&crowd->board->failed, 1) == 0)
+                        fprintf(stderr, "in a crowd: %s: %s\n", op_name(op), ammap_errname(rc));
+        }
+}
+
+static void *crowd_member(void *argument)
+{
+        struct crowd *crowd = argument;
+
+        crowd_ops(crowd);
+        atomic_fetch_add(&crowd->board->arrived, 1);
+        while (!atomic_load(&crowd->board->go))
+                pause_ms(1);
+        crowd_ops(crowd);
+        return NULL;
+}
+
+static bool crowd_start(struct crowd *crowd, pthread_t threads[CROWD])
+{
+        pthread_attr_t attributes;
+        bool started = true;
+
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, 512 * 1024);
+        for (size_t i = 0; i < crowd->count && started; i++)
+                started = pthread_create(&threads[i], &attributes, crowd_member, crowd) == 0;
+        pthread_attr_destroy(&attributes);
+        return started;
+}
+
+static void crowd_body(struct peer *parent, void *argument)
+{
+        static pthread_t threads[CROWD];
+        struct crowd *crowd = argument;
+
+        (void)parent;
+        child_must(crowd_start(crowd, threads));
+        for (size_t i = 0; i < crowd->count; i++)
+                child_must(pthread_join(threads[i], NULL) == 0);
+}
+
+/* Of two processes, more threads than there are slots.  All places but the guests'
+ * are with threads that stay, and the others come and go. */
+START_TEST(guests)
+{
+        static pthread_t threads[CROWD];
+        ammap_t *map = make_shared(SIZE, 0, 2);
+        struct crowd crowd = { map, TEST_TSAN ? CROWD : CROWD / 2, board_of(sizeof(*crowd.board)) };
+        int64_t deadline = now_ns() + 2 * patience_ns();
+        struct peer peer;
+
+        if (!TEST_TSAN)
+                peer_start(&peer, crowd_body, &crowd);
+        ck_assert(crowd_start(&crowd, threads));
+        while (atomic_load(&crowd.board->arrived) < CROWD) {
+                ck_assert_msg(now_ns() < deadline, "%d threads have not got through",
+                              CROWD - atomic_load(&crowd.board->arrived));
+                pause_ms(1);
+        }
+        ck_assert_uint_gt(used_slots(map), FORMAT_SLOTS - GUESTS);
+        ck_assert_uint_eq(taken_slots(map), FORMAT_SLOTS - GUESTS);
+        crowd_ops(&crowd); /* a guest, too */
+        ck_assert_uint_eq(taken_slots(map), FORMAT_SLOTS - GUESTS);
+        atomic_store(&crowd.board->go, true);
+        for (size_t i = 0; i < crowd.count; i++)
+                pthread_join(threads[i], NULL);
+        if (!TEST_TSAN)
+                peer_end(&peer);
+        ck_assert_int_eq(atomic_load(&crowd.board->failed), 0);
+        ck_assert_uint_eq(taken_slots(map), 0);
+        munmap(crowd.board, sizeof(*crowd.board));
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Maps that are freed ------------------------------------------------------------------------- */
+
+enum { FREED_MAX = 300 };
+
+struct user {
+        ammap_t *maps[FREED_MAX];
+        size_t count; /* 0: to end */
+        sem_t go, done;
+};
+
+static void *user_body(void *argument)
+{
+        struct user *user = argument;
+
+        for (;;) {
+                sem_wait_surely(&user->go);
+                if (user->count == 0)
+                        return NULL;
+                for (size_t i = 0; i < user->count; i++)
+                        short_body(user->maps[i]);
+                sem_post(&user->done);
+        }
+}
+
+static void user_use(struct user *user, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                user->maps[i] = make_shared(SIZE, 0, 1);
+        user->count = count;
+        sem_post(&user->go);
+        sem_wait_surely(&user->done);
+}
+
+static void user_free(struct user *user, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                ck_assert_int_eq(ammap_free(user->maps[i]), 0);
+}
+
+/* Many maps that a thread has used, freed by another; and then the thread comes to
+ * one more. */
+START_TEST(freed_by_another_thread)
+{
+        const size_t many = TEST_TSAN ? 40 : FREED_MAX; /* a slot is a mutex, and there a thread has 64 at most */
+        static struct user user;
+        struct footprint before, between, after;
+        struct task task;
+
+        sem_init(&user.go, 0, 0);
+        sem_init(&user.done, 0, 0);
+        task_start(&task, user_body, &user);
+        user_use(&user, 1);
+        before = footprint();
+        user_free(&user, 1);
+        user_use(&user, many);
+        between = footprint();
+        user_free(&user, many);
+        user_use(&user, 1);
+        after = footprint();
+        user_free(&user, 1);
+        ck_assert_uint_ge(between.mappings, before.mappings + 2 * (many - 1));
+        if (!TEST_SANITIZED)
+                ck_assert_uint_le(after.mappings, before.mappings + 8);
+        ck_assert_uint_le(after.mappings, between.mappings - many);
+        ck_assert_uint_eq(after.descriptors, before.descriptors);
+        user.count = 0;
+        sem_post(&user.go);
+        task_ends(&task);
+        sem_destroy(&user.go);
+        sem_destroy(&user.done);
+}
+END_TEST
+
+#else
+
+START_TEST(unsupported)
+{
+        check_unsupported();
+}
+END_TEST
+
+#endif
+
+int main(int argc, char **argv)
+{
+        Suite *suite;
+        TCase *tcase;
+
+        if (argc == 2 && strcmp(argv[1], "--nothing") == 0)
+                return 0;
+        suite = suite_create("slot");
+        tcase = share_case(suite, "slot");
+#if TEST_OS_LINUX
+        tcase_add_loop_test(tcase, a_slice_by_another_handle, 0, 2);
+        tcase_add_loop_test(tcase, a_slice_beside_a_shrink, 0, 2);
+        tcase_add_loop_test(tcase, two_upgraders, 0, 3);
+        tcase_add_loop_test(tcase, a_shrink_behind_a_writer, 0, 2);
+        tcase_add_test(tcase, a_frozen_map_read_only);
+        tcase_add_loop_test(tcase, a_reader_in_another_pid_namespace, 0, 2);
+        tcase_add_loop_test(tcase, killed_between_lanes, 0, 2);
+        tcase_add_loop_test(tcase, tries_after_an_exec, 0, 2);
+        tcase_add_test(tcase, more_execs_than_slots);
+        tcase_add_test(tcase, recover_waits_for_one_who_tries);
+        tcase_add_test(tcase, recover_beside_those_who_try);
+        tcase_add_test(tcase, short_threads);
+        tcase_add_test(tcase, killed_processes);
+        tcase_add_test(tcase, guests);
+        tcase_add_test(tcase, freed_by_another_thread);
+#else
+        tcase_add_test(tcase, unsupported);
+#endif
+        return test_run(suite);
+}
