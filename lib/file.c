@@ -266,7 +266,6 @@ static int make_locked(struct ammap **made, int fd, int shown, uint64_t size, co
         return make_map(made, fd, shown, &there, &head, false, options);
 }
 
-
 int file_make(struct ammap **made, int shown, uint64_t size, const ammap_options_t *options)
 {
         struct os_file there;
