@@ -141,13 +141,14 @@ static __attribute__((noinline)) int read_shared(ammap_t *map, uint64_t offset, 
 {
         uint32_t first = (uint32_t)map_lane_index(map, offset);
         uint32_t count = (uint32_t)map_lane_last(map, offset, length) - first + 1;
-        int rc = 1;
 
         if (__builtin_expect(atomic_load_explicit(&map->omitted, memory_order_relaxed), 0))
                 return AMMAP_ERR_UNSUPPORTED;
-        /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
+        /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
         if (__builtin_expect(length <= OPTIMISTIC_MAX && count == 1, 1)) {
-                if (__builtin_expect((rc = try_shared(map, first, 1, offset, buffer, length)) <= 0, 1))
+                int rc = try_shared(map, first, 1, offset, buffer, length);
+
+                if (__builtin_expect(rc <= 0, 1))
                         return rc;
                 for (unsigned tries = 1; tries < OPTIMISTIC_TRIES; tries++) {
                         for (unsigned n = 1U << tries; n > 0; n--)
@@ -417,9 +418,9 @@ static bool comes_first(const ammap_t *map, const ammap_t *other)
 static int copy_looking_on(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
 {
         void *buffer = length <= SIZE_MAX ? malloc((size_t)length) : NULL;
-        int rc = -ENOMEM;
+        int rc = buffer ? read_shared(from, from_offset, buffer, (size_t)length) : -ENOMEM;
 
-        if (buffer && (rc = read_shared(from, from_offset, buffer, (size_t)length)) == 0)
+        if (rc == 0)
                 rc = update_span(to, to_offset, buffer, (size_t)length);
         free(buffer);
         return rc;

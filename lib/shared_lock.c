@@ -533,18 +533,20 @@ static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t fir
                           int64_t deadline, struct shared_hold **taken)
 {
         struct shared_hold *hold = slot_write_hold(slot);
-        int rc;
 
         if (!hold)
                 return -ENOMEM;
         note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_cut */
-        for (uint32_t lane = first; lane <= last; lane++)
-                if ((rc = write_lane(shared, slot, lane, deadline)) < 0) {
-                        while (lane-- > first)
-                                disown(&shared->lane[lane]);
-                        note_mut_slices(slot, -(uint32_t)use);
-                        return rc;
-                }
+        for (uint32_t lane = first; lane <= last; lane++) {
+                int rc = write_lane(shared, slot, lane, deadline);
+
+                if (rc == 0)
+                        continue;
+                while (lane-- > first)
+                        disown(&shared->lane[lane]);
+                note_mut_slices(slot, -(uint32_t)use);
+                return rc;
+        }
         for (uint32_t lane = first; lane <= last; lane++)
                 open_lane(&shared->lane[lane]);
         begin_hold(hold, run_of(first, last), use);
@@ -616,10 +618,12 @@ static __attribute__((noinline)) int name_slow(struct shared *shared, struct slo
                                                uint32_t last, uint32_t was, int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, first, deadline);
-        uint32_t run = run_of(first, last), lane;
+        uint32_t run = run_of(first, last);
         int rc;
 
         do {
+                uint32_t lane;
+
                 atomic_exchange(&slot->line->run[i], run);
                 lane = find_other_writer(shared, first, last);
                 end_turn(&w);
@@ -647,7 +651,6 @@ static int enter_shared(struct shared *shared, struct slot *slot, uint32_t first
         unsigned i = 0;
         uint32_t run, from, to;
         bool grown;
-        int rc;
 
         while (i < FORMAT_RUNS && ((slot->read[i].run & RUN_LANES) > first ||
                                    (slot->read[i].run & RUN_LANES) + (slot->read[i].run >> 12 & RUN_LANES) < last))
@@ -664,8 +667,9 @@ static int enter_shared(struct shared *shared, struct slot *slot, uint32_t first
         reach_to(slot, i, reach);
         if (shared->writable && (grown || run_of(from, to) != run)) {
                 uint32_t was = atomic_load(&slot->line->run[i]);
+                int rc = name_slow(shared, slot, i, from, to, was, deadline);
 
-                if ((rc = name_slow(shared, slot, i, from, to, was, deadline)) < 0)
+                if (rc < 0)
                         return rc;
         }
         slot->read[i].run = run_of(from, to);

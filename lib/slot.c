@@ -234,10 +234,10 @@ static int find_place(struct shared *shared, struct slot *slot, int64_t deadline
         const _Atomic uint32_t nobody = 0;
         bool thorough = false;
         int64_t nap = NAP_MIN, now;
-        int rc;
 
         for (;;) {
-                rc = my_slots.count < MINE_MAX ? take_place(shared, slot, 0, guests, thorough) : -EBUSY;
+                int rc = my_slots.count < MINE_MAX ? take_place(shared, slot, 0, guests, thorough) : -EBUSY;
+
                 slot->guest = rc == -EBUSY;
                 if (rc == -EBUSY)
                         rc = take_place(shared, slot, guests, shared->slots, thorough);
@@ -321,17 +321,17 @@ static void sweep(void)
 int slot_take(struct shared *shared, int64_t deadline, struct slot **taken)
 {
         struct slot *slot;
-        struct hold *block;
-        int rc;
 
         os_fork_check();
         for (slot = my_slots.all; slot && slot->shared_name != shared->name;)
                 slot = slot->next;
         if (!slot) {
-                sweep();
-                /* With a block the thread's end will be told of. */
-                if ((rc = thread_room(&block)) < 0)
+                struct hold *block; /* with one the thread's end will be told of */
+                int rc = thread_room(&block);
+
+                if (rc < 0)
                         return rc;
+                sweep();
                 if (!(slot = new_record()))
                         return -ENOMEM;
                 slot->guest = false;

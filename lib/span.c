@@ -50,17 +50,19 @@ void span_leave_rest(struct lane *first, size_t count)
 /* How often others may have made the map shorter, and longer again, underway. */
 enum { SHRINKS_MAX = 100 };
 
+/* Or so it is meant: NOLINTNEXTLINE(misc-redundant-expression) */
 _Static_assert(SHARED_COPY == HOLD_COPY && SHARED_SLICE == HOLD_SLICE, "one kind of use for all locks");
 
 int map_span_take_shared(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
                          uint64_t use, span_t *span)
 {
         uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
-        struct shared_hold *hold;
-        int rc;
 
         for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
-                if ((rc = map_check(map, offset, length)) < 0)
+                struct shared_hold *hold;
+                int rc = map_check(map, offset, length);
+
+                if (rc < 0)
                         return rc;
                 rc = shared_enter(map->shared, (uint32_t)first, (uint32_t)(last - first + 1), access, offset + length,
                                   use, deadline, &hold);
@@ -101,12 +103,11 @@ static int take_file(struct ammap *map, uint64_t offset, uint64_t length, enum a
 int map_span_take_file(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
                        uint64_t use, span_t *span)
 {
-        span_t taken;
-        int rc;
-
         for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
-                if ((rc = map_check(map, offset, length)) < 0 ||
-                    (rc = take_file(map, offset, length, access, deadline, use, &taken)) < 0)
+                span_t taken;
+                int rc = map_check(map, offset, length);
+
+                if (rc < 0 || (rc = take_file(map, offset, length, access, deadline, use, &taken)) < 0)
                         return rc;
                 *span = taken;
                 span->ammap_count |= SPAN_FILE;

@@ -399,7 +399,7 @@ START_TEST(damaged)
                         victim->size = (uint64_t)lseek(fd, 0, SEEK_END);
                         victim->head = (size_t)head;
                 }
-                ck_assert_int_eq(pread(fd, other ? victim->other : victim->genuine, head, 0), (ssize_t)head);
+                ck_assert_int_eq(pread(fd, other ? victim->other : victim->genuine, (size_t)head, 0), (ssize_t)head);
                 ck_assert_int_eq(ammap_free(map), 0);
         }
         peer_start(&peer, victim_body, victim);

@@ -12,6 +12,10 @@
 #ifndef AMMAP_TESTS_SHARE_H
 #define AMMAP_TESTS_SHARE_H
 
+#ifndef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64
+#endif
+
 #include "proc.h"
 
 #include "format.h"
@@ -177,10 +181,10 @@ static inline ammap_stat_t stat_of(ammap_t *map)
 }
 
 /* Whether length bytes at offset are all byte, as a copy has them. */
-static inline bool holds(ammap_t *map, uint64_t offset, size_t length, unsigned char byte)
+static inline bool holds(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte)
 {
-        unsigned char *bytes = malloc(length);
-        bool same = bytes && ammap_read_into(map, offset, bytes, length) == 0 && is_all(bytes, byte, length);
+        unsigned char *bytes = malloc((size_t)length);
+        bool same = bytes && ammap_read_into(map, offset, bytes, (size_t)length) == 0 && is_all(bytes, byte, length);
 
         free(bytes);
         return same;
@@ -510,7 +514,7 @@ static inline void remote_serve(struct peer *parent, void *argument)
                         reply.result = ammap_stat(map, &reply.stat);
                         break;
                 case DO_READ:
-                        reply.result = ammap_read_into(map, request.offset, reply.bytes, request.length);
+                        reply.result = ammap_read_into(map, request.offset, reply.bytes, (size_t)request.length);
                         break;
                 case DO_RESIZE:
                         reply.result = ammap_resize(map, request.length);

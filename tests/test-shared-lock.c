@@ -1351,7 +1351,7 @@ struct forgery {
 static void forger_body(struct peer *parent, void *argument)
 {
         const struct forgery *forgery = argument;
-        unsigned char *bytes = mmap(NULL, forgery->size, PROT_READ | PROT_WRITE, MAP_SHARED, forgery->fd, 0);
+        unsigned char *bytes = mmap(NULL, (size_t)forgery->size, PROT_READ | PROT_WRITE, MAP_SHARED, forgery->fd, 0);
         struct random random = random_start("forged_words");
         const struct format_head *head = (const struct format_head *)(const void *)bytes;
         uint64_t pages = format_pages(head->lanes, head->slots, head->page);

@@ -278,7 +278,7 @@ static void resize(struct worker *worker)
 
         if (!done(worker, "shrink", ammap_resize(worker->map, LENGTH)) ||
             !done(worker, "growth", ammap_resize(worker->map, LENGTH + tail)) ||
-            !done(worker, "read of the tail", ammap_read_into(worker->map, LENGTH, bytes, tail)))
+            !done(worker, "read of the tail", ammap_read_into(worker->map, LENGTH, bytes, (size_t)tail)))
                 return;
         if (!is_all(bytes, 0, tail))
                 complain(worker, "the tail is not zero", 0);
