@@ -197,16 +197,15 @@ static void name_place(struct shared *shared, struct slot *slot, uint32_t index)
         slot->name = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
 }
 
-/* A place from first to before end; thorough: those, too, that only the kernel
- * knows to be nobody's. */
-static int take_place(struct shared *shared, struct slot *slot, uint32_t first, uint32_t end, bool thorough)
+/* A place from first to before end. */
+static int take_place(struct shared *shared, struct slot *slot, uint32_t first, uint32_t end)
 {
         for (uint32_t index = first; index < end; index++) {
                 unsigned char *page = shared->pages + index * shared->page;
                 uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
                 int rc = -EBUSY;
 
-                if (!os_slot_taken(atomic_load(word_of(shared, index))) || (thorough && is_gone(shared, index)))
+                if (!os_slot_taken(atomic_load(word_of(shared, index))))
                         rc = os_slot_claim(page, shared->fd, offset, &slot->place);
 
                 if (rc >= 0)
@@ -232,20 +231,21 @@ static int find_place(struct shared *shared, struct slot *slot, int64_t deadline
 {
         uint32_t guests = shared->slots > GUESTS ? shared->slots - GUESTS : 0;
         const _Atomic uint32_t nobody = 0;
-        bool thorough = false;
         int64_t nap = NAP_MIN, now;
 
         for (;;) {
-                int rc = my_slots.count < MINE_MAX ? take_place(shared, slot, 0, guests, thorough) : -EBUSY;
+                int rc = my_slots.count < MINE_MAX ? take_place(shared, slot, 0, guests) : -EBUSY;
 
                 slot->guest = rc == -EBUSY;
                 if (rc == -EBUSY)
-                        rc = take_place(shared, slot, guests, shared->slots, thorough);
+                        rc = take_place(shared, slot, guests, shared->slots);
                 if (rc != -EBUSY)
                         return rc;
-                if (!thorough && (thorough = is_time_to_ask()))
+                if (is_time_to_ask()) {
+                        for (uint32_t index = 0; index < shared->slots; index++)
+                                is_gone(shared, index); /* and if it is, its place is free */
                         continue;
-                thorough = false;
+                }
                 now = os_now();
                 if (deadline == LANE_TRY || now >= deadline)
                         return deadline == LANE_TRY ? AMMAP_ERR_BUSY : AMMAP_ERR_TIMEOUT;
