@@ -59,7 +59,7 @@ int map_span_take_shared(struct ammap *map, uint64_t offset, uint64_t length, en
         uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
 
         for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
-                struct shared_hold *hold;
+                struct shared_hold *hold = NULL;
                 int rc = map_check(map, offset, length);
 
                 if (rc < 0)

@@ -521,7 +521,9 @@ static void rob(struct thief *thief)
         peer_expect(&peer, 'r');
         for (size_t i = 0; i < COUNT_OF(users); i++)
                 peer_tell(&users[i], 'g');
-        pause_ms(1500);
+        do
+                pause_ms(1500);
+        while (!atomic_load(&thief->board->done));
         atomic_store(&thief->board->stop, true);
         for (size_t i = 0; i < COUNT_OF(users); i++)
                 peer_end(&users[i]);

@@ -2298,6 +2298,77 @@ START_TEST(beside_credentials)
 }
 END_TEST
 
+/* --- Cancellation ------------------------------------------------------------ */
+
+struct cancelled {
+        struct path path;
+        bool through;
+};
+
+/* Cancelled already: the first cancellation point would be the end. */
+static void *cancelled_body(void *argument)
+{
+        struct cancelled *cancelled = argument;
+        ammap_options_t options = shared_options();
+        ammap_t *map, *again, *file, *clone;
+        int pair[2], fd;
+
+        options.capacity = 20000;
+        thread_check_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        pthread_cancel(pthread_self());
+        thread_check_int(ammap_new_with(&map, 5000, &options), 0);
+        thread_check_int(ammap_export(map, AMMAP_READ | AMMAP_WRITE, &fd), 0);
+        thread_check_int(ammap_import(&again, fd, NULL), 0);
+        thread_check_int(ammap_free(again), 0);
+        thread_check_int(ammap_send(map, pair[0]), 0);
+        thread_check_int(ammap_recv(&again, pair[1], NULL), 0);
+        thread_check_int(ammap_open(&file, cancelled->path.text, 5000, NULL), 0);
+        for (int i = 0; i < 3; i++) {
+                ammap_t *each = i == 0 ? map : i == 1 ? again : file;
+
+                for (enum op op = 0; op < OP_COUNT; op++)
+                        if (each != file ||
+                            (op != OP_SLICE && op != OP_TRY_SLICE && op != OP_TIMED_SLICE && op < OP_MUT_SLICE))
+                                thread_check_int(op_run(op, each, 0, 64, SECOND), 0);
+                thread_check_int(ammap_resize(each, 4000), 0);
+                thread_check_int(ammap_wait_u32(each, 0, 0x5a5a5a5a, MS), AMMAP_ERR_TIMEOUT);
+                thread_check_int(ammap_discard(each, 0, 4000), 0);
+                thread_check_int(ammap_populate(each, 0, 4000), 0);
+                thread_check_int(ammap_flush(each, 0, 4000), 0);
+                thread_check_int(ammap_recover(each), 0);
+        }
+        thread_check_int(ammap_seal(map, AMMAP_SEAL_FUTURE_WRITE), 0);
+        thread_check_int(ammap_clone(map, &clone), 0);
+        thread_check_int(ammap_free(clone), 0);
+        thread_check_int(ammap_freeze(map), 0);
+        thread_check_int(ammap_clone(map, &clone), 0);
+        thread_check_int(ammap_free(clone), 0);
+        thread_check_int(ammap_free(again), 0);
+        thread_check_int(ammap_free(map), 0);
+        thread_check_int(ammap_free(file), 0);
+        cancelled->through = true;
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        close(fd);
+        close(pair[0]);
+        close(pair[1]);
+        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+        pthread_testcancel();
+        return NULL;
+}
+
+START_TEST(no_cancellation_points)
+{
+        struct cancelled cancelled = { path_of("file"), false };
+        pthread_t thread;
+        void *result;
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, cancelled_body, &cancelled), 0);
+        ck_assert_int_eq(pthread_join(thread, &result), 0);
+        ck_assert(cancelled.through);
+        ck_assert_ptr_eq(result, PTHREAD_CANCELED);
+}
+END_TEST
+
 /* --- By fork, by exec ------------------------------------------------------- */
 
 static void other_program_body(struct peer *parent, void *argument)
@@ -3007,6 +3078,7 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, sockets_that_do_not_wait);
         tcase_add_test(tcase, interrupted);
         tcase_add_test(tcase, beside_credentials);
+        tcase_add_test(tcase, no_cancellation_points);
         tcase_add_test(tcase, another_program);
         tcase_add_test(tcase, a_forked_child);
 #if !TEST_SANITIZED
