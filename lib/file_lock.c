@@ -445,36 +445,63 @@ int file_mark_length(struct file *file, bool changing)
 
 /* --- Death --- */
 
+/* Whether to try again for a record that is locked: while its sequence stays the
+ * same odd one.  Who only looks is about to see that its writer is dead, and to let
+ * go; who has it for longer is its writer. */
+static bool may_be_dead(const struct file *file, uint64_t record, uint64_t *seen, unsigned tries)
+{
+        enum { TRIES = 100 };
+        uint64_t sequence;
+
+        if (tries == TRIES || read_sequence(file, record, &sequence) < 0 || !(sequence & 1) ||
+            (tries > 0 && sequence != *seen))
+                return false;
+        *seen = sequence;
+        return file_nap(OS_NEVER, 0) == 0;
+}
+
 /* A lane that this process has nobody in, for what is found there to be a dead
  * one's.  1: it is to be cleared, and that takes someone who may write. */
-static int recover_lane(struct file *file, uint64_t i)
+static int try_recover_lane(struct file *file, uint64_t i)
 {
         uint64_t sequence = 0;
         int rc = 0;
 
         pthread_mutex_lock(&file->mutex);
-        if (file->lane[i].readers == 0 && !file->lane[i].writing)
-                rc = lock_lane(file, i, file->write ? OS_LOCK_WRITE : OS_LOCK_READ);
-        else
-                rc = -EAGAIN;
-        if (rc == 0) {
+        if (file->lane[i].readers == 0 && !file->lane[i].writing &&
+            (rc = lock_lane(file, i, file->write ? OS_LOCK_WRITE : OS_LOCK_READ)) == 0) {
                 rc = read_sequence(file, i, &sequence);
                 if (rc == 0 && (sequence & 1))
                         rc = file->write ? write_sequence(file, i, sequence + 1) : 1;
                 lock_lane(file, i, OS_UNLOCK);
         }
         pthread_mutex_unlock(&file->mutex);
-        return rc == -EAGAIN ? 0 : rc;
+        return rc;
+}
+
+static int recover_lane(struct file *file, uint64_t i)
+{
+        uint64_t seen = 0;
+        int rc;
+
+        for (unsigned tries = 0; (rc = try_recover_lane(file, i)) == -EAGAIN; tries++)
+                if (!may_be_dead(file, i, &seen, tries))
+                        return 0;
+        return rc;
 }
 
 static int recover_length(struct ammap *map)
 {
         struct file *file = map->file;
-        uint64_t sequence = 0;
-        int rc = try_length(file, file->write ? OS_LOCK_WRITE : OS_LOCK_READ);
+        uint64_t sequence = 0, seen = 0;
+        int rc;
 
+        for (unsigned tries = 0; (rc = try_length(file, file->write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
+             tries++)
+                if (!may_be_dead(file, map->lanes, &seen, tries))
+                        return 0;
         if (rc < 0)
-                return rc == -EAGAIN ? 0 : rc;
+                return rc;
         rc = read_sequence(file, map->lanes, &sequence);
         if (rc == 0 && (sequence & 1)) {
                 rc = file->write ? file_zero_rest(map) : 1;
@@ -485,8 +512,8 @@ static int recover_length(struct ammap *map)
         return rc;
 }
 
-/* A lane that someone is in has no dead writer, but for one that came and died
- * since, which is the next call's. */
+/* A lane that someone is in to read or to write has no dead writer, but for one
+ * that came and died since, which is the next call's. */
 int file_recover(struct ammap *map)
 {
         struct file *file = map->file;

@@ -399,12 +399,21 @@ int os_send(int socket, int fd)
         return os_calm_end(calm, n < 0 ? -errno : 0);
 }
 
+/* A libc's macro may not be up to our warnings (musl's). */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+static struct cmsghdr *next_header(struct msghdr *message, struct cmsghdr *header)
+{
+        return CMSG_NXTHDR(message, header);
+}
+#pragma GCC diagnostic pop
+
 /* Close what came but the first that was sent; how many were. */
 static size_t take_descriptors(struct msghdr *message, int *first)
 {
         size_t sent = 0;
 
-        for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
+        for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = next_header(message, header)) {
                 bool rights = header->cmsg_type == SCM_RIGHTS;
 
                 if (header->cmsg_level != SOL_SOCKET || !(rights || header->cmsg_type == SCM_PIDFD))
@@ -672,13 +681,13 @@ bool os_slot_taken(uint32_t word)
         return (word & FUTEX_TID_MASK) != 0 && !(word & FUTEX_OWNER_DIED);
 }
 
-/* Map a page of zeros over the slot's. */
-static int view_detach(void *view)
+/* Put a page of zeros over the slot's.  It is there from the beginning, for this
+ * must not fail for want of memory: with the slot's page in sight the mutex cannot
+ * leave libc's list, and when the thread ends musl marks the words of all on it,
+ * whoever they name by then. */
+static int view_detach(void *view, void *spare)
 {
-        void *page = NULL;
-        int rc = os_map(&page, os_page_size());
-
-        return rc < 0 ? rc : move_over(view, page, os_page_size());
+        return move_over(view, spare, os_page_size());
 }
 
 /* Have libc take the mutex off its list. */
@@ -733,10 +742,11 @@ static int take(_Atomic uint32_t *word)
 int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
-        void *view = NULL;
+        void *view = NULL, *spare = NULL;
         int rc;
 
         slot->view = NULL;
+        slot->spare = NULL;
         if (os_slot_word() == 0)
                 return os_calm_end(calm, -ENOSYS);
         if (os_slot_taken(atomic_load(word_of(page))))
@@ -744,18 +754,27 @@ int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
         rc = view_new(&view);
         if (rc < 0)
                 return os_calm_end(calm, rc);
+        rc = os_map(&spare, os_page_size());
+        if (rc < 0) {
+                view_free(view);
+                return os_calm_end(calm, rc);
+        }
         rc = os_map_again(view, page, os_page_size());
         if (rc == -EINVAL && fd >= 0) /* valgrind doubles no mappings */
                 rc = os_map_file(view, os_page_size(), fd, offset, OS_WRITE, true);
         if (rc == 0) {
                 rc = take(word_of(view));
-                if (rc >= 0)
+                if (rc >= 0) {
                         slot->view = view;
-                else if (view_detach(view) < 0)
+                        slot->spare = spare;
+                        return os_calm_end(calm, rc);
+                }
+                if (view_detach(view, spare) < 0)
                         return os_calm_end(calm, rc); /* as in os_slot_release */
+        } else {
+                os_unmap(spare, os_page_size());
         }
-        if (rc < 0)
-                view_free(view);
+        view_free(view);
         return os_calm_end(calm, rc);
 }
 
@@ -785,15 +804,18 @@ static void give_back(_Atomic uint32_t *word)
  * at the operation pending; and one whose word was forged would stay on the list
  * and have its pages unmapped under it.)
  *
- * Where there is no page to be had, the view stays for good, and on the list:
- * it is a leak, but nothing that points nowhere. */
+ * Where the page cannot be put there (too many mappings), the view stays for good,
+ * and on the list, and the word this thread's until its end, if no one has taken
+ * it yet: it is a leak, but nothing that points nowhere. */
 void os_slot_release(struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
 
         give_back(word_of(slot->view));
-        if (view_detach(slot->view) == 0)
+        if (view_detach(slot->view, slot->spare) == 0)
                 view_free(slot->view);
+        else
+                take(word_of(slot->view));
         slot->view = NULL;
         os_calm_end(calm, 0);
 }
@@ -809,7 +831,7 @@ void os_slot_forget(struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
 
-        view_detach(slot->view);
+        view_detach(slot->view, slot->spare);
         slot->view = NULL;
         os_calm_end(calm, 0);
 }

@@ -227,7 +227,8 @@ bool os_thread_gone(uint32_t process, uint32_t thread);
  * has no use for it. */
 #define OS_SLOT_LEFT 1
 struct os_slot {
-        void *view; /* two pages: the slot's, and one of the thread's own */
+        void *view;  /* two pages: the slot's, and one of the thread's own */
+        void *spare; /* a page to replace the slot's in the end */
 };
 size_t os_slot_word(void); /* 0: there can be no slots */
 int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot);

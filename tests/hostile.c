@@ -679,6 +679,8 @@ int main(int argc, char **argv)
         TCase *tcase;
 
 #if TEST_OS_LINUX
+        if (cannot_share("hostile"))
+                return SKIPPED;
         if (argc > 1)
                 damage_rounds = atoi(argv[1]);
         if (damage_rounds < 1) {

@@ -211,6 +211,26 @@ static inline uint64_t data_of(int fd)
         return data;
 }
 
+/* --- Where there is no sharing -------------------------------------------- */
+
+/* The kernel does not tell of threads' ends (qemu-user): maps shared by a lock are
+ * refused, and what needs them is skipped. */
+static inline bool cannot_share(const char *suite)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        void *list;
+        size_t size;
+        ammap_t *map;
+
+        if (syscall(SYS_get_robust_list, 0, &list, &size) == 0 || errno != ENOSYS)
+                return false;
+        options.share = AMMAP_SHARED;
+        if (ammap_new_with(&map, 1, &options) != AMMAP_ERR_UNSUPPORTED)
+                return false; /* and the suites fail */
+        printf("%s: no robust lists in this kernel\n", suite);
+        return true;
+}
+
 /* --- Boards --------------------------------------------------------------- */
 
 static inline void *board_of(size_t size)

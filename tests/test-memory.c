@@ -258,15 +258,15 @@ START_TEST(guards)
                         map = make(sizes[s], &options);
                         if (kind == 2) {
                                 base = ammap_as_ptr(map);
-                                first = ((uintptr_t)base + sizes[s] + PAGE - 1) & ~(PAGE - 1);
+                                first = (uintptr_t)(((uintptr_t)base + sizes[s] + PAGE - 1) & ~(PAGE - 1));
                                 ck_assert(is_fatal((const unsigned char *)first, false));
                                 ck_assert_int_eq(ammap_resize(map, options.capacity), 0);
                         }
                         base = ammap_as_ptr(map);
                         end = base + ammap_len(map);
                         ck_assert_uint_eq((uintptr_t)base % 16, 0);
-                        first = (uintptr_t)base & ~(PAGE - 1);
-                        last = ((uintptr_t)end + PAGE - 1) & ~(PAGE - 1);
+                        first = (uintptr_t)((uintptr_t)base & ~(PAGE - 1));
+                        last = (uintptr_t)(((uintptr_t)end + PAGE - 1) & ~(PAGE - 1));
                         ck_assert_uint_lt(last - (uintptr_t)end, 16); /* flush, but for the alignment */
                         ck_assert(!is_fatal(end - 1, false));
                         ck_assert(!is_fatal(base, false));
@@ -682,8 +682,8 @@ START_TEST(discards)
                 ck_assert_int_eq(ammap_discard(map, from, count), 0);
                 ck_assert(all(bytes, (size_t)from, 0xaa));
 #if TEST_OS_LINUX
-                uintptr_t first = ((uintptr_t)bytes + from + PAGE - 1) & ~(PAGE - 1);
-                uintptr_t last = ((uintptr_t)bytes + from + count) & ~(PAGE - 1);
+                uintptr_t first = (uintptr_t)(((uintptr_t)bytes + from + PAGE - 1) & ~(PAGE - 1));
+                uintptr_t last = (uintptr_t)(((uintptr_t)bytes + from + count) & ~(PAGE - 1));
 
                 if (first < last)
                         ck_assert_uint_eq(pages_in_core((void *)first, last - first), 0);

@@ -688,15 +688,16 @@ static void send_many(int socket, size_t bytes, const int *fd, size_t count)
 
                 memset(&control, 0, sizeof control);
                 message.msg_control = control.bytes;
-                message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+                message.msg_controllen = (unsigned)CMSG_SPACE(count * sizeof(int));
                 header = CMSG_FIRSTHDR(&message);
                 header->cmsg_level = SOL_SOCKET;
                 header->cmsg_type = SCM_RIGHTS;
-                header->cmsg_len = CMSG_LEN(count * sizeof(int));
+                header->cmsg_len = (unsigned)CMSG_LEN(count * sizeof(int));
                 for (size_t i = 0; i < count; i++)
                         memcpy(CMSG_DATA(header) + i * sizeof(int), fd, sizeof(int));
         }
-        ck_assert_int_eq(sendmsg(socket, &message, 0), (int)bytes);
+        /* musl's own sends no 253. */
+        ck_assert_int_eq(syscall(SYS_sendmsg, socket, &message, 0), (int)bytes);
 }
 
 START_TEST(a_descriptor_is_sent_and_received)
@@ -1278,11 +1279,13 @@ static void *lock_and_end(void *argument)
         return NULL;
 }
 
+/* Shared, for musl tells the kernel of no other. */
 static void new_robust(pthread_mutex_t *mutex)
 {
         pthread_mutexattr_t attr;
 
         ck_assert_int_eq(pthread_mutexattr_init(&attr), 0);
+        ck_assert_int_eq(pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED), 0);
         ck_assert_int_eq(pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST), 0);
         ck_assert_int_eq(pthread_mutex_init(mutex, &attr), 0);
         pthread_mutexattr_destroy(&attr);
@@ -1294,8 +1297,6 @@ struct abuse {
         int64_t end;
         uint32_t forged;
         int claimed, broken;
-        void *views[64];
-        size_t leaked;
 };
 
 /* The thread holds two mutexes of its own, and ends with them. */
@@ -1439,7 +1440,7 @@ static void forge(struct slots *slots, const _Atomic uint32_t *thread)
                                            FUTEX_WAITERS,
                                            UINT32_MAX,
                                            (uint32_t)random_next(&random) };
-                size_t slot = random_below(&random, SLOTS);
+                size_t slot = (size_t)random_below(&random, SLOTS);
                 _Atomic uint32_t *at = (void *)(slots->pages + (slot + 1) * page - 8);
 
                 atomic_store(&at[random_below(&random, 2)], words[random_below(&random, COUNT_OF(words))]);
@@ -1485,17 +1486,16 @@ static void *release_without_pages(void *argument)
         lock_and_end(&abuse->before);
         abuse->claimed = os_slot_claim(slot_page(abuse->slots, 0), -1, 0, &slot);
         lock_and_end(&abuse->after);
-        abuse->views[0] = slot.view;
         refuse.no_pages = true;
         os_slot_release(&slot);
-        abuse->broken = slot.view != NULL || atomic_load(slot_word(abuse->slots, 0)) != 0 || list_length() != 3;
+        abuse->broken = slot.view != NULL || atomic_load(slot_word(abuse->slots, 0)) != 0 || list_length() != 2;
         /* Nor is one claimed. */
         abuse->broken += os_slot_claim(slot_page(abuse->slots, 0), -1, 0, &slot) != -ENOMEM;
         refuse.no_pages = false;
         /* It can be taken again, by the same thread, too. */
         abuse->broken += os_slot_claim(slot_page(abuse->slots, 0), -1, 0, &slot) != 0;
         os_slot_release(&slot);
-        abuse->broken += list_length() != 3;
+        abuse->broken += list_length() != 2;
         return NULL;
 }
 
@@ -1506,7 +1506,6 @@ START_TEST(without_memory_a_slot_is_released_all_the_same)
 
         abuse_run(&abuse, release_without_pages);
         ck_assert_uint_eq(atomic_load(slot_word(&slots, 0)), 0);
-        ck_assert_int_eq(munmap(abuse.views[0], 2 * page), 0);
         slots_free(&slots);
 }
 END_TEST
@@ -1668,12 +1667,32 @@ END_TEST
 
 #endif
 
+#if TEST_OS_LINUX
+/* Link-time optimisation may leave a call nothing to be wrapped in. */
+static bool is_wrapped(void)
+{
+        void *address = NULL;
+        int rc;
+
+        refuse.no_pages = true;
+        rc = os_map(&address, os_page_size());
+        refuse.no_pages = false;
+        if (rc == 0)
+                os_unmap(address, os_page_size());
+        return rc == -ENOMEM;
+}
+#endif
+
 int main(void)
 {
         Suite *suite = suite_create("os-share");
         TCase *tcase = test_case(suite, "os-share");
 
 #if TEST_OS_LINUX
+        if (!is_wrapped()) {
+                printf("skipped: the linker did not wrap the calls\n");
+                return 77;
+        }
         tcase_add_checked_fixture(tcase, share_setup, share_teardown);
         tcase_add_loop_test(tcase, peek_and_poke_copy, 0, COUNT_OF(refusals));
         tcase_add_loop_test(tcase, gone_memory_is_a_fault, 0, COUNT_OF(refusals));

@@ -17,6 +17,7 @@
 #if TEST_OS_LINUX
 
 #include <stddef.h>
+#include <linux/falloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/sendfile.h>
@@ -1912,14 +1913,15 @@ static void send_fds(int socket, const int *fds, size_t count, size_t bytes)
         memset(&control, 0, sizeof(control));
         if (count) {
                 message.msg_control = control.room;
-                message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+                message.msg_controllen = (unsigned)CMSG_SPACE(count * sizeof(int));
                 header = CMSG_FIRSTHDR(&message);
                 header->cmsg_level = SOL_SOCKET;
                 header->cmsg_type = SCM_RIGHTS;
-                header->cmsg_len = CMSG_LEN(count * sizeof(int));
+                header->cmsg_len = (unsigned)CMSG_LEN(count * sizeof(int));
                 memcpy(CMSG_DATA(header), fds, count * sizeof(int));
         }
-        ck_assert_int_eq(sendmsg(socket, &message, 0), (ssize_t)bytes);
+        /* musl's own sends no 253. */
+        ck_assert_int_eq(syscall(SYS_sendmsg, socket, &message, 0), (ssize_t)bytes);
 }
 
 static void receiver_body(struct peer *parent, void *argument)
@@ -2647,7 +2649,7 @@ END_TEST
 START_TEST(clones_that_cost_nothing)
 {
         const uint64_t full = 64 * MB;
-        ammap_t *map = make_shared(1024 * MB, 0, 1), *clones[8];
+        ammap_t *map = make_shared(sizeof(void *) > 4 ? 1024 * MB : 128 * MB, 0, 1), *clones[8];
         unsigned long before;
         int64_t start, took;
 
@@ -3026,6 +3028,8 @@ int main(int argc, char **argv)
 #if TEST_OS_LINUX
         if (argc == 4 && strcmp(argv[1], "--fd") == 0)
                 return other_program(atoi(argv[2]), atoi(argv[3]));
+        if (cannot_share("test-share"))
+                return SKIPPED;
 #else
         (void)argc;
         (void)argv;

@@ -520,6 +520,8 @@ int main(int argc, char **argv)
         TCase *tcase;
 
 #if TEST_OS_LINUX
+        if (cannot_share("torture"))
+                return SKIPPED;
         if (argc > 1)
                 kills = atoi(argv[1]);
         if (kills < 2) {
