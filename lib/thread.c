@@ -20,12 +20,12 @@ static bool (*thread_ends)(bool last);
 static void thread_exit(void *value)
 {
         struct holds *block = value, *more;
-        bool busy = false;
+        bool busy = thread_ends(false);
 
         for (more = block; more; more = more->more)
                 for (unsigned i = 0; i < HOLDS; i++)
                         busy = busy || hold_lane(&more->hold[i]);
-        if ((thread_ends(false) || busy) && ++block->exits < os_thread_rounds() && os_thread_set(block) == 0)
+        if (busy && block && ++block->exits < os_thread_rounds() && os_thread_set(block) == 0)
                 return;
         thread_ends(true);
 

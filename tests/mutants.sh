@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 libraries=$(pkg-config --libs check)
 flags='-std=gnu11 -g -O1 -w -D_GNU_SOURCE -pthread'
-sources='atomic copy error lock map memory os-posix os-linux recycle region slice span thread'
+sources=$(cd "$top/lib" && ls ./*.c | sed 's,^\./,,; s,\.c$,,; /^os-portable$/d')
 
 # NAME|FILE|EDIT (sed)|CASE or -,MODEL'S MUTANT or empty
 table()
