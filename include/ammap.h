@@ -126,7 +126,7 @@ typedef enum ammap_fork { AMMAP_FORK_COPY, AMMAP_FORK_OMIT, AMMAP_FORK_WIPE } am
  * refuses, AMMAP_MUST fails.  ammap_stat tells what was obtained. */
 typedef enum ammap_want { AMMAP_NO, AMMAP_TRY, AMMAP_MUST } ammap_want_t;
 
-/* How a map is to be made.  The zero of every field is the default.
+/* How a map is to be made.  Zero is the default of every field but struct_size.
  *
  * struct_size says how much of the structure the caller knows; a library that
  * is older than the caller's header accepts the rest where it is all zeros and
@@ -287,9 +287,17 @@ AMMAP_API void ammap_mut_slice_release(ammap_mut_slice_t *slice);
 
 /* --- Raw pointers ------------------------------------------------------- */
 
-/* The first byte of the map.  No lock is taken or implied; valid until
- * ammap_free; the caller answers for races.  NULL for NULL, for a map that a
- * fork left out and, to write, for a frozen one. */
+/* The address of the map's first byte, to read or to write through.  No lock is
+ * taken or implied, and the caller answers for races.  The pointer is valid until
+ * ammap_free.
+ *
+ * Returns the address, or NULL where
+ *   map is NULL
+ *   a fork left the map out of this process
+ *   others could take the memory away (a file, a descriptor whose size is not
+ *   sealed) and options.allow_faults was not set
+ *   to write: the map is frozen, or this process may only read it
+ * With allow_faults an access to memory that is gone raises SIGBUS. */
 AMMAP_API const void *ammap_as_ptr(const ammap_t *map);
 AMMAP_API void *ammap_as_mut_ptr(ammap_t *map);
 
@@ -351,10 +359,10 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  * until one of them calls ammap_recover.
  *
  * A map that may not be written by this process answers AMMAP_ERR_READ_ONLY to
- * writes.  It copies out consistently, and has slices and views only once the
- * map is frozen: before that AMMAP_ERR_UNSUPPORTED, for it cannot keep writers
- * away.  So it is for a process in another PID namespace, whose death the kernel
- * would not tell the others.
+ * writes.  It copies out consistently.  It cannot keep writers away, so it has
+ * slices only once the map is frozen, and no views: AMMAP_ERR_UNSUPPORTED.  A
+ * process in another PID namespace has the map to read only, because the kernel
+ * would not tell the others of its death.
  *
  * Where someone else could take the memory away (files, and descriptors whose
  * size is not sealed) copies answer AMMAP_ERR_FAULT when that has happened, and

@@ -30,7 +30,7 @@ struct shared {
         uint64_t device, inode; /* of what it stands in */
         uint64_t name;          /* no other handle of this process has it, or had it */
 
-        /* Guard: the mutex of shared_lock.c. */
+        /* Guard: the mutex of slot.c. */
         struct slot *mine;           /* what this process's threads have of it */
         struct shared *next, **link; /* on the list of all handles */
 };
