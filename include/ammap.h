@@ -229,7 +229,7 @@ AMMAP_API int ammap_update_region(ammap_t *map, uint64_t offset, const void *dat
 AMMAP_API int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte);
 
 /* Copy length bytes from one map to another or within one; the ranges may
- * overlap. */
+ * overlap.  Two handles of one shared map, or of one file, are one map. */
 AMMAP_API int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length);
 
 /* --- Slices ------------------------------------------------------------- *

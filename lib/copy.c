@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "file.h"
 #include "internal.h"
 #include "racy.h"
 #include "span.h"
@@ -299,86 +300,76 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
 
 /* --- From map to map --- */
 
-struct run {
-        struct lane *first;
-        size_t count; /* 0: nothing to take */
-        enum access access;
-        uint64_t reach; /* where in the map the copy ends */
-};
-
-static struct run run_of(ammap_t *map, uint64_t first, uint64_t last, enum access access, uint64_t reach)
+/* Handles of one memory, or of one file, lock the same lanes: they are one map. */
+static bool is_same(const ammap_t *a, const ammap_t *b)
 {
-        return (struct run){
-                .first = &map->lane[first], .count = (size_t)(last + 1 - first), .access = access, .reach = reach
-        };
+        if (a->shared && b->shared)
+                return a->shared->device == b->shared->device && a->shared->inode == b->shared->inode;
+        if (a->file && b->file)
+                return a->file->device == b->file->device && a->file->inode == b->file->inode;
+        return a == b;
 }
 
-/* What a copy must hold, in the order in which every copy takes it: by the
- * address of the lane.  Of lanes that are written and read, the write. */
-static void plan_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length,
-                      struct run run[3])
+/* Where the lock of a map lies, as all processes agree on it; those of this process
+ * alone come last, by their address. */
+static struct os_file place_of(const ammap_t *map)
 {
-        uint64_t a = map_lane_index(to, to_offset), b = map_lane_last(to, to_offset, length);
-        uint64_t c = map_lane_index(from, from_offset), d = map_lane_last(from, from_offset, length);
-        uint64_t end = from_offset + length;
+        if (map->shared)
+                return (struct os_file){ .device = map->shared->device, .inode = map->shared->inode };
+        if (map->file)
+                return (struct os_file){ .device = map->file->device, .inode = map->file->inode };
+        return (struct os_file){ .device = UINT64_MAX, .inode = (uintptr_t)map };
+}
 
-        memset(run, 0, 3 * sizeof run[0]);
-        run[1] = run_of(to, a, b, WRITE, to_offset + length);
-        if (to != from) {
-                run[(uintptr_t)from < (uintptr_t)to ? 0 : 2] = run_of(from, c, d, READ, end);
-                return;
+static bool comes_first(const ammap_t *map, const ammap_t *other)
+{
+        struct os_file a = place_of(map), b = place_of(other);
+
+        return a.device != b.device ? a.device < b.device : a.inode < b.inode;
+}
+
+/* What a copy must hold, in the order in which every copy takes it: by map, then
+ * by lane.  Within one map, of lanes that are written and read, the write; what is
+ * read besides lies on one side of it, for both ranges are of one length.  How many
+ * parts it is. */
+static unsigned plan_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length,
+                          struct part part[2])
+{
+        struct part write = part_of(to, to_offset, length, WRITE);
+        struct part read = part_of(from, from_offset, length, READ);
+        bool read_first = to == from ? read.first < write.first : comes_first(from, to);
+
+        if (to == from) {
+                write.reach = write.reach > read.reach ? write.reach : read.reach;
+                if (read_first && read.last >= write.first)
+                        read.last = write.first - 1;
+                else if (read.last > write.last && read.first <= write.last)
+                        read.first = write.last + 1;
+                else if (!read_first && read.last <= write.last)
+                        read.map = NULL; /* the write has all of them */
         }
-        if (end > run[1].reach)
-                run[1].reach = end;
-        if (c < a)
-                run[0] = run_of(from, c, d < a ? d : a - 1, READ, end);
-        if (d > b)
-                run[2] = run_of(from, c > b ? c : b + 1, d, READ, end);
+        part[0] = read_first ? read : write;
+        part[1] = read_first ? write : read;
+        return read.map ? 2 : 1;
+}
+
+static void leave_parts(span_t span[2], unsigned count)
+{
+        while (count-- > 0)
+                span_leave(&span[count], HOLD_COPY);
 }
 
 /* Take all of it, or none. */
-static int take_runs(const struct run run[3], span_t span[3])
+static int take_parts(const struct part part[2], unsigned count, span_t span[2])
 {
-        unsigned taken;
-        int rc = 0;
+        for (unsigned taken = 0; taken < count; taken++) {
+                int rc = part_take(part[taken], LANE_FOR_EVER, HOLD_COPY, &span[taken]);
 
-        for (taken = 0; taken < 3 && rc == 0; taken++)
-                if (run[taken].count)
-                        rc = span_take(run[taken].first, run[taken].count, run[taken].access, LANE_FOR_EVER, HOLD_COPY,
-                                       &span[taken]);
-        if (rc == 0)
-                return 0;
-        for (taken--; taken-- > 0;)
-                if (run[taken].count)
-                        span_leave(&span[taken], HOLD_COPY);
-        return rc;
-}
-
-static int copy_local(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
-{
-        span_t span[3] = { { .ammap_count = 0 } };
-        struct run run[3];
-        int rc;
-
-        do {
-                if ((rc = map_check(to, to_offset, length)) < 0 || (rc = map_check(from, from_offset, length)) < 0)
+                if (rc < 0) {
+                        leave_parts(span, taken);
                         return rc;
-                if (length == 0)
-                        return 0;
-
-                plan_copy(to, to_offset, from, from_offset, length, run);
-                if ((rc = take_runs(run, span)) < 0)
-                        return rc;
-                for (unsigned i = 0; i < 3; i++)
-                        if (run[i].count)
-                                hold_reaches(span[i].ammap_hold, run[i].reach);
-                rc = !map_has_simple(to, to_offset, length) || !map_has_simple(from, from_offset, length);
-                if (rc == 0)
-                        memmove(to->base + to_offset, from->base + from_offset, (size_t)length);
-                for (unsigned i = 3; i-- > 0;)
-                        if (run[i].count)
-                                span_leave(&span[i], HOLD_COPY);
-        } while (rc > 0); /* a shrink came first */
+                }
+        }
         return 0;
 }
 
@@ -400,20 +391,6 @@ static int move_carefully(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64
         return rc;
 }
 
-/* Whether all processes agree that one map is to be locked before the other: by
- * what they lie on, and those that are this process's own last, by their place. */
-static bool comes_first(const ammap_t *map, const ammap_t *other)
-{
-        struct os_file a = { .device = UINT64_MAX, .inode = (uintptr_t)map };
-        struct os_file b = { .device = UINT64_MAX, .inode = (uintptr_t)other };
-
-        if (map->shared || map->file)
-                os_file(map->backing.fd, &a);
-        if (other->shared || other->file)
-                os_file(other->backing.fd, &b);
-        return a.device != b.device ? a.device < b.device : a.inode < b.inode;
-}
-
 /* Out of a map that this process cannot keep writers from. */
 static int copy_looking_on(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
 {
@@ -426,41 +403,29 @@ static int copy_looking_on(ammap_t *to, uint64_t to_offset, ammap_t *from, uint6
         return rc;
 }
 
-/* With maps among them that other processes lock or can take away.  Within one
- * map all is locked as one. */
-static int copy_special(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
+static int copy_entered(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
 {
-        uint64_t start = to_offset < from_offset ? to_offset : from_offset;
-        uint64_t end = (to_offset > from_offset ? to_offset : from_offset) + length;
-        bool read_first = to != from && comes_first(from, to);
-        span_t write, read = { .ammap_hold = NULL };
-        int rc = 0;
+        struct part part[2];
+        unsigned count = plan_copy(to, to_offset, from, from_offset, length, part);
 
-        if (read_first)
-                rc = map_span_take(from, from_offset, length, READ, LANE_FOR_EVER, HOLD_COPY, &read);
-        if (rc < 0)
-                return rc;
-        if (to == from)
-                rc = map_span_take(to, start, end - start, WRITE, LANE_FOR_EVER, HOLD_COPY, &write);
-        else
-                rc = map_span_take(to, to_offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &write);
-        if (rc == 0) {
-                if (to != from && !read_first)
-                        rc = map_span_take(from, from_offset, length, READ, LANE_FOR_EVER, HOLD_COPY, &read);
-                if (rc == 0 && (to->careful || from->careful))
+        for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
+                span_t span[2];
+                int rc = map_check(to, to_offset, length);
+                bool within;
+
+                if (rc < 0 || (rc = map_check(from, from_offset, length)) < 0 ||
+                    (rc = take_parts(part, count, span)) < 0)
+                        return rc;
+                within = map_has(to, to_offset, length) && map_has(from, from_offset, length);
+                if (within && (to->careful || from->careful))
                         rc = move_carefully(to, to_offset, from, from_offset, length);
-                else if (rc == 0)
+                else if (within)
                         memmove(to->base + to_offset, from->base + from_offset, (size_t)length);
-                span_leave(&write, HOLD_COPY);
+                leave_parts(span, count);
+                if (within)
+                        return rc;
         }
-        if (read.ammap_hold)
-                span_leave(&read, HOLD_COPY);
-        return rc;
-}
-
-static bool is_special(const ammap_t *map)
-{
-        return map->shared || map->file || map->careful;
+        return AMMAP_ERR_BOUNDS;
 }
 
 int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
@@ -469,12 +434,14 @@ int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_off
 
         if (!to || !from)
                 return AMMAP_ERR_INVALID;
-        if (!is_special(to) && !is_special(from))
-                return copy_local(to, to_offset, from, from_offset, length);
         if ((rc = map_check(to, to_offset, length)) < 0 || (rc = map_check(from, from_offset, length)) < 0 ||
             length == 0)
                 return rc;
-        if (from->shared && !from->shared->writable && to != from && !map_frozen(from))
+        if (to->read_only)
+                return AMMAP_ERR_READ_ONLY;
+        if (is_same(to, from))
+                from = to;
+        if (from->shared && !from->shared->writable && !map_frozen(from))
                 return copy_looking_on(to, to_offset, from, from_offset, length);
-        return copy_special(to, to_offset, from, from_offset, length);
+        return copy_entered(to, to_offset, from, from_offset, length);
 }

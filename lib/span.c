@@ -47,74 +47,83 @@ void span_leave_rest(struct lane *first, size_t count)
 
 /* --- Of maps that other processes lock, too --- */
 
-/* How often others may have made the map shorter, and longer again, underway. */
-enum { SHRINKS_MAX = 100 };
-
 /* Or so it is meant: NOLINTNEXTLINE(misc-redundant-expression) */
 _Static_assert(SHARED_COPY == HOLD_COPY && SHARED_SLICE == HOLD_SLICE, "one kind of use for all locks");
 
-int map_span_take_shared(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
-                         uint64_t use, span_t *span)
+static inline int take_shared(struct part part, int64_t deadline, uint64_t use, span_t *span)
 {
-        uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
+        struct shared_hold *hold;
+        int rc = shared_enter(part.map->shared, (uint32_t)part.first, (uint32_t)(part.last - part.first + 1),
+                              part.access, part.reach, use, deadline, &hold);
 
-        for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
-                struct shared_hold *hold = NULL;
-                int rc = map_check(map, offset, length);
+        if (rc < 0)
+                return rc;
+        span->ammap_hold = hold;
+        span->ammap_count = SPAN_SHARED;
+        return 0;
+}
 
-                if (rc < 0)
-                        return rc;
-                rc = shared_enter(map->shared, (uint32_t)first, (uint32_t)(last - first + 1), access, offset + length,
-                                  use, deadline, &hold);
-                if (rc < 0)
-                        return rc;
-                if (__builtin_expect(map_has_shared(map, offset, length), 1)) {
-                        span->ammap_hold = hold;
-                        span->ammap_count = SPAN_SHARED;
-                        return 0;
-                }
-                shared_leave(hold, use);
-        }
-        return AMMAP_ERR_BOUNDS;
+static int take_local(struct ammap *map, uint64_t first, uint64_t last, enum access access, uint64_t reach,
+                      int64_t deadline, uint64_t use, span_t *span)
+{
+        int rc = span_take(&map->lane[first], (size_t)(last - first) + 1, access, deadline, use, span);
+
+        if (rc == 0)
+                hold_reaches(span->ammap_hold, reach);
+        return rc;
 }
 
 /* file_enter looks at the length that other processes may have changed. */
-static int take_file(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
-                     uint64_t use, span_t *span)
+static int take_file(struct ammap *map, uint64_t first, uint64_t last, enum access access, uint64_t reach,
+                     int64_t deadline, uint64_t use, span_t *span)
 {
-        uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
         int elsewhere = file_elsewhere(map, first, last, access), rc;
+        span_t local;
 
         if (elsewhere < 0)
                 return elsewhere;
-        rc = span_take(&map->lane[first], (size_t)(last - first) + 1, access, elsewhere ? LANE_TRY : deadline, use,
-                       span);
+        rc = take_local(map, first, last, access, reach, elsewhere ? LANE_TRY : deadline, use, &local);
         /* Whoever is in the way may wait for what this thread holds elsewhere. */
         if (rc == AMMAP_ERR_BUSY && elsewhere)
                 return AMMAP_ERR_DEADLOCK;
         if (rc < 0)
                 return rc;
-        hold_reaches(span->ammap_hold, offset + length);
-        if ((rc = file_enter(map, first, last, access, deadline)) < 0)
-                span_leave_local(span, use);
-        return rc;
+        if ((rc = file_enter(map, first, last, access, deadline)) < 0) {
+                span_leave_local(&local, use);
+                return rc;
+        }
+        span->ammap_hold = local.ammap_hold;
+        span->ammap_count = local.ammap_count | SPAN_FILE;
+        return 0;
 }
 
-int map_span_take_file(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
-                       uint64_t use, span_t *span)
+static inline int take_special(struct part part, int64_t deadline, uint64_t use, span_t *span)
 {
+        if (__builtin_expect(part.map->shared != NULL, 1))
+                return take_shared(part, deadline, use, span);
+        return take_file(part.map, part.first, part.last, part.access, part.reach, deadline, use, span);
+}
+
+int part_take(struct part part, int64_t deadline, uint64_t use, span_t *span)
+{
+        if (part.map->shared || part.map->file)
+                return take_special(part, deadline, use, span);
+        return take_local(part.map, part.first, part.last, part.access, part.reach, deadline, use, span);
+}
+
+int map_span_take_special(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
+                          uint64_t use, span_t *span)
+{
+        const struct part part = part_of(map, offset, length, access);
+
         for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
-                span_t taken;
                 int rc = map_check(map, offset, length);
 
-                if (rc < 0 || (rc = take_file(map, offset, length, access, deadline, use, &taken)) < 0)
+                if (rc < 0 || (rc = take_special(part, deadline, use, span)) < 0)
                         return rc;
-                *span = taken;
-                span->ammap_count |= SPAN_FILE;
-                if (map_has_simple(map, offset, length))
+                if (__builtin_expect(map_has(map, offset, length), 1))
                         return 0;
                 span_leave_special(span, use);
-                span->ammap_hold = NULL;
         }
         return AMMAP_ERR_BOUNDS;
 }

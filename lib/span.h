@@ -61,11 +61,33 @@ static inline void hold_reaches(struct hold *hold, uint64_t end)
         os_fence_light();
 }
 
-/* The same for maps that other processes lock, too. */
-int map_span_take_shared(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
-                         uint64_t use, span_t *span);
-int map_span_take_file(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
-                       uint64_t use, span_t *span);
+/* How often others may have made a map shorter, and longer again, underway. */
+enum { SHRINKS_MAX = 100 };
+
+/* Lanes of a map that are to be held in one way. */
+struct part {
+        struct ammap *map;
+        uint64_t first, last;
+        enum access access;
+        uint64_t reach; /* where in the map what is done there ends */
+};
+
+static inline struct part part_of(struct ammap *map, uint64_t offset, uint64_t length, enum access access)
+{
+        return (struct part){ .map = map,
+                              .first = map_lane_index(map, offset),
+                              .last = map_lane_last(map, offset, length),
+                              .access = access,
+                              .reach = offset + length };
+}
+
+/* Hold them, on any map.  Whether the map has what lies there is to be looked at
+ * afterwards.  On an error *span is let be. */
+int part_take(struct part part, int64_t deadline, uint64_t use, span_t *span);
+
+/* map_span_take for maps that other processes lock, too. */
+int map_span_take_special(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
+                          uint64_t use, span_t *span);
 void span_leave_special(const span_t *span, uint64_t use);
 
 static inline void span_leave(const span_t *span, uint64_t use)
@@ -92,10 +114,8 @@ static inline bool span_is_mine(const span_t *span)
 static inline int map_span_take(struct ammap *map, uint64_t offset, uint64_t length, enum access access,
                                 int64_t deadline, uint64_t use, span_t *span)
 {
-        if (map->shared)
-                return map_span_take_shared(map, offset, length, access, deadline, use, span);
-        if (map->file)
-                return map_span_take_file(map, offset, length, access, deadline, use, span);
+        if (map->shared || map->file)
+                return map_span_take_special(map, offset, length, access, deadline, use, span);
         for (;;) {
                 uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
                 int rc = map_check(map, offset, length);

@@ -6,9 +6,10 @@
  * against what the bytes must be afterwards: inside, exactly the range has
  * changed; outside, nothing has.  NULL for every parameter.  A random walk over
  * all four calls against a plain array.  Two and three maps copied in circles
- * by threads at once: no deadlock, and no copy seen half done.
+ * by threads at once: no deadlock, and no copy seen half done.  The lanes that a
+ * copy takes, and that handles of one map are one map.
  */
-#include "support.h"
+#include "share.h"
 
 #define CANARY 0xa5
 #define MARGIN 64
@@ -649,6 +650,209 @@ START_TEST(one_map_is_copied_up_and_down_at_once)
 }
 END_TEST
 
+/* --- Lanes, and handles ------------------------------------------------------- */
+
+enum { LANE = 64, LANES = 6 };
+
+/* By kind: two handles of one map, of LANES lanes of LANE bytes; or one and the
+ * same, where there are no two. */
+enum { PRIVATE, RAW, SHARED, IN_FILE, KINDS = TEST_OS_LINUX ? IN_FILE + 1 : PRIVATE + 1 };
+
+struct pair {
+        ammap_t *one, *two;
+        struct path path;
+};
+
+static void pair_make(struct pair *pair, int kind, const char *name)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.lanes = LANES;
+        options.allow_faults = kind == IN_FILE; /* or there are no slices */
+        options.share = kind == PRIVATE ? AMMAP_PRIVATE : kind == RAW ? AMMAP_RAW : AMMAP_SHARED;
+        pair->path = path_of(name);
+        if (kind == IN_FILE) {
+                ck_assert_int_eq(ammap_open(&pair->one, pair->path.text, LANES * LANE, &options), 0);
+                ck_assert_int_eq(ammap_open(&pair->two, pair->path.text, 0, &options), 0);
+                return;
+        }
+        pair->one = make_with(LANES * LANE, &options);
+        pair->two = kind == SHARED ? import_again(pair->one, AMMAP_READ | AMMAP_WRITE) : pair->one;
+}
+
+static void pair_free(struct pair *pair)
+{
+        if (pair->two != pair->one)
+                ck_assert_int_eq(ammap_free(pair->two), 0);
+        ck_assert_int_eq(ammap_free(pair->one), 0);
+        unlink(pair->path.text);
+}
+
+static void check_lane(ammap_t *map, uint64_t lane, unsigned char byte)
+{
+        unsigned char bytes[LANE];
+
+        ck_assert_int_eq(ammap_read_into(map, lane * LANE, bytes, LANE), 0);
+        ck_assert(is_all(bytes, byte, LANE));
+}
+
+/* Others have the lanes between the two ranges, and read the source, and the
+ * calling thread does both: nobody is in the way, and nobody is waited for. */
+START_TEST(a_copy_takes_no_other_lanes)
+{
+        struct pair pair;
+        struct holder between, reader;
+        ammap_mut_slice_t mut;
+        ammap_slice_t slice;
+
+        pair_make(&pair, _i, "no-other");
+        for (uint64_t lane = 0; lane < LANES; lane++)
+                ck_assert_int_eq(ammap_fill(pair.one, lane * LANE, LANE, (unsigned char)(lane + 1)), 0);
+        holder_start(&between, pair.two, 2 * LANE, LANE, true);
+        ck_assert_int_eq(ammap_as_mut_slice(pair.one, 3 * LANE, 1, &mut), 0);
+        for (int up = 0; up < 2; up++) {
+                uint64_t to = up ? 4 * LANE : LANE, from = up ? 0 : 5 * LANE;
+
+                holder_start(&reader, pair.two, from, 1, false);
+                ck_assert_int_eq(ammap_as_slice(pair.one, from, 1, &slice), 0);
+                ck_assert_int_eq(ammap_copy(pair.one, to, pair.two, from, LANE), 0);
+                check_lane(pair.two, to / LANE, (unsigned char)(from / LANE + 1));
+                ammap_slice_release(&slice);
+                holder_stop(&reader);
+        }
+        ammap_mut_slice_release(&mut);
+        holder_stop(&between);
+
+        /* Of two ranges that overlap, the lane that is read alone, on either side. */
+        for (int up = 0; up < 2; up++) {
+                holder_start(&reader, pair.one, up ? LANE : 3 * LANE, 1, false);
+                ck_assert_int_eq(ammap_as_slice(pair.two, up ? LANE : 3 * LANE, 1, &slice), 0);
+                ck_assert_int_eq(ammap_copy(pair.two, up ? 2 * LANE : LANE, pair.one, up ? LANE : 2 * LANE, 2 * LANE),
+                                 0);
+                ammap_slice_release(&slice);
+                holder_stop(&reader);
+        }
+        pair_free(&pair);
+}
+END_TEST
+
+START_TEST(a_copy_takes_all_of_its_lanes)
+{
+        struct pair pair;
+        ammap_mut_slice_t mut;
+        ammap_slice_t slice;
+
+        pair_make(&pair, _i, "its-lanes");
+        for (int up = 0; up < 2; up++) {
+                uint64_t to = up ? 3 * LANE : 0, from = up ? 0 : 3 * LANE;
+
+                for (uint64_t n = 0; n < 2; n++) {
+                        ck_assert_int_eq(ammap_as_slice(pair.one, to + n * LANE, 1, &slice), 0);
+                        ck_assert_int_eq(ammap_copy(pair.one, to, pair.two, from, 2 * LANE), AMMAP_ERR_DEADLOCK);
+                        ck_assert_int_eq(ammap_copy(pair.two, to, pair.one, from, 2 * LANE), AMMAP_ERR_DEADLOCK);
+                        ammap_slice_release(&slice);
+                        ck_assert_int_eq(ammap_as_mut_slice(pair.one, from + n * LANE, 1, &mut), 0);
+                        ck_assert_int_eq(ammap_copy(pair.one, to, pair.two, from, 2 * LANE), AMMAP_ERR_DEADLOCK);
+                        ck_assert_int_eq(ammap_copy(pair.two, to, pair.one, from, 2 * LANE), AMMAP_ERR_DEADLOCK);
+                        ammap_mut_slice_release(&mut);
+                }
+        }
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, pair.one, 0, LANES * LANE, 0), 0);
+        pair_free(&pair);
+}
+END_TEST
+
+/* By whichever handle, overlapping by every distance. */
+START_TEST(two_handles_are_one_map)
+{
+        enum { SIZE = LANES * LANE };
+        unsigned char model[SIZE], bytes[SIZE];
+        struct pair pair;
+
+        pair_make(&pair, _i, "one-map");
+        for (uint64_t to = 0; to < SIZE; to += 23)
+                for (uint64_t from = 0; from < SIZE; from += 29)
+                        for (uint64_t length = 1; to + length <= SIZE && from + length <= SIZE; length += 61) {
+                                bool swap = (to + from + length) % 2;
+
+                                for (uint64_t i = 0; i < SIZE; i++)
+                                        model[i] = pattern_byte(i);
+                                ck_assert_int_eq(ammap_update_region(pair.one, 0, model, SIZE), 0);
+                                ck_assert_int_eq(ammap_copy(swap ? pair.one : pair.two, to, swap ? pair.two : pair.one,
+                                                            from, length),
+                                                 0);
+                                memmove(model + to, model + from, (size_t)length);
+                                ck_assert_int_eq(ammap_read_into(pair.one, 0, bytes, SIZE), 0);
+                                ck_assert_int_eq(memcmp(model, bytes, SIZE), 0);
+                        }
+        ck_assert_int_eq(ammap_copy(pair.one, 1, pair.two, 0, SIZE), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_copy(pair.one, 0, pair.two, 1, SIZE), AMMAP_ERR_BOUNDS);
+        pair_free(&pair);
+}
+END_TEST
+
+struct route {
+        ammap_t *to, *from;
+        uint64_t to_offset, from_offset, length;
+        int rounds;
+        _Atomic int *wrong;
+};
+
+static void *go(void *argument)
+{
+        struct route *route = argument;
+
+        for (int round = route->rounds; round > 0; round--)
+                if (ammap_copy(route->to, route->to_offset, route->from, route->from_offset, route->length) != 0)
+                        atomic_fetch_add(route->wrong, 1);
+        return NULL;
+}
+
+static void go_body(struct peer *parent, void *argument)
+{
+        (void)parent;
+        go(argument);
+}
+
+/* There and back, between two handles of one map, and between two maps, by threads
+ * and by processes.  A deadlock is the watchdog's. */
+START_TEST(handles_are_copied_both_ways_at_once)
+{
+        _Atomic int *wrong = board_of(sizeof(*wrong));
+        int count = rounds(_i == IN_FILE ? 300 : 5000);
+        struct pair first, second;
+
+        pair_make(&first, _i, "first");
+        pair_make(&second, _i, "second");
+        for (int maps = 1; maps <= 2; maps++) {
+                ammap_t *far = maps == 1 ? first.two : second.one;
+                ammap_t *near = maps == 1 ? first.one : first.two, *other = maps == 1 ? first.two : second.two;
+                struct route there = { far, first.one, 2 * LANE, 0, 2 * LANE, count, wrong };
+                struct route back = { near, other, 0, 2 * LANE, 2 * LANE, count, wrong };
+                bool others = _i >= SHARED && !TEST_TSAN;
+                struct task tasks[2];
+                struct peer peers[2];
+
+                if (others) {
+                        peer_start(&peers[0], go_body, &there);
+                        peer_start(&peers[1], go_body, &back);
+                }
+                task_start(&tasks[0], go, &there);
+                task_start(&tasks[1], go, &back);
+                task_join(&tasks[0]);
+                task_join(&tasks[1]);
+                if (others) {
+                        peer_end(&peers[0]);
+                        peer_end(&peers[1]);
+                }
+        }
+        ck_assert_int_eq(atomic_load(wrong), 0);
+        munmap((void *)wrong, sizeof(*wrong));
+        pair_free(&second);
+        pair_free(&first);
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("copy");
@@ -672,5 +876,10 @@ int main(void)
         tcase_add_test(tcase, two_maps_are_copied_both_ways_at_once);
         tcase_add_test(tcase, three_maps_are_copied_in_a_circle);
         tcase_add_test(tcase, one_map_is_copied_up_and_down_at_once);
+        tcase = share_case(suite, "handles");
+        tcase_add_loop_test(tcase, a_copy_takes_no_other_lanes, 0, KINDS);
+        tcase_add_loop_test(tcase, a_copy_takes_all_of_its_lanes, 0, KINDS);
+        tcase_add_loop_test(tcase, two_handles_are_one_map, 0, KINDS);
+        tcase_add_loop_test(tcase, handles_are_copied_both_ways_at_once, 0, KINDS);
         return test_run(suite);
 }
