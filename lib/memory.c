@@ -78,15 +78,15 @@ int ammap_advise(ammap_t *map, uint64_t offset, uint64_t length, ammap_advice_t 
 }
 
 /* What has been locked is not kept for another map: the lock would stay with it. */
-static int on_pages(ammap_t *map, uint64_t offset, uint64_t length, int (*call)(void *address, size_t length))
+static int on_pages(ammap_t *map, uint64_t offset, uint64_t length,
+                    int (*call)(struct region *region, size_t from, size_t to))
 {
         size_t from, to;
         int rc = lock_pages(map, offset, length, &from, &to);
 
         if (rc < 0)
                 return rc;
-        if (from < to)
-                rc = call(map->region.data + from, to - from);
+        rc = call(&map->region, from, to);
         map->recycle = false;
         map_unlock(map);
         return rc;
@@ -94,12 +94,12 @@ static int on_pages(ammap_t *map, uint64_t offset, uint64_t length, int (*call)(
 
 int ammap_mlock(ammap_t *map, uint64_t offset, uint64_t length)
 {
-        return on_pages(map, offset, length, os_lock);
+        return on_pages(map, offset, length, region_lock);
 }
 
 int ammap_munlock(ammap_t *map, uint64_t offset, uint64_t length)
 {
-        return on_pages(map, offset, length, os_unlock);
+        return on_pages(map, offset, length, region_unlock);
 }
 
 int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)

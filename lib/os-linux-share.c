@@ -294,6 +294,46 @@ static int move_over(void *address, void *from, size_t length)
         return rc;
 }
 
+/* Mapped at the address at once, what is there would be gone when the file, or a
+ * limit, refuses, and the hole anyone's.  So it is mapped elsewhere and moved. */
+static int map_piece(void *address, size_t length, int fd, uint64_t offset, int protection, int flags)
+{
+        void *copy = mmap(NULL, length, protection, flags, fd, (off_t)offset);
+        int rc;
+
+        if (copy == MAP_FAILED)
+                return -errno;
+        rc = move_over(address, copy, length);
+        if (!os_absent(rc))
+                return rc;
+        /* Where nothing can be moved, the file has just not refused. */
+        return mmap(address, length, protection, flags | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED ? -errno : 0;
+}
+
+/* In smaller pieces where there is no room for twice as much. */
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared)
+{
+        static const int protection[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
+        const size_t least = 256 * os_page_size();
+        struct os_calm calm = os_calm_begin();
+        size_t piece = length;
+        int rc = 0;
+
+        for (size_t at = 0; at < length && rc == 0;) {
+                if (piece > length - at)
+                        piece = length - at;
+                rc = map_piece((char *)address + at, piece, fd, offset + at, protection[access],
+                               shared ? MAP_SHARED : MAP_PRIVATE);
+                if (rc == 0) {
+                        at += piece;
+                } else if ((rc == -ENOMEM || rc == -EAGAIN) && piece > least) {
+                        piece = (piece / 2 + os_page_size() - 1) & ~(os_page_size() - 1);
+                        rc = 0;
+                }
+        }
+        return os_calm_end(calm, rc);
+}
+
 /* Of old size 0, a shared mapping is doubled; this is allowed where the file is
  * sealed against new ones.  Straight to the address, a limit on locked memory
  * would be found after what is there was unmapped. */

@@ -240,6 +240,11 @@ int os_omit_on_fork(void *address, size_t length)
         return advise(address, length, MADV_DONTFORK);
 }
 
+int os_keep_on_fork(void *address, size_t length)
+{
+        return advise(address, length, MADV_DOFORK);
+}
+
 int os_wipe_on_fork(void *address, size_t length)
 {
         return advise(address, length, MADV_WIPEONFORK);

@@ -210,6 +210,12 @@ int os_omit_on_fork(void *address, size_t length)
         return -ENOSYS;
 }
 
+int os_keep_on_fork(void *address, size_t length)
+{
+        (void)address, (void)length;
+        return -ENOSYS;
+}
+
 int os_wipe_on_fork(void *address, size_t length)
 {
         (void)address, (void)length;
@@ -312,6 +318,12 @@ int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)
 {
         (void)fd;
         *start = *end = offset;
+        return -ENOSYS;
+}
+
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared)
+{
+        (void)address, (void)length, (void)fd, (void)offset, (void)access, (void)shared;
         return -ENOSYS;
 }
 

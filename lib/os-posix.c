@@ -79,16 +79,6 @@ int os_protect(void *address, size_t length, enum os_access access)
         return mprotect(address, length, protection(access)) < 0 ? -errno : 0;
 }
 
-int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared)
-{
-        int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED;
-        struct os_calm calm = os_calm_begin();
-
-        if (mmap(address, length, protection(access), flags, fd, (off_t)offset) == MAP_FAILED)
-                return os_calm_end(calm, -errno);
-        return os_calm_end(calm, 0);
-}
-
 int os_dup(int fd)
 {
         struct os_calm calm = os_calm_begin();

@@ -12,6 +12,7 @@
 #ifndef OS_H
 #define OS_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,10 +35,6 @@ int os_unmap(void *address, size_t length);
 enum os_access { OS_NONE, OS_READ, OS_WRITE };
 int os_reserve(void **address, size_t length, enum os_access access, bool noreserve);
 int os_protect(void *address, size_t length, enum os_access access);
-
-/* Map pages of a file over what is mapped at address: shared, or private to this
- * process, which sees others' changes of what it has not changed itself. */
-int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared);
 
 /* The same open file, closed on exec.  No cancellation point, nor is os_close. */
 int os_dup(int fd);
@@ -84,8 +81,16 @@ int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 /* Wake up to count sleepers of word; how many there were. */
 int os_wake(const _Atomic uint32_t *word, int count);
 
-/* What follows is about whole pages, and may be refused as the system likes,
- * with -ENOSYS where it has no such thing; the library goes on without. */
+/* What follows is about whole pages, and may be refused as the system likes; the
+ * library goes on without.  What goes over several mappings may be done for some
+ * of them when it fails. */
+
+/* Whether a refusal says that the system has no such thing: an old kernel, or a
+ * filter that knows it not (of containers: EPERM, EACCES). */
+static inline bool os_absent(int rc)
+{
+        return rc == -ENOSYS || rc == -EINVAL || rc == -EPERM || rc == -EACCES;
+}
 
 /* Which pages are in memory: bit 0 of a byte for each.  A hint: what is not may
  * be swapped out. */
@@ -97,9 +102,10 @@ int os_name(void *address, size_t length, const char *name);
 /* Guard pages that touching is fatal to, without a mapping of their own. */
 int os_guard(void *address, size_t length);
 
-/* Leave pages out of core dumps; out of forked children; zero in them. */
+/* Leave pages out of core dumps; out of forked children; make them zero there. */
 int os_nodump(void *address, size_t length);
 int os_omit_on_fork(void *address, size_t length);
+int os_keep_on_fork(void *address, size_t length); /* after all */
 int os_wipe_on_fork(void *address, size_t length);
 
 /* Give the pages of a private map back; they are zeros when touched again. */
@@ -178,6 +184,11 @@ int os_read_at(int fd, uint64_t offset, void *buffer, size_t length);
 /* Where at or after offset there is data that is no hole, and where that ends;
  * both are end of file where there is none.  A hint: holes may pass for data. */
 int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end);
+
+/* Map pages of a file over what is mapped at address: shared, or private to this
+ * process, which sees others' changes of what it has not changed itself.  On an
+ * error there still is something, the caller's own, at each page. */
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared);
 
 /* Map what is mapped shared at one address at another, over what is there; on an
  * error that stays. */

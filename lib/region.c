@@ -7,6 +7,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Where a page's first byte stands is all that is aligned without guards. */
@@ -37,6 +38,114 @@ static bool is_shared(const struct region *region)
         return region->backing && !region->backing->own;
 }
 
+/* --- All or nothing -------------------------------------------------------
+ *
+ * The kernel goes through a range mapping by mapping, and where it fails half-way
+ * (too many mappings, no memory for what is to be present) what it has done stays
+ * done.  Here that is taken back, which needs no more mappings than there were.
+ */
+
+/* Change the access of what is committed; or leave it as it was.  True in *torn:
+ * neither could be done, and nobody knows what can be written. */
+static int change_access(struct region *region, enum os_access from, enum os_access to, bool *torn)
+{
+        int rc = os_protect(region->data, region->committed, to);
+
+        *torn = rc < 0 && os_protect(region->data, region->committed, from) < 0;
+        return rc;
+}
+
+/* Have the kernel lock of a range what is noted, and no more. */
+static void lock_as_noted(struct region *region, size_t from, size_t to)
+{
+        for (size_t i = 0; i < region->locks; i++) {
+                const struct stretch *lock = &region->locked[i];
+                size_t first = lock->from > from ? lock->from : from, end = lock->to < to ? lock->to : to;
+
+                if (first >= end)
+                        continue;
+                if (from < first)
+                        os_unlock(region->data + from, first - from);
+                os_lock(region->data + first, end - first);
+                from = end;
+        }
+        if (from < to)
+                os_unlock(region->data + from, to - from);
+}
+
+/* Room to note one more.  A fork in the midst finds a list that it can free. */
+static int make_room(struct region *region)
+{
+        size_t room = region->locks_room ? 2 * region->locks_room : 4;
+        struct stretch *more, *old = region->locked;
+
+        if (region->locks < region->locks_room)
+                return 0;
+        more = malloc(room * sizeof *more);
+        if (!more)
+                return -ENOMEM;
+        if (region->locks)
+                memcpy(more, old, region->locks * sizeof *more);
+        region->locked = more;
+        region->locks_room = room;
+        free(old);
+        return 0;
+}
+
+/* Note a range as locked, or as not; with room for one more, unless it goes to the
+ * end of all that are locked. */
+static void note_locked(struct region *region, size_t from, size_t to, bool locked)
+{
+        struct stretch *list = region->locked, put[2];
+        size_t first = 0, end, n = 0;
+
+        while (first < region->locks && list[first].to < from)
+                first++;
+        for (end = first; end < region->locks && list[end].from <= to;)
+                end++;
+        /* Those from first to end overlap the range or touch it. */
+        if (locked) {
+                put[n++] = (struct stretch){ first < end && list[first].from < from ? list[first].from : from,
+                                             first < end && list[end - 1].to > to ? list[end - 1].to : to };
+        } else {
+                if (first < end && list[first].from < from)
+                        put[n++] = (struct stretch){ list[first].from, from };
+                if (first < end && list[end - 1].to > to)
+                        put[n++] = (struct stretch){ to, list[end - 1].to };
+        }
+        if (end < region->locks)
+                memmove(&list[first + n], &list[end], (region->locks - end) * sizeof *list);
+        for (size_t i = 0; i < n; i++)
+                list[first + i] = put[i];
+        region->locks = region->locks - (end - first) + n;
+}
+
+static int set_locked(struct region *region, size_t from, size_t to, bool locked)
+{
+        int rc;
+
+        if (from >= to)
+                return 0;
+        if ((rc = make_room(region)) < 0)
+                return rc;
+        rc = locked ? os_lock(region->data + from, to - from) : os_unlock(region->data + from, to - from);
+        if (rc < 0)
+                lock_as_noted(region, from, to);
+        else
+                note_locked(region, from, to, locked);
+        return rc;
+}
+
+int region_lock(struct region *region, size_t from, size_t to)
+{
+        return set_locked(region, from, to, true);
+}
+
+int region_unlock(struct region *region, size_t from, size_t to)
+{
+        return set_locked(region, from, to, false);
+}
+
 /* --- Making one --- */
 
 /* The first failure of what must be. */
@@ -52,7 +161,9 @@ static ammap_want_t stronger(ammap_want_t a, ammap_want_t b)
 }
 
 /* Map size bytes between guards of so many, data aligned, or as far from it as
- * the backing is in its file: access at birth. */
+ * the backing is in its file: access at birth.  To align it more is mapped, and
+ * the slack given back; what of it cannot be (too many mappings to split one)
+ * belongs to the map, out of reach, until that goes. */
 static int map_aligned(struct region *region, size_t before, size_t after, size_t align, enum os_access access,
                        bool noreserve)
 {
@@ -64,15 +175,16 @@ static int map_aligned(struct region *region, size_t before, size_t after, size_
         if (rc < 0)
                 return rc;
         head = (align + phase - ((uintptr_t)address + before) % align) % align;
-        region->map = (unsigned char *)address + head;
-        region->mapped = length;
-        region->data = region->map + before;
-        if (slack == 0)
-                return 0;
-        if ((head > 0 && (rc = os_unmap(address, head)) < 0) ||
-            (slack > head && (rc = os_unmap(region->map + length, slack - head)) < 0))
-                os_unmap(address, length + slack);
-        return rc;
+        region->map = address;
+        region->mapped = length + slack;
+        region->data = region->map + head + before;
+        if (head > 0 && os_unmap(address, head) == 0) {
+                region->map += head;
+                region->mapped -= head;
+        }
+        if (slack > head && os_unmap(region->data - before + length, slack - head) == 0)
+                region->mapped -= slack - head;
+        return 0;
 }
 
 /* Make what is to be used readable and writable, or what the backing allows. */
@@ -90,17 +202,17 @@ static int commit(struct region *region)
 static int guard(struct region *region, bool marked)
 {
         size_t page = os_page_size();
-        unsigned char *last = region->data + region->size;
+        unsigned char *first = region->data - page, *last = region->data + region->size;
         int rc;
 
         region->guard = AMMAP_GUARD_PAGES;
         if (!marked)
                 return 0;
-        if (os_guard(region->map, page) == 0 && os_guard(last, page) == 0) {
+        if (os_guard(first, page) == 0 && os_guard(last, page) == 0) {
                 region->guard = AMMAP_GUARD_MARKERS;
                 return 0;
         }
-        if ((rc = os_protect(region->map, page, OS_NONE)) == 0)
+        if ((rc = os_protect(first, page, OS_NONE)) == 0)
                 rc = os_protect(last, page, OS_NONE);
         return rc;
 }
@@ -132,6 +244,16 @@ static int verify_noreserve(const struct region *region)
         return rc < 0 || usage.unreserved ? rc : AMMAP_ERR_UNSUPPORTED;
 }
 
+/* A child that takes the map out by hand must find all of it: some of it gone,
+ * something else may be there. */
+static int omit_on_fork(struct region *region)
+{
+        int rc = os_omit_on_fork(region->map, region->mapped);
+
+        region->fork_by_hand = rc < 0;
+        return rc < 0 && !os_absent(rc) ? os_keep_on_fork(region->map, region->mapped) : 0;
+}
+
 /* In the order in which one does not stand in another's way: no guard can be
  * put into locked memory, and what is made present is made so as advised. */
 static int obtain(struct region *region, const ammap_options_t *options, size_t huge)
@@ -140,16 +262,16 @@ static int obtain(struct region *region, const ammap_options_t *options, size_t 
 
         if (options->name && *options->name && !region->backing)
                 os_name(region->data, region->size, options->name);
+        if (region->fork == AMMAP_FORK_OMIT)
+                failure = omit_on_fork(region);
         if (options->huge && (rc = os_advise(region->data, region->size, OS_HUGEPAGE)) < 0)
                 must(options->huge, rc, &failure);
         if (options->nodump || options->secret)
                 must(stronger(options->nodump, options->secret), os_nodump(region->data, region->size), &failure);
-        if (region->fork == AMMAP_FORK_OMIT)
-                region->fork_by_hand = os_omit_on_fork(region->map, region->mapped) < 0;
-        else if (region->fork == AMMAP_FORK_WIPE)
+        if (region->fork == AMMAP_FORK_WIPE)
                 region->fork_by_hand = os_wipe_on_fork(region->data, region->size) < 0;
         if (failure == 0 && region->lock)
-                must(region->lock, os_lock(region->data, region->used), &failure);
+                must(region->lock, region_lock(region, 0, region->used), &failure);
         if (failure == 0 && region->populate)
                 must(region->populate, region_populate(region, 0, region->used), &failure);
         if (failure == 0 && options->huge == AMMAP_MUST)
@@ -157,6 +279,14 @@ static int obtain(struct region *region, const ammap_options_t *options, size_t 
         if (failure == 0 && options->noreserve == AMMAP_MUST && !is_shared(region)) /* which never is accounted for */
                 failure = verify_noreserve(region);
         return failure;
+}
+
+/* Where it cannot be unmapped (too many mappings to split one), it holds nothing at least. */
+static void give_up(struct region *region)
+{
+        free(region->locked);
+        if (os_unmap(region->map, region->mapped) < 0)
+                os_discard(region->data, region->size);
 }
 
 int region_make(struct region *region, uint64_t length, const ammap_options_t *options, const struct backing *backing,
@@ -198,25 +328,29 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
                 rc = guard(region, marked);
         if (rc == 0)
                 rc = obtain(region, options, huge);
-        if (rc < 0)
-                os_unmap(region->map, region->mapped);
-        else
+        if (rc == 0)
                 *base = region->data + shift;
+        else
+                give_up(region);
         return rc;
 }
 
 /* A failure to unmap comes after the wiping: a secret does not wait for it. */
 int region_free(struct region *region)
 {
-        if (region->secret) {
-                int rc = region->frozen ? os_protect(region->data, region->committed, OS_WRITE) : 0;
+        bool torn;
+        int rc = region->secret && region->frozen ? change_access(region, OS_READ, OS_WRITE, &torn) : 0;
 
-                if (rc < 0)
-                        return rc;
+        if (rc < 0)
+                return rc;
+        if (region->secret) {
                 region->frozen = false;
                 wipe(region->data, 0, region->used);
         }
-        return os_unmap(region->map, region->mapped);
+        rc = os_unmap(region->map, region->mapped);
+        if (rc == 0)
+                free(region->locked);
+        return rc;
 }
 
 /* --- Its pages --- */
@@ -250,12 +384,14 @@ int region_grow(struct region *region, size_t used)
 
         if (used > region->committed) {
                 rc = os_protect(region->data + region->committed, used - region->committed, OS_WRITE);
-                if (rc < 0)
+                if (rc < 0) {
+                        os_protect(region->data + region->committed, used - region->committed, OS_NONE);
                         return rc;
+                }
                 region->committed = used;
         }
         if (used > from && region->lock) {
-                rc = os_lock(region->data + from, used - from);
+                rc = region_lock(region, from, used);
                 if (rc < 0 && region->lock == AMMAP_MUST)
                         return rc;
         }
@@ -263,7 +399,7 @@ int region_grow(struct region *region, size_t used)
                 rc = region_populate(region, from, used);
                 if (rc < 0 && region->populate == AMMAP_MUST) {
                         if (region->lock)
-                                os_unlock(region->data + from, used - from);
+                                region_unlock(region, from, used);
                         return rc;
                 }
         }
@@ -369,6 +505,7 @@ void region_cut(struct region *region, size_t from)
                 if (region->secret)
                         wipe(region->data + end, 0, last - end);
                 os_unlock(region->data + end, last - end);
+                note_locked(region, end, last, false);
                 region_zero(region, end, last);
         }
         if (end < region->used)
@@ -376,30 +513,37 @@ void region_cut(struct region *region, size_t from)
         wipe(region->data + from, 0, end - from);
 }
 
+/* Torn, it is as good as frozen: some of it would be fatal to write. */
 int region_freeze(struct region *region)
 {
-        int rc = os_protect(region->data, region->committed, OS_READ);
+        bool torn;
+        int rc = change_access(region, OS_WRITE, OS_READ, &torn);
 
-        if (rc == 0)
+        if (rc == 0 || torn)
                 region->frozen = true;
-        return rc;
+        return torn ? 0 : rc;
 }
 
+/* A child has none of the locks.  What cannot be wiped it must not have. */
 void region_forked(struct region *region)
 {
+        bool torn;
+
+        region->locks = 0;
         if (!region->fork_by_hand)
                 return;
-        if (region->fork == AMMAP_FORK_OMIT) {
-                os_unmap(region->map, region->mapped);
-                return;
+        if (region->fork == AMMAP_FORK_WIPE) {
+                if (!region->backing && os_discard(region->data, region->committed) == 0)
+                        return;
+                if (!region->frozen || change_access(region, OS_READ, OS_WRITE, &torn) == 0) {
+                        wipe(region->data, 0, region->used);
+                        if (region->frozen)
+                                os_protect(region->data, region->committed, OS_READ);
+                        return;
+                }
+                region->fork = AMMAP_FORK_OMIT;
         }
-        if (!region->backing && os_discard(region->data, region->committed) == 0)
-                return;
-        if (region->frozen)
-                os_protect(region->data, region->committed, OS_WRITE);
-        wipe(region->data, 0, region->used);
-        if (region->frozen)
-                os_protect(region->data, region->committed, OS_READ);
+        os_unmap(region->map, region->mapped);
 }
 
 /* --- Copying one --- */

@@ -33,6 +33,11 @@ struct backing {
         bool own;        /* changes are this process's own, copied on write */
 };
 
+/* So many bytes. */
+struct stretch {
+        size_t from, to;
+};
+
 struct region {
         unsigned char *map;
         size_t mapped;
@@ -48,6 +53,11 @@ struct region {
         ammap_want_t lock; /* what growth has to do again */
         ammap_want_t populate;
         const struct backing *backing; /* NULL: memory of its own */
+
+        /* What this process has locked, in ascending order, none of them touching
+         * another; and how many there is room for. */
+        struct stretch *locked;
+        size_t locks, locks_room;
 };
 
 /* Whole pages for so many bytes. */
@@ -81,10 +91,18 @@ int region_zero_careful(struct region *region, size_t from, size_t to);
 /* Make pages present.  AMMAP_ERR_FAULT: others have taken them away. */
 int region_populate(struct region *region, size_t from, size_t to);
 
-/* Make it read-only. */
+/* Keep pages in memory; no longer.  0; or the system's code, and as many are locked
+ * as were. */
+int region_lock(struct region *region, size_t from, size_t to);
+int region_unlock(struct region *region, size_t from, size_t to);
+
+/* Make it read-only.  0; or the system's code, and it is as it was.  (Where the
+ * system refuses half-way and then refuses to go back, 0: some of it is read-only,
+ * and none is to be written.) */
 int region_freeze(struct region *region);
 
-/* In a forked child: do what the kernel could not. */
+/* In a forked child: do what the kernel could not.  Memory that cannot be wiped is
+ * left out: see fork. */
 void region_forked(struct region *region);
 
 /* Copy what is not zero of a region's first length bytes to memory that is all

@@ -8,6 +8,9 @@
  * fails with the system's own code; no mapping and no descriptor is left, and no
  * secret.  The linker puts the calls of this file before the library's
  * (--wrap): see Makefile.am.
+ *
+ * A call over several mappings may also do half of what it is for before it
+ * fails.  And whatever the library gives back another thread has at once.
  */
 #include "proc.h"
 
@@ -35,6 +38,7 @@ static struct {
         enum refusable call;
         int error;
         unsigned ordinal;
+        bool half; /* done, of those that are refused */
         unsigned seen, refused;
 } plan = { .call = CALL_COUNT };
 
@@ -53,6 +57,7 @@ static void plan_nothing(void)
 {
         plan.call = CALL_COUNT;
         plan.error = 0;
+        plan.half = false;
 }
 
 static void plan_refusal(enum refusable call, int error, unsigned ordinal)
@@ -61,6 +66,57 @@ static void plan_refusal(enum refusable call, int error, unsigned ordinal)
         plan.error = error;
         plan.ordinal = ordinal;
         plan.seen = plan.refused = 0;
+}
+
+/* The first of so many bytes in whole pages. */
+static size_t half_of(size_t length)
+{
+        size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+        return length / page / 2 * page;
+}
+
+/* --- The other thread, which has what the library unmaps ---------------- */
+
+static struct {
+        bool on;
+        struct {
+                unsigned char *at;
+                size_t length;
+        } taken[256];
+        size_t count;
+        unsigned hurt; /* how often the library laid hands on it */
+} squatter;
+
+static void squat(void *address, size_t length)
+{
+        if (!squatter.on || squatter.count == COUNT_OF(squatter.taken))
+                return;
+        address = mmap(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        ck_assert(address != MAP_FAILED);
+        squatter.taken[squatter.count].at = address;
+        squatter.taken[squatter.count++].length = length;
+}
+
+/* Whether a range is the library's own; if it is not, it is let be. */
+static bool is_own(const void *address, size_t length)
+{
+        for (size_t i = 0; i < squatter.count; i++)
+                if ((uintptr_t)address < (uintptr_t)squatter.taken[i].at + squatter.taken[i].length &&
+                    (uintptr_t)squatter.taken[i].at < (uintptr_t)address + length) {
+                        squatter.hurt++;
+                        return false;
+                }
+        return true;
+}
+
+static void squat_no_more(void)
+{
+        while (squatter.count > 0) {
+                squatter.count--;
+                munmap(squatter.taken[squatter.count].at, squatter.taken[squatter.count].length);
+        }
+        squatter.on = false;
 }
 
 /* The bytes of a secret; and how often they went without having been wiped. */
@@ -88,21 +144,38 @@ static void look_for_secret(const void *address, size_t length)
                 return rc < 0 ? rc : __real_##name arguments;                                                          \
         }
 
-WRAP(os_name, (void *address, size_t length, const char *name), (address, length, name))
-WRAP(os_guard, (void *address, size_t length), (address, length))
-WRAP(os_nodump, (void *address, size_t length), (address, length))
-WRAP(os_omit_on_fork, (void *address, size_t length), (address, length))
-WRAP(os_wipe_on_fork, (void *address, size_t length), (address, length))
-WRAP(os_lock, (void *address, size_t length), (address, length))
-WRAP(os_unlock, (void *address, size_t length), (address, length))
-WRAP(os_collapse, (void *address, size_t length), (address, length))
-WRAP(os_populate, (void *address, size_t length, enum os_access access), (address, length, access))
-WRAP(os_advise, (void *address, size_t length, enum os_advice advice), (address, length, advice))
+/* The same for those that go over a range. */
+#define WRAP_RANGE(name, parameters, arguments)                                                                        \
+        int __real_##name parameters;                                                                                  \
+        int __wrap_##name parameters;                                                                                  \
+        int __wrap_##name parameters                                                                                   \
+        {                                                                                                              \
+                int rc = refuse(CALL_##name);                                                                          \
+                if (!is_own(address, length))                                                                          \
+                        return -EINVAL;                                                                                \
+                if (rc == 0)                                                                                           \
+                        return __real_##name arguments;                                                                \
+                length = half_of(length);                                                                              \
+                if (plan.half && length > 0)                                                                           \
+                        (void)__real_##name arguments;                                                                 \
+                return rc;                                                                                             \
+        }
+
+WRAP_RANGE(os_name, (void *address, size_t length, const char *name), (address, length, name))
+WRAP_RANGE(os_guard, (void *address, size_t length), (address, length))
+WRAP_RANGE(os_nodump, (void *address, size_t length), (address, length))
+WRAP_RANGE(os_omit_on_fork, (void *address, size_t length), (address, length))
+WRAP_RANGE(os_wipe_on_fork, (void *address, size_t length), (address, length))
+WRAP_RANGE(os_lock, (void *address, size_t length), (address, length))
+WRAP_RANGE(os_unlock, (void *address, size_t length), (address, length))
+WRAP_RANGE(os_collapse, (void *address, size_t length), (address, length))
+WRAP_RANGE(os_populate, (void *address, size_t length, enum os_access access), (address, length, access))
+WRAP_RANGE(os_advise, (void *address, size_t length, enum os_advice advice), (address, length, advice))
 WRAP(os_usage, (const void *address, size_t length, struct os_usage *usage), (address, length, usage))
 WRAP(os_present, (const void *address, size_t pages, unsigned char *present), (address, pages, present))
 WRAP(os_reserve, (void **address, size_t length, enum os_access access, bool noreserve),
      (address, length, access, noreserve))
-WRAP(os_protect, (void *address, size_t length, enum os_access access), (address, length, access))
+WRAP_RANGE(os_protect, (void *address, size_t length, enum os_access access), (address, length, access))
 
 int __real_os_discard(void *address, size_t length);
 int __wrap_os_discard(void *address, size_t length);
@@ -112,6 +185,8 @@ int __wrap_os_discard(void *address, size_t length)
 
         if (rc < 0)
                 return rc;
+        if (!is_own(address, length))
+                return -EINVAL;
         look_for_secret(address, length);
         return __real_os_discard(address, length);
 }
@@ -124,8 +199,13 @@ int __wrap_os_unmap(void *address, size_t length)
 
         if (rc < 0)
                 return rc;
+        if (!is_own(address, length))
+                return -EINVAL;
         look_for_secret(address, length);
-        return __real_os_unmap(address, length);
+        rc = __real_os_unmap(address, length);
+        if (rc == 0)
+                squat(address, length);
+        return rc;
 }
 
 /* --- A life, all of whose calls may be refused --------------------------- */
@@ -312,6 +392,122 @@ START_TEST(refused_where_tried)
                 for (size_t w = 0; w < COUNT_OF(worlds); w++)
                         refused += live_through((enum refusable)_i, AMMAP_TRY, worlds[w], errors[e]);
         ck_assert_msg(refused > 0 || _i == CALL_os_collapse, "%s was never called", names[_i]);
+}
+END_TEST
+
+/* Half is done, and then it fails: what the library cannot go without is as it
+ * was, for as long as it can be put back. */
+START_TEST(refused_half_way)
+{
+        warm_up();
+        for (size_t w = 0; w < COUNT_OF(worlds); w++)
+                for (int want = AMMAP_TRY; want <= AMMAP_MUST; want++) {
+                        ammap_options_t options = some_options(worlds[w], (ammap_want_t)want);
+
+                        for (unsigned ordinal = 0;; ordinal++) {
+                                struct footprint before = footprint();
+                                unsigned long locked = status_bytes("VmLck:");
+
+                                plan_refusal((enum refusable)_i, -ENOMEM, ordinal);
+                                plan.half = true;
+                                live(&options, ordinal > 0);
+                                plan_nothing();
+                                ck_assert_footprint(before);
+                                ck_assert_uint_eq(status_bytes("VmLck:"), locked);
+                                if (plan.refused == 0)
+                                        break;
+                        }
+                }
+}
+END_TEST
+
+/* As long as the library has given something back it is not the library's. */
+START_TEST(never_what_is_not_ours)
+{
+        warm_up();
+        for (unsigned which = 0; which < 4; which++)
+                for (unsigned ordinal = 0;; ordinal++) {
+                        ammap_options_t options = AMMAP_OPTIONS_INIT;
+                        uint64_t size = which & 2 ? (UINT64_C(2) << 20) + 4 * PAGE : 20 * PAGE;
+                        ammap_t *map;
+
+                        options.huge = AMMAP_TRY;
+                        options.guard = which & 1 ? AMMAP_TRY : AMMAP_NO;
+                        squatter.on = true;
+                        squatter.hurt = 0;
+                        plan_refusal((enum refusable)_i, -ENOMEM, ordinal);
+                        if (ammap_new_with(&map, size, &options) == 0) {
+                                ck_assert_int_eq(ammap_fill(map, 0, size, 7), 0);
+                                while (ammap_free(map) < 0)
+                                        plan_nothing();
+                        }
+                        plan_nothing();
+                        ck_assert_uint_eq(squatter.hurt, 0);
+                        squat_no_more();
+                        if (plan.refused == 0)
+                                break;
+                }
+}
+END_TEST
+
+/* The locks of a map, and its access, are what they were before the call that
+ * failed half-way; those of pages that were locked before, too. */
+START_TEST(half_a_lock)
+{
+        const uint64_t before[][2] = { { 0, 0 }, { 0, 2 }, { 3, 6 }, { 9, 16 }, { 1, 15 } };
+        ammap_t *map;
+
+        if (TEST_SANITIZED || under_valgrind())
+                return;
+        warm_up();
+        for (size_t b = 0; b < COUNT_OF(before); b++)
+                for (uint64_t from = 0; from < 16; from += 3)
+                        for (uint64_t to = from + 1; to <= 16; to += 5) {
+                                unsigned long locked;
+
+                                ck_assert_int_eq(ammap_new(&map, 16 * PAGE), 0);
+                                ck_assert_int_eq(ammap_mlock(map, before[b][0] * PAGE,
+                                                             before[b][1] * PAGE - before[b][0] * PAGE),
+                                                 0);
+                                locked = status_bytes("VmLck:");
+                                for (int unlock = 0; unlock < 2; unlock++) {
+                                        plan_refusal(unlock ? CALL_os_unlock : CALL_os_lock, -ENOMEM, 1);
+                                        plan.half = true;
+                                        ck_assert_int_eq((unlock ? ammap_munlock : ammap_mlock)(map, from * PAGE,
+                                                                                                (to - from) * PAGE),
+                                                         -ENOMEM);
+                                        plan_nothing();
+                                        ck_assert_uint_eq(status_bytes("VmLck:"), locked);
+                                        for (uint64_t page = 0; page < 16; page++)
+                                                ck_assert_int_eq(
+                                                        vma_has((char *)ammap_as_mut_ptr(map) + page * PAGE, " lo"),
+                                                        page >= before[b][0] && page < before[b][1]);
+                                }
+                                ck_assert_int_eq(ammap_mlock(map, from * PAGE, (to - from) * PAGE), 0);
+                                ck_assert_int_eq(ammap_munlock(map, 0, 16 * PAGE), 0);
+                                ck_assert_uint_eq(status_bytes("VmLck:"),
+                                                  locked - (before[b][1] - before[b][0]) * PAGE);
+                                ck_assert_int_eq(ammap_free(map), 0);
+                        }
+}
+END_TEST
+
+/* Of a map that is to be left out no part is: another handler of the fork may put
+ * something there before this library's takes the rest away. */
+START_TEST(half_an_omission)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct child child = { .fork = AMMAP_FORK_OMIT };
+
+        warm_up();
+        options.fork = AMMAP_FORK_OMIT;
+        plan_refusal(CALL_os_omit_on_fork, -ENOMEM, 0);
+        plan.half = true;
+        ck_assert_int_eq(ammap_new_with(&child.map, 20 * PAGE, &options), 0);
+        plan_nothing();
+        ck_assert(!vma_has(ammap_as_ptr(child.map), " dc"));
+        child_passes(look_in_child, &child);
+        ck_assert_int_eq(ammap_free(child.map), 0);
 }
 END_TEST
 
@@ -517,6 +713,10 @@ int main(void)
         }
         tcase_add_loop_test(tcase, refused_where_tried, 0, CALL_COUNT);
         tcase_add_loop_test(tcase, refused_where_needed, 0, CALL_COUNT);
+        tcase_add_loop_test(tcase, refused_half_way, 0, CALL_COUNT);
+        tcase_add_loop_test(tcase, never_what_is_not_ours, 0, CALL_COUNT);
+        tcase_add_test(tcase, half_a_lock);
+        tcase_add_test(tcase, half_an_omission);
         tcase_add_test(tcase, codes);
         tcase_add_test(tcase, no_huge_pages);
         tcase_add_test(tcase, done_by_hand);

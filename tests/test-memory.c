@@ -813,6 +813,74 @@ struct writer {
         int rc;
 };
 
+/* Of a process that has as many mappings as it may, and gets one back each time:
+ * a lock, an unlock and a freeze that fail leave everything as it was. */
+static ammap_t *make_kind(int kind, uint64_t size)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        char path[] = "/tmp/ammap-test-XXXXXX";
+        ammap_t *map;
+        int fd;
+
+        options.share = kind == 2 ? AMMAP_RAW : kind == 1 ? AMMAP_SHARED : AMMAP_PRIVATE;
+        options.guard = kind == 3 ? AMMAP_TRY : AMMAP_NO;
+        if (kind < 4)
+                return make(size, &options);
+        fd = mkstemp(path);
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+        ck_assert_int_eq(ammap_open(&map, path, size, NULL), 0);
+        unlink(path);
+        return map;
+}
+
+static void at_the_limit(void *argument)
+{
+        const size_t most = 200000;
+        const uint64_t size = 64 * PAGE;
+        ammap_t *above = make_kind(0, size), *map = make_kind(*(int *)argument, size), *below = make_kind(0, size);
+        unsigned char *fill =
+                mmap(NULL, most * (size_t)PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        size_t used = 1;
+        unsigned refused_locks = 0, refused_freezes = 0;
+        int rc = -1;
+
+        child_must(fill != MAP_FAILED);
+        child_must_int(ammap_fill(map, 0, size, 1), 0);
+        child_must_int(ammap_mlock(map, 50 * PAGE, PAGE), 0);
+        /* A mapping of its own, that is locked without another one ... */
+        child_must_int(ammap_advise(map, 20 * PAGE, 10 * PAGE, AMMAP_ADVICE_RANDOM), 0);
+        while (used < most && mprotect(fill + used * PAGE, PAGE, PROT_READ) == 0)
+                used += 2;
+        child_must(used < most);
+        for (; rc < 0; munmap(fill + (used -= 2) * PAGE, PAGE)) {
+                unsigned long before = status_bytes("VmLck:");
+
+                /* ... and what must be split for it. */
+                rc = ammap_mlock(map, 20 * PAGE, 20 * PAGE);
+                child_must(rc == 0 || status_bytes("VmLck:") == before);
+                refused_locks += rc < 0;
+        }
+        for (rc = -1; rc < 0; munmap(fill + (used -= 2) * PAGE, PAGE)) {
+                rc = ammap_freeze(map);
+                child_must_int(ammap_fill(map, 0, size, 2), rc == 0 ? AMMAP_ERR_READ_ONLY : 0);
+                refused_freezes += rc < 0;
+        }
+        child_must(refused_locks > 0);
+        child_must(refused_freezes > 0 || *(int *)argument != 0); /* this has neighbours */
+        child_must_int(ammap_free(map), 0);
+        child_must_int(ammap_free(above), 0);
+        child_must_int(ammap_free(below), 0);
+}
+
+START_TEST(too_many_mappings)
+{
+        if (TEST_SANITIZED || under_valgrind() || !TEST_OS_LINUX)
+                return;
+        child_passes(at_the_limit, &_i);
+}
+END_TEST
+
 static void *write_on(void *argument)
 {
         struct writer *writer = argument;
@@ -1208,6 +1276,7 @@ int main(void)
         tcase_add_test(tcase, advice);
         tcase = test_case(suite, "freeze");
         tcase_add_loop_test(tcase, freezes, 0, 4);
+        tcase_add_loop_test(tcase, too_many_mappings, 0, 5);
         tcase_add_test(tcase, freezes_beside_writers);
         tcase_add_test(tcase, freeze_waits);
         tcase = test_case(suite, "clone");
