@@ -565,7 +565,7 @@ static void forget(struct lane *lane)
                         atomic_fetch_add(&void_lane.word, LANE_READER);
                 atomic_store(&hold->lane, slices ? &void_lane : NULL);
         }
-        lane_forked(lane);
+        lane_forked(lane, false); /* which was told of frozen before */
         lane_recover(lane);
 }
 

@@ -28,6 +28,7 @@ struct ammap {
         uint64_t capacity;
         _Atomic uint32_t shrinks; /* odd while one is under way, and the length may yet come back */
         _Atomic bool frozen;      /* nobody writes; for good; set under both mutexes, all lanes held */
+        _Atomic bool freezing;    /* for a forked child: the pages may be read only though frozen is not set */
         _Atomic bool omitted;     /* the fork left the memory out of this process */
         bool simple;              /* what the quick paths want: one lane, locked here, of memory that stays */
         bool careful;             /* memory that others can take away: to be copied by os_peek and os_poke ... */

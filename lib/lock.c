@@ -100,7 +100,9 @@
  * Frost
  *
  * The writer that freezes a map leaves FROZEN in each lane, for good: no writer
- * enters by the quick path any more, and the slow one answers READ_ONLY.
+ * enters by the quick path any more, and the slow one answers READ_ONLY.  It
+ * writes no byte, which IDLE says from the compare-and-swap on by which it enters:
+ * a forked child does not take it for a dead writer.
  *
  * Shrinks
  *
@@ -358,7 +360,7 @@ static void revoke_bias(struct waiter *w, uint64_t word)
         atomic_compare_exchange_strong(&w->lane->word, &word, word & ~LANE_BIAS);
 }
 
-int lane_write_slow(struct lane *lane, int64_t deadline)
+static int write_slow(struct lane *lane, int64_t deadline, uint64_t idle)
 {
         struct waiter w = { .lane = lane, .kind = WRITE, .deadline = deadline, .pause = 32 };
         uint64_t word, fenced = LANE_WRITER; /* the sequence of the last heavy fence: none, odd */
@@ -383,7 +385,7 @@ int lane_write_slow(struct lane *lane, int64_t deadline)
                         fenced = word & LANE_SEQUENCE;
                 }
                 if (!blocked(&w, word)) {
-                        uint64_t mine = (word & ~(LANE_WTURN | LANE_SLOTS)) + LANE_WRITER;
+                        uint64_t mine = ((word & ~(LANE_WTURN | LANE_SLOTS)) | idle) + LANE_WRITER;
 
                         if (atomic_compare_exchange_strong(&lane->word, &word, mine)) {
                                 atomic_thread_fence(memory_order_release); /* as in lane_write_try */
@@ -397,6 +399,16 @@ int lane_write_slow(struct lane *lane, int64_t deadline)
                 if ((rc = wait(&w)) < 0)
                         return finish(&w, rc);
         }
+}
+
+int lane_write_slow(struct lane *lane, int64_t deadline)
+{
+        return write_slow(lane, deadline, 0);
+}
+
+int lane_freeze(struct lane *lane)
+{
+        return write_slow(lane, LANE_FOR_EVER, LANE_IDLE);
 }
 
 void lane_write_leave_slow(struct lane *lane)
@@ -419,9 +431,9 @@ void lane_write_leave_slow(struct lane *lane)
 
 void lane_write_leave_frozen(struct lane *lane)
 {
-        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER;
+        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) & ~LANE_IDLE;
 
-        atomic_store(&lane->word, word | LANE_FROZEN);
+        atomic_store(&lane->word, (word + LANE_WRITER) | LANE_FROZEN);
         os_fence_full();
         wake(lane, READ, INT32_MAX);
         wake(lane, WRITE, INT32_MAX);
@@ -607,10 +619,10 @@ void lane_recover(struct lane *lane)
                         return;
 }
 
-void lane_forked(struct lane *lane)
+void lane_forked(struct lane *lane, bool frozen)
 {
         uint64_t word = atomic_load(&lane->word);
-        uint64_t kept = word & (LANE_SEQUENCE | LANE_SLOTS | LANE_FROZEN);
+        uint64_t kept = (word & (LANE_SEQUENCE | LANE_SLOTS | LANE_FROZEN)) | (frozen ? LANE_FROZEN : 0);
         struct hold *hold = NULL;
         bool write = false;
 
@@ -622,7 +634,9 @@ void lane_forked(struct lane *lane)
                 else if (kind == HOLD_COUNTED)
                         kept += LANE_READER;
         }
-        if ((word & LANE_WRITER) && !write)
+        if ((word & LANE_WRITER) && (word & LANE_IDLE))
+                kept += LANE_WRITER;
+        else if ((word & LANE_WRITER) && !write)
                 kept |= LANE_DEAD;
         atomic_store(&lane->word, kept);
         atomic_store(&lane->waiting, 0);

@@ -27,7 +27,8 @@ struct lane {
          *   bit  26     WRITER: someone writes
          *   bits 26-63  the sequence, odd while someone writes
          *
-         * While WRITER is set all of bits 0 to 24 are 0, and the word belongs
+         * While WRITER is set all of bits 0 to 24 are 0, but for SLOTS, which
+         * then says that the writer writes no byte (IDLE), and the word belongs
          * to the writer: nobody else changes it. */
         _Alignas(128) _Atomic uint64_t word;
 
@@ -56,6 +57,7 @@ struct lane {
 #define LANE_WTURN (UINT64_C(1) << 21)
 #define LANE_BIAS (UINT64_C(1) << 22)
 #define LANE_SLOTS (UINT64_C(1) << 23)
+#define LANE_IDLE LANE_SLOTS
 #define LANE_FROZEN (UINT64_C(1) << 24)
 #define LANE_DEAD (UINT64_C(1) << 25)
 #define LANE_WRITER (UINT64_C(1) << 26)
@@ -85,7 +87,9 @@ void lane_read_leave(struct lane *lane);
 /* Leave after writing, when someone waits. */
 void lane_write_leave_slow(struct lane *lane);
 
-/* Leave after writing, as the last writer ever. */
+/* The same as one who writes no byte: a child that is forked meanwhile finds the
+ * lane as it was, not DEAD.  Leave as the last writer ever, or by lane_write_leave. */
+int lane_freeze(struct lane *lane);
 void lane_write_leave_frozen(struct lane *lane);
 
 /* Let in those who sleep and may enter. */
@@ -112,8 +116,9 @@ bool lane_is_held(const struct lane *lane);
 /* Clear DEAD. */
 void lane_recover(struct lane *lane);
 
-/* In a forked child: keep what the calling thread holds, forget the rest. */
-void lane_forked(struct lane *lane);
+/* In a forked child: keep what the calling thread holds, forget the rest; the map
+ * is frozen, whether the lane says so or not. */
+void lane_forked(struct lane *lane, bool frozen);
 
 /* --- The paths that take no call --- */
 

@@ -41,14 +41,26 @@ static bool shrinking(const struct ammap *map)
 
 static void end_shrink(struct ammap *map);
 
+/* The child may have a freeze to end that it does not have the thread of.  Frozen is
+ * what the map calls so.  Where it does not, the pages are made writable again; and
+ * it is frozen after all where that cannot be. */
+static void end_freeze(struct ammap *map)
+{
+        if (atomic_load(&map->freezing) && !atomic_load(&map->frozen) && region_thaw(&map->region) < 0)
+                atomic_store(&map->frozen, true);
+        atomic_store(&map->freezing, false);
+}
+
 /* The child has the mutexes as another thread may have left them, and may have
- * a shrink to end that it does not have the thread of. */
+ * a shrink to end, too. */
 static void map_forked(struct ammap *map)
 {
         pthread_mutex_init(&map->viewing, NULL);
         pthread_mutex_init(&map->resizing, NULL);
+        if (map->region.fork != AMMAP_FORK_OMIT)
+                end_freeze(map);
         for (uint64_t i = 0; i < map->lanes; i++)
-                lane_forked(&map->lane[i]);
+                lane_forked(&map->lane[i], atomic_load(&map->frozen));
         region_forked(&map->region);
         if (map->shared)
                 share_forked(map);
@@ -267,10 +279,27 @@ int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options,
         return 0;
 }
 
+/* A child that sees to the memory itself finds it on the list as long as it is
+ * there, and no longer.  (Who unmaps keeps a fork waiting in any case.) */
+static int unmap(struct ammap *map)
+{
+        bool by_hand = map->region.fork_by_hand;
+        int rc;
+
+        if (by_hand)
+                lock_maps();
+        rc = region_free(&map->region);
+        if (rc == 0)
+                map->region.fork_by_hand = false;
+        if (by_hand)
+                unlock_maps();
+        return rc;
+}
+
 /* What other processes see goes last: whatever fails comes before. */
 int map_destroy(struct ammap *map)
 {
-        int rc = atomic_load(&map->omitted) ? 0 : region_free(&map->region);
+        int rc = atomic_load(&map->omitted) ? 0 : unmap(map);
 
         if (rc < 0)
                 return rc;

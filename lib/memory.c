@@ -140,7 +140,7 @@ static int take_everything(ammap_t *map)
 {
         for (;;) {
                 for (uint64_t i = 0; i < map->lanes; i++) {
-                        int rc = lane_write(&map->lane[i], LANE_FOR_EVER);
+                        int rc = lane_freeze(&map->lane[i]);
 
                         if (rc < 0) {
                                 leave_lanes(map, i, false);
@@ -161,6 +161,7 @@ static int freeze_pages(ammap_t *map)
         int rc;
 
         pthread_mutex_lock(&map->viewing);
+        atomic_store(&map->freezing, true);
         rc = atomic_load(&map->views) > 0 ? AMMAP_ERR_BUSY : map->file ? file_freeze(map) : region_freeze(&map->region);
         if (rc == 0) {
                 if (map->file)
@@ -168,6 +169,7 @@ static int freeze_pages(ammap_t *map)
                 atomic_store(&map->frozen, true);
                 map->recycle = false;
         }
+        atomic_store(&map->freezing, false); /* after the pages, and frozen: see end_freeze in map.c */
         pthread_mutex_unlock(&map->viewing);
         return rc;
 }

@@ -850,13 +850,14 @@ static void give_back(_Atomic uint32_t *word)
 void os_slot_release(struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
+        void *view = slot->view;
 
-        give_back(word_of(slot->view));
-        if (view_detach(slot->view, slot->spare) == 0)
-                view_free(slot->view);
+        give_back(word_of(view));
+        slot->view = NULL; /* before the pages can be another's: a forked child puts one there */
+        if (view_detach(view, slot->spare) == 0)
+                view_free(view);
         else
-                take(word_of(slot->view));
-        slot->view = NULL;
+                take(word_of(view));
         os_calm_end(calm, 0);
 }
 

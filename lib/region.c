@@ -524,6 +524,15 @@ int region_freeze(struct region *region)
         return torn ? 0 : rc;
 }
 
+int region_thaw(struct region *region)
+{
+        int rc = os_protect(region->data, region->committed, OS_WRITE);
+
+        if (rc == 0)
+                region->frozen = false;
+        return rc;
+}
+
 /* A child has none of the locks.  What cannot be wiped it must not have. */
 void region_forked(struct region *region)
 {

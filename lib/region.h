@@ -98,8 +98,9 @@ int region_unlock(struct region *region, size_t from, size_t to);
 
 /* Make it read-only.  0; or the system's code, and it is as it was.  (Where the
  * system refuses half-way and then refuses to go back, 0: some of it is read-only,
- * and none is to be written.) */
+ * and none is to be written.)  Make it writable again. */
 int region_freeze(struct region *region);
+int region_thaw(struct region *region);
 
 /* In a forked child: do what the kernel could not.  Memory that cannot be wiped is
  * left out: see fork. */
