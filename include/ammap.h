@@ -523,11 +523,17 @@ typedef struct ammap_statistics {
                         false, false                                                                                   \
         }
 
-/* On an error all but struct_size is zero.  Where the system keeps no account,
- * resident, huge and locked are 0. */
+/* What resident, huge and locked are where the kernel does not tell: there is no
+ * /proc, it may not be read, or no descriptor is left to read it by. */
+#define AMMAP_STAT_UNKNOWN UINT64_MAX
+
+/* 0; or AMMAP_ERR_INVALID or AMMAP_ERR_UNSUPPORTED (a fork left the map out): then
+ * all but struct_size is zero. */
 AMMAP_API int ammap_stat(ammap_t *map, ammap_stat_t *stat);
 
-/* Whether a huge page is behind any part of the map: 1, 0, or a negative code. */
+/* Whether a huge page is behind any part of the map: 1 or 0; or AMMAP_ERR_INVALID,
+ * AMMAP_ERR_UNSUPPORTED (also where the kernel does not tell) or the system's code
+ * (-EMFILE, ...). */
 AMMAP_API int ammap_is_hugepage_backed(ammap_t *map);
 
 /* Give back to the system what ammap_free has kept of maps made with

@@ -196,8 +196,10 @@ static int make_map(struct ammap **made, int fd, int shown, const struct os_file
         file->map = *made;
         (*made)->careful = true;
         (*made)->faults = options->allow_faults;
-        if (atomic_load(&head->frozen))
+        if (atomic_load(&head->frozen)) {
                 atomic_store(&(*made)->frozen, true);
+                atomic_store(&file->frozen, true);
+        }
         (*made)->file = file;
         file_link(file);
         return 0;
@@ -383,8 +385,10 @@ static int look(struct ammap *map, struct state *state)
                 return AMMAP_ERR_FAULT;
         if (state->length > map->capacity)
                 state->length = map->capacity;
-        if (state->frozen)
+        if (state->frozen) {
                 atomic_store(&map->frozen, true);
+                atomic_store(&map->file->frozen, true);
+        }
         atomic_store_explicit(&map->length, state->length, memory_order_release);
         return 0;
 }
@@ -402,6 +406,12 @@ int file_look(struct ammap *map)
         rc = look(map, &state);
         pthread_mutex_unlock(&file->mutex);
         return rc;
+}
+
+bool file_was_frozen(struct ammap *map)
+{
+        file_look(map);
+        return atomic_load(&map->file->frozen);
 }
 
 int file_freeze(struct ammap *map)

@@ -29,6 +29,7 @@ struct file {
         struct ammap *map;
 
         struct file *next;      /* on the list of all; guard: its mutex */
+        _Atomic bool frozen;    /* seen in the file; for good */
         _Atomic uint32_t twins; /* other maps of this process in the same file; changed under that mutex */
 
         /* A leaf.  Held for each lock of a byte and what is noted of it, never while

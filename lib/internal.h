@@ -132,8 +132,11 @@ int map_destroy(struct ammap *map);
 void map_lock(struct ammap *map);
 void map_unlock(struct ammap *map);
 
-/* Whether nobody writes any more, by any process's doing. */
+/* Whether nobody writes any more, by any process's doing, or this process may not. */
 bool map_frozen(struct ammap *map);
+
+/* Whether somebody has frozen it. */
+bool map_was_frozen(struct ammap *map);
 
 /* --- share.c --- */
 
@@ -192,6 +195,9 @@ int file_freeze(struct ammap *map);
 /* Take over what other processes have made of the length, and of frozen.  0,
  * AMMAP_ERR_FAULT or AMMAP_ERR_UNSUPPORTED. */
 int file_look(struct ammap *map);
+
+/* Whether it says that it is frozen. */
+bool file_was_frozen(struct ammap *map);
 
 /* --- atomic.c --- */
 

@@ -396,6 +396,13 @@ bool map_frozen(struct ammap *map)
         return atomic_load(&map->frozen);
 }
 
+bool map_was_frozen(struct ammap *map)
+{
+        if (map->file)
+                return file_was_frozen(map);
+        return map_frozen(map) && (map->shared || !map->read_only);
+}
+
 static const char *kind_of(const struct ammap *map)
 {
         if (map->backing.own)
@@ -406,18 +413,15 @@ static const char *kind_of(const struct ammap *map)
 int ammap_describe(const ammap_t *map, char *text, size_t size)
 {
         uint64_t length;
-        bool frozen;
 
         if (!map || (!text && size))
                 return AMMAP_ERR_INVALID;
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
         length = ammap_len(map);
-        frozen = map->shared ? atomic_load(&map->shared->head->frozen) != 0
-                             : atomic_load(&map->frozen) && !map->read_only;
         return snprintf(text, size, "ammap: %" PRIu64 " bytes, %s, %" PRIu64 " lane%s%s%s", length, kind_of(map),
                         map->lanes, map->lanes == 1 ? "" : "s", map->read_only ? ", read-only" : "",
-                        frozen ? ", frozen" : "");
+                        map_was_frozen(map->lane[0].map) ? ", frozen" : "");
 }
 
 /* The writer of the length that died may have been about to cut it. */

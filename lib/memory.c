@@ -372,16 +372,6 @@ int ammap_clone(ammap_t *map, ammap_t **copy)
 
 /* --- The kernel's account --- */
 
-/* All zeros where the system keeps none. */
-static int usage_of(ammap_t *map, struct os_usage *usage)
-{
-        int rc = os_usage(map->region.data, map->region.size, usage);
-
-        if (rc == -ENOSYS)
-                memset(usage, 0, sizeof *usage);
-        return rc == -ENOSYS ? 0 : rc;
-}
-
 static ammap_share_t share_of(const ammap_t *map)
 {
         if (map->backing.own)
@@ -389,14 +379,20 @@ static ammap_share_t share_of(const ammap_t *map)
         return map->shared || map->file ? AMMAP_SHARED : AMMAP_RAW;
 }
 
+_Static_assert(AMMAP_STAT_UNKNOWN == OS_UNKNOWN, "what is not known is told as such");
+
+/* The kernel is asked first, with no mutex held: that takes as long as there are
+ * mappings, and the pages' place is constant. */
 static int fill_stat(ammap_t *map, ammap_stat_t *stat)
 {
-        struct os_usage usage = { .resident = 0 };
-        bool frozen = map_frozen(map) && (map->shared || !map->read_only);
-        int rc;
+        struct os_usage usage;
+        bool frozen;
 
+        if (atomic_load(&map->omitted))
+                return AMMAP_ERR_UNSUPPORTED;
+        os_usage(map->region.data, map->region.size, &usage);
+        frozen = map_was_frozen(map);
         map_lock(map);
-        rc = atomic_load(&map->omitted) ? AMMAP_ERR_UNSUPPORTED : usage_of(map, &usage);
         *stat = (ammap_stat_t){
                 .length = ammap_len(map),
                 .capacity = map->capacity,
@@ -415,7 +411,7 @@ static int fill_stat(ammap_t *map, ammap_stat_t *stat)
                 .read_only = frozen || map->read_only,
         };
         map_unlock(map);
-        return rc;
+        return 0;
 }
 
 int ammap_stat(ammap_t *map, ammap_stat_t *stat)
@@ -438,13 +434,15 @@ int ammap_stat(ammap_t *map, ammap_stat_t *stat)
 
 int ammap_is_hugepage_backed(ammap_t *map)
 {
-        struct os_usage usage = { .huge = 0 };
+        struct os_usage usage;
         int rc;
 
         if (!map)
                 return AMMAP_ERR_INVALID;
-        map_lock(map);
-        rc = atomic_load(&map->omitted) ? AMMAP_ERR_UNSUPPORTED : usage_of(map, &usage);
-        map_unlock(map);
-        return rc < 0 ? rc : usage.huge > 0;
+        if (atomic_load(&map->omitted))
+                return AMMAP_ERR_UNSUPPORTED;
+        rc = os_usage(map->region.data, map->region.size, &usage);
+        if (usage.huge != OS_UNKNOWN)
+                return usage.huge > 0;
+        return os_absent(rc) ? AMMAP_ERR_UNSUPPORTED : rc;
 }

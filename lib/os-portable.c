@@ -241,7 +241,8 @@ int os_collapse(void *address, size_t length)
 
 int os_usage(const void *address, size_t length, struct os_usage *usage)
 {
-        (void)address, (void)length, (void)usage;
+        (void)address, (void)length;
+        *usage = (struct os_usage){ OS_UNKNOWN, OS_UNKNOWN, OS_UNKNOWN, OS_UNKNOWN };
         return -ENOSYS;
 }
 

@@ -130,12 +130,14 @@ int os_advise(void *address, size_t length, enum os_advice advice);
 size_t os_huge_size(void);
 int os_collapse(void *address, size_t length);
 
-/* The system's own account of pages, in bytes. */
+/* The system's own account of pages, in bytes, as far as it tells: 0; or why some of
+ * it is unknown. */
+#define OS_UNKNOWN UINT64_MAX
 struct os_usage {
         uint64_t resident;
-        uint64_t huge;   /* of these, in huge pages */
-        uint64_t locked; /* of these, locked */
-        bool unreserved; /* not accounted for, all of it */
+        uint64_t huge;       /* of these, in huge pages */
+        uint64_t locked;     /* of these, locked */
+        uint64_t unreserved; /* not accounted for as memory to be kept free */
 };
 int os_usage(const void *address, size_t length, struct os_usage *usage);
 

@@ -217,10 +217,18 @@ static int guard(struct region *region, bool marked)
         return rc;
 }
 
-/* Whether there is a huge page at its start, made there if need be. */
-static int verify_huge(const struct region *region, size_t huge)
+static bool starts_huge(const struct region *region, size_t huge)
 {
         struct os_usage usage;
+
+        os_usage(region->data, huge, &usage);
+        return usage.huge != OS_UNKNOWN && usage.huge >= huge;
+}
+
+/* Whether there is a huge page at its start, made there if need be, and the system
+ * says so. */
+static int verify_huge(const struct region *region, size_t huge)
+{
         int rc, collapsed;
 
         if (huge == 0 || region->used < huge)
@@ -228,20 +236,20 @@ static int verify_huge(const struct region *region, size_t huge)
         rc = os_populate(region->data, os_page_size(), region->frozen ? OS_READ : OS_WRITE);
         if (rc < 0 && !region->backing)
                 *(volatile unsigned char *)region->data = 0;
-        if ((rc = os_usage(region->data, huge, &usage)) < 0 || usage.huge >= huge)
-                return rc;
+        if (starts_huge(region, huge))
+                return 0;
         collapsed = os_collapse(region->data, huge);
-        if ((rc = os_usage(region->data, huge, &usage)) < 0 || usage.huge >= huge)
-                return rc;
-        return collapsed < 0 ? collapsed : AMMAP_ERR_UNSUPPORTED;
+        if (starts_huge(region, huge))
+                return 0;
+        return collapsed < 0 && !os_absent(collapsed) ? collapsed : AMMAP_ERR_UNSUPPORTED;
 }
 
 static int verify_noreserve(const struct region *region)
 {
         struct os_usage usage;
-        int rc = os_usage(region->data, region->size, &usage);
 
-        return rc < 0 || usage.unreserved ? rc : AMMAP_ERR_UNSUPPORTED;
+        os_usage(region->data, region->size, &usage);
+        return usage.unreserved == region->size ? 0 : AMMAP_ERR_UNSUPPORTED;
 }
 
 /* A child that takes the map out by hand must find all of it: some of it gone,

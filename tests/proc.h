@@ -18,7 +18,7 @@ struct vma {
         uintptr_t start, end;
         char access[5];
         char name[128];
-        unsigned long resident, huge, locked; /* bytes */
+        unsigned long resident, huge, pmd, locked; /* bytes; pmd: huge ones of files and shared memory */
         char flags[256];                      /* of two letters, " rd wr ..." */
 };
 
@@ -41,6 +41,8 @@ static inline bool find_vma(const void *address, struct vma *vma)
                                 vma->resident = kb * 1024;
                         if (strncmp(line, "AnonHugePages:", 14) == 0)
                                 vma->huge = kb * 1024;
+                        if (strncmp(line, "ShmemPmdMapped:", 15) == 0 || strncmp(line, "FilePmdMapped:", 14) == 0)
+                                vma->pmd += kb * 1024;
                         if (strncmp(line, "Locked:", 7) == 0)
                                 vma->locked = kb * 1024;
                         if (strncmp(line, "VmFlags:", 8) == 0)

@@ -18,6 +18,8 @@
 
 #include <stddef.h>
 
+#define PAGE ((uint64_t)sysconf(_SC_PAGESIZE))
+
 #define CALLS(call)                                                                                                    \
         call(os_name) call(os_guard) call(os_nodump) call(os_omit_on_fork) call(os_wipe_on_fork) call(os_discard)      \
                 call(os_lock) call(os_unlock) call(os_collapse) call(os_populate) call(os_advise) call(os_usage)       \
@@ -171,7 +173,34 @@ WRAP_RANGE(os_unlock, (void *address, size_t length), (address, length))
 WRAP_RANGE(os_collapse, (void *address, size_t length), (address, length))
 WRAP_RANGE(os_populate, (void *address, size_t length, enum os_access access), (address, length, access))
 WRAP_RANGE(os_advise, (void *address, size_t length, enum os_advice advice), (address, length, advice))
-WRAP(os_usage, (const void *address, size_t length, struct os_usage *usage), (address, length, usage))
+
+/* What is to be done while the kernel is asked. */
+static ammap_t *resized_beside;
+
+static void *resize_beside(void *argument)
+{
+        thread_check_int(ammap_resize(resized_beside, 5 * PAGE), 0);
+        thread_check_int(ammap_resize(resized_beside, 9 * PAGE), 0);
+        return argument;
+}
+
+int __real_os_usage(const void *address, size_t length, struct os_usage *usage);
+int __wrap_os_usage(const void *address, size_t length, struct os_usage *usage);
+int __wrap_os_usage(const void *address, size_t length, struct os_usage *usage)
+{
+        int rc = refuse(CALL_os_usage);
+
+        if (resized_beside) {
+                struct task task;
+
+                task_start(&task, resize_beside, NULL);
+                task_join(&task);
+        }
+        if (rc == 0)
+                return __real_os_usage(address, length, usage);
+        *usage = (struct os_usage){ OS_UNKNOWN, OS_UNKNOWN, OS_UNKNOWN, OS_UNKNOWN };
+        return rc;
+}
 WRAP(os_present, (const void *address, size_t pages, unsigned char *present), (address, pages, present))
 WRAP(os_reserve, (void **address, size_t length, enum os_access access, bool noreserve),
      (address, length, access, noreserve))
@@ -209,8 +238,6 @@ int __wrap_os_unmap(void *address, size_t length)
 }
 
 /* --- A life, all of whose calls may be refused --------------------------- */
-
-#define PAGE ((uint64_t)sysconf(_SC_PAGESIZE))
 
 static bool all(const unsigned char *bytes, size_t length, unsigned char byte)
 {
@@ -511,6 +538,24 @@ START_TEST(half_an_omission)
 }
 END_TEST
 
+/* However long the kernel takes for its account, nobody waits for it. */
+START_TEST(stat_beside_a_resize)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        ammap_t *map;
+
+        options.capacity = 10 * PAGE;
+        ck_assert_int_eq(ammap_new_with(&map, PAGE, &options), 0);
+        resized_beside = map;
+        ck_assert_int_eq(ammap_stat(map, &stat), 0);
+        ck_assert_uint_eq(stat.length, 9 * PAGE);
+        ck_assert_int_ge(ammap_is_hugepage_backed(map), TEST_OS_LINUX ? 0 : AMMAP_ERR_UNSUPPORTED);
+        resized_beside = NULL;
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 START_TEST(refused_where_needed)
 {
         if (!TEST_OS_LINUX && _i == CALL_os_unmap)
@@ -716,6 +761,7 @@ int main(void)
         tcase_add_loop_test(tcase, refused_half_way, 0, CALL_COUNT);
         tcase_add_loop_test(tcase, never_what_is_not_ours, 0, CALL_COUNT);
         tcase_add_test(tcase, half_a_lock);
+        tcase_add_test(tcase, stat_beside_a_resize);
         tcase_add_test(tcase, half_an_omission);
         tcase_add_test(tcase, codes);
         tcase_add_test(tcase, no_huge_pages);

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sys/prctl.h>
 #include <stddef.h>
 
 #define PAGE ((uint64_t)sysconf(_SC_PAGESIZE))
@@ -1247,6 +1248,203 @@ START_TEST(recycles_plain)
 }
 END_TEST
 
+/* --- What the kernel does not tell --------------------------------------- */
+
+/* The rest is told all the same. */
+static void must_know_the_rest(ammap_t *map, const ammap_stat_t *stat)
+{
+        child_must(stat->length == ammap_len(map) && stat->capacity == 50 * PAGE && stat->lanes == 3);
+        child_must(stat->slices == 1 && stat->views == 1 && stat->page == PAGE && stat->mapped >= 50 * PAGE);
+}
+
+static void without_descriptors(void *argument)
+{
+        const struct rlimit none = { 0, 0 };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        ammap_slice_t slice;
+        ammap_u32_view_t view;
+        ammap_t *map, *other;
+
+        options.lanes = 3;
+        options.capacity = 50 * PAGE;
+        options.share = *(int *)argument ? AMMAP_SHARED : AMMAP_PRIVATE;
+        child_must_int(ammap_new_with(&map, 40 * PAGE, &options), 0);
+        child_must_int(ammap_fill(map, 0, 40 * PAGE, 1), 0);
+        child_must_int(ammap_as_slice(map, 0, 10, &slice), 0);
+        child_must_int(ammap_atomic_u32(map, 40, &view), 0);
+        child_must_int(ammap_stat(map, &stat), 0);
+        child_must(stat.resident == 40 * PAGE && stat.huge == 0 && stat.locked == 0);
+        must_know_the_rest(map, &stat);
+        child_must_int(setrlimit(RLIMIT_NOFILE, &none), 0);
+        child_must_int(ammap_stat(map, &stat), 0);
+        child_must(stat.resident == AMMAP_STAT_UNKNOWN && stat.huge == AMMAP_STAT_UNKNOWN &&
+                   stat.locked == AMMAP_STAT_UNKNOWN);
+        must_know_the_rest(map, &stat);
+        child_must_int(ammap_is_hugepage_backed(map), -EMFILE);
+        options = (ammap_options_t)AMMAP_OPTIONS_INIT;
+        options.noreserve = AMMAP_MUST;
+        child_must_int(ammap_new_with(&other, PAGE, &options), AMMAP_ERR_UNSUPPORTED);
+        options.noreserve = AMMAP_NO;
+        options.huge = AMMAP_MUST;
+        child_must_int(ammap_new_with(&other, 4 * MB, &options), AMMAP_ERR_UNSUPPORTED);
+}
+
+START_TEST(no_descriptor)
+{
+        if (TEST_OS_LINUX)
+                child_passes(without_descriptors, &_i);
+}
+END_TEST
+
+/* Neighbours that the kernel joins, and a pagemap that may not be opened. */
+static void not_dumpable(void *argument)
+{
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        unsigned unknown = 0;
+        ammap_t *map[5];
+
+        (void)argument;
+        for (unsigned i = 0; i < COUNT_OF(map); i++) {
+                child_must_int(ammap_new(&map[i], 20 * PAGE), 0);
+                child_must_int(ammap_fill(map[i], 0, 2 * i * PAGE, 1), 0);
+        }
+        child_must(geteuid() != 0 || setuid(65534) == 0);
+        prctl(PR_SET_DUMPABLE, 0);
+        for (unsigned i = 0; i < COUNT_OF(map); i++) {
+                child_must_int(ammap_stat(map[i], &stat), 0);
+                child_must(stat.resident == 2 * i * PAGE || stat.resident == AMMAP_STAT_UNKNOWN);
+                child_must(stat.huge == 0 && stat.locked == 0);
+                child_must_int(ammap_is_hugepage_backed(map[i]), 0);
+                unknown += stat.resident == AMMAP_STAT_UNKNOWN;
+        }
+        child_must(unknown > 0);
+}
+
+START_TEST(no_pagemap)
+{
+        if (TEST_OS_LINUX && !TEST_SANITIZED && !under_valgrind())
+                child_passes(not_dumpable, NULL);
+}
+END_TEST
+
+/* The thread that the process began with ends; its files in /proc are empty. */
+static void *look_alone(void *argument)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        char path[64], text[256] = "";
+        ammap_t *map, *copy;
+
+        (void)argument;
+        snprintf(path, sizeof(path), "/proc/%d/stat", getpid());
+        while (!strstr(text, ") Z ")) {
+                FILE *file = fopen(path, "re");
+
+                child_must(file && fgets(text, sizeof(text), file));
+                fclose(file);
+        }
+        for (int share = 0; share < 3; share++) {
+                options = (ammap_options_t)AMMAP_OPTIONS_INIT;
+                options.share = (ammap_share_t)share;
+                child_must_int(ammap_new_with(&map, 30 * PAGE, &options), 0);
+                child_must_int(ammap_fill(map, 10 * PAGE, 10 * PAGE, 1), 0);
+                child_must_int(ammap_mlock(map, 10 * PAGE, 2 * PAGE), 0);
+                child_must_int(ammap_stat(map, &stat), 0);
+                child_must(stat.resident == 10 * PAGE && stat.locked == 2 * PAGE);
+                child_must_int(ammap_is_hugepage_backed(map), 0);
+                child_must_int(ammap_clone(map, &copy), 0);
+                child_must_int(ammap_stat(copy, &stat), 0);
+                child_must(stat.resident == 10 * PAGE);
+        }
+        options = (ammap_options_t)AMMAP_OPTIONS_INIT;
+        options.noreserve = AMMAP_MUST;
+        child_must_int(ammap_new_with(&map, 30 * PAGE, &options), 0);
+        _exit(0);
+        return NULL;
+}
+
+static void end_leader(void *argument)
+{
+        pthread_t thread;
+
+        child_must(pthread_create(&thread, NULL, look_alone, argument) == 0);
+        pthread_exit(NULL);
+}
+
+START_TEST(no_leader)
+{
+        if (TEST_OS_LINUX && !TEST_SANITIZED && !under_valgrind())
+                child_passes(end_leader, NULL);
+}
+END_TEST
+
+/* --- What it tells of files and of shared memory -------------------------- */
+
+START_TEST(huge_shared)
+{
+        const uint64_t one = 2 * MB;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        unsigned char *start;
+        struct vma vma;
+        ammap_t *map;
+
+        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind())
+                return;
+        options.share = _i ? AMMAP_RAW : AMMAP_SHARED;
+        options.huge = AMMAP_TRY;
+        map = make(4 * one, &options);
+        ck_assert_int_eq(ammap_fill(map, 0, 4 * one, 1), 0);
+        start = ammap_as_mut_ptr(map);
+        if (madvise((void *)(((uintptr_t)start + one - 1) & ~(one - 1)), one, 25 /* MADV_COLLAPSE */) < 0) {
+                ck_assert_int_eq(ammap_free(map), 0);
+                return;
+        }
+        ck_assert(find_vma(start, &vma));
+        ck_assert_uint_gt(vma.pmd, 0);
+        ck_assert_uint_eq(stat_of(map).huge, vma.pmd);
+        ck_assert_int_eq(ammap_is_hugepage_backed(map), 1);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* One that may only read a file knows whether it is frozen, too. */
+START_TEST(frozen_file)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        char path[] = "/tmp/ammap-test-XXXXXX", text[100];
+        ammap_t *map, *reader[2];
+        int fd = mkstemp(path);
+
+        if (!TEST_OS_LINUX) {
+                close(fd);
+                unlink(path);
+                return;
+        }
+        close(fd);
+        options.allow_faults = true;
+        ck_assert_int_eq(ammap_open(&map, path, 3 * PAGE, NULL), 0);
+        for (int i = 0; i < 2; i++) {
+                fd = open(path, O_RDONLY | O_CLOEXEC);
+                ck_assert_int_eq(ammap_import(&reader[i], fd, &options), 0);
+                close(fd);
+                ck_assert_int_ge(ammap_describe(reader[i], text, sizeof(text)), 0);
+                ck_assert_int_eq(strstr(text, ", frozen") != NULL, i);
+                ck_assert_int_eq(stat_of(reader[i]).frozen, i);
+                ck_assert(stat_of(reader[i]).read_only);
+                ck_assert_int_eq(ammap_freeze(map), 0);
+        }
+        for (int i = 0; i < 2; i++) {
+                ck_assert(stat_of(reader[i]).frozen && stat_of(reader[i]).read_only);
+                ck_assert_int_ge(ammap_describe(reader[i], text, sizeof(text)), 0);
+                ck_assert_ptr_nonnull(strstr(text, ", read-only, frozen"));
+                ck_assert_int_eq(ammap_free(reader[i]), 0);
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+        unlink(path);
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("memory");
@@ -1286,5 +1484,11 @@ int main(void)
         tcase_add_loop_test(tcase, fork_omits, 0, 8);
         tcase_add_loop_test(tcase, fork_wipes, 0, 8);
         tcase_add_test(tcase, fork_copies);
+        tcase = test_case(suite, "accounts");
+        tcase_add_loop_test(tcase, no_descriptor, 0, 2);
+        tcase_add_test(tcase, no_pagemap);
+        tcase_add_test(tcase, no_leader);
+        tcase_add_loop_test(tcase, huge_shared, 0, 2);
+        tcase_add_test(tcase, frozen_file);
         return test_run(suite);
 }

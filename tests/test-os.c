@@ -7,7 +7,7 @@
  * asymmetric fence by the store-and-load race that it is there to forbid.
  * Internal functions: links the library's objects, not the shared library.
  */
-#include "support.h"
+#include "proc.h"
 
 #include "os.h"
 
@@ -52,6 +52,71 @@ START_TEST(the_systems_refusal_is_a_negative_errno)
 
         /* ENOMEM, but for valgrind, whose is EINVAL. */
         ck_assert(result == -ENOMEM || result == -EINVAL);
+}
+END_TEST
+
+/* --- Accounts ------------------------------------------------------------------ */
+
+/* An ioctl that an old kernel does not know; and what pagemap answers then. */
+static bool no_scan;
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, void *argument);
+int __wrap_ioctl(int fd, unsigned long request, void *argument)
+{
+        if (!no_scan)
+                return __real_ioctl(fd, request, argument);
+        errno = ENOTTY;
+        return -1;
+}
+
+/* Ranges within one mapping, and across several, on a new kernel and an old one. */
+START_TEST(accounts_of_parts)
+{
+        const size_t page = os_page_size(), pages = 700;
+        struct random random = random_start("accounts_of_parts");
+        unsigned char *memory;
+        void *address = NULL;
+
+        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind())
+                return;
+        ck_assert_int_eq(os_map(&address, pages * page), 0);
+        memory = address;
+        for (size_t i = 0; i < pages; i++)
+                if (random_below(&random, 3) > 0)
+                        memory[i * page] = 1;
+        no_scan = _i & 1;
+        if (_i & 2) { /* several mappings, one of them locked */
+                ck_assert_int_eq(os_protect(memory + 100 * page, 50 * page, OS_READ), 0);
+                ck_assert_int_eq(os_lock(memory + 300 * page, 77 * page), 0);
+        }
+        for (int round = 0; round < 200; round++) {
+                size_t from = random_below(&random, pages), count = 1 + random_below(&random, pages - from);
+                size_t locked_from = from > 300 ? from : 300, locked_to = from + count < 377 ? from + count : 377;
+                struct os_usage usage;
+
+                ck_assert_int_eq(os_usage(memory + from * page, count * page, &usage), 0);
+                ck_assert_uint_eq(usage.resident, pages_in_core(memory + from * page, count * page) * page);
+                ck_assert_uint_eq(usage.huge, 0);
+                ck_assert_uint_eq(usage.locked,
+                                  _i & 2 && locked_from < locked_to ? (locked_to - locked_from) * page : 0);
+                ck_assert_uint_eq(usage.unreserved, 0);
+        }
+        no_scan = false;
+        ck_assert_int_eq(os_unmap(memory, pages * page), 0);
+}
+END_TEST
+
+/* What is not mapped at all is not known to hold nothing. */
+START_TEST(accounts_of_nothing)
+{
+        struct os_usage usage;
+        void *address = NULL;
+
+        ck_assert_int_eq(os_map(&address, 3 * os_page_size()), 0);
+        ck_assert_int_eq(os_unmap((char *)address + os_page_size(), os_page_size()), 0);
+        ck_assert_int_lt(os_usage(address, 3 * os_page_size(), &usage), 0);
+        ck_assert(usage.resident == OS_UNKNOWN && usage.huge == OS_UNKNOWN && usage.locked == OS_UNKNOWN &&
+                  usage.unreserved == OS_UNKNOWN);
 }
 END_TEST
 
@@ -441,6 +506,8 @@ int main(void)
         tcase_add_test(tcase, pages_and_processors);
         tcase_add_test(tcase, memory_is_mapped_and_zero);
         tcase_add_test(tcase, the_systems_refusal_is_a_negative_errno);
+        tcase_add_loop_test(tcase, accounts_of_parts, 0, 4);
+        tcase_add_test(tcase, accounts_of_nothing);
         tcase_add_test(tcase, the_clock_is_monotonic);
         tcase_add_test(tcase, deadlines_do_not_overflow);
         tcase_add_test(tcase, another_value_does_not_wait);
