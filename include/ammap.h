@@ -538,8 +538,10 @@ AMMAP_API int ammap_is_hugepage_backed(ammap_t *map);
 
 /* Give back to the system what ammap_free has kept of maps made with
  * options.recycle, all but keep bytes of it.  The library keeps at most
- * AMMAP_RECYCLE_MAX bytes, and zeroes them before they become a map again.
- * 0. */
+ * AMMAP_RECYCLE_MAX bytes, what it needs to manage the maps included, and zeroes
+ * them before they become a map again.
+ * 0; or the system's code (-ENOMEM: too many mappings to split one), and what could
+ * not be given back is kept. */
 #define AMMAP_RECYCLE_MAX (UINT64_C(64) << 20)
 AMMAP_API int ammap_trim(uint64_t keep);
 

@@ -265,17 +265,42 @@ int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t 
         return update_lane(map, &map->lane[0], offset, data, length);
 }
 
+/* Some bytes between one place and another: of the heap, where that has them. */
+struct block {
+        unsigned char *bytes;
+        size_t size;
+        unsigned char few[512];
+};
+
+static void block_begin(struct block *block, uint64_t length)
+{
+        enum { MANY = 65536 };
+
+        block->bytes = length > sizeof block->few ? malloc(MANY) : NULL;
+        block->size = block->bytes ? MANY : sizeof block->few;
+        if (!block->bytes)
+                block->bytes = block->few;
+}
+
+static void block_end(struct block *block)
+{
+        if (block->bytes != block->few)
+                free(block->bytes);
+}
+
 /* One block after the other of the same. */
 static int fill_carefully(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte)
 {
-        unsigned char block[4096];
+        struct block block;
         int rc = 0;
 
-        memset(block, byte, sizeof block);
+        block_begin(&block, length);
+        memset(block.bytes, byte, length < block.size ? (size_t)length : block.size);
         for (size_t n; length > 0 && rc == 0; offset += n, length -= n) {
-                n = length < sizeof block ? (size_t)length : sizeof block;
-                rc = copy_in(map, offset, block, n);
+                n = length < block.size ? (size_t)length : block.size;
+                rc = copy_in(map, offset, block.bytes, n);
         }
+        block_end(&block);
         return rc;
 }
 
@@ -376,18 +401,20 @@ static int take_parts(const struct part part[2], unsigned count, span_t span[2])
 /* Block by block, from the end that is not overwritten before it is read. */
 static int move_carefully(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
 {
-        unsigned char block[4096];
+        struct block block;
         bool backwards = to == from && to_offset > from_offset;
         int rc = 0;
 
+        block_begin(&block, length);
         for (uint64_t left = length, at; left > 0 && rc == 0;) {
-                size_t n = left < sizeof block ? (size_t)left : sizeof block;
+                size_t n = left < block.size ? (size_t)left : block.size;
 
                 at = backwards ? left - n : length - left;
-                if ((rc = copy_out(from, from_offset + at, block, n)) == 0)
-                        rc = copy_in(to, to_offset + at, block, n);
+                if ((rc = copy_out(from, from_offset + at, block.bytes, n)) == 0)
+                        rc = copy_in(to, to_offset + at, block.bytes, n);
                 left -= n;
         }
+        block_end(&block);
         return rc;
 }
 

@@ -74,7 +74,7 @@ static bool is_zero(const void *bytes, size_t size)
 /* 1 where there is nothing but zeros from an offset to the end; or 0. */
 static int is_blank(int fd, uint64_t offset)
 {
-        unsigned char bytes[4096];
+        unsigned char bytes[1024];
         uint64_t end;
         int rc;
 

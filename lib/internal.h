@@ -53,9 +53,10 @@ struct ammap {
         struct region region;       /* guard: resizing */
         _Atomic uint64_t undo;      /* while shrinks is odd: the length to go back to, or 0 */
         struct ammap *next, **link; /* on the list of all maps; guard: its mutex */
-        struct ammap *kept_next;    /* while kept; guard: the mutex of recycle.c */
-        bool recycle;               /* to be kept when freed; guard: resizing */
-        ammap_options_t options;    /* as made, and name our own */
+        struct ammap *kept_newer;   /* while kept; guard: the mutex of recycle.c */
+        struct ammap *kept_older;
+        bool recycle;            /* to be kept when freed; guard: resizing */
+        ammap_options_t options; /* as made, and name our own */
         char name[REGION_NAME];
 
         struct lane lane[];

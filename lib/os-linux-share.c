@@ -471,9 +471,9 @@ static size_t take_descriptors(struct msghdr *message, int *first)
         return sent;
 }
 
-/* As many as can be sent at once are received, to be closed; the rest of the
- * room is for what the socket's owner has asked for besides. */
-enum { MOST_SENT = 253, OTHERS = 1024 };
+/* Of those that are sent at once as many as there is room for are received, to be
+ * closed; the rest of the room is for what the socket's owner has asked for besides. */
+enum { MOST_SENT = 16, OTHERS = 512 };
 
 int os_receive(int socket)
 {

@@ -4,31 +4,84 @@
  *
  * A map from the kernel costs two calls, and a fault for each page touched.  A
  * map that was freed has its pages already: zeroing them again is a tenth of
- * that or less.  Kept maps stand in lists by size, the last one freed first: its
+ * that or less.  Kept maps stand in lists by weight, the last one freed first: its
  * pages may still be in the cache.  They stay on the list of all maps.
+ *
+ * The weight of a map is all of its memory, its lanes included.  What is on the
+ * lists and what has been taken off to be destroyed weigh AMMAP_RECYCLE_MAX
+ * together, at most: a map that the system does not take back, because it has too
+ * many mappings to split one, goes back on its list.
+ *
+ * fork() waits for the mutex.  So nothing is done under it but to link and unlink,
+ * each in a time of its own.
  */
 #include "recycle.h"
 
 #include <pthread.h>
 #include <string.h>
 
-enum { CLASSES = 64, LOOKS = 8 };
+enum { CLASSES = 64, LOOKS = 8, TRIES = 4 };
 
-/* Guards the lists and the sum. */
+/* Guards the lists and the sums. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct ammap *kept[CLASSES]; /* by the logarithm of mapped */
-static uint64_t kept_bytes;
+static struct {
+        struct ammap *newest, *oldest;
+} kept[CLASSES]; /* by the logarithm of the weight */
+static uint64_t kept_bytes, leaving_bytes;
 
-static unsigned class_of(size_t mapped)
+static uint64_t weight_of(size_t mapped, uint64_t lanes)
 {
-        return 63 - (unsigned)__builtin_clzll(mapped);
+        return mapped + sizeof(struct ammap) + lanes * sizeof(struct lane);
+}
+
+static uint64_t weight(const struct ammap *map)
+{
+        return weight_of(map->region.mapped, map->lanes);
+}
+
+static unsigned class_of(uint64_t bytes)
+{
+        return 63 - (unsigned)__builtin_clzll(bytes);
+}
+
+/* Onto its list, as the newest or as the oldest. */
+static void link_kept(struct ammap *map, bool newest)
+{
+        unsigned class = class_of(weight(map));
+        struct ammap **end = newest ? &kept[class].newest : &kept[class].oldest, *beside = *end;
+
+        map->kept_newer = newest ? NULL : beside;
+        map->kept_older = newest ? beside : NULL;
+        if (!beside)
+                kept[class].newest = kept[class].oldest = map;
+        else if (newest)
+                beside->kept_newer = map;
+        else
+                beside->kept_older = map;
+        *end = map;
+        kept_bytes += weight(map);
+}
+
+static void unlink_kept(struct ammap *map)
+{
+        unsigned class = class_of(weight(map));
+
+        if (map->kept_newer)
+                map->kept_newer->kept_older = map->kept_older;
+        else
+                kept[class].newest = map->kept_older;
+        if (map->kept_older)
+                map->kept_older->kept_newer = map->kept_newer;
+        else
+                kept[class].oldest = map->kept_newer;
+        kept_bytes -= weight(map);
 }
 
 /* --- Zeroing --- */
 
 enum {
         SMALL = 256 * 1024, /* not worth asking which pages are there */
-        ASK = 16384,        /* pages asked about at once: memset is fastest when it sees how much is to come */
+        ASK = 512,          /* pages asked about at once */
 };
 
 /* Pages that are there are zeroed, which is cheaper than a fault for each; those
@@ -40,27 +93,29 @@ static void zero_run(unsigned char *run, size_t length, bool resident)
         memset(run, 0, length);
 }
 
+/* In runs as long as can be: memset is fastest when it sees how much is to come. */
 static void zero_map(struct ammap *map)
 {
-        size_t page = os_page_size(), step = ASK * page;
+        size_t page = os_page_size(), pages = map->region.mapped / page, first = 0;
         unsigned char there[ASK];
+        bool resident = false;
 
         if (map->region.mapped <= SMALL) {
                 memset(map->base, 0, map->region.mapped);
                 return;
         }
-        for (size_t at = 0; at < map->region.mapped; at += step) {
-                size_t length = map->region.mapped - at < step ? map->region.mapped - at : step;
-                size_t pages = length / page, first = 0;
+        for (size_t i = 0; i < pages; i++) {
+                size_t count = pages - i < ASK ? pages - i : ASK;
 
-                if (os_resident(map->base + at, length, there) < 0)
+                if (i % ASK == 0 && os_resident(map->base + i * page, count * page, there) < 0)
                         memset(there, 1, sizeof there);
-                for (size_t i = 1; i <= pages; i++)
-                        if (i == pages || (there[i] & 1) != (there[first] & 1)) {
-                                zero_run(map->base + at + first * page, (i - first) * page, there[first] & 1);
-                                first = i;
-                        }
+                if ((there[i % ASK] & 1) == resident)
+                        continue;
+                zero_run(map->base + first * page, (i - first) * page, resident);
+                resident = !resident;
+                first = i;
         }
+        zero_run(map->base + first * page, (pages - first) * page, resident);
 }
 
 /* --- Keeping --- */
@@ -71,70 +126,88 @@ static void lock_kept(void)
         pthread_mutex_lock(&mutex);
 }
 
+static void unlock_kept(void)
+{
+        pthread_mutex_unlock(&mutex);
+}
+
 struct ammap *recycle_take(size_t mapped, uint64_t lanes)
 {
-        struct ammap **link = &kept[class_of(mapped)], *map = NULL;
+        struct ammap *map;
 
         lock_kept();
-        for (unsigned looks = 0; *link && looks < LOOKS; looks++, link = &(*link)->kept_next)
-                if ((*link)->region.mapped == mapped && (*link)->lanes == lanes) {
-                        map = *link;
-                        *link = map->kept_next;
-                        kept_bytes -= mapped;
-                        break;
-                }
-        pthread_mutex_unlock(&mutex);
+        map = kept[class_of(weight_of(mapped, lanes))].newest;
+        for (unsigned looks = 0; map && (map->region.mapped != mapped || map->lanes != lanes); looks++)
+                map = looks < LOOKS ? map->kept_older : NULL;
+        if (map)
+                unlink_kept(map);
+        unlock_kept();
         if (map)
                 zero_map(map);
         return map;
 }
 
-/* Take maps off the lists, the largest and longest kept first, until at most
- * keep bytes are left.  Under the mutex. */
+/* Take maps off the lists, the largest and longest kept first, until at most keep
+ * bytes are left: in a list by kept_older, to be destroyed.  Under the mutex. */
 static struct ammap *shrink_to(uint64_t keep)
 {
         struct ammap *gone = NULL;
 
         for (unsigned class = CLASSES; class -- > 0 && kept_bytes > keep;)
-                while (kept[class] && kept_bytes > keep) {
-                        struct ammap **link = &kept[class], *map;
+                while (kept[class].oldest && kept_bytes > keep) {
+                        struct ammap *map = kept[class].oldest;
 
-                        while ((*link)->kept_next)
-                                link = &(*link)->kept_next;
-                        map = *link;
-                        *link = NULL;
-                        kept_bytes -= map->region.mapped;
-                        map->kept_next = gone;
+                        unlink_kept(map);
+                        leaving_bytes += weight(map);
+                        map->kept_older = gone;
                         gone = map;
                 }
         return gone;
 }
 
-static void destroy_all(struct ammap *map)
+/* Destroy those of a list; 0, or the first code, and those that could not be are
+ * kept again, to be the next to go. */
+static int destroy_all(struct ammap *map)
 {
-        while (map) {
-                struct ammap *next = map->kept_next;
+        int failure = 0;
 
-                map_destroy(map);
+        while (map) {
+                struct ammap *next = map->kept_older;
+                uint64_t bytes = weight(map);
+                int rc = map_destroy(map);
+
+                lock_kept();
+                leaving_bytes -= bytes;
+                if (rc < 0)
+                        link_kept(map, false);
+                unlock_kept();
+                if (failure == 0)
+                        failure = rc;
                 map = next;
         }
+        return failure;
 }
 
+/* Where others fill the room that was made, or it cannot be made, this one is not kept. */
 bool recycle_keep(struct ammap *map)
 {
-        struct ammap **head = &kept[class_of(map->region.mapped)], *gone;
+        uint64_t bytes = weight(map);
+        bool keeps = false;
 
-        if (map->region.mapped > AMMAP_RECYCLE_MAX)
-                return false;
-        lock_kept();
-        gone = kept_bytes > AMMAP_RECYCLE_MAX - map->region.mapped ? shrink_to(AMMAP_RECYCLE_MAX - map->region.mapped)
-                                                                   : NULL;
-        map->kept_next = *head;
-        *head = map;
-        kept_bytes += map->region.mapped;
-        pthread_mutex_unlock(&mutex);
-        destroy_all(gone);
-        return true;
+        for (unsigned i = 0; i < TRIES && bytes <= AMMAP_RECYCLE_MAX && !keeps; i++) {
+                struct ammap *gone = NULL;
+
+                lock_kept();
+                keeps = kept_bytes + leaving_bytes + bytes <= AMMAP_RECYCLE_MAX;
+                if (keeps)
+                        link_kept(map, true);
+                else
+                        gone = shrink_to(AMMAP_RECYCLE_MAX - bytes);
+                unlock_kept();
+                if (destroy_all(gone) < 0)
+                        break;
+        }
+        return keeps;
 }
 
 int ammap_trim(uint64_t keep)
@@ -143,9 +216,8 @@ int ammap_trim(uint64_t keep)
 
         lock_kept();
         gone = shrink_to(keep);
-        pthread_mutex_unlock(&mutex);
-        destroy_all(gone);
-        return 0;
+        unlock_kept();
+        return destroy_all(gone);
 }
 
 void recycle_before_fork(void)
@@ -155,10 +227,12 @@ void recycle_before_fork(void)
 
 void recycle_after_fork(void)
 {
-        pthread_mutex_unlock(&mutex);
+        unlock_kept();
 }
 
+/* What another thread was to destroy nobody has here. */
 void recycle_forked(void)
 {
         pthread_mutex_init(&mutex, NULL);
+        leaving_bytes = 0;
 }

@@ -11,7 +11,8 @@
  * Its length and its lanes are the caller's to set. */
 struct ammap *recycle_take(size_t mapped, uint64_t lanes);
 
-/* Keep a map that no one uses any more.  False where it is too large. */
+/* Keep a map that no one uses any more.  False where there is no room for it: the
+ * caller destroys it. */
 bool recycle_keep(struct ammap *map);
 
 /* Around a fork, in the parent and the child. */

@@ -582,7 +582,7 @@ static void find_pages(const struct region *region, size_t at, size_t pages, uns
                 memset(there + (first - at) / page, 1, (page_up(stop) - page_down(first)) / page);
 }
 
-enum { BATCH = 1024 };
+enum { BATCH = 512 };
 
 void region_copy(unsigned char *to, const struct region *from, size_t length)
 {

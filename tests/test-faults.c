@@ -556,6 +556,75 @@ START_TEST(stat_beside_a_resize)
 }
 END_TEST
 
+static ammap_t *new_recycled(uint64_t size)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+
+        options.recycle = AMMAP_TRY;
+        ck_assert_int_eq(ammap_new_with(&map, size, &options), 0);
+        return map;
+}
+
+/* What the system does not take back is kept, and ammap_trim says so. */
+START_TEST(trim_refused)
+{
+        enum { COUNT = 6 };
+        struct footprint before;
+
+        warm_up();
+        before = footprint();
+        for (unsigned ordinal = 0; ordinal <= COUNT + 1; ordinal++) {
+                ammap_t *map[COUNT];
+
+                for (int i = 0; i < COUNT; i++)
+                        map[i] = new_recycled((uint64_t)(1 + i % 2) << 20);
+                for (int i = 0; i < COUNT; i++)
+                        ck_assert_int_eq(ammap_free(map[i]), 0);
+                plan_refusal(CALL_os_unmap, -ENOMEM, ordinal);
+                ck_assert_int_eq(ammap_trim(0), ordinal > COUNT ? 0 : -ENOMEM);
+                ck_assert_uint_eq(plan.refused, ordinal > COUNT ? 0 : ordinal > 0 ? 1 : COUNT);
+                plan_nothing();
+                /* It is still there to be used, and to be trimmed. */
+                map[0] = new_recycled(1 << 20);
+                ck_assert(all(ammap_as_ptr(map[0]), 1 << 20, 0));
+                ck_assert_int_eq(ammap_fill(map[0], 0, 1 << 20, 1), 0);
+                ck_assert_int_eq(ammap_free(map[0]), 0);
+                ck_assert_int_eq(ammap_trim(0), 0);
+                ck_assert_footprint(before);
+        }
+}
+END_TEST
+
+/* Where there is no room for a freed map, and none can be made, the caller has it
+ * as it was: what is kept stays within its bound. */
+START_TEST(keep_refused)
+{
+        enum { COUNT = AMMAP_RECYCLE_MAX >> 20 };
+        struct footprint before;
+        ammap_t *map[COUNT];
+
+        warm_up();
+        before = footprint();
+        for (int i = 0; i < COUNT; i++)
+                map[i] = new_recycled(1 << 20);
+        for (int i = 0; i < COUNT - 1; i++)
+                ck_assert_int_eq(ammap_free(map[i]), 0);
+        plan_refusal(CALL_os_unmap, -ENOMEM, 0);
+        for (int i = 0; i < 3; i++) {
+                ck_assert_int_eq(ammap_free(map[COUNT - 1]), -ENOMEM);
+                ck_assert_int_eq(ammap_fill(map[COUNT - 1], 0, 1 << 20, 1), 0);
+        }
+        plan_nothing();
+        ck_assert_int_eq(ammap_free(map[COUNT - 1]), 0);
+        plan_refusal(CALL_os_unmap, -ENOMEM, 0);
+        ck_assert_int_eq(ammap_trim(AMMAP_RECYCLE_MAX), 0); /* nothing has to go */
+        plan_nothing();
+        ck_assert_int_eq(ammap_trim(0), 0);
+        ck_assert_footprint(before);
+}
+END_TEST
+
 START_TEST(refused_where_needed)
 {
         if (!TEST_OS_LINUX && _i == CALL_os_unmap)
@@ -761,6 +830,8 @@ int main(void)
         tcase_add_loop_test(tcase, refused_half_way, 0, CALL_COUNT);
         tcase_add_loop_test(tcase, never_what_is_not_ours, 0, CALL_COUNT);
         tcase_add_test(tcase, half_a_lock);
+        tcase_add_test(tcase, trim_refused);
+        tcase_add_test(tcase, keep_refused);
         tcase_add_test(tcase, stat_beside_a_resize);
         tcase_add_test(tcase, half_an_omission);
         tcase_add_test(tcase, codes);
