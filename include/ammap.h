@@ -94,6 +94,9 @@ typedef _Atomic uint64_t ammap_atomic_uint64_t;
 #define AMMAP_ERR_UNSEALED (-10012)
 /* The memory behind the range is gone (truncated, unbackable). */
 #define AMMAP_ERR_FAULT (-10013)
+/* A limit of a shared map is reached: 256 threads lock it, or the thread has read
+ * slices of eight ranges of lanes that do not lie within one another. */
+#define AMMAP_ERR_LIMIT (-10014)
 
 /* A sentence for any code of this library or negative errno; never NULL.  The
  * text is constant and belongs to the library. */
@@ -191,8 +194,8 @@ AMMAP_API bool ammap_is_empty(const ammap_t *map);
  * changes as one for them.
  * 0; or AMMAP_ERR_BUSY where a live slice or view would be cut,
  * AMMAP_ERR_INVALID, AMMAP_ERR_SIZE (0, or beyond the capacity),
- * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED or the
- * system's code (-ENOMEM, ...), and nothing has changed. */
+ * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED,
+ * AMMAP_ERR_LIMIT or the system's code (-ENOMEM, ...), and nothing has changed. */
 AMMAP_API int ammap_resize(ammap_t *map, uint64_t size);
 
 /* Describe the map in a line of text for people, the length in it, cut to fit
@@ -203,7 +206,7 @@ AMMAP_API int ammap_describe(const ammap_t *map, char *text, size_t size);
 /* Clear AMMAP_ERR_OWNER_DEAD: accept the bytes as the dead writer left them.
  * 0, also where there is nothing to clear; or AMMAP_ERR_INVALID,
  * AMMAP_ERR_READ_ONLY (this process may not write it), AMMAP_ERR_FAULT,
- * AMMAP_ERR_UNSUPPORTED or the system's code. */
+ * AMMAP_ERR_LIMIT, AMMAP_ERR_UNSUPPORTED or the system's code. */
 AMMAP_API int ammap_recover(ammap_t *map);
 
 /* --- Copies ------------------------------------------------------------- *
@@ -213,8 +216,9 @@ AMMAP_API int ammap_recover(ammap_t *map);
  *
  * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_DEADLOCK,
  * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED (a fork left
- * the map out), -ENOMEM (a long copy, or one across lanes, found no memory to
- * note what it holds), -EAGAIN (more readers than can be counted).
+ * the map out), AMMAP_ERR_LIMIT (more threads than can lock a shared map),
+ * -ENOMEM (a long copy, or one across lanes, found no memory to note what it
+ * holds), -EAGAIN (more readers than can be counted).
  * On an error the map is unchanged, and so is a buffer after AMMAP_ERR_INVALID
  * and AMMAP_ERR_BOUNDS.  A buffer may be NULL where its length is 0.
  */
@@ -243,8 +247,9 @@ AMMAP_API int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_
  * AMMAP_ERR_OWNER_DEAD behind.
  *
  * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_DEADLOCK,
- * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED, -ENOMEM,
- * -EAGAIN (more slices than can be counted); then the structure is all zeros.
+ * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED,
+ * AMMAP_ERR_LIMIT, -ENOMEM, -EAGAIN (more slices than can be counted); then the
+ * structure is all zeros.
  */
 
 struct ammap_span { /* the library's own */
@@ -476,8 +481,8 @@ AMMAP_API int ammap_munlock(ammap_t *map, uint64_t offset, uint64_t length);
  * A shared map is frozen in every process, a raw one in this handle; views are
  * looked for in this process alone.
  * Also AMMAP_ERR_BUSY while a view is alive, AMMAP_ERR_DEADLOCK,
- * AMMAP_ERR_OWNER_DEAD and AMMAP_ERR_READ_ONLY (this process may not write it);
- * then the map is as it was.  A frozen map: 0. */
+ * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_LIMIT and AMMAP_ERR_READ_ONLY (this process may
+ * not write it); then the map is as it was.  A frozen map: 0. */
 AMMAP_API int ammap_freeze(ammap_t *map);
 
 /* Make a copy of the map as it is at one instant: of its length, capacity, lanes

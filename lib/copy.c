@@ -236,7 +236,7 @@ static int update_shared(ammap_t *map, uint32_t lane, uint64_t offset, const voi
                 rc = AMMAP_ERR_BOUNDS;
         else
                 memcpy(map->base + offset, data, length);
-        shared_write_leave(map->shared, lane, slot);
+        shared_write_leave(map->shared, lane);
         return rc;
 }
 
@@ -384,12 +384,26 @@ static void leave_parts(span_t span[2], unsigned count)
                 span_leave(&span[count], HOLD_COPY);
 }
 
-/* Take all of it, or none. */
+/* Whether the calling thread itself is in the way; whoever else is does not matter. */
+static int look_at_own(struct part part)
+{
+        span_t span;
+        int rc = part_take(part, LANE_TRY, HOLD_COPY, &span);
+
+        if (rc == 0)
+                span_leave(&span, HOLD_COPY);
+        return rc == AMMAP_ERR_DEADLOCK ? rc : 0;
+}
+
+/* Take all of it, or none.  Before one is waited for one looks at the other, too. */
 static int take_parts(const struct part part[2], unsigned count, span_t span[2])
 {
         for (unsigned taken = 0; taken < count; taken++) {
-                int rc = part_take(part[taken], LANE_FOR_EVER, HOLD_COPY, &span[taken]);
+                bool last = taken == count - 1;
+                int rc = part_take(part[taken], last ? LANE_FOR_EVER : LANE_TRY, HOLD_COPY, &span[taken]);
 
+                if (rc == AMMAP_ERR_BUSY && !last && (rc = look_at_own(part[taken + 1])) == 0)
+                        rc = part_take(part[taken], LANE_FOR_EVER, HOLD_COPY, &span[taken]);
                 if (rc < 0) {
                         leave_parts(span, taken);
                         return rc;

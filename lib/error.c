@@ -34,6 +34,7 @@ static const struct code codes[] = {
         OURS(AMMAP_ERR_FORMAT, "The descriptor is not a map of this library, or its header is damaged"),
         OURS(AMMAP_ERR_UNSEALED, "The descriptor could still be shrunk by a peer"),
         OURS(AMMAP_ERR_FAULT, "The memory behind the range is gone"),
+        OURS(AMMAP_ERR_LIMIT, "The shared map has no place for one more thread, or for one more slice of this one"),
 #include "errno-names.h"
 };
 

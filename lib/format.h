@@ -31,7 +31,9 @@ enum {
         FORMAT_VERSION = 1,
         FORMAT_ORDER = 0x01020304,
         FORMAT_SLOTS = 256,
-        FORMAT_RUNS = 8, /* what a thread can read at once without sharing */
+        FORMAT_RUNS = 8,           /* what a thread can have slices of at once ... */
+        FORMAT_COPY = FORMAT_RUNS, /* ... and the place of what it copies out */
+        FORMAT_PLACES = FORMAT_COPY + 1,
 };
 
 struct format_head {
@@ -66,16 +68,19 @@ struct format_lane {
 
 struct format_line {
         /* Line 0: the slot's thread alone writes it. */
-        _Alignas(128) _Atomic uint32_t run[FORMAT_RUNS]; /* which lanes it reads */
-        _Atomic uint64_t generation;                     /* how often the slot has been taken */
-        _Atomic uint32_t process, thread;                /* whose it is */
-        _Atomic uint32_t mut_slices;                     /* how many the thread has */
+        _Alignas(128) _Atomic uint32_t run[FORMAT_PLACES]; /* which lanes it reads */
+        _Atomic uint32_t mut_slices;                       /* how many the thread has */
+        _Atomic uint64_t generation;                       /* how often the slot has been taken */
+        _Atomic uint32_t process, thread;                  /* whose it is */
+        _Atomic uint64_t copy_reach;                       /* where in the map the copy's run ends */
 
-        _Alignas(64) _Atomic uint64_t reach[FORMAT_RUNS]; /* where in the map each of these ends */
+        _Alignas(64) _Atomic uint64_t reach[FORMAT_RUNS]; /* and each of the others */
 };
 
 _Static_assert(sizeof(struct format_head) == 256 && offsetof(struct format_head, length) == 128, "as documented");
 _Static_assert(sizeof(struct format_lane) == 128 && sizeof(struct format_line) == 128, "as documented");
+_Static_assert(offsetof(struct format_line, generation) == 40 && offsetof(struct format_line, reach) == 64,
+               "as documented");
 
 /* Where the parts begin, for checked numbers. */
 static inline uint64_t format_lines(uint32_t lanes)

@@ -625,7 +625,7 @@ static int resize_shared(struct ammap *map, uint64_t size)
                 if (rc == 0)
                         set_length(map, size);
         }
-        shared_write_leave(map->shared, map->shared->lanes, slot);
+        shared_write_leave(map->shared, map->shared->lanes);
         return rc;
 }
 

@@ -190,7 +190,7 @@ static int take_everything_shared(ammap_t *map, struct slot **slot)
                         rc = shared_cut(shared, 0, shared->lanes - 1, 0, *slot);
                         if (rc == 0)
                                 return 0;
-                        shared_write_leave(shared, shared->lanes, *slot);
+                        shared_write_leave(shared, shared->lanes);
                 }
                 map_unlock(map);
                 if (rc != AMMAP_ERR_BUSY)
@@ -221,7 +221,7 @@ static int freeze_shared(ammap_t *map)
                 os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
         }
         shared_cut_leave(shared, 0, shared->lanes - 1);
-        shared_write_leave(shared, shared->lanes, slot);
+        shared_write_leave(shared, shared->lanes);
         map_unlock(map);
         return rc;
 }

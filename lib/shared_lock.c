@@ -32,6 +32,29 @@
  * Small copies out enter nothing and look at the sequence before and after; the
  * fences are those of lock.c.
  *
+ * Places
+ *
+ * A line has eight places for slices and one for a copy.  A slice whose lanes lie
+ * within those of a place that its thread has already shares that place, which is
+ * counted in the thread's own record and seen by no one else: the lanes are named.
+ * Another one takes a free place; where there is none it is AMMAP_ERR_LIMIT, at once.
+ * A copy has a place of its own and needs none of the eight.
+ *
+ * With the run stands its reach: where in the map it ends.  Who shrinks the map goes
+ * by it and passes over those that stay.  A slice that shares a place and goes
+ * further writes the new reach, then the run again as it is, by an exchange, and then
+ * looks whether someone who shrinks the map owns one of its lanes: that is the scheme
+ * above once more, with the reach for a name.  When it leaves, the reach stays, until
+ * the last one that shares the place has left: a shrink may be refused for it.
+ *
+ * Deadlocks
+ *
+ * Several lanes are entered in ascending order, to write one after the other.  Before
+ * a thread waits for one of them it looks at what it holds itself of that and those
+ * to come, through all its handles: AMMAP_ERR_DEADLOCK.  What it reads stands in its
+ * own records, what it writes in the owners.  One that has not to wait comes to its
+ * own lane, and finds out there.
+ *
  * Death
  *
  * A slot whose thread is gone stands for nobody: its runs are passed over, and an
@@ -262,24 +285,45 @@ static inline bool run_names(uint32_t run, uint32_t first, uint32_t last)
         return (run & RUN_HELD) && from <= last && to >= first;
 }
 
-/* The first slot, from *index on, that names one of the lanes, to offset or
- * beyond.  The reach is acquired: it may be one that came after the run, and then
- * what was read under that has been read. */
+static inline bool run_has(uint32_t run, uint32_t first, uint32_t last)
+{
+        return (run & RUN_LANES) <= first && (run & RUN_LANES) + (run >> 12 & RUN_LANES) >= last;
+}
+
+/* Whether a line reads anything.  Most do not, and all runs are seen at once. */
+static inline bool reads_any(const struct format_line *line)
+{
+        uint32_t any = 0;
+
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                any |= atomic_load(&line->run[i]);
+        return any;
+}
+
+/* Whether it reads one of the lanes, to offset or beyond.  The reach is acquired: it
+ * may be one that came after the run, and then what was read under that has been
+ * read. */
+static bool line_reads(struct format_line *line, uint32_t first, uint32_t last, uint64_t offset, uint32_t *run)
+{
+        for (unsigned i = 0; i < FORMAT_PLACES; i++) {
+                *run = atomic_load(&line->run[i]);
+                if (run_names(*run, first, last) &&
+                    atomic_load_explicit(slot_reach(line, i), memory_order_acquire) >= offset)
+                        return true;
+        }
+        return false;
+}
+
+/* The first slot, from *index on, that does. */
 static inline bool find_reader(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset,
                                uint32_t *index, uint32_t *run)
 {
         uint32_t used = slots_used(shared);
 
-        for (; *index < used; ++*index) {
-                const struct format_line *line = &shared->line[*index];
-
-                for (unsigned i = 0; i < FORMAT_RUNS; i++) {
-                        *run = atomic_load(&line->run[i]);
-                        if (__builtin_expect(*run != 0, 0) && run_names(*run, first, last) &&
-                            atomic_load_explicit(&line->reach[i], memory_order_acquire) >= offset)
-                                return true;
-                }
-        }
+        for (; *index < used; ++*index)
+                if (__builtin_expect(reads_any(&shared->line[*index]), 0) &&
+                    line_reads(&shared->line[*index], first, last, offset, run))
+                        return true;
         return false;
 }
 
@@ -289,7 +333,7 @@ static bool has_slice(const struct shared *shared, uint32_t number)
         uint32_t used = slots_used(shared);
 
         for (uint32_t index = 0; index < used; index++)
-                for (unsigned i = 0; i < FORMAT_RUNS; i++) {
+                for (unsigned i = 0; i < FORMAT_PLACES; i++) {
                         uint32_t run = atomic_load(&shared->line[index].run[i]);
 
                         if ((run & RUN_SLICE) && run_names(run, number, number) && slot_lives(shared, index, false))
@@ -303,14 +347,33 @@ static inline uint64_t use_of(const struct shared_hold *hold)
         return atomic_load_explicit(&hold->use, memory_order_relaxed);
 }
 
-/* Whether the calling thread reads a lane, through whichever handle. */
-static bool i_read(const struct shared *shared, uint32_t lane)
+/* Whether the calling thread reads one of the lanes, to offset or beyond, through
+ * whichever handle. */
+static bool i_read_to(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset)
 {
         for (const struct slot *slot = my_slots.all; slot; slot = slot->next)
                 if (slot->device == shared->device && slot->inode == shared->inode)
-                        for (unsigned i = 0; i < FORMAT_RUNS; i++)
-                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, lane, lane))
+                        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, first, last) &&
+                                    atomic_load(slot_reach(slot->line, i)) >= offset)
                                         return true;
+        return false;
+}
+
+static bool i_read(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        return i_read_to(shared, first, last, 0);
+}
+
+/* Whether it writes one of them. */
+static bool i_write(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        for (; first <= last; first++) {
+                uint64_t name = atomic_load(&shared->lane[first].owner) & OWNER_NAME;
+
+                if (name && slot_mine_named(shared, name))
+                        return true;
+        }
         return false;
 }
 
@@ -364,13 +427,13 @@ static int meet_owner(const struct waiter *w, uint64_t name, enum entry entry)
         return 0;
 }
 
-static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot *slot, uint32_t number,
+static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
                                               enum entry entry, int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, number, deadline);
         int rc = 0;
 
-        if (entry == TO_WRITE && i_read(shared, number))
+        if (entry == TO_WRITE && (i_read(shared, number, last) || i_write(shared, number, last)))
                 return AMMAP_ERR_DEADLOCK;
         while (rc == 0) {
                 uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
@@ -393,14 +456,17 @@ static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot
         return rc;
 }
 
-static inline int own(struct shared *shared, struct slot *slot, uint32_t number, enum entry entry, int64_t deadline)
+/* On the way to last: before one waits for a lane one looks whether one holds it, or
+ * one that is yet to come. */
+static inline int own(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, enum entry entry,
+                      int64_t deadline)
 {
         struct format_lane *lane = &shared->lane[number];
         uint64_t nobody = 0;
         int rc;
 
         if (__builtin_expect(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name), 0) &&
-            (rc = own_slow(shared, slot, number, entry, deadline)) < 0)
+            (rc = own_slow(shared, slot, number, last, entry, deadline)) < 0)
                 return rc;
         /* Its writer may have died since one looked. */
         if (__builtin_expect(!is_odd(lane), 1) || entry == TO_RECOVER)
@@ -427,13 +493,13 @@ static inline void close_lane(struct format_lane *lane)
 }
 
 static __attribute__((noinline)) int wait_until_unread(struct shared *shared, struct slot *slot, uint32_t number,
-                                                       int64_t deadline)
+                                                       uint32_t last, int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, number, deadline);
         uint32_t index = 0, run;
         int rc;
 
-        if (i_read(shared, number))
+        if (i_read(shared, number, last) || i_write(shared, number + 1, last))
                 return AMMAP_ERR_DEADLOCK;
         atomic_store(&w.lane->again, 0);
         while (find_reader(shared, number, number, 0, &index, &run) || atomic_load(&w.lane->again)) {
@@ -458,10 +524,10 @@ static __attribute__((noinline)) int wait_until_unread(struct shared *shared, st
 
 /* --- Writing --- */
 
-static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline)
+static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, int64_t deadline)
 {
         uint32_t index = 0, run;
-        int rc = own(shared, slot, number, TO_WRITE, deadline);
+        int rc = own(shared, slot, number, last, TO_WRITE, deadline);
 
         if (__builtin_expect(rc < 0, 0))
                 return rc;
@@ -470,19 +536,19 @@ static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t 
         else if (__builtin_expect(find_reader(shared, number, number, 0, &index, &run) ||
                                           atomic_load(&shared->lane[number].again),
                                   0))
-                rc = wait_until_unread(shared, slot, number, deadline);
+                rc = wait_until_unread(shared, slot, number, last, deadline);
         if (__builtin_expect(rc < 0, 0))
                 disown(&shared->lane[number]);
         return rc;
 }
 
 /* The quick way to what slot_take finds. */
-static inline int my_slot(struct shared *shared, int64_t deadline, struct slot **slot)
+static inline int my_slot(struct shared *shared, struct slot **slot)
 {
         *slot = slot_recent(shared);
         if (__builtin_expect(*slot && !os_forked_quick(), 1))
                 return 0;
-        return slot_take(shared, deadline, slot);
+        return slot_take(shared, slot);
 }
 
 int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
@@ -494,19 +560,16 @@ int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
                 return AMMAP_ERR_READ_ONLY;
         if (__builtin_expect(lane == shared->lanes, 0)) /* which nobody has while he waits for a slice */
                 deadline = os_now() + CUT_MAX;
-        if ((rc = my_slot(shared, deadline, slot)) < 0)
+        if ((rc = my_slot(shared, slot)) < 0)
                 return rc;
-        if ((rc = write_lane(shared, *slot, lane, deadline)) < 0)
-                slot_leave(*slot);
-        else
+        if ((rc = write_lane(shared, *slot, lane, lane, deadline)) == 0)
                 open_lane(&shared->lane[lane]);
         return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
 }
 
-void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
+void shared_write_leave(struct shared *shared, uint32_t lane)
 {
         close_lane(&shared->lane[lane]);
-        slot_leave(slot);
 }
 
 /* --- Holds --- */
@@ -538,13 +601,14 @@ static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t fir
                 return -ENOMEM;
         note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_cut */
         for (uint32_t lane = first; lane <= last; lane++) {
-                int rc = write_lane(shared, slot, lane, deadline);
+                int rc = write_lane(shared, slot, lane, last, deadline);
 
                 if (rc == 0)
                         continue;
                 while (lane-- > first)
                         disown(&shared->lane[lane]);
                 note_mut_slices(slot, -(uint32_t)use);
+                slot_write_unhold(hold);
                 return rc;
         }
         for (uint32_t lane = first; lane <= last; lane++)
@@ -565,24 +629,31 @@ static inline uint32_t find_writer(const struct shared *shared, uint32_t first, 
         return first;
 }
 
+/* Whether a lane's owner, if it has one, shrinks the map, who waits for no slice that
+ * stays; of others whoever owns what the calling thread reads waits for it. */
+static bool is_cut(const struct shared *shared, uint32_t lane)
+{
+        uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
+
+        return name && name == (atomic_load(&shared->lane[shared->lanes].owner) & OWNER_NAME);
+}
+
 /* The same, but for owners who wait for the calling thread. */
 static uint32_t find_other_writer(const struct shared *shared, uint32_t first, uint32_t last)
 {
-        for (; (first = find_writer(shared, first, last)) <= last && i_read(shared, first); first++) {
-                uint64_t name = atomic_load(&shared->lane[first].owner) & OWNER_NAME;
-
-                if (name && name == (atomic_load(&shared->lane[shared->lanes].owner) & OWNER_NAME))
-                        break; /* who cuts waits for no slice that stays */
+        for (; (first = find_writer(shared, first, last)) <= last && i_read(shared, first, first); first++) {
+                if (is_cut(shared, first))
+                        break;
                 atomic_store(&shared->lane[first].again, 1);
         }
         return first;
 }
 
-void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run, uint32_t was)
+void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run)
 {
         uint32_t first = run & RUN_LANES, last = first + (run >> 12 & RUN_LANES);
 
-        atomic_store_explicit(&slot->line->run[i], was, memory_order_release);
+        atomic_store_explicit(&slot->line->run[i], 0, memory_order_release);
         for (; first <= last; first++)
                 if (__builtin_expect(
                             atomic_load_explicit(&shared->lane[first].owner, memory_order_relaxed) & OWNER_WAITERS, 0))
@@ -612,15 +683,17 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
         }
 }
 
-/* Name lanes in place i, where was stands, and be in.  A turn that has been waited
- * for ends when the name has been tried again. */
+/* Name lanes in place i, and be in.  A turn that has been waited for ends when the
+ * name has been tried again. */
 static __attribute__((noinline)) int name_slow(struct shared *shared, struct slot *slot, unsigned i, uint32_t first,
-                                               uint32_t last, uint32_t was, int64_t deadline)
+                                               uint32_t last, int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, first, deadline);
         uint32_t run = run_of(first, last);
         int rc;
 
+        if (i_write(shared, first, last))
+                return AMMAP_ERR_DEADLOCK;
         do {
                 uint32_t lane;
 
@@ -629,7 +702,7 @@ static __attribute__((noinline)) int name_slow(struct shared *shared, struct slo
                 end_turn(&w);
                 if (lane > last)
                         return 0;
-                shared_unname(shared, slot, i, run, was);
+                shared_unname(shared, slot, i, run);
                 w.lane = &shared->lane[lane];
                 if ((rc = wait_until_unowned(&w, lane)) == 0)
                         rc = lost_race(&w);
@@ -638,45 +711,66 @@ static __attribute__((noinline)) int name_slow(struct shared *shared, struct slo
         return rc;
 }
 
-static void reach_to(struct slot *slot, unsigned i, uint64_t reach)
+/* Let place i reach further.  The name stands, so that no owner but one who shrinks
+ * the map matters: he may have looked at it already, and have gone by what it
+ * reached then.  The exchange is for him as that of a name: he sees the new reach,
+ * or is seen. */
+static int reach_further(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
+                         uint64_t reach, int64_t deadline)
 {
-        if (atomic_load_explicit(&slot->line->reach[i], memory_order_relaxed) < reach)
-                atomic_store_explicit(&slot->line->reach[i], reach, memory_order_release);
+        _Atomic uint64_t *place = slot_reach(slot->line, i);
+        uint64_t was = atomic_load_explicit(place, memory_order_relaxed);
+        struct waiter w = begin_wait(shared, slot, first, deadline);
+        int rc;
+
+        if (was >= reach)
+                return 0;
+        do {
+                uint32_t lane = first;
+
+                atomic_store_explicit(place, reach, memory_order_release);
+                if (!shared->writable)
+                        return 0;
+                atomic_exchange(&slot->line->run[i], atomic_load_explicit(&slot->line->run[i], memory_order_relaxed));
+                while (lane <= last && !is_cut(shared, lane))
+                        lane++;
+                end_turn(&w);
+                if (lane > last)
+                        return 0;
+                atomic_store_explicit(place, was, memory_order_release);
+                w.lane = &shared->lane[lane];
+                if ((rc = wait_until_unowned(&w, lane)) == 0)
+                        rc = lost_race(&w);
+        } while (rc == 0);
+        end_turn(&w);
+        return rc;
 }
 
-/* All places are taken: share one, widened to the lanes that it does not have. */
-static int enter_shared(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t reach,
-                        uint64_t use, int64_t deadline, struct shared_hold **taken)
+/* The place that has the lanes already; or FORMAT_RUNS. */
+static unsigned find_run(const struct slot *slot, uint32_t first, uint32_t last)
 {
         unsigned i = 0;
-        uint32_t run, from, to;
-        bool grown;
 
-        while (i < FORMAT_RUNS && ((slot->read[i].run & RUN_LANES) > first ||
-                                   (slot->read[i].run & RUN_LANES) + (slot->read[i].run >> 12 & RUN_LANES) < last))
+        while (i < FORMAT_RUNS && !(use_of(&slot->read[i]) && run_has(slot->read[i].run, first, last)))
                 i++;
-        i %= FORMAT_RUNS;
-        if (use_of(&slot->read[i]) >> 32 == UINT32_MAX)
-                return -EAGAIN;
-        run = slot->read[i].run;
-        from = run & RUN_LANES;
-        to = from + (run >> 12 & RUN_LANES);
-        from = first < from ? first : from;
-        to = last > to ? last : to;
-        grown = atomic_load_explicit(&slot->line->reach[i], memory_order_relaxed) < reach;
-        reach_to(slot, i, reach);
-        if (shared->writable && (grown || run_of(from, to) != run)) {
-                uint32_t was = atomic_load(&slot->line->run[i]);
-                int rc = name_slow(shared, slot, i, from, to, was, deadline);
+        return i;
+}
 
-                if (rc < 0)
-                        return rc;
-        }
-        slot->read[i].run = run_of(from, to);
-        use += use_of(&slot->read[i]);
-        atomic_store(&slot->line->run[i], slot->read[i].run | ((uint32_t)use ? RUN_SLICE : 0));
-        atomic_store(&slot->read[i].use, use);
-        *taken = &slot->read[i];
+/* Share what the thread has of them. */
+static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
+                        uint64_t reach, uint64_t use, int64_t deadline)
+{
+        struct shared_hold *hold = &slot->read[i];
+        int rc;
+
+        if (use_of(hold) >> 32 == UINT32_MAX)
+                return -EAGAIN;
+        if ((rc = reach_further(shared, slot, i, first, last, reach, deadline)) < 0)
+                return rc;
+        use += use_of(hold);
+        if ((uint32_t)use)
+                atomic_store(&slot->line->run[i], hold->run | RUN_SLICE);
+        atomic_store(&hold->use, use);
         return 0;
 }
 
@@ -691,7 +785,7 @@ static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32
                                 uint64_t use, int64_t deadline, struct shared_hold **taken)
 {
         uint32_t run = run_of(first, last);
-        unsigned i = 0;
+        unsigned i = FORMAT_COPY;
         int rc;
 
         if (!shared->writable) { /* frozen: nobody writes any more, and nothing here may be written */
@@ -702,15 +796,22 @@ static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32
                                 return deadline == LANE_TRY ? AMMAP_ERR_BUSY : AMMAP_ERR_TIMEOUT;
                 }
         }
-        while (i < FORMAT_RUNS && use_of(&slot->read[i]))
-                i++;
-        if (__builtin_expect(i == FORMAT_RUNS, 0))
-                return enter_shared(shared, slot, first, last, reach, use, deadline, taken);
-        atomic_store_explicit(&slot->line->reach[i], reach, memory_order_release);
+        if (use == SHARED_SLICE ||
+            use_of(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
+                i = find_run(slot, first, last);
+                if (i < FORMAT_RUNS) {
+                        *taken = &slot->read[i];
+                        return enter_shared(shared, slot, i, first, last, reach, use, deadline);
+                }
+                for (i = 0; use_of(&slot->read[i]);)
+                        if (++i == FORMAT_RUNS)
+                                return i_write(shared, first, last) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_LIMIT;
+        }
+        atomic_store_explicit(slot_reach(slot->line, i), reach, memory_order_release);
         atomic_exchange(&slot->line->run[i], run);
         if (__builtin_expect(find_writer(shared, first, last) <= last && shared->writable, 0)) {
-                shared_unname(shared, slot, i, run, 0);
-                if ((rc = name_slow(shared, slot, i, first, last, 0, deadline)) < 0)
+                shared_unname(shared, slot, i, run);
+                if ((rc = name_slow(shared, slot, i, first, last, deadline)) < 0)
                         return rc;
         }
         if (use == SHARED_SLICE)
@@ -733,15 +834,11 @@ int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum acc
                 if (!atomic_load(&shared->head->frozen))
                         return AMMAP_ERR_UNSUPPORTED;
         }
-        if ((rc = my_slot(shared, deadline, &slot)) < 0)
+        if ((rc = my_slot(shared, &slot)) < 0)
                 return rc;
         if (access == WRITE)
-                rc = enter_to_write(shared, slot, first, last, use, deadline, hold);
-        else
-                rc = enter_to_read(shared, slot, first, last, reach, use, deadline, hold);
-        if (__builtin_expect(rc < 0, 0))
-                slot_leave(slot);
-        return rc;
+                return enter_to_write(shared, slot, first, last, use, deadline, hold);
+        return enter_to_read(shared, slot, first, last, reach, use, deadline, hold);
 }
 
 bool shared_is_mine(const struct shared_hold *hold)
@@ -754,17 +851,17 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
         struct slot *slot = hold->slot;
         struct shared *shared = slot->shared;
         uint32_t first = hold->run & RUN_LANES, last = first + (hold->run >> 12 & RUN_LANES);
-        bool reads = hold >= slot->read && hold < slot->read + FORMAT_RUNS;
+        bool reads = hold >= slot->read && hold < slot->read + FORMAT_PLACES;
 
         atomic_store_explicit(&hold->use, use_of(hold) - use, memory_order_relaxed);
         if (reads && !use_of(hold)) {
-                shared_unname(shared, slot, (unsigned)(hold - slot->read), hold->run, 0);
+                shared_unname(shared, slot, (unsigned)(hold - slot->read), hold->run);
         } else if (!reads) {
                 for (uint32_t lane = last + 1; lane-- > first;)
                         close_lane(&shared->lane[lane]);
                 note_mut_slices(slot, -(uint32_t)use);
+                slot_write_unhold(hold);
         }
-        slot_leave(slot);
 }
 
 /* --- Without entering --- */
@@ -825,7 +922,9 @@ int shared_cut(struct shared *shared, uint32_t first, uint32_t last, uint64_t of
         uint32_t lane = first;
         int rc = 0;
 
-        while (lane <= last && (rc = own(shared, slot, lane, TO_CUT, deadline)) == 0)
+        if (i_write(shared, first, last) || i_read_to(shared, first, last, offset + 1))
+                return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
+        while (lane <= last && (rc = own(shared, slot, lane, lane, TO_CUT, deadline)) == 0)
                 lane++;
         if (rc == 0)
                 rc = wait_until_uncut(shared, slot, first, last, offset, deadline);
@@ -854,7 +953,8 @@ static int own_dead(struct shared *shared, struct slot *slot, uint32_t lane)
         const _Atomic uint32_t nobody = 0;
         int rc;
 
-        for (unsigned tries = 0; (rc = own(shared, slot, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY; tries++) {
+        for (unsigned tries = 0; (rc = own(shared, slot, lane, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY;
+             tries++) {
                 if (!is_odd(&shared->lane[lane]) || tries == TRIES)
                         break;
                 os_wait(&nobody, 0, os_now() + NAP);
@@ -871,7 +971,7 @@ int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *cont
                 return 0;
         if (!shared->writable)
                 return shared_is_dead(shared, lane) ? AMMAP_ERR_READ_ONLY : 0;
-        if ((rc = my_slot(shared, LANE_FOR_EVER, &slot)) < 0)
+        if ((rc = my_slot(shared, &slot)) < 0)
                 return rc;
         rc = own_dead(shared, slot, lane);
         if (rc == 0 && is_odd(&shared->lane[lane])) {
@@ -881,6 +981,5 @@ int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *cont
         } else if (rc == 0) {
                 disown(&shared->lane[lane]);
         }
-        slot_leave(slot);
         return rc == AMMAP_ERR_BUSY ? 0 : rc;
 }

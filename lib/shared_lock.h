@@ -38,9 +38,10 @@ struct shared {
 /* Some lanes that a thread holds.  Written by the thread alone; never freed, so
  * that a slice can be released twice. */
 struct shared_hold {
-        struct slot *slot;        /* constant */
-        struct shared_hold *next; /* of those that write; constant */
-        uint32_t run;             /* which lanes, as in format_line */
+        struct slot *slot;          /* constant */
+        struct shared_hold *next;   /* of those that write; constant */
+        struct shared_hold *unused; /* the next of these that is free */
+        uint32_t run;               /* which lanes, as in format_line */
 
         /* How many slices and copies share it, in the high half, and of these
          * slices, in the low one; 0: it is free.  A free and a stat read it. */
@@ -68,7 +69,7 @@ bool shared_thread_exit(bool last);
 
 /* Enter count lanes to read or to write, to where in the map, as SHARED_COPY or as
  * SHARED_SLICE.  0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY,
- * _UNSUPPORTED (only to read what it cannot keep from writers) or the system's
+ * _LIMIT, _UNSUPPORTED (only to read what it cannot keep from writers) or the system's
  * code. */
 int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum access access, uint64_t reach,
                  uint64_t use, int64_t deadline, struct shared_hold **hold);
@@ -79,7 +80,7 @@ bool shared_is_mine(const struct shared_hold *hold);
 
 /* Enter one lane to write for as long as a call lasts. */
 int shared_write(struct shared *shared, uint32_t lane, struct slot **slot);
-void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot);
+void shared_write_leave(struct shared *shared, uint32_t lane);
 
 /* Read lanes without entering: between begin, true, and valid, true, nobody wrote
  * them.  What is read in between may be torn and must be read by racy.h's means.

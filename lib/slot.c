@@ -29,11 +29,7 @@
 #include <string.h>
 
 enum {
-        GUESTS = 8,
-        MINE_MAX = 1024,  /* of one thread: the kernel goes through 2,048 of its places when it ends */
-        NAP_MIN = 100000, /* ns, as all below */
-        NAP_MAX = 3000000,
-        ASK_EVERY = 100000000,
+        MINE_MAX = 1024,               /* of one thread: the kernel goes through 2,048 of its places when it ends */
         RAISE_MAX = 10 * FORMAT_SLOTS, /* tries, each of which someone else has raised it; or lowered */
 };
 
@@ -119,7 +115,7 @@ static struct slot *new_record(void)
         if (slot || !(slot = aligned_alloc(_Alignof(struct slot), sizeof *slot)))
                 return slot;
         memset(slot, 0, sizeof *slot);
-        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
                 slot->read[i].slot = slot;
         return slot;
 }
@@ -132,14 +128,12 @@ static void old_record(struct slot *slot)
         pthread_mutex_unlock(&mutex);
 }
 
-struct shared_hold *slot_write_hold(struct slot *slot)
+struct shared_hold *slot_more_holds(struct slot *slot)
 {
-        struct shared_hold *hold = atomic_load_explicit(&slot->write, memory_order_relaxed);
+        struct shared_hold *hold = malloc(sizeof *hold);
 
-        while (hold && atomic_load_explicit(&hold->use, memory_order_relaxed))
-                hold = hold->next;
-        if (hold || !(hold = malloc(sizeof *hold)))
-                return hold;
+        if (!hold)
+                return NULL;
         memset(hold, 0, sizeof *hold);
         hold->slot = slot;
         hold->next = atomic_load_explicit(&slot->write, memory_order_relaxed);
@@ -151,7 +145,7 @@ static bool holds_any(const struct slot *slot)
 {
         const struct shared_hold *hold = atomic_load(&slot->write);
 
-        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
                 if (atomic_load(&slot->read[i].use))
                         return true;
         while (hold && !atomic_load(&hold->use))
@@ -163,17 +157,20 @@ static void forget_holds(struct slot *slot)
 {
         struct shared_hold *hold = atomic_load(&slot->write);
 
-        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
                 atomic_store(&slot->read[i].use, 0);
-        for (; hold; hold = hold->next)
+        slot->unused = NULL;
+        for (; hold; hold = hold->next) {
                 atomic_store(&hold->use, 0);
+                slot_write_unhold(hold);
+        }
 }
 
 /* --- Taking one --- */
 
 static void clear_line(struct format_line *line)
 {
-        for (unsigned i = 0; i < FORMAT_RUNS; i++)
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
                 atomic_store(&line->run[i], 0);
         atomic_store(&line->mut_slices, 0);
 }
@@ -197,10 +194,9 @@ static void name_place(struct shared *shared, struct slot *slot, uint32_t index)
         slot->name = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
 }
 
-/* A place from first to before end. */
-static int take_place(struct shared *shared, struct slot *slot, uint32_t first, uint32_t end)
+static int take_place(struct shared *shared, struct slot *slot)
 {
-        for (uint32_t index = first; index < end; index++) {
+        for (uint32_t index = 0; index < shared->slots; index++) {
                 unsigned char *page = shared->pages + index * shared->page;
                 uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
                 int rc = -EBUSY;
@@ -216,43 +212,19 @@ static int take_place(struct shared *shared, struct slot *slot, uint32_t first, 
         return -EBUSY;
 }
 
-/* Whether it is time to ask the kernel about all of them, which takes a call for
- * each; once for all threads. */
-static bool is_time_to_ask(void)
+/* Where all are taken, the kernel is asked which of their threads are gone. */
+static int find_place(struct shared *shared, struct slot *slot)
 {
-        static _Atomic int64_t next;
-        int64_t now = os_now(), due = atomic_load(&next);
+        bool gone = false;
+        int rc = take_place(shared, slot);
 
-        return now >= due && atomic_compare_exchange_strong(&next, &due, now + ASK_EVERY);
-}
-
-/* For good, or as a guest. */
-static int find_place(struct shared *shared, struct slot *slot, int64_t deadline)
-{
-        uint32_t guests = shared->slots > GUESTS ? shared->slots - GUESTS : 0;
-        const _Atomic uint32_t nobody = 0;
-        int64_t nap = NAP_MIN, now;
-
-        for (;;) {
-                int rc = my_slots.count < MINE_MAX ? take_place(shared, slot, 0, guests) : -EBUSY;
-
-                slot->guest = rc == -EBUSY;
-                if (rc == -EBUSY)
-                        rc = take_place(shared, slot, guests, shared->slots);
-                if (rc != -EBUSY)
-                        return rc;
-                if (is_time_to_ask()) {
-                        for (uint32_t index = 0; index < shared->slots; index++)
-                                is_gone(shared, index); /* and if it is, its place is free */
-                        continue;
-                }
-                now = os_now();
-                if (deadline == LANE_TRY || now >= deadline)
-                        return deadline == LANE_TRY ? AMMAP_ERR_BUSY : AMMAP_ERR_TIMEOUT;
-                os_wait(&nobody, 0, now + nap < deadline ? now + nap : deadline);
-                if (nap < NAP_MAX)
-                        nap *= 2;
-        }
+        if (rc != -EBUSY)
+                return rc;
+        for (uint32_t index = 0; index < shared->slots; index++)
+                gone = is_gone(shared, index) || gone; /* and if it is, its place is free */
+        if (gone)
+                rc = take_place(shared, slot);
+        return rc == -EBUSY ? AMMAP_ERR_LIMIT : rc;
 }
 
 static void link_slot(struct shared *shared, struct slot *slot)
@@ -286,14 +258,15 @@ static void give_up(struct slot *slot, struct slot **link)
                 unlink_slot(slot);
         }
         pthread_mutex_unlock(&mutex);
-        if (slot->place.view)
+        if (slot->place.view) {
                 os_slot_release(&slot->place);
+                my_slots.places--;
+        }
         slot->place.view = NULL;
         slot->shared_name = 0;
         slot->name = 0;
         atomic_store(&slot->thread, NULL);
         *link = slot->next;
-        my_slots.count--;
         memset(my_slots.recent, 0, sizeof my_slots.recent);
         forget_holds(slot);
         old_record(slot);
@@ -318,7 +291,49 @@ static void sweep(void)
         }
 }
 
-int slot_take(struct shared *shared, int64_t deadline, struct slot **taken)
+/* One place less, of those that the thread has had for longest without need. */
+static int spare_one(void)
+{
+        struct slot **found = NULL;
+
+        for (struct slot **link = &my_slots.all; *link; link = &(*link)->next)
+                if ((*link)->place.view && !holds_any(*link))
+                        found = link;
+        if (!found)
+                return AMMAP_ERR_LIMIT;
+        give_up(*found, found);
+        return 0;
+}
+
+static int new_slot(struct shared *shared, struct slot **made)
+{
+        struct slot *slot;
+        int rc = 0;
+
+        sweep();
+        if (shared->writable && my_slots.places >= MINE_MAX && (rc = spare_one()) < 0)
+                return rc;
+        if (!(slot = new_record()))
+                return -ENOMEM;
+        slot->line = &slot->own;
+        slot->index = UINT32_MAX;
+        if (shared->writable && (rc = find_place(shared, slot)) < 0) {
+                old_record(slot);
+                return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+        }
+        slot->shared_name = shared->name;
+        slot->device = shared->device;
+        slot->inode = shared->inode;
+        atomic_store(&slot->thread, &my_slots);
+        slot->next = my_slots.all;
+        my_slots.all = slot;
+        my_slots.places += slot->place.view != NULL;
+        link_slot(shared, slot);
+        *made = slot;
+        return 0;
+}
+
+int slot_take(struct shared *shared, struct slot **taken)
 {
         struct slot *slot;
 
@@ -329,41 +344,12 @@ int slot_take(struct shared *shared, int64_t deadline, struct slot **taken)
                 struct hold *block; /* with one the thread's end will be told of */
                 int rc = thread_room(&block);
 
-                if (rc < 0)
+                if (rc < 0 || (rc = new_slot(shared, &slot)) < 0)
                         return rc;
-                sweep();
-                if (!(slot = new_record()))
-                        return -ENOMEM;
-                slot->guest = false;
-                slot->line = &slot->own;
-                slot->index = UINT32_MAX;
-                if (shared->writable && (rc = find_place(shared, slot, deadline)) < 0) {
-                        old_record(slot);
-                        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
-                }
-                slot->shared_name = shared->name;
-                slot->device = shared->device;
-                slot->inode = shared->inode;
-                atomic_store(&slot->thread, &my_slots);
-                slot->next = my_slots.all;
-                my_slots.all = slot;
-                my_slots.count++;
-                link_slot(shared, slot);
         }
         my_slots.recent[shared->name % RECENT] = slot;
         *taken = slot;
         return 0;
-}
-
-void slot_leave_guest(struct slot *slot)
-{
-        struct slot **link = &my_slots.all;
-
-        if (holds_any(slot))
-                return;
-        while (*link != slot)
-                link = &(*link)->next;
-        give_up(slot, link);
 }
 
 /* --- Handles, threads and processes that come and go --- */
@@ -439,7 +425,7 @@ uint64_t shared_slices(struct shared *shared)
 
         pthread_mutex_lock(&mutex);
         for (const struct slot *slot = shared->mine; slot; slot = slot->sibling) {
-                for (unsigned i = 0; i < FORMAT_RUNS; i++)
+                for (unsigned i = 0; i < FORMAT_PLACES; i++)
                         count += (uint32_t)atomic_load(&slot->read[i].use);
                 for (const struct shared_hold *hold = atomic_load(&slot->write); hold; hold = hold->next)
                         count += (uint32_t)atomic_load(&hold->use);

@@ -4,8 +4,8 @@
  *
  * Whoever locks a lane of a shared map does so in the name of a slot, and a slot
  * tells whether its thread lives.  A thread takes one at its first use of a map
- * and keeps it, until it ends, or the map is freed, or, if it is one of the last
- * (a guest's), until it holds nothing.
+ * and keeps it until it ends, or the map is freed, or it has so many that it gives
+ * up one that it holds nothing by.
  *
  * The thread has a record of it here, out of other processes' reach.
  */
@@ -32,7 +32,6 @@ struct slot {
         uint64_t shared_name; /* whose slot it is: struct shared's name; 0: its map is gone */
         uint64_t name;        /* as in OWNER_NAME */
         uint32_t index;
-        bool guest;
         uint64_t device, inode;
         struct os_slot place;
 
@@ -43,9 +42,10 @@ struct slot {
         struct shared *shared; /* NULL: freed */
         struct slot *sibling, **link;
 
-        struct shared_hold read[FORMAT_RUNS]; /* read[i] is the line's run[i] */
-        struct shared_hold *_Atomic write;    /* a list that only grows */
-        struct format_line own;               /* line, for one that has no place in the header */
+        struct shared_hold read[FORMAT_PLACES]; /* read[i] is the line's run[i] */
+        struct shared_hold *_Atomic write;      /* a list that only grows */
+        struct shared_hold *unused;             /* those of it that are free; the thread's */
+        struct format_line own;                 /* line, for one that has no place in the header */
 };
 
 /* The calling thread's slots, and those that it used last. */
@@ -53,7 +53,7 @@ enum { RECENT = 8 };
 struct my_slots {
         struct slot *recent[RECENT];
         struct slot *all;
-        unsigned count;
+        unsigned places; /* how many of them have one in a header */
 };
 extern _Thread_local struct my_slots my_slots;
 
@@ -69,19 +69,10 @@ static inline struct slot *slot_recent(const struct shared *shared)
         return slot && slot->shared_name == shared->name ? slot : NULL;
 }
 
-/* The calling thread's slot of a map, taken if it has none: 0, AMMAP_ERR_BUSY,
- * AMMAP_ERR_TIMEOUT or the system's code. */
-int slot_take(struct shared *shared, int64_t deadline, struct slot **slot);
-
-/* To be called when the thread has let go of something: a guest gives its slot up
- * when it holds nothing. */
-void slot_leave_guest(struct slot *slot);
-
-static inline void slot_leave(struct slot *slot)
-{
-        if (__builtin_expect(slot->guest, 0))
-                slot_leave_guest(slot);
-}
+/* The calling thread's slot of a map, taken if it has none: 0, AMMAP_ERR_LIMIT
+ * (there are no more, or it holds something by all that it can have) or the
+ * system's code. */
+int slot_take(struct shared *shared, struct slot **slot);
 
 /* The calling thread's slot that has a place, or a name, in the same memory,
  * through whichever handle; or NULL. */
@@ -108,12 +99,34 @@ static inline uint32_t slots_used(const struct shared *shared)
         return used < shared->slots ? used : shared->slots;
 }
 
-/* A free hold of a slot's, to write; NULL: no memory. */
-struct shared_hold *slot_write_hold(struct slot *slot);
+/* A free hold of a slot's, to write, and not free any more; NULL: no memory.  And
+ * free again. */
+struct shared_hold *slot_more_holds(struct slot *slot);
 
-/* Take a run out of a line, or put what it was before back; and wake whoever owns
- * one of its lanes, and waits. */
-void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run, uint32_t was);
+static inline struct shared_hold *slot_write_hold(struct slot *slot)
+{
+        struct shared_hold *hold = slot->unused;
+
+        if (__builtin_expect(!hold, 0))
+                return slot_more_holds(slot);
+        slot->unused = hold->unused;
+        return hold;
+}
+
+static inline void slot_write_unhold(struct shared_hold *hold)
+{
+        hold->unused = hold->slot->unused;
+        hold->slot->unused = hold;
+}
+
+/* Where in the map what place i reads ends. */
+static inline _Atomic uint64_t *slot_reach(struct format_line *line, unsigned i)
+{
+        return i == FORMAT_COPY ? &line->copy_reach : &line->reach[i];
+}
+
+/* Take a run out of a line, and wake whoever owns one of its lanes, and waits. */
+void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run);
 
 /* What shared_enter and shared_leave do for a slice of a map of one lane, where
  * that takes no call: name the lane; look whether that is enough; or take the name
@@ -122,7 +135,7 @@ static inline struct slot *shared_slice_name(const struct shared *shared, uint64
 {
         struct slot *slot = slot_recent(shared);
 
-        if (!slot || slot->guest || atomic_load_explicit(&slot->read[0].use, memory_order_relaxed) || os_forked_quick())
+        if (!slot || atomic_load_explicit(&slot->read[0].use, memory_order_relaxed) || os_forked_quick())
                 return NULL;
         if (atomic_load_explicit(&slot->line->reach[0], memory_order_relaxed) != reach)
                 atomic_store_explicit(&slot->line->reach[0], reach, memory_order_release);
@@ -145,14 +158,14 @@ static inline void shared_slice_begin(struct slot *slot)
 
 static inline void shared_slice_unname(struct slot *slot)
 {
-        shared_unname(slot->shared, slot, 0, RUN_HELD, 0);
+        shared_unname(slot->shared, slot, 0, RUN_HELD);
 }
 
 static inline bool shared_slice_end(struct shared_hold *hold)
 {
         struct slot *slot = hold->slot;
 
-        if (hold != slot->read || hold->run != RUN_HELD || !slot_is_mine(slot) || slot->guest ||
+        if (hold != slot->read || hold->run != RUN_HELD || !slot_is_mine(slot) ||
             atomic_load_explicit(&hold->use, memory_order_relaxed) != SHARED_SLICE || os_forked_quick())
                 return false;
         atomic_store_explicit(&hold->use, 0, memory_order_relaxed);

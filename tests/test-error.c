@@ -27,6 +27,7 @@ static const struct {
         { AMMAP_ERR_FORMAT, -10011, "AMMAP_ERR_FORMAT" },
         { AMMAP_ERR_UNSEALED, -10012, "AMMAP_ERR_UNSEALED" },
         { AMMAP_ERR_FAULT, -10013, "AMMAP_ERR_FAULT" },
+        { AMMAP_ERR_LIMIT, -10014, "AMMAP_ERR_LIMIT" },
 };
 
 static const struct {
@@ -41,7 +42,7 @@ static const struct {
 };
 
 static const int no_codes[] = {
-        1, 2, ENOMEM, 10001, 10008, -9999, -10000, -10014, -10015, -4096, -100000, INT_MAX, INT_MIN, INT_MIN + 1,
+        1, 2, ENOMEM, 10001, 10008, -9999, -10000, -10015, -10016, -4096, -100000, INT_MAX, INT_MIN, INT_MIN + 1,
 };
 
 START_TEST(values_are_pinned)

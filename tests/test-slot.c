@@ -10,8 +10,8 @@
  * or a word in the header says, and not when some time has passed.
  *
  * Then the slots: that they are given back by threads that end and by processes
- * that are killed, that there may be more threads than slots, and that a map which
- * is freed leaves nothing behind.
+ * that are killed, what a thread, a slice or a map too many is told, and that a map
+ * which is freed leaves nothing behind.
  *
  *      test-slot --nothing
  *
@@ -752,99 +752,353 @@ START_TEST(killed_processes)
 }
 END_TEST
 
-enum { CROWD = 300, GUESTS = 8 };
+/* --- Limits --------------------------------------------------------------------------------- */
 
-struct crowd_board {
-        _Atomic int arrived, failed;
-        _Atomic bool go;
-};
-
+/* Threads of which each has a slot until it is told to end. */
 struct crowd {
         ammap_t *map;
-        size_t count; /* of one process's threads */
-        struct crowd_board *board;
+        size_t count;
+        pthread_t threads[FORMAT_SLOTS];
+        sem_t in, finish;
 };
-
-static void crowd_ops(struct crowd *crowd)
-{
-        for (enum op op = 0; op < OP_COUNT; op++) {
-                int rc = op_run(op, crowd->map, (uint64_t)own_tid() * 64 % SIZE, 64, patience_ns());
-
-                if (rc == 0 || (op_tries(op) && rc == AMMAP_ERR_BUSY))
-                        continue;
-                if (atomic_fetch_add(&crowd->board->failed, 1) == 0)
-                        fprintf(stderr, "in a crowd: %s: %s\n", op_name(op), ammap_errname(rc));
-        }
-}
 
 static void *crowd_member(void *argument)
 {
         struct crowd *crowd = argument;
 
-        crowd_ops(crowd);
-        atomic_fetch_add(&crowd->board->arrived, 1);
-        while (!atomic_load(&crowd->board->go))
-                pause_ms(1);
-        crowd_ops(crowd);
+        thread_check_int(op_run(OP_UPDATE, crowd->map, (uint64_t)own_tid() * 64 % SIZE, 64, 0), 0);
+        sem_post(&crowd->in);
+        sem_wait_surely(&crowd->finish);
         return NULL;
 }
 
-static bool crowd_start(struct crowd *crowd, pthread_t threads[CROWD])
+static bool crowd_start(struct crowd *crowd, ammap_t *map, size_t count)
 {
         pthread_attr_t attributes;
         bool started = true;
 
+        crowd->map = map;
+        crowd->count = count;
+        sem_init(&crowd->in, 0, 0);
+        sem_init(&crowd->finish, 0, 0);
         pthread_attr_init(&attributes);
         pthread_attr_setstacksize(&attributes, 512 * 1024);
-        for (size_t i = 0; i < crowd->count && started; i++)
-                started = pthread_create(&threads[i], &attributes, crowd_member, crowd) == 0;
+        for (size_t i = 0; i < count && started; i++)
+                started = pthread_create(&crowd->threads[i], &attributes, crowd_member, crowd) == 0;
         pthread_attr_destroy(&attributes);
-        return started;
+        for (size_t i = 0; i < count && started; i++)
+                sem_wait_surely(&crowd->in);
+        return started && atomic_load(&thread_failures) == 0;
 }
 
-static void crowd_body(struct peer *parent, void *argument)
+static void crowd_end(struct crowd *crowd)
 {
-        static pthread_t threads[CROWD];
-        struct crowd *crowd = argument;
-
-        (void)parent;
-        child_must(crowd_start(crowd, threads));
         for (size_t i = 0; i < crowd->count; i++)
-                child_must(pthread_join(threads[i], NULL) == 0);
+                sem_post(&crowd->finish);
+        for (size_t i = 0; i < crowd->count; i++)
+                ck_assert_int_eq(pthread_join(crowd->threads[i], NULL), 0);
+        sem_destroy(&crowd->in);
+        sem_destroy(&crowd->finish);
 }
 
-/* Of two processes, more threads than there are slots.  All places but the guests'
- * are with threads that stay, and the others come and go. */
-START_TEST(guests)
+static void crowd_body(struct peer *parent, void *map)
 {
-        static pthread_t threads[CROWD];
-        ammap_t *map = make_shared(SIZE, 0, 2);
-        struct crowd crowd = { map, TEST_TSAN ? CROWD : CROWD / 2, board_of(sizeof(*crowd.board)) };
-        int64_t deadline = now_ns() + 2 * patience_ns();
-        struct peer peer;
+        static struct crowd crowd;
 
-        if (!TEST_TSAN)
-                peer_start(&peer, crowd_body, &crowd);
-        ck_assert(crowd_start(&crowd, threads));
-        while (atomic_load(&crowd.board->arrived) < CROWD) {
-                ck_assert_msg(now_ns() < deadline, "%d threads have not got through",
-                              CROWD - atomic_load(&crowd.board->arrived));
-                pause_ms(1);
+        child_must(crowd_start(&crowd, map, FORMAT_SLOTS / 2));
+        peer_tell(parent, 'r');
+        for (;;)
+                pause();
+}
+
+/* What one more thread is told, by waiting, trying and timed calls alike: no waiting
+ * would end, for nobody is about to go. */
+static void is_full(ammap_t *map)
+{
+        ammap_t *copy;
+
+        for (enum op op = 0; op < OP_COUNT; op++)
+                if (op != OP_READ_INTO)
+                        ck_assert_int_eq(op_run(op, map, 100, 64, patience_ns()), AMMAP_ERR_LIMIT);
+        ck_assert(holds(map, 0, 64, 0) || holds(map, 0, 64, OP_BYTE)); /* it needs none */
+        ck_assert_int_eq(ammap_discard(map, 0, SIZE), AMMAP_ERR_LIMIT);
+        ck_assert_int_eq(ammap_resize(map, SIZE - 1), AMMAP_ERR_LIMIT);
+        ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_LIMIT);
+        ck_assert_int_eq(ammap_clone(map, &copy), AMMAP_ERR_LIMIT);
+        ck_assert_ptr_null(copy);
+        ck_assert_uint_eq(ammap_len(map), SIZE);
+}
+
+/* As many threads as there can be, of one process or of two: the next one is told,
+ * until one of them ends; or all of a process are killed. */
+START_TEST(more_threads_than_slots)
+{
+        static struct crowd crowd, last;
+        ammap_t *map = make_shared(SIZE, 0, 2);
+        bool two = _i == 1 && !TEST_TSAN;
+        struct peer peer = { .pid = 0 };
+
+        if (two) {
+                peer_start(&peer, crowd_body, map);
+                peer_expect(&peer, 'r');
         }
-        ck_assert_uint_gt(used_slots(map), FORMAT_SLOTS - GUESTS);
-        ck_assert_uint_eq(taken_slots(map), FORMAT_SLOTS - GUESTS);
-        crowd_ops(&crowd); /* a guest, too */
-        ck_assert_uint_eq(taken_slots(map), FORMAT_SLOTS - GUESTS);
-        atomic_store(&crowd.board->go, true);
-        for (size_t i = 0; i < crowd.count; i++)
-                pthread_join(threads[i], NULL);
-        if (!TEST_TSAN)
-                peer_end(&peer);
-        ck_assert_int_eq(atomic_load(&crowd.board->failed), 0);
-        ck_assert_uint_eq(taken_slots(map), 0);
-        munmap(crowd.board, sizeof(*crowd.board));
+        ck_assert(crowd_start(&crowd, map, (two ? FORMAT_SLOTS / 2 : FORMAT_SLOTS) - 1));
+        ck_assert(crowd_start(&last, map, 1));
+        ck_assert_uint_eq(taken_slots(map), FORMAT_SLOTS);
+        is_full(map);
+        crowd_end(&last);
+        ck_assert_uint_eq(taken_slots(map), FORMAT_SLOTS - 1);
+        ck_assert_int_eq(op_elsewhere(OP_MUT_SLICE, map, 0, SIZE), 0);
+        ck_assert(crowd_start(&last, map, 1));
+        is_full(map);
+        if (two) {
+                peer_kill(&peer);
+                is_free(map, SIZE);
+        }
+        crowd_end(&last);
+        crowd_end(&crowd);
         is_free(map, SIZE);
+        ck_assert_uint_eq(taken_slots(map), 1);
         ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+enum { LANES = 20, LANE = 4096 };
+
+/* More ranges than a thread has places for: the next one is told so, whichever call
+ * it is, and nothing has been locked for it.  What lies within a range that is held
+ * is not one more; neither is what is copied, or written. */
+START_TEST(more_slices_than_places)
+{
+        static unsigned char bytes[LANES * LANE];
+        ammap_t *map = make_shared(LANES * LANE, 0, LANES), *copy, *other = make_shared(LANE, 0, 1);
+        ammap_slice_t slices[FORMAT_RUNS], slice, inner[3];
+        ammap_mut_slice_t mut;
+
+        for (uint64_t i = 0; i < FORMAT_RUNS; i++) /* lanes 0 and 1, 2 and 3, ... */
+                ck_assert_int_eq(ammap_as_slice(map, 2 * i * LANE, 2 * LANE, &slices[i]), 0);
+        ck_assert_int_eq(ammap_as_slice(map, 17 * LANE, 1, &slice), AMMAP_ERR_LIMIT);
+        ck_assert(slice_is_zero(&slice));
+        ck_assert_int_eq(ammap_try_as_slice(map, 17 * LANE, 1, &slice), AMMAP_ERR_LIMIT);
+        ck_assert_int_eq(ammap_timed_as_slice(map, 15 * LANE, 2 * LANE, patience_ns(), &slice), AMMAP_ERR_LIMIT);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 16 * LANE, 4 * LANE), 0);
+        ck_assert_uint_eq(stat_of(map).slices, FORMAT_RUNS);
+
+        ck_assert_int_eq(ammap_read_into(map, 0, bytes, sizeof(bytes)), 0);
+        ck_assert_int_eq(ammap_copy(other, 0, map, 16 * LANE + 1, LANE), 0);
+        ck_assert_int_eq(ammap_clone(map, &copy), 0);
+        ck_assert_int_eq(ammap_free(copy), 0);
+        ck_assert_int_eq(ammap_copy(map, 17 * LANE, map, 3 * LANE, 2 * LANE), 0);
+        ck_assert_int_eq(ammap_as_mut_slice(map, 17 * LANE, 2 * LANE, &mut), 0);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, map, 17 * LANE, 1), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_as_slice(map, 17 * LANE, 1, &slice), AMMAP_ERR_DEADLOCK);
+        ammap_mut_slice_release(&mut);
+
+        ck_assert_int_eq(ammap_as_slice(map, 4 * LANE, 1, &inner[0]), 0);
+        ck_assert_int_eq(ammap_try_as_slice(map, 5 * LANE, LANE, &inner[1]), 0);
+        ck_assert_int_eq(ammap_timed_as_slice(map, 4 * LANE + 1, 2 * LANE - 1, 0, &inner[2]), 0);
+        ck_assert_uint_eq(stat_of(map).slices, FORMAT_RUNS + 3);
+        ck_assert_int_eq(ammap_as_mut_slice(map, 5 * LANE, 1, &mut), AMMAP_ERR_DEADLOCK);
+
+        /* The lanes are held as long as one of those who share them is there. */
+        ammap_slice_release(&slices[2]);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 4 * LANE, 1), AMMAP_ERR_BUSY);
+        ammap_slice_release(&inner[0]);
+        ammap_slice_release(&inner[2]);
+        ck_assert_int_eq(ammap_as_slice(map, 17 * LANE, 1, &slice), AMMAP_ERR_LIMIT);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 4 * LANE, 1), AMMAP_ERR_BUSY);
+        ammap_slice_release(&inner[1]);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 4 * LANE, 2 * LANE), 0);
+        ck_assert_int_eq(ammap_as_slice(map, 17 * LANE, 1, &slice), 0);
+        ammap_slice_release(&slice);
+        for (size_t i = 0; i < FORMAT_RUNS; i++)
+                ammap_slice_release(&slices[i]);
+        is_free(map, LANES * LANE);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(other), 0);
+}
+END_TEST
+
+struct cutter {
+        ammap_t *map;
+        uint64_t length;
+        _Atomic bool stop;
+        _Atomic long cut, refused;
+};
+
+static void *cutter_body(void *argument)
+{
+        struct cutter *cutter = argument;
+
+        while (!atomic_load(&cutter->stop)) {
+                int rc = ammap_resize(cutter->map, cutter->length);
+
+                thread_check(rc == 0 || rc == AMMAP_ERR_BUSY);
+                atomic_fetch_add(rc == 0 ? &cutter->cut : &cutter->refused, 1);
+                thread_check_int(ammap_resize(cutter->map, SIZE), 0);
+                for (int looks = 0; looks < 500; looks++) /* or it is short nearly always */
+                        thread_check(ammap_len(cutter->map) == SIZE);
+        }
+        return NULL;
+}
+
+/* A slice that shares the lane of one that a shrink lets be, and reaches beyond what
+ * the shrink leaves: it keeps the shrink off, or there is none. */
+START_TEST(slices_share_beside_shrinks)
+{
+        const uint64_t lanes = (uint64_t)_i, lane = SIZE / lanes;
+        ammap_t *map = make_shared(SIZE, 0, lanes), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        struct cutter cutter = { again, lane / 2, false, 0, 0 };
+        ammap_slice_t small, large;
+        int taken = 0, count = rounds(30000);
+        struct task task;
+
+        task_start(&task, cutter_body, &cutter);
+        while (count-- > 0 || atomic_load(&cutter.cut) < 10) {
+                int rc;
+
+                ck_assert_int_eq(ammap_as_slice(map, 0, 1, &small), 0);
+                rc = ammap_as_slice(map, 0, lane, &large);
+                ck_assert(rc == 0 || rc == AMMAP_ERR_BOUNDS);
+                for (int looks = 0; rc == 0 && looks < 20; looks++)
+                        ck_assert_uint_ge(ammap_len(map), lane);
+                taken += rc == 0;
+                ammap_slice_release(&large);
+                ammap_slice_release(&small);
+        }
+        atomic_store(&cutter.stop, true);
+        task_ends(&task);
+        printf("slices_share_beside_shrinks: %d slices; %ld shrinks, %ld refused\n", taken, atomic_load(&cutter.cut),
+               atomic_load(&cutter.refused));
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Own slices ----------------------------------------------------------------------------- */
+
+/* Another thread has the first lane, and the calling one the last of four: whatever
+ * wants both is told at once, though it would come to wait for the first before it
+ * comes to its own; through the same handle or another one. */
+START_TEST(own_slices_come_first)
+{
+        const bool mine_writes = _i & 1, other_writes = _i & 2;
+        ammap_t *map = make_shared(4 * KB, 0, 4), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        ammap_t *hand[] = { map, again }, *copy;
+        ammap_mut_slice_t mut = { 0 };
+        ammap_slice_t slice = { 0 };
+        struct holder other;
+
+        holder_start(&other, map, 0, 10, other_writes);
+        for (size_t i = 0; i < COUNT_OF(hand); i++) {
+                const uint64_t lane = 3 * KB;
+
+                if (mine_writes)
+                        ck_assert_int_eq(ammap_as_mut_slice(hand[i], lane, 10, &mut), 0);
+                else
+                        ck_assert_int_eq(ammap_as_slice(hand[i], lane, 10, &slice), 0);
+                for (enum op op = 0; op < OP_COUNT; op++)
+                        if (mine_writes || op_writes(op))
+                                ck_assert_int_eq(op_run(op, map, 1, 3 * KB, 3600 * SECOND), AMMAP_ERR_DEADLOCK);
+                ck_assert_int_eq(ammap_discard(map, 0, 4 * KB), AMMAP_ERR_DEADLOCK);
+                ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_DEADLOCK);
+                ck_assert_int_eq(ammap_resize(map, KB), AMMAP_ERR_BUSY);
+                if (mine_writes) {
+                        ck_assert_int_eq(ammap_clone(map, &copy), AMMAP_ERR_DEADLOCK);
+                        ck_assert_int_eq(ammap_copy(map, 0, map, lane, 10), AMMAP_ERR_DEADLOCK);
+                }
+                if (other_writes)
+                        ck_assert_int_eq(ammap_copy(map, lane, map, 0, 10), AMMAP_ERR_DEADLOCK);
+                ammap_mut_slice_release(&mut);
+                ammap_slice_release(&slice);
+        }
+        holder_stop(&other);
+        is_free(map, 4 * KB);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* --- Many ---------------------------------------------------------------------------------------- */
+
+static int64_t own_time_ns(void)
+{
+        struct timespec time;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+        return (int64_t)time.tv_sec * SECOND + time.tv_nsec;
+}
+
+/* What it takes a thread to have so many mut slices at once; the least of some. */
+static int64_t time_of(ammap_t *map, uint64_t count, ammap_mut_slice_t *slices)
+{
+        int64_t least = INT64_MAX;
+
+        for (int round = 0; round < 8; round++) {
+                int64_t start = own_time_ns(), took;
+
+                for (uint64_t i = 0; i < count; i++)
+                        ck_assert_int_eq(ammap_as_mut_slice(map, i, 1, &slices[i]), 0);
+                for (uint64_t i = 0; i < count; i++)
+                        ammap_mut_slice_release(&slices[i]);
+                took = own_time_ns() - start;
+                least = took < least ? took : least;
+        }
+        return least;
+}
+
+/* Sixteen times as many take sixteen times as long, and not 256 times. */
+START_TEST(many_slices_of_one_thread)
+{
+        enum { FEW = 256, ALL = AMMAP_LANES_MAX };
+        static ammap_mut_slice_t slices[ALL];
+        ammap_t *map = make_shared(ALL, 0, ALL);
+        int64_t few = time_of(map, FEW, slices), all = time_of(map, ALL, slices);
+
+        printf("many_slices_of_one_thread: %.1f us, %.1f us\n", (double)few / 1e3, (double)all / 1e3);
+        ck_assert_int_lt(all, few * (ALL / FEW) * 5 / 2);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+enum { MANY = 1024 + 40 };
+
+/* More maps than the kernel would look for of one thread: those go that it holds
+ * nothing of. */
+START_TEST(more_maps_than_places)
+{
+        static ammap_t *maps[MANY];
+        static ammap_slice_t slices[MANY];
+        struct rlimit limit, raised;
+        int count = 0;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        raised = limit;
+        raised.rlim_cur = raised.rlim_max;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &raised), 0);
+        if (raised.rlim_cur < 4 * MANY)
+                return; /* so many descriptors there cannot be */
+        for (int i = 0; i < MANY; i++) {
+                maps[i] = make_shared(1, 0, 1);
+                ck_assert_int_eq(ammap_update_region(maps[i], 0, "x", 1), 0);
+        }
+        for (int i = 0; i < MANY; i++)
+                ck_assert_int_eq(ammap_update_region(maps[i], 0, "y", 1), 0);
+        ck_assert_uint_eq(taken_slots(maps[0]) + taken_slots(maps[MANY - 1]), 1);
+        while (count < MANY && ammap_as_slice(maps[count], 0, 1, &slices[count]) == 0)
+                count++;
+        ck_assert_int_eq(count, 1024);
+        ck_assert_int_eq(ammap_update_region(maps[count], 0, "z", 1), AMMAP_ERR_LIMIT);
+        ck_assert_int_eq(op_elsewhere(OP_MUT_SLICE, maps[count], 0, 1), 0);
+        ammap_slice_release(&slices[500]);
+        ck_assert_int_eq(ammap_update_region(maps[count], 0, "z", 1), 0);
+        ck_assert_int_eq(op_elsewhere(OP_MUT_SLICE, maps[500], 0, 1), 0);
+        for (int i = 0; i < MANY; i++) {
+                ammap_slice_release(&slices[i]);
+                ck_assert_int_eq(ammap_free(maps[i]), 0);
+        }
+        setrlimit(RLIMIT_NOFILE, &limit);
 }
 END_TEST
 
@@ -960,7 +1214,14 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, recover_beside_those_who_try);
         tcase_add_test(tcase, short_threads);
         tcase_add_test(tcase, killed_processes);
-        tcase_add_test(tcase, guests);
+        tcase_add_loop_test(tcase, more_threads_than_slots, 0, 2);
+        tcase_add_test(tcase, more_slices_than_places);
+        tcase_add_loop_test(tcase, slices_share_beside_shrinks, 1, 3);
+        tcase_add_loop_test(tcase, own_slices_come_first, 0, 4);
+        if (!TEST_SANITIZED)
+                tcase_add_test(tcase, many_slices_of_one_thread);
+        if (!TEST_TSAN)
+                tcase_add_test(tcase, more_maps_than_places);
         tcase_add_test(tcase, freed_by_another_thread);
 #else
         tcase_add_test(tcase, unsupported);
