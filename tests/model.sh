@@ -76,6 +76,11 @@ for n in 1 2 3 4 5 6 7 8; do
         check "bias-mutant-$n" errors model-bias.pml "-DMUTANT_$n"
 done
 
+check reach none model-reach.pml
+for n in 1 2 3 4 5; do
+        check "reach-mutant-$n" errors model-reach.pml "-DMUTANT_$n"
+done
+
 # shellcheck disable=SC2086
 {
         check shared-3 none model-shared.pml $shared_3

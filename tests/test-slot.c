@@ -1020,6 +1020,40 @@ START_TEST(own_slices_come_first)
 }
 END_TEST
 
+/* One who writes lanes 1 to 3 has the first two and waits for the calling thread's
+ * slice of the last: to take bytes from all of them, or to freeze them, would be to
+ * wait for him, as long as one waits for a copy, which is ten seconds. */
+START_TEST(own_slices_beside_a_copy)
+{
+        const bool writes = _i == 1;
+        ammap_t *map = make_shared(4 * KB, 0, 4);
+        struct call call = { OP_FILL, map, KB, 3 * KB, 0, INT_MIN, 0 };
+        ammap_mut_slice_t mut = { 0 };
+        ammap_slice_t slice = { 0 };
+        int64_t start;
+        struct task task;
+
+        if (writes)
+                ck_assert_int_eq(ammap_as_mut_slice(map, 3 * KB, 10, &mut), 0);
+        else
+                ck_assert_int_eq(ammap_as_slice(map, 3 * KB, 10, &slice), 0);
+        task_start(&task, call_body, &call);
+        lane_awaited(map, 3);
+        ck_assert(atomic_load(&map->shared->lane[1].owner) & OWNER_NAME);
+        start = now_ns();
+        ck_assert_int_eq(ammap_resize(map, KB), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_DEADLOCK);
+        ck_assert_int_lt(now_ns() - start, 10 * SECOND);
+        ammap_mut_slice_release(&mut);
+        ammap_slice_release(&slice);
+        task_ends(&task);
+        ck_assert_int_eq(call.result, 0);
+        ck_assert_int_eq(ammap_resize(map, KB), 0);
+        is_free(map, KB);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 /* --- Many ---------------------------------------------------------------------------------------- */
 
 static int64_t own_time_ns(void)
@@ -1218,6 +1252,7 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, more_slices_than_places);
         tcase_add_loop_test(tcase, slices_share_beside_shrinks, 1, 3);
         tcase_add_loop_test(tcase, own_slices_come_first, 0, 4);
+        tcase_add_loop_test(tcase, own_slices_beside_a_copy, 0, 2);
         if (!TEST_SANITIZED)
                 tcase_add_test(tcase, many_slices_of_one_thread);
         if (!TEST_TSAN)

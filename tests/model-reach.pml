@@ -1,0 +1,139 @@
+/* model-reach.pml - a slice that shares a place and goes further, beside a shrink
+ * (lib/shared_lock.c), on processors with store buffers
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Checked: nobody is in to where a shrink takes bytes away; and nobody waits for
+ * ever, which shows as a deadlock.
+ *
+ * A map is 1 or 2 long.  "reader" names the lane for a slice that ends at 1, and by
+ * the same name takes one that ends at 2.  "cutter" owns the lane, looks at the
+ * name and where it ends, and makes the map shorter, and longer again.  A plain
+ * store stands in its thread's buffer until "hardware" gets it out, at any time, in
+ * order.  A read-modify-write waits for its thread's buffer to be empty.  Each
+ * MUTANT_n takes away something that the proof needs, and must be found out.
+ */
+#ifndef ROUNDS
+#define ROUNDS 2
+#endif
+
+bit owned;       /* the lane, by who shrinks */
+bit named;       /* the run */
+byte reach;      /* where it ends */
+byte length = 2; /* of the map */
+bit cutting, reading;
+
+#define NAMED 0
+#define REACH 1
+#define LENGTH 2
+chan of_reader = [4] of { byte, byte };
+chan of_cutter = [4] of { byte, byte };
+
+inline store(place, value)
+{
+        atomic {
+                if
+                :: place == NAMED -> named = value
+                :: place == REACH -> reach = value
+                :: place == LENGTH -> length = value
+                fi;
+                place = 0;
+                value = 0
+        }
+}
+
+active proctype hardware()
+{
+        byte place, value;
+
+end:    do
+        :: atomic { of_reader?place, value -> store(place, value) }
+        :: atomic { of_cutter?place, value -> store(place, value) }
+        od
+}
+
+inline exchange_run()
+{
+        atomic { empty(of_reader) -> named = 1 }
+}
+
+active proctype reader()
+{
+        byte rounds = ROUNDS;
+        bit seen;
+
+        do
+        :: rounds == 0 -> break
+        :: else ->
+                rounds--;
+                of_reader!REACH, 1;
+again:          exchange_run();
+                seen = owned;
+                if
+                :: seen -> of_reader!NAMED, 0; !owned; goto again
+                :: else
+                fi;
+further:
+#ifdef MUTANT_1 /* the look comes after the reach */
+                seen = owned;
+                of_reader!REACH, 2;
+                exchange_run();
+#elif defined(MUTANT_2) /* the exchange */
+                of_reader!REACH, 2;
+                seen = owned;
+#elif defined(MUTANT_3) /* the reach comes before the exchange */
+                exchange_run();
+                of_reader!REACH, 2;
+                seen = owned;
+#else
+                of_reader!REACH, 2;
+                exchange_run();
+                seen = owned;
+#endif
+#ifndef MUTANT_4 /* the look */
+                if
+                :: seen -> of_reader!REACH, 1; !owned; goto further
+                :: else
+                fi;
+#endif
+                if
+                :: length == 2 ->
+                        atomic { assert(!cutting); reading = 1 };
+                        atomic { assert(!cutting); reading = 0 }
+                :: else
+                fi;
+                of_reader!NAMED, 0
+        od
+}
+
+active proctype cutter()
+{
+        byte rounds = ROUNDS, end;
+        bit found;
+
+        do
+        :: rounds == 0 -> break
+        :: else ->
+                rounds--;
+#ifdef MUTANT_5 /* who looks is owner */
+                found = named;
+                end = reach;
+                atomic { empty(of_cutter) -> owned = 1 };
+#else
+                atomic { empty(of_cutter) -> owned = 1 };
+                found = named;
+                end = reach;
+#endif
+                if
+                :: found && end > 1 /* it is refused */
+                :: else ->
+                        atomic { assert(!reading); cutting = 1 };
+                        of_cutter!LENGTH, 1;
+                        atomic { empty(of_cutter) -> assert(!reading); cutting = 0 }
+                fi;
+                atomic { empty(of_cutter) -> owned = 0 };
+                atomic { empty(of_cutter) -> owned = 1 };
+                of_cutter!LENGTH, 2;
+                atomic { empty(of_cutter) -> owned = 0 }
+        od
+}
