@@ -274,7 +274,7 @@ static bool reads_again(const struct lane *lane)
 {
         uint64_t shares = 0;
 
-        for (struct hold *hold = NULL; (hold = thread_hold_next(lane, hold));)
+        for (struct hold *hold = NULL; (hold = thread_hold_next(lane, lane + 1, hold));)
                 shares += (atomic_load(&hold->use) & HOLD_SHARES) / HOLD_COPY;
         return shares > 1;
 }
@@ -291,7 +291,8 @@ int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum 
         for (const struct file *other = files; other; other = other->next)
                 for (uint64_t i = first; other != file && same_file(other, file) && i <= last; i++)
                         for (struct hold *hold = NULL;
-                             i < other->map->lanes && rc >= 0 && (hold = thread_hold_next(&other->map->lane[i], hold));)
+                             i < other->map->lanes && rc >= 0 &&
+                             (hold = thread_hold_next(&other->map->lane[i], &other->map->lane[i + 1], hold));)
                                 rc = access == WRITE || (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE
                                              ? AMMAP_ERR_DEADLOCK
                                              : 1;
@@ -557,7 +558,7 @@ static void forget(struct lane *lane)
 {
         struct hold *hold;
 
-        while ((hold = thread_hold_next(lane, NULL))) {
+        while ((hold = thread_hold_next(lane, lane + 1, NULL))) {
                 uint64_t slices = atomic_load(&hold->use) & UINT32_MAX;
 
                 atomic_store(&hold->use, HOLD_COUNTED | slices * HOLD_SLICE);

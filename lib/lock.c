@@ -86,9 +86,10 @@
  *
  * One's own holds
  *
- * Who cannot enter looks, before it waits, whether it is itself in the way:
- * then AMMAP_ERR_DEADLOCK.  A reader whom a waiting writer keeps out and who
- * reads already shares its own hold, and touches nothing else.
+ * Who cannot enter looks, before it waits, whether it is itself in the way, here or
+ * in a lane that it wants besides: then AMMAP_ERR_DEADLOCK, for whoever keeps it out
+ * here may wait for that.  A reader whom a waiting writer keeps out and who reads
+ * already shares its own hold, and touches nothing else.
  *
  * Death
  *
@@ -139,12 +140,12 @@ enum {
 
 struct waiter {
         struct lane *lane;
+        struct lane_request *request;
         enum access kind;
         bool hungry;
-        uint32_t pause; /* the next one */
-        uint32_t spun;  /* pauses so far */
-        int64_t since;  /* os_now when it first came to sleep, or 0 */
-        int64_t deadline;
+        uint32_t pause;   /* the next one */
+        uint32_t spun;    /* pauses so far */
+        int64_t since;    /* os_now when it first came to sleep, or 0 */
         int64_t revoking; /* os_now when it took the bias away, or 0 */
 };
 
@@ -289,21 +290,21 @@ static bool spin(struct waiter *w)
 static int wait(struct waiter *w)
 {
         struct lane *lane = w->lane;
-        int64_t now, until = w->deadline;
+        int64_t now, until = w->request->deadline;
         uint32_t event;
         uint64_t word;
 
-        if (w->deadline != LANE_TRY && spin(w))
+        if (w->request->deadline != LANE_TRY && spin(w))
                 return 0;
         if (os_fork_check()) { /* which forgets the hungry, this one too */
                 w->hungry = false;
                 return 0;
         }
-        if (w->deadline == LANE_TRY)
+        if (w->request->deadline == LANE_TRY)
                 return AMMAP_ERR_BUSY;
 
         now = os_now();
-        if (now >= w->deadline)
+        if (now >= w->request->deadline)
                 return AMMAP_ERR_TIMEOUT;
         /* A writer that was woken may have got the one wake-up that was meant for
          * the hungry, by one who knew nothing of their turn: it takes the turn. */
@@ -360,14 +361,29 @@ static void revoke_bias(struct waiter *w, uint64_t word)
         atomic_compare_exchange_strong(&w->lane->word, &word, word & ~LANE_BIAS);
 }
 
-static int write_slow(struct lane *lane, int64_t deadline, uint64_t idle)
+/* Whether the calling thread itself is in the way of a request, in this lane or in
+ * one that comes later. */
+static bool in_own_way(const struct lane *lane, struct lane_request *request, enum access access)
 {
-        struct waiter w = { .lane = lane, .kind = WRITE, .deadline = deadline, .pause = 32 };
+        struct hold *hold = NULL;
+
+        if (request->looked)
+                return false;
+        request->looked = true;
+        while ((hold = thread_hold_next(lane, request->end, hold)))
+                if (access == WRITE || (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE)
+                        return true;
+        return false;
+}
+
+static int write_slow(struct lane *lane, struct lane_request *request, uint64_t idle)
+{
+        struct waiter w = { .lane = lane, .kind = WRITE, .request = request, .pause = 32 };
         uint64_t word, fenced = LANE_WRITER; /* the sequence of the last heavy fence: none, odd */
         int rc;
 
         os_fork_check();
-        if (!(atomic_load(&lane->word) & (LANE_DEAD | LANE_FROZEN)) && thread_hold_next(lane, NULL))
+        if (!(atomic_load(&lane->word) & (LANE_DEAD | LANE_FROZEN)) && in_own_way(lane, request, WRITE))
                 return AMMAP_ERR_DEADLOCK;
 
         for (;;) {
@@ -394,7 +410,7 @@ static int write_slow(struct lane *lane, int64_t deadline, uint64_t idle)
                         spin(&w);
                         continue;
                 }
-                if (deadline != LANE_TRY && (w.spun >= CLAIM_AFTER || w.since || !may_spin))
+                if (request->deadline != LANE_TRY && (w.spun >= CLAIM_AFTER || w.since || !may_spin))
                         claim_turn(&w, word);
                 if ((rc = wait(&w)) < 0)
                         return finish(&w, rc);
@@ -403,12 +419,14 @@ static int write_slow(struct lane *lane, int64_t deadline, uint64_t idle)
 
 int lane_write_slow(struct lane *lane, int64_t deadline)
 {
-        return write_slow(lane, deadline, 0);
+        struct lane_request request = { .end = lane + 1, .deadline = deadline };
+
+        return write_slow(lane, &request, 0);
 }
 
-int lane_freeze(struct lane *lane)
+int lane_freeze(struct lane *lane, struct lane_request *request)
 {
-        return write_slow(lane, LANE_FOR_EVER, LANE_IDLE);
+        return write_slow(lane, request, LANE_IDLE);
 }
 
 void lane_write_leave_slow(struct lane *lane)
@@ -460,18 +478,9 @@ static void consider_bias(struct lane *lane)
                 atomic_compare_exchange_strong(&lane->word, &word, word | LANE_BIAS | LANE_SLOTS);
 }
 
-/* A read hold of the calling thread's own is as good as entering. */
-static int own_hold(const struct lane *lane, struct hold **own)
+static int read_slow(struct lane *lane, struct lane_request *request, struct hold **own)
 {
-        *own = thread_hold_next(lane, NULL);
-        if (!*own)
-                return 0;
-        return (atomic_load(&(*own)->use) & HOLD_KIND) == HOLD_WRITE ? AMMAP_ERR_DEADLOCK : LANE_MINE;
-}
-
-static int read_slow(struct lane *lane, int64_t deadline, struct hold **own)
-{
-        struct waiter w = { .lane = lane, .kind = READ, .deadline = deadline, .pause = 1 };
+        struct waiter w = { .lane = lane, .kind = READ, .request = request, .pause = 1 };
         bool looked = false;
         uint64_t word;
         int rc;
@@ -490,8 +499,11 @@ static int read_slow(struct lane *lane, int64_t deadline, struct hold **own)
                 }
                 if (word & LANE_DEAD)
                         return finish(&w, AMMAP_ERR_OWNER_DEAD);
-                if (!looked && (rc = own_hold(lane, own)) != 0)
-                        return finish(&w, rc);
+                if (in_own_way(lane, request, READ))
+                        return finish(&w, AMMAP_ERR_DEADLOCK);
+                /* A read hold of the calling thread's own is as good as entering. */
+                if (!looked && (*own = thread_hold_next(lane, lane + 1, NULL)))
+                        return finish(&w, LANE_MINE);
                 looked = true;
                 if ((rc = wait(&w)) < 0)
                         return finish(&w, rc);
@@ -500,9 +512,10 @@ static int read_slow(struct lane *lane, int64_t deadline, struct hold **own)
 
 int lane_read_slow(struct lane *lane, int64_t deadline)
 {
+        struct lane_request request = { .end = lane + 1, .deadline = deadline };
         struct hold *own;
 
-        return read_slow(lane, deadline, &own);
+        return read_slow(lane, &request, &own);
 }
 
 void lane_read_leave(struct lane *lane)
@@ -523,23 +536,23 @@ void lane_unname(struct hold *hold, struct lane *lane)
                 lane_wake(lane);
 }
 
-int lane_hold_write_slow(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
+int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
 {
         int rc = thread_room(hold);
 
-        if (rc < 0 || (rc = lane_write(lane, deadline)) < 0)
+        if (rc < 0 || (!lane_write_try(lane) && (rc = write_slow(lane, request, 0)) < 0))
                 return rc;
         hold_note(*hold, lane, use | HOLD_WRITE, 0);
         return 0;
 }
 
-int lane_hold_read_slow(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
+int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
 {
         struct hold *own;
         uint64_t shared;
         int rc = thread_room(hold);
 
-        if (rc < 0 || (rc = read_slow(lane, deadline, &own)) < 0)
+        if (rc < 0 || (rc = read_slow(lane, request, &own)) < 0)
                 return rc;
         if (rc != LANE_MINE) {
                 hold_note(*hold, lane, use | HOLD_COUNTED, 0);
@@ -626,7 +639,7 @@ void lane_forked(struct lane *lane, bool frozen)
         struct hold *hold = NULL;
         bool write = false;
 
-        while ((hold = thread_hold_next(lane, hold))) {
+        while ((hold = thread_hold_next(lane, lane + 1, hold))) {
                 uint64_t kind = atomic_load(&hold->use) & HOLD_KIND;
 
                 if (kind == HOLD_WRITE)

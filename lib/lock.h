@@ -67,6 +67,15 @@ struct lane {
 #define LANE_TRY INT64_C(0)
 #define LANE_FOR_EVER OS_NEVER
 
+/* What one call wants of a run of lanes, which it enters one after the other: up to
+ * end, until when, and whether it has looked already at what its own thread has of
+ * those that it has not entered yet. */
+struct lane_request {
+        const struct lane *end;
+        int64_t deadline;
+        bool looked;
+};
+
 /* --- lock.c --- */
 
 /* Once.  left(...): a thread ends that holds the lane so many times over; to write,
@@ -89,7 +98,7 @@ void lane_write_leave_slow(struct lane *lane);
 
 /* The same as one who writes no byte: a child that is forked meanwhile finds the
  * lane as it was, not DEAD.  Leave as the last writer ever, or by lane_write_leave. */
-int lane_freeze(struct lane *lane);
+int lane_freeze(struct lane *lane, struct lane_request *request);
 void lane_write_leave_frozen(struct lane *lane);
 
 /* Let in those who sleep and may enter. */
@@ -106,8 +115,8 @@ bool lane_writes_unseen(const struct lane *lane);
 void lane_unname(struct hold *hold, struct lane *lane);
 
 /* Enter as a hold of the calling thread, shared by HOLD_COPY or HOLD_SLICE. */
-int lane_hold_write_slow(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold);
-int lane_hold_read_slow(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold);
+int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
+int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
 
 /* Whether a live hold, by whichever thread, stands in the way of the lane's
  * end.  For a caller who excludes all others. */
@@ -256,16 +265,16 @@ static inline bool lane_hold_unwrite(struct hold *hold, uint64_t use)
         return true;
 }
 
-static inline int lane_hold_write(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
+static inline int lane_hold_write(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
 {
         *hold = lane_hold_write_try(lane, use, 0);
-        return *hold ? 0 : lane_hold_write_slow(lane, deadline, use, hold);
+        return *hold ? 0 : lane_hold_write_slow(lane, request, use, hold);
 }
 
-static inline int lane_hold_read(struct lane *lane, int64_t deadline, uint64_t use, struct hold **hold)
+static inline int lane_hold_read(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
 {
         *hold = lane_hold_biased(lane, use, 0);
-        return *hold ? 0 : lane_hold_read_slow(lane, deadline, use, hold);
+        return *hold ? 0 : lane_hold_read_slow(lane, request, use, hold);
 }
 
 static inline void lane_hold_leave(struct hold *hold, uint64_t use)

@@ -139,8 +139,10 @@ static void leave_lanes(ammap_t *map, uint64_t count, bool frozen)
 static int take_everything(ammap_t *map)
 {
         for (;;) {
+                struct lane_request request = { .end = map->lane + map->lanes, .deadline = LANE_FOR_EVER };
+
                 for (uint64_t i = 0; i < map->lanes; i++) {
-                        int rc = lane_freeze(&map->lane[i]);
+                        int rc = lane_freeze(&map->lane[i], &request);
 
                         if (rc < 0) {
                                 leave_lanes(map, i, false);

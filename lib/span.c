@@ -14,7 +14,7 @@ static void leave_lanes(struct lane *first, size_t count)
         while (count-- > 0) {
                 struct hold *hold = NULL;
 
-                while ((hold = thread_hold_next(&first[count], hold))) {
+                while ((hold = thread_hold_next(&first[count], &first[count + 1], hold))) {
                         uint64_t use = atomic_load(&hold->use);
 
                         if ((use & HOLD_SHARES) >> 32 > (use & UINT32_MAX)) {
@@ -25,15 +25,15 @@ static void leave_lanes(struct lane *first, size_t count)
         }
 }
 
-int span_take_rest(struct lane *first, size_t count, enum access access, int64_t deadline)
+int span_take_rest(struct lane *first, enum access access, struct lane_request *request)
 {
-        for (size_t n = 1; n < count; n++) {
+        for (struct lane *lane = first + 1; lane < request->end; lane++) {
                 struct hold *hold;
-                int rc = access == WRITE ? lane_hold_write(&first[n], deadline, HOLD_COPY, &hold)
-                                         : lane_hold_read(&first[n], deadline, HOLD_COPY, &hold);
+                int rc = access == WRITE ? lane_hold_write(lane, request, HOLD_COPY, &hold)
+                                         : lane_hold_read(lane, request, HOLD_COPY, &hold);
 
                 if (rc < 0) {
-                        leave_lanes(first + 1, n - 1);
+                        leave_lanes(first + 1, (size_t)(lane - first) - 1);
                         return rc;
                 }
         }

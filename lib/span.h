@@ -18,8 +18,8 @@ typedef struct ammap_span span_t;
 #define SPAN_FILE (SIZE_MAX / 2 + 1)
 #define SPAN_SHARED SIZE_MAX
 
-/* The count - 1 lanes after the first; on an error none of them is held. */
-int span_take_rest(struct lane *first, size_t count, enum access access, int64_t deadline);
+/* The lanes after the first; on an error none of them is held. */
+int span_take_rest(struct lane *first, enum access access, struct lane_request *request);
 void span_leave_rest(struct lane *first, size_t count);
 
 /* Hold count lanes, in ascending order, the first shared by HOLD_COPY or
@@ -27,13 +27,14 @@ void span_leave_rest(struct lane *first, size_t count);
 static inline int span_take(struct lane *first, size_t count, enum access access, int64_t deadline, uint64_t use,
                             span_t *span)
 {
+        struct lane_request request = { .end = first + count, .deadline = deadline };
         struct hold *hold;
-        int rc = access == WRITE ? lane_hold_write(first, deadline, use, &hold)
-                                 : lane_hold_read(first, deadline, use, &hold);
+        int rc = access == WRITE ? lane_hold_write(first, &request, use, &hold)
+                                 : lane_hold_read(first, &request, use, &hold);
 
         if (rc < 0)
                 return rc;
-        if (count > 1 && (rc = span_take_rest(first, count, access, deadline)) < 0) {
+        if (count > 1 && (rc = span_take_rest(first, access, &request)) < 0) {
                 lane_hold_leave(hold, use);
                 return rc;
         }

@@ -110,14 +110,20 @@ int thread_room(struct hold **hold)
         return 0;
 }
 
-struct hold *thread_hold_next(const struct lane *lane, const struct hold *after)
+/* Whether a lane is one of those. */
+static bool is_among(const struct lane *lane, const struct lane *first, const struct lane *end)
+{
+        return (uintptr_t)lane >= (uintptr_t)first && (uintptr_t)lane < (uintptr_t)end;
+}
+
+struct hold *thread_hold_next(const struct lane *first, const struct lane *end, const struct hold *after)
 {
         struct holds *block = after ? hold_block(after) : thread_holds;
         struct hold *hold = after ? &block->hold[after - block->hold + 1] : block ? block->hold : NULL;
 
         for (; block; block = block->more, hold = block ? block->hold : NULL)
                 for (; hold < block->hold + HOLDS; hold++)
-                        if (hold_lane(hold) == lane)
+                        if (is_among(hold_lane(hold), first, end))
                                 return hold;
         return NULL;
 }
@@ -164,7 +170,7 @@ static bool look(const struct hold *hold, const struct lane *first, const struct
 {
         struct lane *lane = atomic_load_explicit(&hold->lane, memory_order_acquire);
 
-        if ((uintptr_t)lane < (uintptr_t)first || (uintptr_t)lane >= (uintptr_t)end)
+        if (!is_among(lane, first, end))
                 return false;
         *reach = atomic_load_explicit(&hold->reach, memory_order_acquire);
         *slices = atomic_load_explicit(&hold->use, memory_order_acquire) & UINT32_MAX;

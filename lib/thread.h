@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct lane;
+struct lane; /* one of an array: a map's */
 
 enum { HOLDS = 8 };
 
@@ -76,9 +76,9 @@ void thread_at_end(bool (*ends)(bool last));
  * and gets none. */
 int thread_room(struct hold **hold);
 
-/* The calling thread's next hold of a lane after the one given (NULL: its
- * first), or NULL. */
-struct hold *thread_hold_next(const struct lane *lane, const struct hold *after);
+/* The calling thread's next hold of a lane from first to before end, after the one
+ * given (NULL: its first), or NULL. */
+struct hold *thread_hold_next(const struct lane *first, const struct lane *end, const struct hold *after);
 
 /* Whether a block is the calling thread's. */
 bool thread_owns(const struct holds *block);

@@ -381,6 +381,52 @@ START_TEST(a_deadlock_comes_before_busy)
 }
 END_TEST
 
+/* Others stand in the way of one lane and oneself of another: it is found before
+ * anything is waited for, whichever comes first. */
+START_TEST(a_deadlock_is_found_in_every_lane)
+{
+        enum { LANES = 4, LANE = 100 };
+        bool held_writes = _i & 1, other_writes = _i & 2;
+        ammap_t *map = new_pattern_map(LANES * LANE, LANES), *copy;
+
+        for (uint64_t own = 0; own < LANES; own++)
+                for (uint64_t others = 0; others < LANES; others++) {
+                        ammap_slice_t slice = { 0 };
+                        ammap_mut_slice_t mut = { 0 };
+                        struct holder holder;
+
+                        if (own == others)
+                                continue;
+                        holder_start(&holder, map, others * LANE, 1, other_writes);
+                        if (held_writes)
+                                ck_assert_int_eq(ammap_as_mut_slice(map, own * LANE, 1, &mut), 0);
+                        else
+                                ck_assert_int_eq(ammap_as_slice(map, own * LANE, 1, &slice), 0);
+                        for (enum op op = 0; op < OP_COUNT; op++) {
+                                int64_t timeout = op_is_timed(op) ? LONG : 0;
+
+                                if (!conflict(held_writes, op))
+                                        continue;
+                                ck_assert_msg(op_run(op, map, 0, LANES * LANE, timeout) == AMMAP_ERR_DEADLOCK,
+                                              "%s, mine is %u, theirs %u", op_name(op), (unsigned)own,
+                                              (unsigned)others);
+                        }
+                        ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_DEADLOCK);
+                        ck_assert_int_eq(ammap_discard(map, 0, LANES * LANE), AMMAP_ERR_DEADLOCK);
+                        if (held_writes)
+                                ck_assert_int_eq(ammap_clone(map, &copy), AMMAP_ERR_DEADLOCK);
+                        /* Nothing was left taken. */
+                        ammap_slice_release(&slice);
+                        ammap_mut_slice_release(&mut);
+                        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, own * LANE, LANE), 0);
+                        holder_stop(&holder);
+                        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, LANES * LANE), 0);
+                }
+        ck_assert(is_pattern(map));
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 /* Copies of nothing touch no lock, whoever holds it. */
 START_TEST(copies_of_nothing_need_no_lock)
 {
@@ -1138,6 +1184,7 @@ int main(void)
         tcase_add_test(tcase, a_writer_that_times_out_lets_those_behind_it_in);
         tcase_add_test(tcase, every_call_against_ones_own_slice);
         tcase_add_test(tcase, a_deadlock_comes_before_busy);
+        tcase_add_loop_test(tcase, a_deadlock_is_found_in_every_lane, 0, 4);
         tcase_add_test(tcase, copies_of_nothing_need_no_lock);
         tcase_add_test(tcase, slices_of_nothing_hold_their_lane);
         tcase_add_test(tcase, lanes_are_locked_apart);
