@@ -335,7 +335,7 @@ enum { ENTRIES = 64 };
 static int each_entry(int fd, const void *address, size_t pages,
                       void (*each)(size_t page, uint64_t entry, void *context), void *context)
 {
-        uint64_t entries[ENTRIES];
+        uint64_t entries[ENTRIES] = { 0 };
         int rc = 0;
 
         for (size_t at = 0, count; at < pages && rc == 0; at += count) {

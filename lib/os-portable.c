@@ -210,10 +210,11 @@ int os_omit_on_fork(void *address, size_t length)
         return -ENOSYS;
 }
 
+/* Nothing was omitted. */
 int os_keep_on_fork(void *address, size_t length)
 {
         (void)address, (void)length;
-        return -ENOSYS;
+        return 0;
 }
 
 int os_wipe_on_fork(void *address, size_t length)

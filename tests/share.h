@@ -43,6 +43,13 @@
 #define TEST_TSAN 0
 #endif
 
+/* Whether copies out take the lock, too, as they do under ThreadSanitizer. */
+#ifdef AMMAP_NO_OPTIMISTIC_READS
+#define TEST_READS_LOCK 1
+#else
+#define TEST_READS_LOCK TEST_TSAN
+#endif
+
 #define SKIPPED 77
 #define KB UINT64_C(1024)
 #define MB (UINT64_C(1) << 20)
