@@ -40,6 +40,9 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct shared *all_shared;
 static struct slot *unused; /* slots are never freed: a slice may be released twice */
 
+/* All that there are: a list that only grows, so that a child of fork() finds them, whoever held the mutex. */
+static struct slot *_Atomic every;
+
 static _Atomic uint32_t *word_of(const struct shared *shared, uint32_t index)
 {
         unsigned char *end = shared->pages + (index + 1) * shared->page;
@@ -117,6 +120,9 @@ static struct slot *new_record(void)
         memset(slot, 0, sizeof *slot);
         for (unsigned i = 0; i < FORMAT_PLACES; i++)
                 slot->read[i].slot = slot;
+        slot->made_before = atomic_load(&every);
+        while (!atomic_compare_exchange_weak(&every, &slot->made_before, slot)) {
+        }
         return slot;
 }
 
@@ -397,12 +403,9 @@ static void forget_slot(struct slot *slot)
 void shared_forked(void)
 {
         pthread_mutex_init(&mutex, NULL);
-        for (struct shared *shared = all_shared; shared; shared = shared->next) {
-                for (struct slot *slot = shared->mine; slot; slot = slot->sibling)
-                        forget_slot(slot);
+        for (struct shared *shared = all_shared; shared; shared = shared->next)
                 shared->mine = NULL;
-        }
-        for (struct slot *slot = my_slots.all; slot; slot = slot->next)
+        for (struct slot *slot = atomic_load(&every); slot; slot = slot->made_before)
                 forget_slot(slot);
         memset(&my_slots, 0, sizeof my_slots);
         unused = NULL;

@@ -37,6 +37,7 @@ struct slot {
 
         const void *_Atomic thread; /* whose it is: an address of its own; NULL: nobody's; relaxed */
         struct slot *next;          /* of the same thread, or nobody's */
+        struct slot *made_before;   /* constant */
 
         /* Guard: the mutex of slot.c. */
         struct shared *shared; /* NULL: freed */

@@ -48,8 +48,8 @@ give-up-no-fence|lock.c|/^static int finish(/,/^}/s/os_fence_heavy();/;/|-,sleep
 give-up-no-wake|lock.c|/^static int finish(/,/^}/s/lane_wake(lane);/;/|-,sleep-mutant-8
 last-hungry-no-look|lock.c|/^static int finish(/,/^}/s/end_turn(lane, w->kind);/;/|turns,
 revoke-takes-slots|lock.c|/^static void revoke_bias/,/^}/s/word & ~LANE_BIAS/word \& ~(LANE_BIAS \| LANE_SLOTS)/|words,bias-mutant-4
-write-no-fence|lock.c|/^int lane_write_slow/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-1
-write-fence-once|lock.c|/^int lane_write_slow/,/^}/s/(word & LANE_SEQUENCE) != fenced/fenced == LANE_WRITER/|-,bias-mutant-5
+write-no-fence|lock.c|/^static int write_slow/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-1
+write-fence-once|lock.c|/^static int write_slow/,/^}/s/(word & LANE_SEQUENCE) != fenced/fenced == LANE_WRITER/|-,bias-mutant-5
 write-no-scan|lock.c|/^static bool blocked/,/^}/s/return (word & LANE_SLOTS).*/return false;/|bias,bias-mutant-3
 bias-over-slots|lock.c|/^static void consider_bias/,/^}/s/LANE_SLOTS | LANE_WTURN/LANE_WTURN/|bias,bias-mutant-6
 leave-slow-no-readers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_RTURN/word/|turns,
