@@ -139,27 +139,29 @@ typedef enum ammap_want { AMMAP_NO, AMMAP_TRY, AMMAP_MUST } ammap_want_t;
  *      options.lanes = 2;
  */
 typedef struct ammap_options {
-        size_t struct_size;     /* set by AMMAP_OPTIONS_INIT */
-        const char *name;       /* for /proc/self/maps, where the kernel can; read during the call alone */
-        uint64_t capacity;      /* what ammap_resize can grow it to, in bytes; 0: the size */
-        uint64_t lanes;         /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
-        ammap_share_t share;    /* with whom */
-        ammap_fork_t fork;      /* what a forked child finds; the pages of a shared map cannot be wiped */
-        bool allow_faults;      /* slices and pointers even where others can take the memory away: SIGBUS */
-        ammap_want_t huge;      /* huge pages */
-        ammap_want_t populate;  /* all pages present from the start */
-        ammap_want_t lock;      /* kept in memory, never swapped */
-        ammap_want_t guard;     /* a page before and after that is fatal to touch */
-        ammap_want_t nodump;    /* not in core dumps */
-        ammap_want_t secret;    /* lock and nodump; wiped when freed, when shrunk and in a forked child */
-        ammap_want_t noreserve; /* not accounted for as memory to be kept free */
-        ammap_want_t recycle;   /* ammap_free may keep the memory for a later map like it; see ammap_trim */
+        size_t struct_size;          /* set by AMMAP_OPTIONS_INIT */
+        const char *name;            /* for /proc/self/maps, where the kernel can; read during the call alone */
+        uint64_t capacity;           /* what ammap_resize can grow it to, in bytes; 0: the size */
+        uint64_t lanes;              /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
+        ammap_share_t share;         /* with whom */
+        ammap_fork_t fork;           /* what a forked child finds; the pages of a shared map cannot be wiped */
+        bool allow_faults;           /* slices and pointers even where others can take the memory away: SIGBUS */
+        unsigned char reserved_a[3]; /* 0 */
+        ammap_want_t huge;           /* huge pages */
+        ammap_want_t populate;       /* all pages present from the start */
+        ammap_want_t lock;           /* kept in memory, never swapped */
+        ammap_want_t guard;          /* a page before and after that is fatal to touch */
+        ammap_want_t nodump;         /* not in core dumps */
+        ammap_want_t secret;         /* lock and nodump; wiped when freed, when shrunk and in a forked child */
+        ammap_want_t noreserve;      /* not accounted for as memory to be kept free */
+        ammap_want_t recycle;        /* ammap_free may keep the memory for a later map like it; see ammap_trim */
+        uint32_t reserved_b;         /* 0 */
 } ammap_options_t;
 
 #define AMMAP_OPTIONS_INIT                                                                                             \
         {                                                                                                              \
-                sizeof(ammap_options_t), NULL, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, false, AMMAP_NO, AMMAP_NO,        \
-                        AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO                                     \
+                sizeof(ammap_options_t), NULL, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, false, { 0, 0, 0 }, AMMAP_NO,     \
+                        AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, 0                        \
         }
 
 /* The most lanes that a map may have; it may not have more than bytes. */
@@ -519,13 +521,17 @@ typedef struct ammap_statistics {
         ammap_fork_t fork;
         ammap_guard_t guard;
         bool frozen;
-        bool read_only; /* no write can succeed */
+        bool read_only;            /* no write can succeed */
+        unsigned char reserved[2]; /* 0 */
 } ammap_stat_t;
 
 #define AMMAP_STAT_INIT                                                                                                \
         {                                                                                                              \
                 sizeof(ammap_stat_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, AMMAP_GUARD_NONE,  \
-                        false, false                                                                                   \
+                        false, false,                                                                                  \
+                {                                                                                                      \
+                        0, 0                                                                                           \
+                }                                                                                                      \
         }
 
 /* What resident, huge and locked are where the kernel does not tell: there is no

@@ -382,6 +382,9 @@ static ammap_share_t share_of(const ammap_t *map)
 }
 
 _Static_assert(AMMAP_STAT_UNKNOWN == OS_UNKNOWN, "what is not known is told as such");
+_Static_assert(offsetof(ammap_stat_t, reserved) == offsetof(ammap_stat_t, read_only) + sizeof(bool) &&
+                       sizeof(ammap_stat_t) == offsetof(ammap_stat_t, reserved) + 2,
+               "no hidden room, through which bytes of the stack would be told");
 
 /* The kernel is asked first, with no mutex held: that takes as long as there are
  * mappings, and the pages' place is constant. */
@@ -418,6 +421,7 @@ static int fill_stat(ammap_t *map, ammap_stat_t *stat)
 
 int ammap_stat(ammap_t *map, ammap_stat_t *stat)
 {
+        const size_t first = offsetof(ammap_stat_t, length);
         ammap_stat_t known;
         size_t size;
         int rc;
@@ -429,8 +433,9 @@ int ammap_stat(ammap_t *map, ammap_stat_t *stat)
                 return AMMAP_ERR_INVALID;
         if ((rc = fill_stat(map, &known)) < 0)
                 return rc;
-        memcpy((unsigned char *)stat + sizeof size, (unsigned char *)&known + sizeof size,
-               (size < sizeof known ? size : sizeof known) - sizeof size);
+        size = size < sizeof known ? size : sizeof known;
+        if (size > first)
+                memcpy((unsigned char *)stat + first, (unsigned char *)&known + first, size - first);
         return 0;
 }
 

@@ -299,6 +299,42 @@ START_TEST(options_of_a_newer_header_are_accepted_where_the_rest_is_zero)
 }
 END_TEST
 
+/* The same header, a field later: what is a field there is none of the bytes that
+ * are let pass here.  Of every byte of the structure something is known. */
+START_TEST(options_have_no_hidden_room)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        unsigned char *bytes = (unsigned char *)&options;
+        size_t fields = 0;
+        struct span {
+                size_t at, length;
+        } span[] = {
+#define FIELD(name) { offsetof(ammap_options_t, name), sizeof(options.name) }
+                FIELD(struct_size), FIELD(name),   FIELD(capacity),  FIELD(lanes),   FIELD(share),
+                FIELD(fork),        FIELD(huge),   FIELD(populate),  FIELD(lock),    FIELD(guard),
+                FIELD(nodump),      FIELD(secret), FIELD(noreserve), FIELD(recycle), FIELD(allow_faults),
+        };
+
+        for (size_t i = 0; i < COUNT_OF(span); i++)
+                fields += span[i].length;
+        for (size_t at = 0; at < sizeof(options); at++) {
+                ammap_t *map = UNSET;
+                bool known = false;
+
+                for (size_t i = 0; i < COUNT_OF(span); i++)
+                        known |= at - span[i].at < span[i].length;
+                if (known)
+                        continue;
+                fields++;
+                bytes[at] = 0xaa;
+                ck_assert_int_eq(ammap_new_with(&map, 4096, &options), AMMAP_ERR_INVALID);
+                ck_assert_ptr_null(map);
+                bytes[at] = 0;
+        }
+        ck_assert_uint_eq(fields, sizeof(options));
+}
+END_TEST
+
 START_TEST(options_of_a_newer_header_are_refused_where_the_rest_is_not_zero)
 {
         struct edge edge = edge_open();
@@ -601,6 +637,7 @@ int main(void)
         tcase_add_test(tcase, options_that_are_too_small_are_refused);
         tcase_add_test(tcase, options_of_an_older_header_are_read_no_further);
         tcase_add_test(tcase, options_of_a_newer_header_are_accepted_where_the_rest_is_zero);
+        tcase_add_test(tcase, options_have_no_hidden_room);
         tcase_add_test(tcase, options_of_a_newer_header_are_refused_where_the_rest_is_not_zero);
         tcase_add_test(tcase, the_initializer_fits_a_compound_literal);
         tcase_add_test(tcase, calls_on_no_map_answer);

@@ -195,6 +195,26 @@ START_TEST(stat_sizes)
 }
 END_TEST
 
+/* Nothing but what the fields say comes over: the rest is 0, whatever the stack held. */
+START_TEST(stat_has_no_hidden_room)
+{
+        ammap_t *map = make(777, NULL);
+        unsigned char stack[2][8192];
+        ammap_stat_t stat;
+
+        for (int i = 0; i < 2; i++) {
+                memset(stack[i], 0xee, sizeof(stack[i]));
+                __asm__ volatile("" ::"r"(stack[i]) : "memory");
+                memset(&stat, 0xee, sizeof(stat));
+                stat.struct_size = sizeof(stat);
+                ck_assert_int_eq(ammap_stat(map, &stat), 0);
+                ck_assert(all((unsigned char *)&stat + offsetof(ammap_stat_t, read_only) + sizeof(bool),
+                              sizeof(stat) - offsetof(ammap_stat_t, read_only) - sizeof(bool), 0));
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 static void *count_there(void *argument)
 {
         ammap_slice_t slice;
@@ -1458,6 +1478,7 @@ int main(void)
         tcase = test_case(suite, "properties");
         tcase_add_test(tcase, plain);
         tcase_add_test(tcase, stat_sizes);
+        tcase_add_test(tcase, stat_has_no_hidden_room);
         tcase_add_test(tcase, stat_counts);
         tcase_add_test(tcase, guards);
         tcase_add_test(tcase, populated);
