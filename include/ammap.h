@@ -489,9 +489,8 @@ AMMAP_API int ammap_freeze(ammap_t *map);
 
 /* Make a copy of the map as it is at one instant: of its length, capacity, lanes
  * and options, not frozen.  Pages that hold nothing are not made present.  Of a
- * shared map that is frozen it is a private one, which copies pages when they are
- * written; of one that is not, another shared one; of a raw one and of a file, a
- * private one.
+ * shared map that is not frozen it is another shared one; of a frozen one, of a raw
+ * one and of a file, a private one.
  * 0, and *copy is the caller's to ammap_free; or *copy is NULL, and the result is
  * that of a read or of ammap_new_with. */
 AMMAP_API AMMAP_MUST_CHECK int ammap_clone(ammap_t *map, ammap_t **copy);

@@ -297,24 +297,6 @@ static int copy_private(ammap_t *map, uint64_t length, ammap_t **copy)
         return rc;
 }
 
-/* Nobody writes it any more: a map on top of it, changed here alone. */
-static int clone_frozen(ammap_t *map, ammap_t **copy)
-{
-        struct backing backing = { .fd = os_dup(map->backing.fd), .offset = map->backing.offset, .own = true };
-        ammap_options_t options = map->options;
-        uint64_t length = share_length(map);
-        int rc;
-
-        if (backing.fd < 0)
-                return backing.fd;
-        options.share = AMMAP_PRIVATE;
-        rc = length ? map_make(copy, length, &options, &backing) : AMMAP_ERR_SIZE; /* who wrote that lies */
-        if (rc < 0)
-                os_close(backing.fd);
-        /* Some properties a mapping of a descriptor cannot have. */
-        return rc == AMMAP_ERR_UNSUPPORTED ? copy_private(map, length, copy) : rc;
-}
-
 static int copy_shared(ammap_t *map, uint64_t length, ammap_t **copy)
 {
         int rc = length ? share_new(copy, length, &map->options) : AMMAP_ERR_SIZE;
@@ -357,8 +339,10 @@ int ammap_clone(ammap_t *map, ammap_t **copy)
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
-        if (map->shared && map_frozen(map))
-                return clone_frozen(map, copy);
+        if (map->shared && map_frozen(map)) {
+                length = share_length(map);
+                return length ? copy_private(map, length, copy) : AMMAP_ERR_SIZE; /* who wrote that lies */
+        }
         if (map->shared && map->read_only)
                 return copy_unentered(map, copy);
         do {

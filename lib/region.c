@@ -35,7 +35,7 @@ size_t region_pages(uint64_t length)
 /* Whether what is written here others see. */
 static bool is_shared(const struct region *region)
 {
-        return region->backing && !region->backing->own;
+        return region->backing != NULL;
 }
 
 /* --- All or nothing -------------------------------------------------------
@@ -195,7 +195,7 @@ static int commit(struct region *region)
         if (!backing)
                 return os_protect(region->data, region->committed, OS_WRITE);
         return os_map_file(region->data, region->committed, backing->fd, backing->offset,
-                           region->frozen ? OS_READ : OS_WRITE, is_shared(region));
+                           region->frozen ? OS_READ : OS_WRITE, true);
 }
 
 /* Guards without a mapping of their own, where the kernel has them. */
@@ -452,11 +452,8 @@ static void zero_pages(struct region *region, size_t from, size_t to)
                 /* Refused where it is locked, or sealed against new writers. */
                 if (os_remove(region->data + from, to - from) < 0)
                         wipe_data(region, from, to);
-        } else if (os_discard(region->data + from, to - from) == 0) {
-                /* What was this process's own is gone, and what is below shows. */
-                if (region->backing)
-                        wipe_data(region, from, to);
-        } else if (!region->secret) { /* locked memory is not given back */
+        } else if (os_discard(region->data + from, to - from) < 0 && !region->secret) {
+                /* Locked memory is not given back. */
                 wipe(region->data + from, 0, to - from);
         }
 }
@@ -550,7 +547,7 @@ void region_forked(struct region *region)
         if (!region->fork_by_hand)
                 return;
         if (region->fork == AMMAP_FORK_WIPE) {
-                if (!region->backing && os_discard(region->data, region->committed) == 0)
+                if (os_discard(region->data, region->committed) == 0)
                         return;
                 if (!region->frozen || change_access(region, OS_READ, OS_WRITE, &torn) == 0) {
                         wipe(region->data, 0, region->used);
@@ -578,7 +575,7 @@ static void find_pages(const struct region *region, size_t at, size_t pages, uns
         memset(there, 0, pages);
         if (!is_shared(region) && os_present(region->data + at, pages, there) < 0)
                 memset(there, 1, pages);
-        for (size_t from = at; region->backing && next_data(region, from, end, &first, &stop); from = stop)
+        for (size_t from = at; is_shared(region) && next_data(region, from, end, &first, &stop); from = stop)
                 memset(there + (first - at) / page, 1, (page_up(stop) - page_down(first)) / page);
 }
 

@@ -29,8 +29,8 @@ enum { REGION_NAME = 80 };
 struct backing {
         int fd;
         uint64_t offset; /* of the map's first byte; whole pages */
-        bool write;      /* it can be written; not own: by all who have it */
-        bool own;        /* changes are this process's own, copied on write */
+        bool write;      /* it can be written, by all who have it */
+        bool own;        /* there is none: the memory is this process's own */
 };
 
 /* So many bytes. */
