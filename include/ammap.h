@@ -197,7 +197,8 @@ AMMAP_API bool ammap_is_empty(const ammap_t *map);
  * 0; or AMMAP_ERR_BUSY where a live slice or view would be cut,
  * AMMAP_ERR_INVALID, AMMAP_ERR_SIZE (0, or beyond the capacity),
  * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED,
- * AMMAP_ERR_LIMIT or the system's code (-ENOMEM, ...), and nothing has changed. */
+ * AMMAP_ERR_LIMIT, AMMAP_ERR_FAULT or the system's code (-ENOMEM; -EFBIG: beyond
+ * RLIMIT_FSIZE; -EPERM: sealed against growth), and nothing has changed. */
 AMMAP_API int ammap_resize(ammap_t *map, uint64_t size);
 
 /* Describe the map in a line of text for people, the length in it, cut to fit
@@ -359,7 +360,8 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  * A map made with AMMAP_SHARED lies behind a descriptor that other processes can
  * be given: over a socket, by fork, or by exec.  Its address differs from process
  * to process; everything else is one: bytes, length, lock, wait and wake.  The
- * size of what lies behind the descriptor is sealed from birth.
+ * memory behind the descriptor is sealed against getting shorter from birth, and as
+ * long as the map: its capacity is address space alone, until a resize.
  *
  * A process that dies, at whatever instruction, stops nobody: as a reader it is
  * forgotten; as a writer it leaves AMMAP_ERR_OWNER_DEAD behind in every process

@@ -9,7 +9,8 @@
  *      256           lane[0 ... lanes]: a record per lane, and one for the length
  *      lines         line[slots]: what each slot's thread reads
  *      pages         a page per slot, a lock word near its end
- *      data          the bytes, capacity of them, in whole pages
+ *      data          the bytes, in whole pages; the memory is as long as the map has been,
+ *                    a file as its capacity
  *
  * In a file there are no slots, and of each lane's record the sequence alone is
  * used: the lock is the kernel's (file_lock.c).

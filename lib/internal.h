@@ -88,16 +88,25 @@ static inline bool map_has_simple(const struct ammap *map, uint64_t offset, uint
         return range_ok(length, offset, count) && length > 0;
 }
 
-static inline bool head_has(const struct format_head *head, uint64_t capacity, uint64_t offset, uint64_t count)
+static inline bool head_has(const struct format_head *head, uint64_t room, uint64_t offset, uint64_t count)
 {
         uint64_t length = atomic_load_explicit(&head->length, memory_order_acquire);
 
-        return range_ok(length < capacity ? length : capacity, offset, count);
+        return range_ok(length < room ? length : room, offset, count);
 }
+
+static inline uint64_t map_room(const struct ammap *map)
+{
+        return atomic_load_explicit(&map->shared->room, memory_order_relaxed);
+}
+
+/* The same where the memory may have grown since one looked (share.c). */
+bool share_has(const struct ammap *map, uint64_t offset, uint64_t count);
 
 static inline bool map_has_shared(const struct ammap *map, uint64_t offset, uint64_t count)
 {
-        return head_has(map->shared->head, map->capacity, offset, count);
+        return __builtin_expect(head_has(map->shared->head, map_room(map), offset, count), 1) ||
+               share_has(map, offset, count);
 }
 
 static inline bool map_has(const struct ammap *map, uint64_t offset, uint64_t count)
@@ -155,6 +164,11 @@ void share_forked(struct ammap *map);
 
 /* The length that all processes see.  NULL is no such map. */
 uint64_t share_length(const struct ammap *map);
+
+/* Look how much memory there is: map_room.  Make it enough for a length, by who has
+ * the lane of the length: 0, or the system's code. */
+uint64_t share_room(const struct ammap *map);
+int share_grow(struct ammap *map, uint64_t length);
 
 /* --- file.c and file_lock.c --- */
 

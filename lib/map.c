@@ -441,7 +441,7 @@ static void mend_length(void *context)
         struct ammap *map = context;
 
         if (!map->region.frozen)
-                region_cut(&map->region, (size_t)share_length(map));
+                region_cut(&map->region, (size_t)share_length(map), (size_t)share_room(map));
 }
 
 static int recover_shared(struct ammap *map)
@@ -562,7 +562,7 @@ static void end_shrink(struct ammap *map)
         if (undo)
                 atomic_store(&map->length, undo);
         else
-                region_cut(&map->region, (size_t)(map->base - map->region.data) + (size_t)size);
+                region_cut(&map->region, (size_t)(map->base - map->region.data) + (size_t)size, map->region.used);
         atomic_fetch_add(&map->shrinks, 1);
 }
 
@@ -613,7 +613,7 @@ static int shrink_shared(struct ammap *map, uint64_t length, uint64_t size, stru
         rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, first, last, size, slot);
         if (rc == 0) {
                 set_length(map, size);
-                region_cut(&map->region, (size_t)size);
+                region_cut(&map->region, (size_t)size, (size_t)share_room(map));
                 shared_cut_leave(map->shared, first, last);
         }
         pthread_mutex_unlock(&map->viewing);
@@ -632,7 +632,9 @@ static int resize_shared(struct ammap *map, uint64_t size)
         if (size < length) {
                 rc = shrink_shared(map, length, size, slot);
         } else if (size > length) {
-                rc = region_grow(&map->region, region_pages(size));
+                rc = share_grow(map, size);
+                if (rc == 0)
+                        rc = region_grow(&map->region, region_pages(size));
                 if (rc == 0)
                         set_length(map, size);
         }

@@ -502,9 +502,9 @@ int region_zero_careful(struct region *region, size_t from, size_t to)
         return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
 }
 
-void region_cut(struct region *region, size_t from)
+void region_cut(struct region *region, size_t from, size_t to)
 {
-        size_t end = page_up(from), last = is_shared(region) ? region->size : region->used;
+        size_t end = page_up(from), last = page_up(to);
 
         if (end < last) {
                 if (region->secret)

@@ -77,9 +77,9 @@ int region_free(struct region *region);
 int region_grow(struct region *region, size_t used);
 
 /* Use no byte from an offset on: they read as zero, and their pages are given
- * back but can be read on.  Where others have the backing too, all bytes to the
- * end of size are made so: used tells what this process did. */
-void region_cut(struct region *region, size_t from);
+ * back but can be read on.  to: where what may hold anything ends, which is used
+ * where no others have the memory too. */
+void region_cut(struct region *region, size_t from, size_t to);
 
 /* Make bytes zero, and give back the whole pages among them if that can be. */
 void region_zero(struct region *region, size_t from, size_t to);

@@ -52,6 +52,14 @@ static void set_parts(struct shared *shared, void *header, uint32_t lanes, uint3
         shared->slots = slots;
 }
 
+/* How many bytes of data there are in so much memory. */
+static uint64_t room_in(const struct format_head *head, uint64_t size)
+{
+        uint64_t room = size > head->data ? size - head->data : 0;
+
+        return room < head->capacity ? room : head->capacity;
+}
+
 /* Map the header of a descriptor, whose numbers have been checked. */
 static int share_begin(struct share **begun, int fd, const struct format_head *head, bool write)
 {
@@ -73,11 +81,13 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
                 return rc;
         }
         set_parts(&share->shared, header, head->lanes, head->slots);
+        os_nodump(share->shared.pages, (size_t)head->slots * share->shared.page); /* a dump would make all present */
         share->shared.fd = fd;
         share->shared.writable = write;
         share->shared.ids_count = head->pid_space == 0 || head->pid_space == os_pid_space();
         share->shared.device = file.device;
         share->shared.inode = file.inode;
+        atomic_init(&share->shared.room, room_in(head, file.size));
         share->pid_space = head->pid_space;
         *begun = share;
         return 0;
@@ -146,14 +156,75 @@ void share_forked(struct ammap *map)
         }
 }
 
+/* --- How much of it there is --------------------------------------------------
+ *
+ * The memory grows with the map, before the new length stands in the header, and
+ * all of the capacity is mapped.  A length that goes beyond what a process has seen
+ * of the memory makes it look again; and what it finds is what it goes by.
+ */
+
+static int look_at_memory(const struct ammap *map, struct os_file *file)
+{
+        int rc = os_file(map->backing.fd, file);
+
+        if (rc < 0)
+                return rc;
+        return file->device == map->shared->device && file->inode == map->shared->inode ? 0 : AMMAP_ERR_FAULT;
+}
+
+static uint64_t note_room(const struct ammap *map, uint64_t size)
+{
+        uint64_t room = size - map->backing.offset, known = map_room(map);
+
+        if (room > map->capacity)
+                room = map->capacity;
+        while (known < room && !atomic_compare_exchange_weak(&map->shared->room, &known, room)) {
+        }
+        return known < room ? room : known;
+}
+
+uint64_t share_room(const struct ammap *map)
+{
+        struct os_file file;
+
+        return map_room(map) < map->capacity && look_at_memory(map, &file) == 0 ? note_room(map, file.size)
+                                                                                : map_room(map);
+}
+
+/* Whoever else makes it longer meanwhile must not make this one fail. */
+int share_grow(struct ammap *map, uint64_t length)
+{
+        uint64_t size = map->backing.offset + region_pages(length);
+        struct os_file file;
+        int rc = look_at_memory(map, &file);
+
+        if (rc == 0 && file.size < size) {
+                int refused = os_resize_file(map->backing.fd, size);
+
+                if ((rc = look_at_memory(map, &file)) == 0 && file.size < size)
+                        rc = refused;
+        }
+        if (rc == 0)
+                note_room(map, file.size);
+        return rc;
+}
+
 uint64_t share_length(const struct ammap *map)
 {
-        uint64_t length;
+        uint64_t length, room;
 
         if (!map || !map->shared)
                 return 0;
         length = atomic_load_explicit(&map->shared->head->length, memory_order_acquire);
-        return length < map->capacity ? length : map->capacity;
+        room = map_room(map);
+        if (length > room)
+                room = share_room(map);
+        return length < room ? length : room;
+}
+
+bool share_has(const struct ammap *map, uint64_t offset, uint64_t count)
+{
+        return range_ok(share_length(map), offset, count);
 }
 
 /* --- New ones --- */
@@ -175,14 +246,14 @@ static void fill_head(struct format_head *head, uint64_t size, const ammap_optio
         atomic_init(&head->length, size);
 }
 
-/* Memory whose size nobody changes any more. */
-static int sealed_memory(const char *name, uint64_t size)
+/* Memory that nobody makes shorter, or what else the seals say. */
+static int sealed_memory(const char *name, uint64_t size, unsigned seals)
 {
         int fd = os_memory(name, size), rc;
 
         if (fd < 0)
                 return unsupported(fd);
-        rc = os_add_seals(fd, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
+        rc = os_add_seals(fd, seals);
         if (rc < 0)
                 os_close(fd);
         return rc < 0 ? rc : fd;
@@ -196,7 +267,7 @@ static int new_shared(struct ammap **made, uint64_t size, const ammap_options_t 
         if (!is_possible())
                 return AMMAP_ERR_UNSUPPORTED;
         fill_head(&head, size, options);
-        fd = sealed_memory(options->name, head.data + region_pages(head.capacity));
+        fd = sealed_memory(options->name, head.data + region_pages(size), AMMAP_SEAL_SHRINK);
         if (fd < 0)
                 return fd;
         rc = make_shared(made, fd, &head, options, true, true);
@@ -211,7 +282,7 @@ int share_new(struct ammap **made, uint64_t size, const ammap_options_t *options
 
         if (options->share != AMMAP_RAW)
                 return new_shared(made, size, options);
-        fd = sealed_memory(options->name, size);
+        fd = sealed_memory(options->name, size, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
         return fd < 0 ? fd : share_raw(made, fd, options);
 }
 
@@ -291,13 +362,14 @@ static bool is_ours(const struct format_head *head, uint64_t size, ammap_options
         if (map_check_options(length, options) < 0)
                 return false;
         return head->data == format_data(head->lanes, head->slots, head->page) &&
-               size == head->data + region_pages(head->capacity);
+               size >= head->data + region_pages(length);
 }
 
 static int import_shared(struct ammap **made, const struct found *found, const ammap_options_t *options)
 {
         ammap_options_t known = *options;
         struct format_head head;
+        struct os_file file;
         uint64_t space;
         bool write;
         int rc;
@@ -305,9 +377,11 @@ static int import_shared(struct ammap **made, const struct found *found, const a
         if (!is_possible())
                 return AMMAP_ERR_UNSUPPORTED;
         rc = os_read_at(found->fd, 0, &head, sizeof head);
+        if (rc == 0)
+                rc = os_file(found->fd, &file); /* after the length, which may have grown, and the memory before it */
         if (rc < 0)
                 return rc == -EIO ? AMMAP_ERR_FORMAT : rc;
-        if (!is_ours(&head, found->file.size, &known))
+        if (!is_ours(&head, file.size, &known))
                 return AMMAP_ERR_FORMAT;
         if ((options->lanes && options->lanes != known.lanes) ||
             (options->capacity && options->capacity != known.capacity))

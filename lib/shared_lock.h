@@ -30,6 +30,11 @@ struct shared {
         uint64_t device, inode; /* of what it stands in */
         uint64_t name;          /* no other handle of this process has it, or had it */
 
+        /* How many bytes of data the memory has been seen to have, up to the capacity.
+         * Memory that nobody can make shorter: so it only grows, by compare-and-swap.
+         * Relaxed: what any thread has seen is there for all of them. */
+        _Atomic uint64_t room;
+
         /* Guard: the mutex of slot.c. */
         struct slot *mine;           /* what this process's threads have of it */
         struct shared *next, **link; /* on the list of all handles */

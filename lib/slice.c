@@ -85,17 +85,17 @@ static __attribute__((noinline)) int take_other_slice(ammap_t *map, uint64_t off
 {
         const struct format_head *head;
         const struct format_lane *lane;
-        uint64_t capacity;
+        uint64_t room;
         struct slot *slot;
 
         if (!slice || !map || !map->shared || map->lanes != 1)
                 return take_slice(map, offset, length, deadline, slice);
         head = map->shared->head;
         lane = map->shared->lane;
-        capacity = map->capacity;
+        room = map_room(map);
         if (!(slot = shared_slice_name(map->shared, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
-        if (__builtin_expect(!shared_slice_is_in(lane) || !head_has(head, capacity, offset, length), 0))
+        if (__builtin_expect(!shared_slice_is_in(lane) || !head_has(head, room, offset, length), 0))
                 return retake_shared_slice(map, offset, length, deadline, slice, slot);
         shared_slice_begin(slot);
         slice->ammap_private.ammap_hold = &slot->read[0];

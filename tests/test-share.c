@@ -20,6 +20,7 @@
 #include <linux/falloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 
@@ -73,16 +74,15 @@ static void check_descriptor(int fd, const char *name)
         ck_assert_int_ge(fd, 0);
         ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
         ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDWR);
-        ck_assert_int_eq(seals_of(fd) & (F_SEAL_SHRINK | F_SEAL_GROW), F_SEAL_SHRINK | F_SEAL_GROW);
+        ck_assert(seals_of(fd) & F_SEAL_SHRINK);
         ck_assert_int_eq(seals_of(fd) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL), 0);
         ck_assert_int_eq(fstat(fd, &stat), 0);
         ck_assert(S_ISREG(stat.st_mode));
         if (system_has_noexec())
                 ck_assert_uint_eq(stat.st_mode & 0111, 0);
         errno = 0;
-        ck_assert_int_eq(ftruncate(fd, stat.st_size + 4096), -1);
-        ck_assert_int_eq(errno, EPERM);
         ck_assert_int_eq(ftruncate(fd, stat.st_size - 1), -1);
+        ck_assert_int_eq(errno, EPERM);
         link_of(fd, link);
         ck_assert_ptr_eq(strstr(link, "/memfd:"), link);
         ck_assert_ptr_nonnull(strstr(link, name));
@@ -123,7 +123,7 @@ START_TEST(what_lies_behind_a_new_map)
                         fd = ammap_fd(map);
                         check_descriptor(fd, rows[i].shown);
                         ck_assert_int_eq(ammap_fd(map), fd);
-                        ck_assert_uint_gt(size_of(fd), capacity);
+                        ck_assert_uint_eq(size_of(fd), data_of(fd) + (rows[i].size + PAGE - 1) / PAGE * PAGE);
                         stat = stat_of(map);
                         ck_assert_uint_eq(stat.length, rows[i].size);
                         ck_assert_uint_eq(stat.capacity, capacity);
@@ -699,10 +699,14 @@ static void attack(int fd)
         ck_assert_int_eq(splice(ends[0], NULL, fd, NULL, sizeof(evil), 0), -1);
         ck_assert_int_eq(ftruncate(fd, 0), -1);
         ck_assert_int_eq(ftruncate(fd, (off_t)data), -1);
-        ck_assert_int_eq(ftruncate(fd, 2 * (off_t)size), -1);
+        if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY || (seals_of(fd) & F_SEAL_GROW)) {
+                ck_assert_int_eq(ftruncate(fd, 2 * (off_t)size), -1);
+                ck_assert_int_eq(fallocate(fd, 0, 0, 2 * (off_t)size), -1);
+        } else { /* which makes no byte other than it is */
+                ck_assert_int_eq(ftruncate(fd, (off_t)size + 12345), 0);
+        }
         ck_assert_int_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)size), -1);
         ck_assert_int_eq(fallocate(fd, FALLOC_FL_ZERO_RANGE, 0, (off_t)size), -1);
-        ck_assert_int_eq(fallocate(fd, 0, 0, 2 * (off_t)size), -1);
         attack_mapping(fd, size);
         close(ends[0]);
         close(ends[1]);
@@ -891,15 +895,20 @@ END_TEST
 START_TEST(sealing)
 {
         static const unsigned wrong[] = { 32, 64, 33, 0x80000000U, UINT_MAX };
-        static const unsigned harmless[] = { AMMAP_SEAL_SHRINK, AMMAP_SEAL_GROW, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW };
-        ammap_t *map = make_shared(4096, 0, 0), *raw = import_of(ammap_fd(map), AMMAP_RAW);
+        ammap_t *map = make_shared(4096, 9000, 0), *raw = import_of(ammap_fd(map), AMMAP_RAW);
         int fd = ammap_fd(map), other;
 
         for (size_t i = 0; i < COUNT_OF(wrong); i++)
                 ck_assert_int_eq(ammap_seal(map, wrong[i]), AMMAP_ERR_INVALID);
-        for (size_t i = 0; i < COUNT_OF(harmless); i++)
-                ck_assert_int_eq(ammap_seal(map, harmless[i]), 0);
+        ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_SHRINK), 0);
         check_descriptor(fd, "");
+        ck_assert_int_eq(ammap_resize(map, 4097), 0);
+        ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW), 0);
+        ck_assert_int_eq(ammap_resize(map, 9000), -EPERM);
+        ck_assert_uint_eq(ammap_len(map), 4097);
+        ck_assert_int_eq(ammap_resize(map, 1), 0);
+        ck_assert_int_eq(ammap_resize(map, 8192), 0); /* as long as it was, in whole pages */
+        ck_assert_int_eq(ammap_resize(map, 4096), 0);
         ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_WRITE), -EBUSY);
         ck_assert_int_eq(seals_of(fd) & F_SEAL_WRITE, 0);
         ck_assert_int_eq(ammap_seal(raw, AMMAP_SEAL_FUTURE_WRITE), 0);
@@ -1256,6 +1265,165 @@ START_TEST(a_resize_is_seen_at_once)
                 remote_end(&remotes[i]);
         close(places[1].fd);
         ck_assert_int_eq(ammap_free(maps[1]), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* The memory grows with the map, so that who looks at all of it, a core dump or one
+ * who may only read, makes no more present than that. */
+START_TEST(capacity_costs_nothing)
+{
+        const uint64_t capacity = 64 * MB;
+        ammap_t *map = make_shared(3 * PAGE + 1, capacity, 5);
+        int fd = ammap_fd(map), reader = export_of(map, AMMAP_READ);
+        uint64_t data = data_of(fd), length = 3 * PAGE + 1;
+
+        for (int way = 0; way < 3; way++) {
+                uint64_t most = data + (length + PAGE - 1) / PAGE * PAGE;
+                void *bytes;
+                struct stat stat;
+                unsigned sum = 0;
+
+                ck_assert_int_eq(ammap_fill(map, length - 1, 1, 1), 0);
+                ck_assert_int_eq(fstat(reader, &stat), 0);
+                ck_assert_uint_eq((uint64_t)stat.st_size, most);
+                bytes = mmap(NULL, (size_t)(data + capacity), PROT_READ, MAP_SHARED, reader, 0);
+                ck_assert_ptr_ne(bytes, MAP_FAILED);
+                for (uint64_t at = 0; at < (uint64_t)stat.st_size; at += PAGE)
+                        sum += ((volatile unsigned char *)bytes)[at];
+                ck_assert_uint_gt(sum, 0);
+                munmap(bytes, (size_t)(data + capacity));
+                ck_assert_int_eq(fstat(reader, &stat), 0);
+                ck_assert_uint_le((uint64_t)stat.st_blocks * 512, most);
+                length = way ? length + 2 * PAGE : MB + 7;
+                ck_assert_int_eq(ammap_resize(map, length), 0);
+        }
+        /* What it has been it stays; no slot's page is for a core dump. */
+        ck_assert_int_eq(ammap_resize(map, 1), 0);
+        ck_assert_uint_eq(size_of(fd), data + (length + PAGE - 1) / PAGE * PAGE);
+        close(reader);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+START_TEST(slots_are_not_dumped)
+{
+        ammap_t *map = make_shared(PAGE, 16 * PAGE, 2), *reader = import_again(map, AMMAP_READ);
+        struct stat stat;
+        unsigned found = 0;
+        char line[512];
+        FILE *maps;
+
+        ck_assert_int_eq(fstat(ammap_fd(map), &stat), 0);
+        ck_assert(!vma_has(ammap_as_ptr(map), " dd"));
+        maps = fopen("/proc/self/maps", "re");
+        ck_assert_ptr_nonnull(maps);
+        while (fgets(line, sizeof(line), maps)) {
+                unsigned long from, to, offset, inode;
+
+                if (sscanf(line, "%lx-%lx %*s %lx %*s %lu", &from, &to, &offset, &inode) == 4 && inode == stat.st_ino &&
+                    to - from == 256 * PAGE) {
+                        ck_assert(vma_has((const void *)from, " dd"));
+                        ck_assert_uint_eq(offset + 256 * PAGE, data_of(ammap_fd(map)));
+                        found++;
+                }
+        }
+        fclose(maps);
+        ck_assert_uint_eq(found, 2);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* A length that a peer claims is that of bytes that there are. */
+START_TEST(a_length_beyond_the_memory)
+{
+        const uint64_t capacity = 40 * PAGE, length = 3 * PAGE - 5, there = 3 * PAGE;
+        const uint64_t claims[] = { there + 1, capacity, INT64_MAX, UINT64_MAX };
+        ammap_t *map = make_shared(length, capacity, 3), *maps[3] = { map };
+        struct format_head *head =
+                mmap(NULL, (size_t)data_of(ammap_fd(map)), PROT_READ | PROT_WRITE, MAP_SHARED, ammap_fd(map), 0);
+
+        ck_assert_ptr_ne(head, MAP_FAILED);
+        maps[1] = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        maps[2] = import_again(map, AMMAP_READ);
+        for (size_t i = 0; i < COUNT_OF(claims) * COUNT_OF(maps); i++) {
+                ammap_t *one = maps[i % 3];
+                unsigned char bytes[64];
+                ammap_t *clone;
+
+                atomic_store(&head->length, claims[i / 3]);
+                ck_assert_uint_eq(ammap_len(one), there);
+                ck_assert_int_eq(ammap_read_into(one, there, bytes, 1), AMMAP_ERR_BOUNDS);
+                ck_assert_int_eq(ammap_read_into(one, there - 64, bytes, 64), 0);
+                ck_assert_int_eq(ammap_read_into(one, capacity - 1, bytes, 1), AMMAP_ERR_BOUNDS);
+                for (enum op op = 0; op < OP_COUNT; op++) {
+                        int rc = op_run(op, one, 0, there + 1, 0);
+
+                        ck_assert(rc == AMMAP_ERR_BOUNDS || (i % 3 == 2 && rc < 0));
+                        ck_assert_int_le(op_run(op, one, 0, there, 0), 0);
+                }
+                ck_assert_int_eq(ammap_populate(one, 0, capacity), AMMAP_ERR_BOUNDS);
+                ck_assert_int_eq(ammap_populate(one, 0, there), 0);
+                ck_assert_int_eq(ammap_clone(one, &clone), 0);
+                ck_assert_uint_eq(ammap_len(clone), there);
+                ck_assert_int_eq(ammap_free(clone), 0);
+                if (i % 3 == 2)
+                        continue;
+                ck_assert_int_eq(ammap_resize(one, 1), 0);
+                ck_assert_int_eq(ammap_resize(one, there), 0);
+        }
+        /* Who makes the memory longer may say so, too. */
+        ck_assert_int_eq(ftruncate(ammap_fd(map), (off_t)(data_of(ammap_fd(map)) + 7 * PAGE + 3)), 0);
+        atomic_store(&head->length, capacity);
+        for (size_t i = 0; i < COUNT_OF(maps); i++) {
+                ck_assert_uint_eq(ammap_len(maps[i]), 7 * PAGE + 3);
+                ck_assert(holds(maps[i], 5 * PAGE, 2 * PAGE + 3, 0));
+        }
+        munmap(head, (size_t)data_of(ammap_fd(map)));
+        for (size_t i = 0; i < COUNT_OF(maps); i++)
+                ck_assert_int_eq(ammap_free(maps[COUNT_OF(maps) - 1 - i]), 0);
+}
+END_TEST
+
+/* A growth that the system refuses, or whose descriptor is another file's by now. */
+static void refused_growth_body(void *argument)
+{
+        ammap_t *map = argument;
+        struct path path = path_of("innocent");
+        uint64_t data = 0, length = ammap_len(map);
+        struct rlimit limit;
+        struct stat stat;
+        int fd = ammap_fd(map), other;
+
+        child_must(pread(fd, &data, sizeof(data), offsetof(struct format_head, data)) == sizeof(data));
+        child_must(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+        limit.rlim_cur = (rlim_t)(data + 4 * PAGE);
+        child_must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+        child_must_int(ammap_resize(map, 5 * PAGE), -EFBIG);
+        child_must(ammap_len(map) == length);
+        child_must_int(ammap_fill(map, 0, length, 3), 0);
+        child_must_int(ammap_resize(map, 4 * PAGE), 0);
+        limit.rlim_cur = limit.rlim_max;
+        child_must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+        other = open(path.text, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        child_must(other >= 0 && dup3(other, fd, O_CLOEXEC) == fd && close(other) == 0);
+        child_must(ammap_resize(map, 6 * PAGE) < 0);
+        child_must(ammap_len(map) == 4 * PAGE);
+        child_must(fstat(fd, &stat) == 0 && stat.st_size == 0);
+        child_must_int(ammap_resize(map, PAGE), 0);
+        child_must_int(ammap_resize(map, 4 * PAGE), AMMAP_ERR_FAULT);
+        child_must_int(ammap_fill(map, 0, PAGE, 3), 0);
+}
+
+START_TEST(growth_that_is_refused)
+{
+        ammap_t *map = make_shared(3 * PAGE, 9 * PAGE, 1);
+
+        child_passes(refused_growth_body, map);
+        ck_assert_uint_eq(ammap_len(map), PAGE);
+        ck_assert_int_eq(ammap_resize(map, 9 * PAGE), 0);
+        ck_assert(holds(map, PAGE, 8 * PAGE, 0));
         ck_assert_int_eq(ammap_free(map), 0);
 }
 END_TEST
@@ -3082,6 +3250,10 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, sealed_against_writers_alone);
         tcase_add_test(tcase, twice_in_one_process);
         tcase_add_test(tcase, a_resize_is_seen_at_once);
+        tcase_add_test(tcase, capacity_costs_nothing);
+        tcase_add_test(tcase, slots_are_not_dumped);
+        tcase_add_test(tcase, a_length_beyond_the_memory);
+        tcase_add_test(tcase, growth_that_is_refused);
         tcase_add_test(tcase, growth_elsewhere);
         tcase_add_test(tcase, a_file);
         tcase_add_test(tcase, slices_of_a_file);
