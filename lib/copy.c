@@ -82,8 +82,7 @@ static int read_counted(ammap_t *map, struct lane *lane, uint64_t offset, void *
         within = map_has_simple(map, offset, length);
         if (within)
                 memcpy(buffer, map->base + offset, length);
-        if (rc != LANE_MINE)
-                lane_read_leave(lane);
+        lane_read_leave(lane);
         atomic_thread_fence(memory_order_acquire); /* keeps the bytes before the second look */
         return !within || atomic_load_explicit(&map->shrinks, memory_order_relaxed) != shrinks ||
                !map_has_simple(map, offset, length);

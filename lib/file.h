@@ -40,8 +40,14 @@ struct file {
         struct file_lane lane[];
 };
 
-/* The bytes that locks are taken of.  Nothing is read or written there for it. */
-enum { FILE_OPENING = 0 };
+/* The bytes that locks are taken of.  Nothing is read or written there for it.  Those
+ * of lanes in a row are in a row, which the kernel keeps as one lock: a lane more costs
+ * no more for all that are held already. */
+enum {
+        FILE_OPENING = 0,
+        FILE_LANES = sizeof(struct format_head), /* as many as there are lanes, and the length's */
+        FILE_QUEUES = FILE_LANES + AMMAP_LANES_MAX + 1
+};
 
 static inline uint64_t file_record(uint64_t lane)
 {

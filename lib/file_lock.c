@@ -21,10 +21,9 @@
  *
  * The bytes
  *
- *      0                                     opening: a file is being made, or looked at
- *      the first byte of a lane's record     the lane
- *      the second one                        the queue for it
- *      the first byte of the last record     the length
+ *      FILE_OPENING           a file is being made, or looked at
+ *      FILE_LANES + i         lane i; after the last lane, the length
+ *      FILE_QUEUES + i        the queue for lane i
  *
  * Dead writers
  *
@@ -155,12 +154,12 @@ static int write_sequence(const struct file *file, uint64_t record, uint64_t seq
 
 static int lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
 {
-        return os_lock_byte(file->fd, file_record(lane), lock);
+        return os_lock_byte(file->fd, FILE_LANES + lane, lock);
 }
 
 static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
 {
-        return os_lock_byte(file->fd, file_record(lane) + 1, lock);
+        return os_lock_byte(file->fd, FILE_QUEUES + lane, lock);
 }
 
 int file_nap(int64_t deadline, unsigned tries)
@@ -272,11 +271,9 @@ static void leave_lane(struct file *file, uint64_t i, enum access access)
 /* Whether the calling thread has a lane to read besides what it has just taken. */
 static bool reads_again(const struct lane *lane)
 {
-        uint64_t shares = 0;
+        const struct hold *hold = thread_hold_next(lane, lane + 1, NULL);
 
-        for (struct hold *hold = NULL; (hold = thread_hold_next(lane, lane + 1, hold));)
-                shares += (atomic_load(&hold->use) & HOLD_SHARES) / HOLD_COPY;
-        return shares > 1;
+        return hold && thread_hold_next(lane, lane + 1, hold);
 }
 
 int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum access access)
@@ -288,14 +285,17 @@ int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum 
                 return 0;
         os_fork_check();
         pthread_mutex_lock(&files_mutex);
-        for (const struct file *other = files; other; other = other->next)
-                for (uint64_t i = first; other != file && same_file(other, file) && i <= last; i++)
-                        for (struct hold *hold = NULL;
-                             i < other->map->lanes && rc >= 0 &&
-                             (hold = thread_hold_next(&other->map->lane[i], &other->map->lane[i + 1], hold));)
-                                rc = access == WRITE || (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE
-                                             ? AMMAP_ERR_DEADLOCK
-                                             : 1;
+        for (const struct file *other = files; other; other = other->next) {
+                const struct ammap *there = other->map;
+                const struct lane *from = &there->lane[first];
+                const struct lane *end = &there->lane[last < there->lanes ? last + 1 : there->lanes];
+
+                if (other == file || !same_file(other, file))
+                        continue;
+                for (struct hold *hold = NULL; rc >= 0 && (hold = thread_hold_next(from, end, hold));)
+                        rc = access == WRITE || (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE ? AMMAP_ERR_DEADLOCK
+                                                                                                    : 1;
+        }
         pthread_mutex_unlock(&files_mutex);
         return rc;
 }
@@ -303,7 +303,7 @@ int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum 
 static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t deadline)
 {
         struct file *file = map->file;
-        bool queued = false, again = access == READ && reads_again(&map->lane[i]);
+        bool queued = false, again = false;
         int rc;
 
         for (unsigned tries = 0;; tries++) {
@@ -314,9 +314,11 @@ static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t
                 pthread_mutex_unlock(&file->mutex);
                 if (rc != -EAGAIN)
                         return rc;
-                if (tries == 0 && (rc = file_elsewhere(map, i, i, access)) > 0)
-                        again = true;
-                else if (rc >= 0 || rc == -EAGAIN)
+                if (tries == 0) {
+                        rc = access == READ && reads_again(&map->lane[i]) ? 1 : file_elsewhere(map, i, i, access);
+                        again = rc > 0;
+                }
+                if (!(tries == 0 && again) && (rc >= 0 || rc == -EAGAIN))
                         rc = file_nap(deadline, tries);
                 if (rc < 0)
                         break;
@@ -552,22 +554,26 @@ static struct file no_file = { .fd = -1 };
 static struct ammap no_map = { .file = &no_file };
 static struct lane void_lane = { .map = &no_map };
 
-/* Nobody holds the lane any more.  A hold that slices name is kept for them, or
- * it would be another's when they are released. */
-static void forget(struct lane *lane)
+/* Nobody holds a lane any more.  A hold that slices name is kept for them, or it
+ * would be another's when they are released. */
+static void forget(struct ammap *map)
 {
-        struct hold *hold;
+        struct lane *end = map->lane + map->lanes;
 
-        while ((hold = thread_hold_next(lane, lane + 1, NULL))) {
-                uint64_t slices = atomic_load(&hold->use) & UINT32_MAX;
-
-                atomic_store(&hold->use, HOLD_COUNTED | slices * HOLD_SLICE);
-                if (slices)
-                        atomic_fetch_add(&void_lane.word, LANE_READER);
-                atomic_store(&hold->lane, slices ? &void_lane : NULL);
+        for (struct hold *hold = NULL; (hold = thread_hold_next(map->lane, end, hold));) {
+                if ((atomic_load(&hold->use) & ~HOLD_KIND) != HOLD_SLICE) {
+                        hold_drop(hold);
+                        continue;
+                }
+                atomic_store(&hold->use, HOLD_COUNTED | HOLD_SLICE);
+                hold->rest = NULL;
+                atomic_fetch_add(&void_lane.word, LANE_READER);
+                atomic_store(&hold->lane, &void_lane);
         }
-        lane_forked(lane, false); /* which was told of frozen before */
-        lane_recover(lane);
+        for (struct lane *lane = map->lane; lane < end; lane++) {
+                lane_forked(lane, false); /* which was told of frozen before */
+                lane_recover(lane);
+        }
 }
 
 void file_forked(struct ammap *map)
@@ -576,10 +582,9 @@ void file_forked(struct ammap *map)
 
         pthread_mutex_init(&files_mutex, NULL);
         pthread_mutex_init(&file->mutex, NULL);
-        for (uint64_t i = 0; i < map->lanes; i++) {
-                forget(&map->lane[i]);
+        forget(map);
+        for (uint64_t i = 0; i < map->lanes; i++)
                 file->lane[i] = (struct file_lane){ .readers = 0 };
-        }
         file->resizing = false;
         if (file->fd >= 0)
                 os_close(file->fd);

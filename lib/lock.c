@@ -43,13 +43,21 @@
  *              BIAS still set?                 does a hold name the lane?
  *
  * One of the two sees the other (os.h): the reader withdraws, or the writer
- * waits.  Because BIAS is never set while SLOTS is, and SLOTS is cleared only
- * by a writer as it enters, which changes the sequence, a writer that has run
- * its fence at some sequence and sees that sequence still, with SLOTS, knows
- * that no new reader came that way: its compare-and-swap proves it.
- * BIAS comes back when a number of counted reads have passed and BIAS_PAUSE
- * times as long as the last revocation took: so that revoking takes at most one
- * part in BIAS_PAUSE of the time of whatever use of the lane.
+ * waits.  SLOTS is cleared, and BIAS is set beside a SLOTS that is set, only by a
+ * step that changes the sequence too.  So a writer that has run its fence at some
+ * sequence, and sees that sequence still, with SLOTS and without BIAS, knows that no
+ * new reader came that way: its compare-and-swap proves it.
+ *
+ * A writer clears SLOTS as it enters.  One that gives up leaves it set, and the next
+ * counted reader that thinks of bias sets BIAS beside it, with the next sequence.
+ * Who is to write many lanes takes the bias from all of them first, with one fence
+ * and one look at all holds, and clears SLOTS, with the next sequence, where none
+ * names the lane (lane_settle).
+ *
+ * BIAS comes back when a number of counted reads have passed and BIAS_PAUSE times as
+ * long as the last revocation took: so that revoking takes at most one part in
+ * BIAS_PAUSE of the time of whatever use of the lane.  While a writer that took it
+ * waits, it does not come back.
  *
  * Waiting
  *
@@ -89,7 +97,7 @@
  * Who cannot enter looks, before it waits, whether it is itself in the way, here or
  * in a lane that it wants besides: then AMMAP_ERR_DEADLOCK, for whoever keeps it out
  * here may wait for that.  A reader whom a waiting writer keeps out and who reads
- * already shares its own hold, and touches nothing else.
+ * already is counted all the same: its own hold keeps every writer out meanwhile.
  *
  * Death
  *
@@ -120,6 +128,7 @@
 #include "ammap.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 enum {
         ASLEEP = 1, /* << kind */
@@ -150,7 +159,7 @@ struct waiter {
 };
 
 static bool may_spin;
-static void (*lane_left)(struct lane *lane, enum access access, uint64_t times);
+static void (*lane_left)(struct lane *lane, enum access access);
 
 static uint32_t hungry(uint32_t waiting, enum access kind)
 {
@@ -354,10 +363,13 @@ static int finish(struct waiter *w, int rc)
 
 /* --- Writers --- */
 
+/* It does not come back while its writer waits. */
 static void revoke_bias(struct waiter *w, uint64_t word)
 {
-        if (!w->revoking)
+        if (!w->revoking) {
                 w->revoking = os_now();
+                atomic_store_explicit(&w->lane->bias_after, OS_NEVER, memory_order_relaxed);
+        }
         atomic_compare_exchange_strong(&w->lane->word, &word, word & ~LANE_BIAS);
 }
 
@@ -365,15 +377,32 @@ static void revoke_bias(struct waiter *w, uint64_t word)
  * one that comes later. */
 static bool in_own_way(const struct lane *lane, struct lane_request *request, enum access access)
 {
-        struct hold *hold = NULL;
+        const struct hold *hold = NULL;
 
         if (request->looked)
                 return false;
         request->looked = true;
-        while ((hold = thread_hold_next(lane, request->end, hold)))
+        while ((hold = thread_hold_next(lane, request->end, hold))) {
                 if (access == WRITE || (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE)
                         return true;
+                request->own = hold;
+        }
         return false;
+}
+
+/* Whether the calling thread, which reads some of the lanes of a request, reads this
+ * one.  Lanes in a row are held in a row: it goes on where it found the last. */
+static bool reads_already(const struct lane *lane, struct lane_request *request)
+{
+        const struct hold *hold = request->own;
+
+        if (hold && hold_lane(hold) != lane)
+                hold = thread_hold_next(lane, lane + 1, hold);
+        if (!hold && request->own)
+                hold = thread_hold_next(lane, lane + 1, NULL);
+        if (hold)
+                request->own = hold;
+        return hold;
 }
 
 static int write_slow(struct lane *lane, struct lane_request *request, uint64_t idle)
@@ -429,6 +458,50 @@ int lane_freeze(struct lane *lane, struct lane_request *request)
         return write_slow(lane, request, LANE_IDLE);
 }
 
+static uint64_t unbias(struct lane *lane)
+{
+        uint64_t word = atomic_load(&lane->word);
+
+        while (word & LANE_BIAS)
+                if (atomic_compare_exchange_weak(&lane->word, &word, word & ~LANE_BIAS))
+                        return word & ~LANE_BIAS;
+        return word;
+}
+
+/* The compare-and-swap proves that no reader came unseen since the fence, as a
+ * writer's does. */
+void lane_settle(struct lane *first, size_t count)
+{
+        enum { FEW = 64 };
+        uint64_t few[FEW], *words = few;
+        bool any = false;
+        int64_t since;
+
+        for (size_t i = 0; i < count && !any; i++)
+                any = atomic_load_explicit(&first[i].word, memory_order_relaxed) & LANE_BIAS;
+        if (!any)
+                return;
+        if (count > FEW && !(words = malloc(count * sizeof *words)))
+                return;
+        since = os_now();
+        for (size_t i = 0; i < count; i++) {
+                words[i] = unbias(&first[i]);
+                if ((words[i] & LANE_WRITER) || !(words[i] & LANE_SLOTS))
+                        words[i] = 0;
+        }
+        os_fence_heavy();
+        thread_strike_named(first, count, sizeof *first, words);
+        since += (os_now() - since) * (BIAS_PAUSE + 1);
+        for (size_t i = 0; i < count; i++)
+                if (words[i]) {
+                        atomic_compare_exchange_strong(&first[i].word, &words[i],
+                                                       (words[i] & ~LANE_SLOTS) + 2 * LANE_WRITER);
+                        atomic_store_explicit(&first[i].bias_after, since, memory_order_relaxed);
+                }
+        if (words != few)
+                free(words);
+}
+
 void lane_write_leave_slow(struct lane *lane)
 {
         uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER;
@@ -474,21 +547,23 @@ static void consider_bias(struct lane *lane)
         if (os_now() < atomic_load_explicit(&lane->bias_after, memory_order_relaxed))
                 return;
         word = atomic_load(&lane->word);
-        if (!(word & (LANE_SLOTS | LANE_WTURN | LANE_RTURN)))
-                atomic_compare_exchange_strong(&lane->word, &word, word | LANE_BIAS | LANE_SLOTS);
+        if (!(word & (LANE_BIAS | LANE_WTURN | LANE_RTURN)))
+                atomic_compare_exchange_strong(&lane->word, &word,
+                                               (word | LANE_BIAS | LANE_SLOTS) +
+                                                       (word & LANE_SLOTS ? 2 * LANE_WRITER : 0));
 }
 
-static int read_slow(struct lane *lane, struct lane_request *request, struct hold **own)
+static int read_slow(struct lane *lane, struct lane_request *request)
 {
         struct waiter w = { .lane = lane, .kind = READ, .request = request, .pause = 1 };
-        bool looked = false;
+        bool looked = false, reads = false;
         uint64_t word;
         int rc;
 
         os_fork_check();
         for (;;) {
                 word = atomic_load(&lane->word);
-                if (!blocked(&w, word) && !(word & LANE_DEAD)) {
+                if ((reads ? !(word & LANE_WRITER) : !blocked(&w, word)) && !(word & LANE_DEAD)) {
                         if ((word & LANE_READERS) == LANE_READERS)
                                 return finish(&w, -EAGAIN);
                         if (atomic_compare_exchange_strong(&lane->word, &word, word + LANE_READER)) {
@@ -501,10 +576,11 @@ static int read_slow(struct lane *lane, struct lane_request *request, struct hol
                         return finish(&w, AMMAP_ERR_OWNER_DEAD);
                 if (in_own_way(lane, request, READ))
                         return finish(&w, AMMAP_ERR_DEADLOCK);
-                /* A read hold of the calling thread's own is as good as entering. */
-                if (!looked && (*own = thread_hold_next(lane, lane + 1, NULL)))
-                        return finish(&w, LANE_MINE);
-                looked = true;
+                if (!looked) {
+                        looked = true;
+                        reads = reads_already(lane, request);
+                        continue;
+                }
                 if ((rc = wait(&w)) < 0)
                         return finish(&w, rc);
         }
@@ -513,9 +589,8 @@ static int read_slow(struct lane *lane, struct lane_request *request, struct hol
 int lane_read_slow(struct lane *lane, int64_t deadline)
 {
         struct lane_request request = { .end = lane + 1, .deadline = deadline };
-        struct hold *own;
 
-        return read_slow(lane, &request, &own);
+        return read_slow(lane, &request);
 }
 
 void lane_read_leave(struct lane *lane)
@@ -530,7 +605,7 @@ void lane_read_leave(struct lane *lane)
 
 void lane_unname(struct hold *hold, struct lane *lane)
 {
-        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
+        hold_drop(hold);
         os_fence_light();
         if (atomic_load_explicit(&lane->waiting, memory_order_relaxed))
                 lane_wake(lane);
@@ -548,21 +623,11 @@ int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64
 
 int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
 {
-        struct hold *own;
-        uint64_t shared;
         int rc = thread_room(hold);
 
-        if (rc < 0 || (rc = read_slow(lane, request, &own)) < 0)
+        if (rc < 0 || (rc = read_slow(lane, request)) < 0)
                 return rc;
-        if (rc != LANE_MINE) {
-                hold_note(*hold, lane, use | HOLD_COUNTED, 0);
-                return 0;
-        }
-        shared = atomic_load(&own->use);
-        if ((shared & HOLD_SHARES) == HOLD_SHARES)
-                return -EAGAIN;
-        atomic_store(&own->use, shared + use);
-        *hold = own;
+        hold_note(*hold, lane, use | HOLD_COUNTED, 0);
         return 0;
 }
 
@@ -599,15 +664,15 @@ static void abandon(struct hold *hold)
                 atomic_store(&hold->lane, NULL);
                 atomic_store(&lane->word, atomic_load(&lane->word) | LANE_DEAD);
                 os_fence_full();
-                lane_left(lane, WRITE, 1);
+                lane_left(lane, WRITE);
                 lane_wake(lane);
         } else {
-                lane_left(lane, READ, (atomic_load(&hold->use) & HOLD_SHARES) >> 32);
-                lane_hold_leave(hold, atomic_load(&hold->use) & ~HOLD_KIND);
+                lane_left(lane, READ);
+                lane_hold_leave(hold);
         }
 }
 
-int lane_start(void (*left)(struct lane *lane, enum access access, uint64_t times))
+int lane_start(void (*left)(struct lane *lane, enum access access))
 {
         lane_left = left;
         may_spin = os_cpus() > 1;
@@ -636,23 +701,28 @@ void lane_forked(struct lane *lane, bool frozen)
 {
         uint64_t word = atomic_load(&lane->word);
         uint64_t kept = (word & (LANE_SEQUENCE | LANE_SLOTS | LANE_FROZEN)) | (frozen ? LANE_FROZEN : 0);
-        struct hold *hold = NULL;
-        bool write = false;
 
-        while ((hold = thread_hold_next(lane, lane + 1, hold))) {
-                uint64_t kind = atomic_load(&hold->use) & HOLD_KIND;
-
-                if (kind == HOLD_WRITE)
-                        write = true;
-                else if (kind == HOLD_COUNTED)
-                        kept += LANE_READER;
-        }
         if ((word & LANE_WRITER) && (word & LANE_IDLE))
                 kept += LANE_WRITER;
-        else if ((word & LANE_WRITER) && !write)
+        else if (word & LANE_WRITER)
                 kept |= LANE_DEAD;
         atomic_store(&lane->word, kept);
         atomic_store(&lane->waiting, 0);
         for (int kind = READ; kind <= WRITE; kind++)
                 atomic_store(&lane->asleep[kind], 0);
+        if (atomic_load(&lane->bias_after) == OS_NEVER) /* by a writer who is gone */
+                atomic_store(&lane->bias_after, 0);
+}
+
+void lane_forked_all(void)
+{
+        for (struct hold *hold = NULL; (hold = thread_hold_any(hold));) {
+                struct lane *lane = hold_lane(hold);
+                uint64_t word = atomic_load(&lane->word), kind = atomic_load(&hold->use) & HOLD_KIND;
+
+                if (kind == HOLD_WRITE)
+                        atomic_store(&lane->word, word & ~LANE_DEAD);
+                else if (kind == HOLD_COUNTED)
+                        atomic_store(&lane->word, word + LANE_READER);
+        }
 }

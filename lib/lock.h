@@ -69,29 +69,32 @@ struct lane {
 
 /* What one call wants of a run of lanes, which it enters one after the other: up to
  * end, until when, and whether it has looked already at what its own thread has of
- * those that it has not entered yet. */
+ * those that it has not entered yet; and where it found that last, or NULL. */
 struct lane_request {
         const struct lane *end;
         int64_t deadline;
         bool looked;
+        const struct hold *own;
 };
 
 /* --- lock.c --- */
 
-/* Once.  left(...): a thread ends that holds the lane so many times over; to write,
- * and it is DEAD now, or to read, and it is about to be left. */
-int lane_start(void (*left)(struct lane *lane, enum access access, uint64_t times));
+/* Once.  left(...): a thread ends that has a hold of the lane: to write, and it is
+ * DEAD now, or to read, and it is about to be left. */
+int lane_start(void (*left)(struct lane *lane, enum access access));
 void lane_init(struct lane *lane, struct ammap *map);
 
 /* Enter to write, or to read counted, as one who does not note it among the
  * thread's holds; for as long as a call of this library lasts.
  * 0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD or, to write,
- * _READ_ONLY; -EAGAIN: too many readers.  Reading also LANE_MINE: a read hold of the calling thread protects
- * it already, nothing was taken and nothing is to be left. */
-#define LANE_MINE 1
+ * _READ_ONLY; -EAGAIN: too many readers. */
 int lane_write_slow(struct lane *lane, int64_t deadline);
 int lane_read_slow(struct lane *lane, int64_t deadline);
 void lane_read_leave(struct lane *lane);
+
+/* Before many lanes are entered to write: take the bias from those that have it, all
+ * at once. */
+void lane_settle(struct lane *first, size_t count);
 
 /* Leave after writing, when someone waits. */
 void lane_write_leave_slow(struct lane *lane);
@@ -114,7 +117,7 @@ bool lane_writes_unseen(const struct lane *lane);
  * has. */
 void lane_unname(struct hold *hold, struct lane *lane);
 
-/* Enter as a hold of the calling thread, shared by HOLD_COPY or HOLD_SLICE. */
+/* Enter as a hold of the calling thread, for HOLD_COPY or HOLD_SLICE. */
 int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
 int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
 
@@ -125,9 +128,10 @@ bool lane_is_held(const struct lane *lane);
 /* Clear DEAD. */
 void lane_recover(struct lane *lane);
 
-/* In a forked child: keep what the calling thread holds, forget the rest; the map
- * is frozen, whether the lane says so or not. */
+/* In a forked child: forget who is in, for each lane; the map is frozen, whether the
+ * lane says so or not.  Then, once: who is in is what the calling thread holds. */
 void lane_forked(struct lane *lane, bool frozen);
+void lane_forked_all(void);
 
 /* --- The paths that take no call --- */
 
@@ -231,8 +235,8 @@ static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uin
         return NULL;
 }
 
-/* The lane of a hold of a kind that is the calling thread's and that no one
- * shares; NULL: it is another. */
+/* The lane of a hold of a kind that is in the calling thread's current block; NULL: it
+ * is another. */
 static inline struct lane *lane_of_mine(const struct hold *hold, uint64_t use)
 {
         if (!hold || hold_block(hold) != thread_holds || atomic_load_explicit(&hold->use, memory_order_relaxed) != use)
@@ -277,22 +281,18 @@ static inline int lane_hold_read(struct lane *lane, struct lane_request *request
         return *hold ? 0 : lane_hold_read_slow(lane, request, use, hold);
 }
 
-static inline void lane_hold_leave(struct hold *hold, uint64_t use)
+static inline void lane_hold_leave(struct hold *hold)
 {
         struct lane *lane = hold_lane(hold);
-        uint64_t left = atomic_load_explicit(&hold->use, memory_order_relaxed) - use;
+        uint64_t kind = atomic_load_explicit(&hold->use, memory_order_relaxed) & HOLD_KIND;
 
-        if (left & HOLD_SHARES) {
-                atomic_store_explicit(&hold->use, left, memory_order_relaxed);
-                return;
-        }
-        if ((left & HOLD_KIND) == HOLD_BIASED) {
+        if (kind == HOLD_BIASED) {
                 lane_unname(hold, lane);
                 return;
         }
         /* Before the lane is left: who enters next may look for names. */
-        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
-        if ((left & HOLD_KIND) == HOLD_WRITE)
+        hold_drop(hold);
+        if (kind == HOLD_WRITE)
                 lane_write_leave(lane);
         else
                 lane_read_leave(lane);

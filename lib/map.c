@@ -51,16 +51,21 @@ static void end_freeze(struct ammap *map)
         atomic_store(&map->freezing, false);
 }
 
+/* What it is to know before what the calling thread holds. */
+static void lanes_forked(struct ammap *map)
+{
+        if (map->region.fork != AMMAP_FORK_OMIT)
+                end_freeze(map);
+        for (uint64_t i = 0; i < map->lanes; i++)
+                lane_forked(&map->lane[i], atomic_load(&map->frozen));
+}
+
 /* The child has the mutexes as another thread may have left them, and may have
  * a shrink to end, too. */
 static void map_forked(struct ammap *map)
 {
         pthread_mutex_init(&map->viewing, NULL);
         pthread_mutex_init(&map->resizing, NULL);
-        if (map->region.fork != AMMAP_FORK_OMIT)
-                end_freeze(map);
-        for (uint64_t i = 0; i < map->lanes; i++)
-                lane_forked(&map->lane[i], atomic_load(&map->frozen));
         region_forked(&map->region);
         if (map->shared)
                 share_forked(map);
@@ -96,11 +101,14 @@ static void fork_child(void)
         thread_forked();
         shared_forked();
         for (struct ammap *map = all_maps; map; map = map->next)
+                lanes_forked(map);
+        lane_forked_all();
+        for (struct ammap *map = all_maps; map; map = map->next)
                 map_forked(map);
 }
 
 /* A thread ended that held a lane of a file's map: so did this process. */
-static void lane_left(struct lane *lane, enum access access, uint64_t times)
+static void lane_left(struct lane *lane, enum access access)
 {
         struct ammap *map = lane->map;
         uint64_t index = (uint64_t)(lane - map->lane);
@@ -110,8 +118,7 @@ static void lane_left(struct lane *lane, enum access access, uint64_t times)
         if (access == WRITE)
                 file_abandon(map, index);
         else
-                while (times-- > 0)
-                        file_leave(map, index, index, READ);
+                file_leave(map, index, index, READ);
 }
 
 static void start(void)

@@ -141,6 +141,7 @@ static int take_everything(ammap_t *map)
         for (;;) {
                 struct lane_request request = { .end = map->lane + map->lanes, .deadline = LANE_FOR_EVER };
 
+                lane_settle(map->lane, (size_t)map->lanes);
                 for (uint64_t i = 0; i < map->lanes; i++) {
                         int rc = lane_freeze(&map->lane[i], &request);
 

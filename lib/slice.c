@@ -194,7 +194,7 @@ static __attribute__((noinline)) int take_mut_slice(ammap_t *map, uint64_t offse
 static __attribute__((noinline)) int retake_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                                       ammap_mut_slice_t *slice, struct hold *hold)
 {
-        lane_hold_leave(hold, HOLD_SLICE);
+        lane_hold_leave(hold);
         return take_mut_slice(map, offset, length, deadline, slice);
 }
 
@@ -235,13 +235,24 @@ static __attribute__((noinline)) void release_mut_slice(ammap_mut_slice_t *slice
                 memset(slice, 0, sizeof *slice);
 }
 
+static __attribute__((noinline)) void release_special_mut_slice(ammap_mut_slice_t *slice)
+{
+        if (!span_is_mine(&slice->ammap_private))
+                return;
+        span_leave_special(&slice->ammap_private, HOLD_SLICE);
+        memset(slice, 0, sizeof *slice);
+}
+
 void ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
         if (!slice)
                 return;
-        if (slice->ammap_private.ammap_count != 1 || !lane_hold_unwrite(slice->ammap_private.ammap_hold, HOLD_SLICE)) {
-                release_mut_slice(slice);
+        if (slice->ammap_private.ammap_count == 1 && lane_hold_unwrite(slice->ammap_private.ammap_hold, HOLD_SLICE)) {
+                memset(slice, 0, sizeof *slice);
                 return;
         }
-        memset(slice, 0, sizeof *slice);
+        if (slice->ammap_private.ammap_count >= SPAN_FILE)
+                release_special_mut_slice(slice);
+        else
+                release_mut_slice(slice);
 }

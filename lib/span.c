@@ -2,47 +2,43 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A span notes where its first lane's hold stands, which is all of them for
- * most, and looks for the others.  Of several read holds that a thread has of
- * one lane any may be left for any other, except for those that slices have
- * noted.
+ * A span notes where its first lane's hold stands, which is all of them for most;
+ * the others hang on to that in a chain.
  */
 #include "span.h"
 
-static void leave_lanes(struct lane *first, size_t count)
+/* A slice that a fork has made void has fewer than it says. */
+static void leave_chain(struct hold *hold, size_t count)
 {
-        while (count-- > 0) {
-                struct hold *hold = NULL;
-
-                while ((hold = thread_hold_next(&first[count], &first[count + 1], hold))) {
-                        uint64_t use = atomic_load(&hold->use);
-
-                        if ((use & HOLD_SHARES) >> 32 > (use & UINT32_MAX)) {
-                                lane_hold_leave(hold, HOLD_COPY);
-                                break;
-                        }
-                }
+        for (struct hold *rest; count > 0 && hold; count--, hold = rest) {
+                rest = hold->rest;
+                lane_hold_leave(hold);
         }
 }
 
-int span_take_rest(struct lane *first, enum access access, struct lane_request *request)
+int span_take_rest(struct hold *first, enum access access, struct lane_request *request)
 {
-        for (struct lane *lane = first + 1; lane < request->end; lane++) {
-                struct hold *hold;
-                int rc = access == WRITE ? lane_hold_write(lane, request, HOLD_COPY, &hold)
-                                         : lane_hold_read(lane, request, HOLD_COPY, &hold);
+        struct lane *lane = hold_lane(first) + 1;
+        struct hold *last = first;
+
+        if (access == WRITE)
+                lane_settle(lane, (size_t)(request->end - lane));
+        for (size_t taken = 0; lane < request->end; lane++, taken++) {
+                int rc = access == WRITE ? lane_hold_write(lane, request, HOLD_COPY, &last->rest)
+                                         : lane_hold_read(lane, request, HOLD_COPY, &last->rest);
 
                 if (rc < 0) {
-                        leave_lanes(first + 1, (size_t)(lane - first) - 1);
+                        leave_chain(first->rest, taken);
                         return rc;
                 }
+                last = last->rest;
         }
         return 0;
 }
 
-void span_leave_rest(struct lane *first, size_t count)
+void span_leave_rest(struct hold *first, size_t count)
 {
-        leave_lanes(first + 1, count - 1);
+        leave_chain(first->rest, count);
 }
 
 /* --- Of maps that other processes lock, too --- */
@@ -89,7 +85,7 @@ static int take_file(struct ammap *map, uint64_t first, uint64_t last, enum acce
         if (rc < 0)
                 return rc;
         if ((rc = file_enter(map, first, last, access, deadline)) < 0) {
-                span_leave_local(&local, use);
+                span_leave_local(&local);
                 return rc;
         }
         span->ammap_hold = local.ammap_hold;
@@ -146,5 +142,5 @@ void span_leave_special(const span_t *span, uint64_t use)
         first = (uint64_t)(lane - map->lane);
         write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
         file_leave(map, first, first + local.ammap_count - 1, write ? WRITE : READ);
-        span_leave_local(&local, use);
+        span_leave_local(&local);
 }

@@ -19,10 +19,10 @@ typedef struct ammap_span span_t;
 #define SPAN_SHARED SIZE_MAX
 
 /* The lanes after the first; on an error none of them is held. */
-int span_take_rest(struct lane *first, enum access access, struct lane_request *request);
-void span_leave_rest(struct lane *first, size_t count);
+int span_take_rest(struct hold *first, enum access access, struct lane_request *request);
+void span_leave_rest(struct hold *first, size_t count);
 
-/* Hold count lanes, in ascending order, the first shared by HOLD_COPY or
+/* Hold count lanes, in ascending order, the first for HOLD_COPY or
  * HOLD_SLICE.  On an error *span is let be. */
 static inline int span_take(struct lane *first, size_t count, enum access access, int64_t deadline, uint64_t use,
                             span_t *span)
@@ -34,8 +34,8 @@ static inline int span_take(struct lane *first, size_t count, enum access access
 
         if (rc < 0)
                 return rc;
-        if (count > 1 && (rc = span_take_rest(first, access, &request)) < 0) {
-                lane_hold_leave(hold, use);
+        if (count > 1 && (rc = span_take_rest(hold, access, &request)) < 0) {
+                lane_hold_leave(hold);
                 return rc;
         }
         span->ammap_hold = hold;
@@ -43,22 +43,20 @@ static inline int span_take(struct lane *first, size_t count, enum access access
         return 0;
 }
 
-static inline void span_leave_local(const span_t *span, uint64_t use)
+static inline void span_leave_local(const span_t *span)
 {
         struct hold *hold = span->ammap_hold;
 
         if (span->ammap_count > 1)
-                span_leave_rest(hold_lane(hold), span->ammap_count);
-        lane_hold_leave(hold, use);
+                span_leave_rest(hold, span->ammap_count - 1);
+        lane_hold_leave(hold);
 }
 
 /* Note where in the map what holds a lane ends, for a shrink to see; whether the
- * map still has that is to be looked at afterwards.  In a hold that is shared it
- * may stand for longer than it lasts, and a shrink be refused for it. */
+ * map still has that is to be looked at afterwards. */
 static inline void hold_reaches(struct hold *hold, uint64_t end)
 {
-        if (atomic_load_explicit(&hold->reach, memory_order_relaxed) < end)
-                atomic_store_explicit(&hold->reach, end, memory_order_relaxed);
+        atomic_store_explicit(&hold->reach, end, memory_order_relaxed);
         os_fence_light();
 }
 
@@ -96,14 +94,14 @@ static inline void span_leave(const span_t *span, uint64_t use)
         if (__builtin_expect(span->ammap_count >= SPAN_FILE, 0))
                 span_leave_special(span, use);
         else
-                span_leave_local(span, use);
+                span_leave_local(span);
 }
 
 /* Whether the calling thread holds it. */
 static inline bool span_is_mine(const span_t *span)
 {
         const struct hold *hold = span->ammap_hold;
-        const struct holds *block = hold_block(hold);
+        struct holds *block = hold_block(hold);
 
         if (span->ammap_count == SPAN_SHARED)
                 return hold && shared_is_mine(span->ammap_hold);
@@ -129,7 +127,7 @@ static inline int map_span_take(struct ammap *map, uint64_t offset, uint64_t len
                 hold_reaches(span->ammap_hold, offset + length);
                 if (__builtin_expect(map_has_simple(map, offset, length), 1))
                         return 0;
-                span_leave_local(span, use);
+                span_leave_local(span);
         }
 }
 

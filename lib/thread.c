@@ -6,6 +6,9 @@
 
 #include "os.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 _Thread_local struct holds *thread_holds;
 
 /* The list of all blocks, newest first.  Pushed to with release, walked with
@@ -15,30 +18,61 @@ static _Atomic(struct holds *) all_holds;
 static void (*hold_left)(struct hold *hold);
 static bool (*thread_ends)(bool last);
 
+/* The list of all owners, of the same kind. */
+static _Atomic(struct owner *) all_owners;
+
+/* Whose the current block is, or NULL. */
+static struct owner *self(void)
+{
+        return thread_holds ? atomic_load_explicit(&thread_holds->owner, memory_order_relaxed) : NULL;
+}
+
+static bool holds_any(const struct holds *block)
+{
+        for (unsigned i = 0; i < HOLDS; i++)
+                if (hold_lane(&block->hold[i]))
+                        return true;
+        return false;
+}
+
+static void give_back(struct holds *block)
+{
+        block->more = NULL;
+        block->roomy = NULL;
+        atomic_store_explicit(&block->owner, NULL, memory_order_release);
+}
+
+static void give_back_owner(struct owner *owner)
+{
+        owner->first = owner->last = owner->roomy = NULL;
+        owner->pages = 0;
+        owner->exits = 0;
+        atomic_store_explicit(&owner->claimed, false, memory_order_release);
+}
+
 /* A thread's end.  Other destructors that run after this one may still release
  * slices: come again, last. */
 static void thread_exit(void *value)
 {
-        struct holds *block = value, *more;
+        struct owner *owner = value;
+        struct holds *block, *more;
         bool busy = thread_ends(false);
 
-        for (more = block; more; more = more->more)
-                for (unsigned i = 0; i < HOLDS; i++)
-                        busy = busy || hold_lane(&more->hold[i]);
-        if (busy && block && ++block->exits < os_thread_rounds() && os_thread_set(block) == 0)
+        for (block = owner->first; block && !busy; block = block->more)
+                busy = holds_any(block);
+        if (busy && ++owner->exits < os_thread_rounds() && os_thread_set(owner) == 0)
                 return;
         thread_ends(true);
 
-        thread_holds = NULL;
-        for (; block; block = more) {
+        for (block = owner->first; block; block = more) {
                 more = block->more;
                 for (unsigned i = 0; i < HOLDS; i++)
                         if (hold_lane(&block->hold[i]))
                                 hold_left(&block->hold[i]);
-                block->more = NULL;
-                block->exits = 0;
-                atomic_store_explicit(&block->claimed, false, memory_order_release);
+                give_back(block);
         }
+        thread_holds = NULL;
+        give_back_owner(owner);
 }
 
 int thread_start(void (*left)(struct hold *hold))
@@ -52,22 +86,52 @@ void thread_at_end(bool (*ends)(bool last))
         thread_ends = ends;
 }
 
-/* Take a block that an ended thread left. */
-static struct holds *claim_old(void)
+/* Take what an ended thread left, or else something new. */
+static int claim_owner(struct owner **claimed)
 {
-        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        struct owner *owner = atomic_load_explicit(&all_owners, memory_order_acquire);
 
-        for (; block; block = block->next)
-                if (!atomic_load_explicit(&block->claimed, memory_order_relaxed) &&
-                    !atomic_exchange_explicit(&block->claimed, true, memory_order_acquire))
+        for (; owner; owner = owner->next)
+                if (!atomic_load_explicit(&owner->claimed, memory_order_relaxed) &&
+                    !atomic_exchange_explicit(&owner->claimed, true, memory_order_acquire)) {
+                        *claimed = owner;
+                        return 0;
+                }
+        owner = calloc(1, sizeof *owner);
+        if (!owner)
+                return -ENOMEM;
+        atomic_init(&owner->claimed, true);
+        owner->next = atomic_load_explicit(&all_owners, memory_order_relaxed);
+        while (!atomic_compare_exchange_weak_explicit(&all_owners, &owner->next, owner, memory_order_release,
+                                                      memory_order_relaxed))
+                ;
+        *claimed = owner;
+        return 0;
+}
+
+/* From where the owner has come to: all that he takes costs him one walk. */
+static struct holds *claim_old(struct owner *owner)
+{
+        while (owner->unseen != owner->seen) {
+                struct holds *block = owner->unseen;
+                struct owner *nobody = NULL;
+
+                owner->unseen = block->next;
+                if (!atomic_load_explicit(&block->owner, memory_order_relaxed) &&
+                    atomic_compare_exchange_strong_explicit(&block->owner, &nobody, owner, memory_order_acquire,
+                                                            memory_order_relaxed))
                         return block;
+        }
         return NULL;
 }
 
-/* Put a page of new blocks on the list and take the first. */
-static int claim_new(struct holds **block)
+/* Put a page of new blocks on the list, or more for one who has many, and take the
+ * first. */
+static int claim_new(struct owner *owner, struct holds **block)
 {
-        size_t size = os_page_size(), count = size / sizeof **block;
+        enum { PAGES_MAX = 64 };
+        size_t pages = owner->pages == 0 ? 1 : owner->pages < PAGES_MAX ? 2 * (size_t)owner->pages : PAGES_MAX;
+        size_t size = pages * os_page_size(), count = size / sizeof **block;
         struct holds *blocks, *first;
         void *page = NULL;
         int rc = os_map(&page, size);
@@ -77,37 +141,89 @@ static int claim_new(struct holds **block)
         blocks = page;
         for (size_t i = 0; i + 1 < count; i++)
                 blocks[i].next = &blocks[i + 1];
-        atomic_store_explicit(&blocks[0].claimed, true, memory_order_relaxed);
+        atomic_store_explicit(&blocks[0].owner, owner, memory_order_relaxed);
         first = atomic_load_explicit(&all_holds, memory_order_relaxed);
         do
                 blocks[count - 1].next = first;
         while (!atomic_compare_exchange_weak_explicit(&all_holds, &first, blocks, memory_order_release,
                                                       memory_order_relaxed));
+        owner->pages = (unsigned)pages;
+        owner->unseen = blocks[0].next;
+        owner->seen = first;
         *block = blocks;
         return 0;
 }
 
-int thread_room(struct hold **hold)
+static int add_block(struct owner *owner)
 {
-        struct holds **link = &thread_holds;
-        struct holds *new;
+        struct holds *block = claim_old(owner);
         int rc;
 
-        for (; *link; link = &(*link)->more)
-                if ((*hold = holds_free(*link)))
-                        return 0;
+        if (!block && (rc = claim_new(owner, &block)) < 0)
+                return rc;
+        if (owner->last)
+                owner->last->more = block;
+        else
+                owner->first = block;
+        owner->last = block;
+        thread_holds = block;
+        return 0;
+}
+
+static int begin(void)
+{
+        struct owner *owner;
+        int rc = claim_owner(&owner);
+
+        if (rc < 0)
+                return rc;
+        owner->unseen = atomic_load_explicit(&all_holds, memory_order_acquire);
+        owner->seen = NULL;
+        if ((rc = os_thread_set(owner)) < 0) {
+                give_back_owner(owner);
+        } else if ((rc = add_block(owner)) < 0) {
+                os_thread_set(NULL);
+                give_back_owner(owner);
+        }
+        return rc;
+}
+
+static void move_on(struct owner *owner)
+{
+        struct holds *block = owner->roomy;
+
+        owner->roomy = block->roomy == block ? NULL : block->roomy;
+        block->roomy = NULL;
+        thread_holds = block;
+}
+
+int thread_room(struct hold **hold)
+{
+        int rc = 0;
+
+        if (thread_holds && (*hold = holds_free(thread_holds)))
+                return 0;
 
         os_fork_check();
-        new = claim_old();
-        if (!new && (rc = claim_new(&new)) < 0)
-                return rc;
-        if (!thread_holds && (rc = os_thread_set(new)) < 0) {
-                atomic_store_explicit(&new->claimed, false, memory_order_release);
-                return rc;
-        }
-        *link = new;
-        *hold = &new->hold[0];
-        return 0;
+        if (!thread_holds)
+                rc = begin();
+        else if (self()->roomy)
+                move_on(self());
+        else
+                rc = add_block(self());
+        if (rc == 0)
+                *hold = holds_free(thread_holds);
+        return rc;
+}
+
+void thread_has_room(struct holds *block)
+{
+        struct owner *owner = self();
+
+        if (block->roomy)
+                return;
+        block->roomy = owner->roomy ? owner->roomy : block;
+        owner->roomy = block;
 }
 
 /* Whether a lane is one of those. */
@@ -116,25 +232,31 @@ static bool is_among(const struct lane *lane, const struct lane *first, const st
         return (uintptr_t)lane >= (uintptr_t)first && (uintptr_t)lane < (uintptr_t)end;
 }
 
-struct hold *thread_hold_next(const struct lane *first, const struct lane *end, const struct hold *after)
+struct hold *thread_hold_any(const struct hold *after)
 {
-        struct holds *block = after ? hold_block(after) : thread_holds;
+        const struct owner *owner = self();
+        struct holds *block = after ? hold_block(after) : owner ? owner->first : NULL;
         struct hold *hold = after ? &block->hold[after - block->hold + 1] : block ? block->hold : NULL;
 
         for (; block; block = block->more, hold = block ? block->hold : NULL)
                 for (; hold < block->hold + HOLDS; hold++)
-                        if (is_among(hold_lane(hold), first, end))
+                        if (hold_lane(hold))
                                 return hold;
         return NULL;
 }
 
-bool thread_owns(const struct holds *block)
+struct hold *thread_hold_next(const struct lane *first, const struct lane *end, const struct hold *after)
 {
-        const struct holds *mine = thread_holds;
+        struct hold *hold = thread_hold_any(after);
 
-        while (mine && mine != block)
-                mine = mine->more;
-        return mine;
+        while (hold && !is_among(hold_lane(hold), first, end))
+                hold = thread_hold_any(hold);
+        return hold;
+}
+
+bool thread_owns(struct holds *block)
+{
+        return thread_holds && atomic_load_explicit(&block->owner, memory_order_relaxed) == self();
 }
 
 bool thread_any_names(const struct lane *lane)
@@ -146,6 +268,20 @@ bool thread_any_names(const struct lane *lane)
                         if (atomic_load_explicit(&block->hold[i].lane, memory_order_acquire) == lane)
                                 return true;
         return false;
+}
+
+void thread_strike_named(const struct lane *first, size_t count, size_t size, uint64_t *words)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++) {
+                        const struct lane *lane = atomic_load_explicit(&block->hold[i].lane, memory_order_acquire);
+                        size_t at = ((uintptr_t)lane - (uintptr_t)first) / size;
+
+                        if (lane && at < count)
+                                words[at] = 0;
+                }
 }
 
 bool thread_any_writes(const struct lane *lane)
@@ -208,14 +344,16 @@ uint64_t thread_slices(const struct lane *first, const struct lane *end)
 void thread_forked(void)
 {
         struct holds *block = atomic_load_explicit(&all_holds, memory_order_relaxed);
+        struct owner *owner = atomic_load_explicit(&all_owners, memory_order_relaxed);
 
         for (; block; block = block->next) {
                 if (thread_owns(block))
                         continue;
                 for (unsigned i = 0; i < HOLDS; i++)
                         atomic_store_explicit(&block->hold[i].lane, NULL, memory_order_relaxed);
-                block->exits = 0;
-                block->more = NULL;
-                atomic_store_explicit(&block->claimed, false, memory_order_release);
+                give_back(block);
         }
+        for (; owner; owner = owner->next)
+                if (owner != self())
+                        give_back_owner(owner);
 }

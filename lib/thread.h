@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: MIT
  *
  * A thread's holds stand in blocks of HOLDS that are its own for as long as it
- * lives.  They serve three ends: a thread that asks for what its own slice
+ * lives.  The quick paths know one of them, thread_holds, and move on to another
+ * when it is full.  They serve three ends: a thread that asks for what its own slice
  * forbids is told so; a fork, or a thread's end, knows what is left behind; and
  * a reader of a biased lane (lib/lock.c) shows itself to writers in its block
  * instead of in the lane.
@@ -21,7 +22,7 @@
 
 struct lane; /* one of an array: a map's */
 
-enum { HOLDS = 8 };
+enum { HOLDS = 7 };
 
 /* One lane, held by one thread.  Written by the owner alone, lane last when it is
  * taken and first when it is left: who finds a lane finds what belongs to it. */
@@ -30,20 +31,21 @@ struct hold {
          * bias of a lane, shrinks its map or counts its slices. */
         _Atomic(struct lane *) lane;
 
-        /* Bits 0-31 how many slices have it for their first lane; bits 32-61 who
-         * shares it in all, slices and copies under way; bits 62-63 the kind.
-         * Relaxed. */
+        /* What has it: HOLD_SLICE, a slice for its first lane, else HOLD_COPY; and
+         * the kind.  Relaxed. */
         _Atomic uint64_t use;
 
         /* Where in the map the farthest of those ends that began at this lane.  A
          * shrink of the map looks at it, behind a heavy fence.  Set back with
          * release, for look in thread.c. */
         _Atomic uint64_t reach;
+
+        /* The owner's alone: the hold of the next lane of the same span. */
+        struct hold *rest;
 };
 
-#define HOLD_COPY (UINT64_C(1) << 32) /* one who shares it */
-#define HOLD_SLICE (HOLD_COPY | 1)    /* one who does, as a slice's first lane */
-#define HOLD_SHARES (((UINT64_C(1) << 30) - 1) << 32)
+#define HOLD_COPY (UINT64_C(1) << 32)
+#define HOLD_SLICE (HOLD_COPY | 1)
 #define HOLD_KIND (UINT64_C(3) << 62)
 #define HOLD_COUNTED (UINT64_C(0) << 62) /* read, counted in the lane's word */
 #define HOLD_BIASED (UINT64_C(1) << 62)  /* read, known by this hold alone */
@@ -53,12 +55,24 @@ struct hold {
 struct holds {
         _Alignas(256) struct hold hold[HOLDS];
 
-        /* The owner's alone. */
-        struct holds *more; /* the next block of the same thread */
-        unsigned exits;     /* how often the thread's end has come by */
+        _Atomic(struct owner *) owner; /* NULL: nobody; taken by exchange, given back with release */
+        struct holds *next;            /* constant once the block is on the list */
 
-        _Atomic bool claimed; /* taken by exchange, given back with release */
-        struct holds *next;   /* constant once the block is on the list */
+        /* The owner's alone: his next block; and the next of those that have room
+         * though he has moved on from them (itself: the last of them; NULL: it is
+         * none of them). */
+        struct holds *more, *roomy;
+};
+
+/* A thread that has blocks, for as long as it lives; then the next one's. */
+struct owner {
+        struct holds *first, *last; /* of his blocks, by more */
+        struct holds *roomy;
+        struct holds *unseen, *seen; /* what of the list he has not looked at for free ones, and its end */
+        unsigned pages;              /* he has mapped so many for blocks at once */
+        unsigned exits;              /* how often the thread's end has come by */
+        _Atomic bool claimed;        /* taken by exchange, given back with release */
+        struct owner *next;          /* constant once it is on the list of all */
 };
 
 _Static_assert(sizeof(struct holds) == 256, "a block is as long as it is aligned");
@@ -80,12 +94,22 @@ int thread_room(struct hold **hold);
  * given (NULL: its first), or NULL. */
 struct hold *thread_hold_next(const struct lane *first, const struct lane *end, const struct hold *after);
 
+/* The same of any lane. */
+struct hold *thread_hold_any(const struct hold *after);
+
+/* A block of the calling thread's that is not the current one has room. */
+void thread_has_room(struct holds *block);
+
 /* Whether a block is the calling thread's. */
-bool thread_owns(const struct holds *block);
+bool thread_owns(struct holds *block);
 
 /* Whether any thread has a hold that names the lane.  Acquire: what those who
  * had one have read before they let go they have read. */
 bool thread_any_names(const struct lane *lane);
+
+/* Of count words, one for each of as many lanes of so many bytes: set to 0 those whose
+ * lane any thread has such a hold of. */
+void thread_strike_named(const struct lane *first, size_t count, size_t size, uint64_t *words);
 
 /* Whether any thread has a hold to write it. */
 bool thread_any_writes(const struct lane *lane);
@@ -117,6 +141,14 @@ static inline struct hold *holds_free(struct holds *block)
                 if (!hold_lane(&block->hold[i]))
                         return &block->hold[i];
         return NULL;
+}
+
+/* Let a hold of the calling thread be free. */
+static inline void hold_drop(struct hold *hold)
+{
+        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
+        if (__builtin_expect(hold_block(hold) != thread_holds, 0))
+                thread_has_room(hold_block(hold));
 }
 
 static inline void hold_note(struct hold *hold, struct lane *lane, uint64_t use, uint64_t reach)

@@ -12,6 +12,12 @@
  */
 #define READERS 2
 #define WRITERS 2
+#ifndef ROUNDS
+#define ROUNDS 2
+#endif
+#ifndef SETTLES /* whether one of the writers takes the bias of many lanes at once */
+#define SETTLES 0
+#endif
 
 /* The word: bits 0-1 readers counted. */
 #define BIAS 4
@@ -87,11 +93,11 @@ proctype reader(byte me; byte rounds)
                 /* consider_bias: a compare-and-swap of what was looked at */
                 atomic {
                         if
-#ifdef MUTANT_6 /* the bias comes back while SLOTS is set */
-                        :: true -> word = word | BIAS | SLOTS
-#else
                         :: !(word & SLOTS) -> word = word | BIAS | SLOTS
-                        :: word & SLOTS
+#ifdef MUTANT_6 /* the bias comes back while SLOTS is set, with the same sequence */
+                        :: word & SLOTS -> word = word | BIAS
+#else
+                        :: (word & SLOTS) && !(word & BIAS) -> word = (word | BIAS) + 2 * WRITER
 #endif
                         :: true
                         fi
@@ -103,12 +109,51 @@ next:           skip
         ended++
 }
 
-proctype writer()
+/* lane_settle, as it is for one of the lanes. */
+inline settle()
+{
+        atomic {
+                word = word & ~BIAS;
+                seen = word
+        };
+        if
+        :: (seen & SLOTS) && !(seen & WRITER) ->
+#ifndef MUTANT_9 /* the heavy fence of one who settles */
+                heavy_fence(value);
+#endif
+                if
+#ifndef MUTANT_10 /* the look at the blocks of one who settles */
+                :: slot[0]
+                :: slot[1]
+                :: !slot[0] && !slot[1] ->
+#else
+                :: true ->
+#endif
+                        atomic {
+                                if
+#ifdef MUTANT_11 /* SLOTS goes with the same sequence */
+                                :: word == seen -> word = word & ~SLOTS
+#else
+                                :: word == seen -> word = (word & ~SLOTS) + 2 * WRITER
+#endif
+                                :: else
+                                fi
+                        }
+                fi
+        :: else
+        fi
+}
+
+proctype writer(bit settles)
 {
         short seen;
         short fenced = -1;
         bit value, scanned;
 
+        if
+        :: settles -> settle()
+        :: else
+        fi;
 again:
         /* Loading a word that cannot be used is no progress: wait for another. */
         atomic { !(word & WRITER) && (!(word & COUNT) || (word & BIAS)) -> seen = word };
@@ -180,6 +225,6 @@ again:
 }
 
 init {
-        atomic { run reader(0, 2); run reader(1, 1); run writer(); run writer() };
+        atomic { run reader(0, ROUNDS); run reader(1, 1); run writer(0); run writer(SETTLES) };
         ended == READERS + WRITERS
 }

@@ -35,7 +35,7 @@ check()
         took=$(($(date +%s) - start))
         found=$(sed -n 's/^pan:1: \(.*\) (at depth.*/\1/p' pan.log)
         states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.log)
-        if grep -q 'errors: 0$' pan.log && ! grep -q -e 'out of memory' -e 'max search depth' pan.log; then
+        if grep -q 'errors: 0$' pan.log && ! grep -q -e 'out of memory' -e 'MEMLIM' -e 'max search depth' pan.log; then
                 got=none
         elif test -n "$found"; then
                 got=errors
@@ -72,9 +72,14 @@ sleep_mutants()
 }
 
 check bias none model-bias.pml
+check bias-settles none model-bias.pml -DSETTLES=1 -DROUNDS=1
 for n in 1 2 3 4 5 6 7 8; do
         check "bias-mutant-$n" errors model-bias.pml "-DMUTANT_$n"
 done
+for n in 9 10; do
+        check "bias-mutant-$n" errors model-bias.pml -DSETTLES=1 -DROUNDS=1 "-DMUTANT_$n"
+done
+check bias-mutant-11 errors,-DREVERSE model-bias.pml -DSETTLES=1 -DMUTANT_11
 
 check reach none model-reach.pml
 for n in 1 2 3 4 5; do
@@ -108,6 +113,11 @@ sleep_mutants "$sleep_3w" 7,
 sleep_mutants "$sleep_biased" 18,
 sleep_mutants "$sleep_2w1r" 9, 10, 11, 16,
 sleep_mutants "$sleep_3w_twice" 14,
+case $wanted in
+*' deep '* | *' bias-'*)
+        check bias-settles-twice none model-bias.pml -DSETTLES=1
+        ;;
+esac
 case $wanted in
 *' deep '* | *' shared-'*)
         # shellcheck disable=SC2086

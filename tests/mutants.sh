@@ -51,7 +51,10 @@ revoke-takes-slots|lock.c|/^static void revoke_bias/,/^}/s/word & ~LANE_BIAS/wor
 write-no-fence|lock.c|/^static int write_slow/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-1
 write-fence-once|lock.c|/^static int write_slow/,/^}/s/(word & LANE_SEQUENCE) != fenced/fenced == LANE_WRITER/|-,bias-mutant-5
 write-no-scan|lock.c|/^static bool blocked/,/^}/s/return (word & LANE_SLOTS).*/return false;/|bias,bias-mutant-3
-bias-over-slots|lock.c|/^static void consider_bias/,/^}/s/LANE_SLOTS | LANE_WTURN/LANE_WTURN/|bias,bias-mutant-6
+bias-over-slots|lock.c|/^static void consider_bias/,/^}/s/? 2 \* LANE_WRITER :/? 0 :/|bias,bias-mutant-6
+settle-no-fence|lock.c|/^void lane_settle/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-9
+settle-no-look|lock.c|/^void lane_settle/,/^}/s/thread_strike_named(.*/;/|bias,bias-mutant-10
+settle-keeps-the-sequence|lock.c|/^void lane_settle/,/^}/s/ + 2 \* LANE_WRITER/ + 0/|bias,bias-mutant-11
 leave-slow-no-readers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_RTURN/word/|turns,
 leave-slow-no-writers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_WTURN/word/|turns,
 leave-slow-no-look-at-readers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, READ);/;/|-,sleep-mutant-9

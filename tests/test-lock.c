@@ -291,17 +291,17 @@ START_TEST(reading_sets_the_bias_and_writing_revokes_it)
                 ck_assert_uint_eq(word_of(map), sequence | LANE_SLOTS);
                 ck_assert_int_gt(atomic_load(&lane->bias_after), before);
 
-                /* Readers are counted now, and set no bias while SLOTS is. */
+                /* Readers are counted now, and set it again though SLOTS is set: with
+                 * another sequence, so that no writer trusts in a fence from before. */
                 atomic_store(&lane->bias_after, 0);
                 for (int i = 0; i < 1000; i++)
                         ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, map, 0, 1), 0);
-                ck_assert_uint_eq(word_of(map), sequence | LANE_SLOTS);
+                ck_assert_uint_eq(word_of(map), (sequence + SEQUENCE_STEP) | LANE_SLOTS | LANE_BIAS);
 
                 ammap_slice_release(&slice);
                 ck_assert(!thread_any_names(lane));
-                ck_assert_uint_eq(word_of(map), sequence | LANE_SLOTS);
                 ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, 1), 0);
-                ck_assert_uint_eq(word_of(map), sequence + SEQUENCE_STEP);
+                ck_assert_uint_eq(word_of(map), sequence + 2 * SEQUENCE_STEP);
         }
         free_quiet(map);
 }
@@ -393,6 +393,40 @@ START_TEST(many_holds_are_all_seen)
         }
         ck_assert_int_eq(ammap_free(wide), 0);
         free_quiet(map);
+}
+END_TEST
+
+/* Who writes many lanes takes the bias of all of them, and none from a reader. */
+START_TEST(many_lanes_are_settled_at_once)
+{
+        enum { LANES = 100 };
+
+        for (size_t held = 1; held < LANES; held += 33) {
+                ammap_t *map = new_map(LANES, LANES);
+                int64_t before = now_ns();
+                ammap_slice_t slice;
+
+                for (size_t i = 0; i < LANES; i++) {
+                        atomic_store(&map->lane[i].bias_after, 0);
+                        for (int times = 0; times < 1000 && !(atomic_load(&map->lane[i].word) & LANE_BIAS); times++) {
+                                ck_assert_int_eq(ammap_as_slice(map, i, 1, &slice), 0);
+                                ammap_slice_release(&slice);
+                        }
+                        ck_assert_uint_eq(atomic_load(&map->lane[i].word), LANE_BIAS | LANE_SLOTS);
+                }
+                ck_assert_int_eq(ammap_as_slice(map, held, 1, &slice), 0);
+                ck_assert_uint_eq(kind_of(&slice), HOLD_BIASED);
+                ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, LANES), AMMAP_ERR_BUSY);
+                for (size_t i = 0; i < LANES; i++)
+                        ck_assert_uint_eq(atomic_load(&map->lane[i].word) & (LANE_BIAS | LANE_SLOTS),
+                                          i == held ? LANE_SLOTS : 0);
+                for (size_t i = 1; i < LANES; i++)
+                        ck_assert(i == held || atomic_load(&map->lane[i].bias_after) > before);
+                ammap_slice_release(&slice);
+                ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, LANES), 0);
+                ck_assert_uint_eq(atomic_load(&map->lane[held].word) & (LANE_BIAS | LANE_SLOTS), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
 }
 END_TEST
 
@@ -1506,6 +1540,7 @@ int main(void)
         tcase_add_test(bias, there_is_no_bias_too_soon_or_in_a_turn);
         tcase_add_test(bias, a_writer_waits_for_the_biased);
         tcase_add_test(bias, many_holds_are_all_seen);
+        tcase_add_test(bias, many_lanes_are_settled_at_once);
         tcase_add_test(bias, slices_keep_the_holds_they_noted);
         tcase_add_test(turns, hungry_readers_are_next);
         tcase_add_test(turns, turns_alternate);

@@ -1,0 +1,182 @@
+/* test-costs.c - costs grow with what there is, not with its square
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A cost is the least processor time of several tries, so that what else runs on
+ * the machine matters little.  Sixteen times as much may cost sixteen times as much,
+ * and up to SLACK times that; a square would be MORE times that.
+ */
+#include "share.h"
+
+#include <time.h>
+
+enum { TRIES = 7, MORE = 16, SLACK = 4 };
+
+static const struct cost_kind {
+        const char *name;
+        ammap_share_t share;
+        bool file;
+} kinds[] = {
+        { "private", AMMAP_PRIVATE, false },
+#if TEST_OS_LINUX
+        { "shared", AMMAP_SHARED, false },
+        { "file", AMMAP_SHARED, true },
+#endif
+};
+
+static ammap_t *map_of(const struct cost_kind *kind, uint64_t size, uint64_t lanes)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+
+        options.share = kind->share;
+        options.lanes = lanes;
+        options.allow_faults = kind->file;
+        if (kind->file)
+                ck_assert_int_eq(ammap_open(&map, path_of("costs").text, size, &options), 0);
+        else
+                ck_assert_int_eq(ammap_new_with(&map, size, &options), 0);
+        return map;
+}
+
+static int64_t spent(void)
+{
+        struct timespec time;
+
+        ck_assert_int_eq(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time), 0);
+        return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* --- What is done to a map, count times or with count lanes --- */
+
+static void live_slices(ammap_t *map, size_t count)
+{
+        ammap_slice_t *slice = calloc(count, sizeof *slice);
+
+        ck_assert_ptr_nonnull(slice);
+        for (size_t i = 0; i < count; i++)
+                ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice[i]), 0);
+        for (size_t i = 0; i < count; i++)
+                ammap_slice_release(&slice[i]);
+        free(slice);
+}
+
+static void live_slices_last_first(ammap_t *map, size_t count)
+{
+        ammap_slice_t *slice = calloc(count, sizeof *slice);
+
+        ck_assert_ptr_nonnull(slice);
+        for (size_t i = 0; i < count; i++)
+                ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice[i]), 0);
+        for (size_t i = count; i-- > 0;)
+                ammap_slice_release(&slice[i]);
+        free(slice);
+}
+
+static void read_lanes(ammap_t *map, size_t count)
+{
+        ammap_slice_t slice, again;
+
+        ck_assert_int_eq(ammap_as_slice(map, 0, count, &slice), 0);
+        ck_assert_int_eq(ammap_as_slice(map, 0, count, &again), 0);
+        ammap_slice_release(&slice);
+        ammap_slice_release(&again);
+}
+
+static void write_lanes(ammap_t *map, size_t count)
+{
+        ammap_mut_slice_t slice;
+
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, count, &slice), 0);
+        ammap_mut_slice_release(&slice);
+}
+
+static void fill_lanes(ammap_t *map, size_t count)
+{
+        ck_assert_int_eq(ammap_fill(map, 0, count, 'f'), 0);
+}
+
+/* A lane has its bias from the readers, and the writer takes it back. */
+static void read_and_write_lanes(ammap_t *map, size_t count)
+{
+        ammap_slice_t slice;
+
+        for (int i = 0; i < 8; i++) {
+                ck_assert_int_eq(ammap_as_slice(map, 0, count, &slice), 0);
+                ammap_slice_release(&slice);
+        }
+        write_lanes(map, count);
+}
+
+static void copy_lanes(ammap_t *map, size_t count)
+{
+        ck_assert_int_eq(ammap_copy(map, 0, map, count / 2, count / 2), 0);
+}
+
+static void try_beside_a_slice(ammap_t *map, size_t count)
+{
+        struct holder other;
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+
+        holder_start(&other, map, count - 1, 1, false);
+        ck_assert_int_eq(ammap_as_slice(map, 0, count - 1, &slice), 0);
+        ck_assert_int_eq(ammap_try_as_mut_slice(map, 0, count, &mut), AMMAP_ERR_DEADLOCK);
+        ammap_slice_release(&slice);
+        ck_assert_int_eq(ammap_try_as_mut_slice(map, 0, count, &mut), AMMAP_ERR_BUSY);
+        holder_stop(&other);
+}
+
+static const struct cost {
+        const char *name;
+        void (*act)(ammap_t *map, size_t count);
+        bool lanes;
+        size_t few;
+} costs[] = {
+        { "live slices", live_slices, false, 500 },
+        { "live slices, released from the last on", live_slices_last_first, false, 500 },
+        { "lanes read twice", read_lanes, true, 256 },
+        { "lanes written", write_lanes, true, 256 },
+        { "lanes filled", fill_lanes, true, 256 },
+        { "lanes read and written", read_and_write_lanes, true, 256 },
+        { "lanes copied", copy_lanes, true, 256 },
+        { "lanes tried in vain", try_beside_a_slice, true, 256 },
+};
+
+static int64_t cost_of(const struct cost *cost, const struct cost_kind *kind, size_t count)
+{
+        ammap_t *map = map_of(kind, count, cost->lanes ? count : 1);
+        int64_t least = INT64_MAX;
+
+        for (int i = 0; i < TRIES; i++) {
+                int64_t before = spent(), now;
+
+                cost->act(map, count);
+                now = spent() - before;
+                least = now < least ? now : least;
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+        return least;
+}
+
+START_TEST(costs_are_linear)
+{
+        const struct cost *cost = &costs[(size_t)_i / COUNT_OF(kinds)];
+        const struct cost_kind *kind = &kinds[(size_t)_i % COUNT_OF(kinds)];
+        int64_t few = cost_of(cost, kind, cost->few), many = cost_of(cost, kind, MORE * cost->few);
+
+        printf("%s, %s: %zu in %.1f us, %zu in %.1f us\n", kind->name, cost->name, cost->few, (double)few / 1e3,
+               MORE * cost->few, (double)many / 1e3);
+        ck_assert_msg(many < MORE * SLACK * few, "%s, %s: %d times as many cost %.0f times as much", kind->name,
+                      cost->name, MORE, (double)many / (double)few);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *suite = suite_create("costs");
+        TCase *tcase = share_case(suite, "costs");
+
+        tcase_add_loop_test(tcase, costs_are_linear, 0, COUNT_OF(costs) * COUNT_OF(kinds));
+        return test_run(suite);
+}
