@@ -121,6 +121,12 @@ static inline __attribute__((always_inline)) int try_shared(const struct ammap *
         return shared_read_valid(map->shared, first, count, sequence) ? 0 : 1;
 }
 
+/* Nobody writes it, and what its lanes say does not count. */
+static int read_frozen(const ammap_t *map, uint64_t offset, void *buffer, size_t length)
+{
+        return map_has_shared(map, offset, length) ? copy_out(map, offset, buffer, length) : AMMAP_ERR_BOUNDS;
+}
+
 /* One who cannot enter, and so never keeps a writer out, may never get a long copy
  * past writers who never pause. */
 static int read_looking_on(ammap_t *map, uint32_t first, uint32_t count, uint64_t offset, void *buffer, size_t length)
@@ -129,6 +135,8 @@ static int read_looking_on(ammap_t *map, uint32_t first, uint32_t count, uint64_
         int rc;
 
         for (unsigned looks = 0; (rc = try_shared(map, first, count, offset, buffer, length)) > 0; looks++) {
+                if (map_frozen(map))
+                        return read_frozen(map, offset, buffer, length);
                 if ((rc = shared_look_again(map->shared, first, count, looks)) < 0)
                         return rc;
                 if (looks % 64 == 63 && os_now() - since > patience)
@@ -157,6 +165,8 @@ static __attribute__((noinline)) int read_shared(ammap_t *map, uint64_t offset, 
                                 return rc;
                 }
         }
+        if (map_frozen(map))
+                return read_frozen(map, offset, buffer, length);
         if (!map->shared->writable)
                 return read_looking_on(map, first, count, offset, buffer, length);
         return read_locked(map, offset, buffer, length);
@@ -235,7 +245,7 @@ static int update_shared(ammap_t *map, uint32_t lane, uint64_t offset, const voi
                 rc = AMMAP_ERR_BOUNDS;
         else
                 memcpy(map->base + offset, data, length);
-        shared_write_leave(map->shared, lane);
+        shared_write_leave(map->shared, lane, slot);
         return rc;
 }
 

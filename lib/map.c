@@ -49,6 +49,10 @@ static void end_freeze(struct ammap *map)
         if (atomic_load(&map->freezing) && !atomic_load(&map->frozen) && region_thaw(&map->region) < 0)
                 atomic_store(&map->frozen, true);
         atomic_store(&map->freezing, false);
+        if (map->shared && atomic_load(&map->frozen))
+                shared_learn_frozen(map->shared);
+        else if (map->shared)
+                shared_freeze_cancel(map->shared);
 }
 
 /* What it is to know before what the calling thread holds. */
@@ -409,7 +413,7 @@ bool map_frozen(struct ammap *map)
 {
         if (!atomic_load(&map->frozen) && map->file)
                 file_look(map);
-        else if (!atomic_load(&map->frozen) && map->shared && atomic_load(&map->shared->head->frozen))
+        else if (!atomic_load(&map->frozen) && map->shared && shared_frozen(map->shared))
                 atomic_store(&map->frozen, true);
         return atomic_load(&map->frozen);
 }
@@ -645,7 +649,7 @@ static int resize_shared(struct ammap *map, uint64_t size)
                 if (rc == 0)
                         set_length(map, size);
         }
-        shared_write_leave(map->shared, map->shared->lanes);
+        shared_write_leave(map->shared, map->shared->lanes, slot);
         return rc;
 }
 

@@ -193,7 +193,7 @@ static int take_everything_shared(ammap_t *map, struct slot **slot)
                         rc = shared_cut(shared, 0, shared->lanes - 1, 0, *slot);
                         if (rc == 0)
                                 return 0;
-                        shared_write_leave(shared, shared->lanes);
+                        shared_write_leave(shared, shared->lanes, *slot);
                 }
                 map_unlock(map);
                 if (rc != AMMAP_ERR_BUSY)
@@ -213,18 +213,23 @@ static int freeze_shared(ammap_t *map)
         struct slot *slot;
         int rc;
 
+        if (map_frozen(map))
+                return 0;
         if (map->read_only)
-                return map_frozen(map) ? 0 : AMMAP_ERR_READ_ONLY;
+                return AMMAP_ERR_READ_ONLY;
         rc = take_everything_shared(map, &slot);
         if (rc < 0)
                 return rc;
-        rc = freeze_pages(map);
+        rc = shared_freeze_begin(shared);
+        if (rc == 0 && (rc = freeze_pages(map)) < 0)
+                shared_freeze_cancel(shared);
         if (rc == 0) {
+                shared_learn_frozen(shared);
                 atomic_store(&shared->head->frozen, 1);
                 os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
         }
         shared_cut_leave(shared, 0, shared->lanes - 1);
-        shared_write_leave(shared, shared->lanes);
+        shared_write_leave(shared, shared->lanes, slot);
         map_unlock(map);
         return rc;
 }

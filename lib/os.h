@@ -302,6 +302,16 @@ static inline void os_fence_light(void)
                 os_fence_full();
 }
 
+/* The light one right behind a read-modify-write that is sequentially consistent. */
+static inline void os_fence_light_after(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+        atomic_signal_fence(memory_order_seq_cst);
+#else
+        os_fence_light();
+#endif
+}
+
 /* Tell the processor that this is a spin loop. */
 static inline void os_pause(void)
 {

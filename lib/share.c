@@ -178,6 +178,8 @@ static uint64_t note_room(const struct ammap *map, uint64_t size)
 
         if (room > map->capacity)
                 room = map->capacity;
+        if (atomic_load(&map->shared->frozen) == SHARED_FROZEN && room > atomic_load(&map->shared->last))
+                room = atomic_load(&map->shared->last);
         while (known < room && !atomic_compare_exchange_weak(&map->shared->room, &known, room)) {
         }
         return known < room ? room : known;
@@ -215,7 +217,10 @@ uint64_t share_length(const struct ammap *map)
 
         if (!map || !map->shared)
                 return 0;
-        length = atomic_load_explicit(&map->shared->head->length, memory_order_acquire);
+        if (shared_frozen(map->shared))
+                length = atomic_load(&map->shared->last);
+        else
+                length = atomic_load_explicit(&map->shared->head->length, memory_order_acquire);
         room = map_room(map);
         if (length > room)
                 room = share_room(map);

@@ -402,6 +402,12 @@ static inline void disown(struct format_lane *lane)
                 wake(lane);
 }
 
+/* Not while one waits: the freezer who waits for it has the lane. */
+static inline void note_writing(struct slot *slot, bool writing)
+{
+        atomic_store_explicit(&slot->writing, writing, memory_order_release);
+}
+
 /* Whether someone else is to have a free lane first. */
 static bool is_kept(struct waiter *w, uint64_t owner)
 {
@@ -427,19 +433,35 @@ static int meet_owner(const struct waiter *w, uint64_t name, enum entry entry)
         return 0;
 }
 
+static bool take_owner(struct waiter *w, uint64_t seen, enum entry entry)
+{
+        if (entry == TO_WRITE)
+                note_writing(w->slot, true);
+        if (atomic_compare_exchange_strong(&w->lane->owner, &seen, w->slot->name | (seen & OWNER_WAITERS)))
+                return true;
+        if (entry == TO_WRITE)
+                note_writing(w->slot, false);
+        return false;
+}
+
 static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
                                               enum entry entry, int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, number, deadline);
         int rc = 0;
 
-        if (entry == TO_WRITE && (i_read(shared, number, last) || i_write(shared, number, last)))
+        if (entry == TO_WRITE)
+                note_writing(slot, false);
+        if (entry == TO_WRITE && !shared_frozen(shared) &&
+            (i_read(shared, number, last) || i_write(shared, number, last)))
                 return AMMAP_ERR_DEADLOCK;
         while (rc == 0) {
                 uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
                 bool kept = name ? slot_lives_named(shared, name, is_thorough(&w)) : is_kept(&w, seen);
 
-                if (entry != TO_RECOVER && shared_is_dead(shared, number))
+                if (entry != TO_RECOVER && shared_frozen(shared))
+                        rc = AMMAP_ERR_READ_ONLY;
+                else if (entry != TO_RECOVER && shared_is_dead(shared, number))
                         rc = AMMAP_ERR_OWNER_DEAD;
                 else if (kept && name && entry == TO_CUT && has_slice(shared, number))
                         rc = AMMAP_ERR_BUSY; /* whom the owner may wait for */
@@ -447,7 +469,7 @@ static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot
                         rc = wait_for_owner(&w, seen);
                 else if (kept)
                         continue; /* rc says it */
-                else if (atomic_compare_exchange_strong(&w.lane->owner, &seen, slot->name | (seen & OWNER_WAITERS)))
+                else if (take_owner(&w, seen, entry))
                         break;
                 else
                         rc = lost_race(&w);
@@ -472,7 +494,7 @@ static inline int own(struct shared *shared, struct slot *slot, uint32_t number,
         if (__builtin_expect(!is_odd(lane), 1) || entry == TO_RECOVER)
                 return 0;
         disown(lane);
-        return AMMAP_ERR_OWNER_DEAD;
+        return shared_frozen(shared) ? AMMAP_ERR_READ_ONLY : AMMAP_ERR_OWNER_DEAD;
 }
 
 /* From here on bytes may be half written; the fence is lane_write_try's. */
@@ -524,6 +546,12 @@ static __attribute__((noinline)) int wait_until_unread(struct shared *shared, st
 
 /* --- Writing --- */
 
+static __attribute__((noinline)) int refuse_frozen(struct shared *shared)
+{
+        shared_frozen(shared); /* what it has seen it is not to forget */
+        return AMMAP_ERR_READ_ONLY;
+}
+
 static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, int64_t deadline)
 {
         uint32_t index = 0, run;
@@ -531,8 +559,9 @@ static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t 
 
         if (__builtin_expect(rc < 0, 0))
                 return rc;
-        if (__builtin_expect(atomic_load(&shared->head->frozen) != 0, 0))
-                rc = AMMAP_ERR_READ_ONLY;
+        os_fence_light_after();
+        if (__builtin_expect(atomic_load(atomic_load(&shared->frozen_word)) != 0, 0))
+                rc = refuse_frozen(shared);
         else if (__builtin_expect(find_reader(shared, number, number, 0, &index, &run) ||
                                           atomic_load(&shared->lane[number].again),
                                   0))
@@ -562,13 +591,18 @@ int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
                 deadline = os_now() + CUT_MAX;
         if ((rc = my_slot(shared, slot)) < 0)
                 return rc;
-        if ((rc = write_lane(shared, *slot, lane, lane, deadline)) == 0)
+        note_writing(*slot, true);
+        if ((rc = write_lane(shared, *slot, lane, lane, deadline)) == 0) {
                 open_lane(&shared->lane[lane]);
+                return 0;
+        }
+        note_writing(*slot, false);
         return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
 }
 
-void shared_write_leave(struct shared *shared, uint32_t lane)
+void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
 {
+        note_writing(slot, false);
         close_lane(&shared->lane[lane]);
 }
 
@@ -600,6 +634,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t fir
         if (!hold)
                 return -ENOMEM;
         note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_cut */
+        note_writing(slot, true);
         for (uint32_t lane = first; lane <= last; lane++) {
                 int rc = write_lane(shared, slot, lane, last, deadline);
 
@@ -607,6 +642,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t fir
                         continue;
                 while (lane-- > first)
                         disown(&shared->lane[lane]);
+                note_writing(slot, false);
                 note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
                 return rc;
@@ -614,6 +650,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t fir
         for (uint32_t lane = first; lane <= last; lane++)
                 open_lane(&shared->lane[lane]);
         begin_hold(hold, run_of(first, last), use);
+        note_writing(slot, false);
         *taken = hold;
         return 0;
 }
@@ -666,10 +703,11 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
         for (int rc = 0;;) {
                 uint64_t seen = atomic_load(&w->lane->owner), name = seen & OWNER_NAME;
 
+                if (!name || shared_frozen(w->shared))
+                        return shared_is_dead(w->shared, number) && !shared_frozen(w->shared) ? AMMAP_ERR_OWNER_DEAD
+                                                                                              : 0;
                 if (shared_is_dead(w->shared, number))
                         return AMMAP_ERR_OWNER_DEAD;
-                if (!name)
-                        return 0;
                 if (slot_mine_named(w->shared, name))
                         return AMMAP_ERR_DEADLOCK;
                 if (slot_lives_named(w->shared, name, is_thorough(w)))
@@ -692,7 +730,7 @@ static __attribute__((noinline)) int name_slow(struct shared *shared, struct slo
         uint32_t run = run_of(first, last);
         int rc;
 
-        if (i_write(shared, first, last))
+        if (!shared_frozen(shared) && i_write(shared, first, last))
                 return AMMAP_ERR_DEADLOCK;
         do {
                 uint32_t lane;
@@ -700,7 +738,7 @@ static __attribute__((noinline)) int name_slow(struct shared *shared, struct slo
                 atomic_exchange(&slot->line->run[i], run);
                 lane = find_other_writer(shared, first, last);
                 end_turn(&w);
-                if (lane > last)
+                if (lane > last || shared_frozen(shared))
                         return 0;
                 shared_unname(shared, slot, i, run);
                 w.lane = &shared->lane[lane];
@@ -735,7 +773,7 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, u
                 while (lane <= last && !is_cut(shared, lane))
                         lane++;
                 end_turn(&w);
-                if (lane > last)
+                if (lane > last || shared_frozen(shared))
                         return 0;
                 atomic_store_explicit(place, was, memory_order_release);
                 w.lane = &shared->lane[lane];
@@ -774,13 +812,6 @@ static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, ui
         return 0;
 }
 
-static uint32_t find_odd(const struct shared *shared, uint32_t first, uint32_t last)
-{
-        while (first <= last && !is_odd(&shared->lane[first]))
-                first++;
-        return first;
-}
-
 static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t reach,
                                 uint64_t use, int64_t deadline, struct shared_hold **taken)
 {
@@ -788,14 +819,6 @@ static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32
         unsigned i = FORMAT_COPY;
         int rc;
 
-        if (!shared->writable) { /* frozen: nobody writes any more, and nothing here may be written */
-                for (unsigned looks = 0; find_odd(shared, first, last) <= last; looks++) {
-                        if ((rc = shared_look_again(shared, first, last - first + 1, looks)) < 0)
-                                return rc;
-                        if (deadline == LANE_TRY || os_now() >= deadline)
-                                return deadline == LANE_TRY ? AMMAP_ERR_BUSY : AMMAP_ERR_TIMEOUT;
-                }
-        }
         if (use == SHARED_SLICE ||
             use_of(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
                 i = find_run(slot, first, last);
@@ -831,7 +854,7 @@ int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum acc
         if (__builtin_expect(!shared->writable, 0)) {
                 if (access == WRITE)
                         return AMMAP_ERR_READ_ONLY;
-                if (!atomic_load(&shared->head->frozen))
+                if (!shared_frozen(shared))
                         return AMMAP_ERR_UNSUPPORTED;
         }
         if ((rc = my_slot(shared, &slot)) < 0)
@@ -967,7 +990,7 @@ int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *cont
         struct slot *slot;
         int rc;
 
-        if (!is_odd(&shared->lane[lane]))
+        if (!is_odd(&shared->lane[lane]) || shared_frozen(shared))
                 return 0;
         if (!shared->writable)
                 return shared_is_dead(shared, lane) ? AMMAP_ERR_READ_ONLY : 0;

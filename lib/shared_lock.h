@@ -31,9 +31,19 @@ struct shared {
         uint64_t name;          /* no other handle of this process has it, or had it */
 
         /* How many bytes of data the memory has been seen to have, up to the capacity.
-         * Memory that nobody can make shorter: so it only grows, by compare-and-swap.
-         * Relaxed: what any thread has seen is there for all of them. */
-        _Atomic uint64_t room;
+         * Memory that nobody can make shorter: so it only grows, by compare-and-swap;
+         * but when a map turns out to be frozen it comes down to last, the length of
+         * then.  Relaxed: what any thread has seen is there for all of them. */
+        _Atomic uint64_t room, last;
+
+        /* What the header cannot take back: one of SHARED_LIVE to SHARED_FROZEN, changed
+         * under the mutex of slot.c.  Its release, after last and room, pairs with the
+         * acquire in shared_frozen. */
+        _Atomic uint32_t frozen;
+
+        /* Which word writers look at: the header's where this one is SHARED_LIVE, and else
+         * this one. */
+        const _Atomic uint32_t *_Atomic frozen_word;
 
         /* Guard: the mutex of slot.c. */
         struct slot *mine;           /* what this process's threads have of it */
@@ -52,6 +62,9 @@ struct shared_hold {
          * slices, in the low one; 0: it is free.  A free and a stat read it. */
         _Atomic uint64_t use;
 };
+
+/* What stands in frozen. */
+enum { SHARED_LIVE, SHARED_FREEZING, SHARED_FROZEN };
 
 #define SHARED_COPY (UINT64_C(1) << 32)
 #define SHARED_SLICE (SHARED_COPY | 1)
@@ -85,7 +98,24 @@ bool shared_is_mine(const struct shared_hold *hold);
 
 /* Enter one lane to write for as long as a call lasts. */
 int shared_write(struct shared *shared, uint32_t lane, struct slot **slot);
-void shared_write_leave(struct shared *shared, uint32_t lane);
+void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot);
+
+/* Whether somebody has frozen the map, as far as this process has ever seen.  Then
+ * nobody writes, and what else the header says of lanes and length does not count. */
+bool shared_learn_frozen(struct shared *shared);
+
+static inline bool shared_frozen(struct shared *shared)
+{
+        return atomic_load_explicit(&shared->frozen, memory_order_acquire) == SHARED_FROZEN ||
+               (__builtin_expect(atomic_load(&shared->head->frozen) != 0, 0) && shared_learn_frozen(shared));
+}
+
+/* For one who has entered all lanes, and the length, and is to make the pages read
+ * only: keep the writers of this handle out, whatever others have made of the lanes.
+ * 0; AMMAP_ERR_BUSY, _DEADLOCK: one is in.  It ends with shared_learn_frozen, or with
+ * the other one. */
+int shared_freeze_begin(struct shared *shared);
+void shared_freeze_cancel(struct shared *shared);
 
 /* Read lanes without entering: between begin, true, and valid, true, nobody wrote
  * them.  What is read in between may be torn and must be read by racy.h's means.

@@ -31,7 +31,9 @@
 enum {
         MINE_MAX = 1024,               /* of one thread: the kernel goes through 2,048 of its places when it ends */
         RAISE_MAX = 10 * FORMAT_SLOTS, /* tries, each of which someone else has raised it; or lowered */
+        FREEZE_NAP = 50000,            /* ns */
 };
+#define FREEZE_MAX INT64_C(10000000000) /* what a freeze waits for calls that write, with every lane its own */
 
 _Thread_local struct my_slots my_slots;
 
@@ -163,6 +165,7 @@ static void forget_holds(struct slot *slot)
 {
         struct shared_hold *hold = atomic_load(&slot->write);
 
+        atomic_store(&slot->writing, false);
         for (unsigned i = 0; i < FORMAT_PLACES; i++)
                 atomic_store(&slot->read[i].use, 0);
         slot->unused = NULL;
@@ -360,13 +363,105 @@ int slot_take(struct shared *shared, struct slot **taken)
 
 /* --- Handles, threads and processes that come and go --- */
 
+static bool is_same(const struct shared *a, const struct shared *b)
+{
+        return a->device == b->device && a->inode == b->inode;
+}
+
+/* Room may be about to grow to what the memory has, which is no harm. */
+static void note_frozen(struct shared *shared, uint64_t length)
+{
+        uint64_t room = atomic_load(&shared->room);
+
+        if (atomic_load(&shared->frozen) == SHARED_FROZEN)
+                return;
+        atomic_store(&shared->last, length);
+        while (room > length && !atomic_compare_exchange_weak(&shared->room, &room, length)) {
+        }
+        atomic_store(&shared->frozen, SHARED_FROZEN);
+        atomic_store(&shared->frozen_word, &shared->frozen);
+}
+
+bool shared_learn_frozen(struct shared *shared)
+{
+        uint64_t length = atomic_load(&shared->head->length);
+
+        pthread_mutex_lock(&mutex);
+        for (struct shared *other = all_shared; other; other = other->next)
+                if (is_same(other, shared))
+                        note_frozen(other, length);
+        pthread_mutex_unlock(&mutex);
+        return true;
+}
+
+/* What a slot of this process still writes: AMMAP_ERR_BUSY, or _DEADLOCK for the
+ * caller's own slice; 1: a call is under way; 0. */
+static int slot_writes(const struct slot *slot)
+{
+        const struct shared_hold *hold = atomic_load(&slot->write);
+
+        while (hold && !atomic_load(&hold->use))
+                hold = hold->next;
+        if (hold)
+                return slot_is_mine(slot) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
+        return !slot_is_mine(slot) && atomic_load(&slot->writing);
+}
+
+int shared_freeze_begin(struct shared *shared)
+{
+        const int64_t deadline = os_now() + FREEZE_MAX;
+        const _Atomic uint32_t nobody = 0;
+        uint32_t live = SHARED_LIVE;
+        int rc;
+
+        pthread_mutex_lock(&mutex);
+        atomic_compare_exchange_strong(&shared->frozen, &live, SHARED_FREEZING);
+        atomic_store(&shared->frozen_word, &shared->frozen);
+        pthread_mutex_unlock(&mutex);
+        os_fence_heavy();
+        for (;;) {
+                const struct slot *slot;
+
+                rc = 0;
+                pthread_mutex_lock(&mutex);
+                for (slot = shared->mine; slot && rc == 0; slot = slot->sibling)
+                        rc = slot_writes(slot);
+                pthread_mutex_unlock(&mutex);
+                if (rc <= 0)
+                        break;
+                if (os_now() > deadline) {
+                        rc = AMMAP_ERR_BUSY;
+                        break;
+                }
+                os_wait(&nobody, 0, os_now() + FREEZE_NAP);
+        }
+        if (rc < 0)
+                shared_freeze_cancel(shared);
+        return rc;
+}
+
+void shared_freeze_cancel(struct shared *shared)
+{
+        uint32_t freezing = SHARED_FREEZING;
+
+        pthread_mutex_lock(&mutex);
+        if (atomic_compare_exchange_strong(&shared->frozen, &freezing, SHARED_LIVE))
+                atomic_store(&shared->frozen_word, &shared->head->frozen);
+        pthread_mutex_unlock(&mutex);
+}
+
 void shared_attach(struct shared *shared)
 {
         static _Atomic uint64_t names;
 
         shared->name = atomic_fetch_add(&names, 1) + 1;
         shared->mine = NULL;
+        atomic_store(&shared->frozen, SHARED_LIVE);
+        atomic_store(&shared->frozen_word, &shared->head->frozen);
         pthread_mutex_lock(&mutex);
+        for (const struct shared *other = all_shared; other; other = other->next)
+                if (is_same(other, shared) && atomic_load(&other->frozen) == SHARED_FROZEN)
+                        note_frozen(shared, atomic_load(&other->last));
         shared->next = all_shared;
         shared->link = &all_shared;
         if (all_shared)

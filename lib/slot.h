@@ -35,6 +35,12 @@ struct slot {
         uint64_t device, inode;
         struct os_slot place;
 
+        /* Its thread may be writing, and has not noted a hold for that; its own, but for
+         * the freezer that waits for it.  Between this and the look at shared->frozen
+         * there is an owner's compare-and-swap, and os_fence_light_after; between frozen
+         * and the look at this, os_fence_heavy. */
+        _Atomic bool writing;
+
         const void *_Atomic thread; /* whose it is: an address of its own; NULL: nobody's; relaxed */
         struct slot *next;          /* of the same thread, or nobody's */
         struct slot *made_before;   /* constant */

@@ -2763,6 +2763,95 @@ START_TEST(frozen_files)
 }
 END_TEST
 
+/* What a process has seen frozen stays so for it, through whichever handle, and so
+ * does the length: a peer who takes the flag back, or says that it is another map's
+ * header, is not believed. */
+static void frozen_for_good(ammap_t *map, uint64_t length)
+{
+        static const enum op writes[] = { OP_UPDATE, OP_FILL, OP_MUT_SLICE, OP_TRY_MUT_SLICE, OP_TIMED_MUT_SLICE };
+        ammap_u32_view_t view;
+
+        for (size_t i = 0; i < COUNT_OF(writes); i++)
+                child_must_int(op_run(writes[i], map, 0, 8, SECOND), AMMAP_ERR_READ_ONLY);
+        child_must_int(ammap_copy(map, 0, map, 100, 10), AMMAP_ERR_READ_ONLY);
+        child_must_int(ammap_discard(map, 0, 4096), AMMAP_ERR_READ_ONLY);
+        child_must_int(ammap_resize(map, length + 1), AMMAP_ERR_READ_ONLY);
+        child_must_int(ammap_resize(map, 1), AMMAP_ERR_READ_ONLY);
+        child_must_int(ammap_atomic_u32(map, 0, &view), AMMAP_ERR_READ_ONLY);
+        child_must(ammap_as_mut_ptr(map) == NULL);
+        child_must_int(ammap_freeze(map), 0);
+        child_must_int(ammap_recover(map), 0);
+        child_must_int(ammap_populate(map, 0, length), 0);
+        child_must_int(op_run(OP_SLICE, map, 0, length, 0), 0);
+        child_must_int(op_run(OP_READ_INTO, map, 0, length, 0), 0);
+        child_must_int(op_run(OP_READ_INTO, map, length - 8, 9, 0), AMMAP_ERR_BOUNDS);
+        child_must_int(op_run(OP_SLICE, map, 0, length + 1, 0), AMMAP_ERR_BOUNDS);
+        child_must(ammap_len(map) == length);
+}
+
+static void thawed_body(void *argument)
+{
+        const uint64_t length = 3 * 4096 + 1000, capacity = 40000;
+        static const uint64_t lengths[] = { 0, 1, 3 * 4096 + 1001, UINT64_MAX };
+        bool inherited = *(const int *)argument & 1, by_another = *(const int *)argument & 2;
+        ammap_options_t options = shared_options();
+        struct format_head *head;
+        ammap_t *map, *maps[3];
+        int status, fd;
+        pid_t child;
+
+        options.capacity = capacity;
+        options.lanes = 3;
+        child_must_int(ammap_new_with(&map, length, &options), 0);
+        fd = dup(ammap_fd(map));
+        head = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        child_must(fd >= 0 && head != MAP_FAILED);
+        maps[0] = map;
+        child_must_int(ammap_import(&maps[1], fd, NULL), 0);
+        child_must_int(ammap_fill(maps[1], 0, length, 1), 0);
+        child = by_another ? fork() : 0;
+        child_must(child >= 0);
+        if (child || !by_another)
+                child = child ? child : -1;
+        if (child <= 0)
+                child_must_int(ammap_freeze(map), 0);
+        if (child == 0)
+                _exit(0);
+        if (child > 0) {
+                child_must(waitpid(child, &status, 0) == child && status == 0);
+                child_must_int(ammap_fill(maps[1], 0, 1, 1), AMMAP_ERR_READ_ONLY); /* and so it knows */
+        }
+        for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+                atomic_store(&head->frozen, 0);
+                atomic_store(&head->length, lengths[i]);
+                frozen_for_good(maps[0], length);
+                frozen_for_good(maps[1], length);
+        }
+        atomic_store(&head->length, length);
+        child_must_int(ammap_import(&maps[2], fd, NULL), 0); /* to which the flag never was shown */
+        frozen_for_good(maps[0], length);
+        child_must_int(ammap_fill(maps[2], 0, 1, 1), AMMAP_ERR_READ_ONLY);
+        child_must(ammap_len(maps[2]) == length);
+        if (inherited) {
+                child = fork();
+                child_must(child >= 0);
+                if (child == 0) {
+                        frozen_for_good(maps[0], length);
+                        frozen_for_good(maps[1], length);
+                        _exit(0);
+                }
+                child_must(waitpid(child, &status, 0) == child && status == 0);
+        }
+        for (size_t i = 0; i < COUNT_OF(maps); i++)
+                child_must_int(ammap_free(maps[i]), 0);
+}
+
+START_TEST(what_was_frozen_stays_so)
+{
+        child_passes(thawed_body, &_i);
+}
+END_TEST
+
 /* --- Clone --------------------------------------------------------------------- */
 
 START_TEST(clones_of_the_frozen)
@@ -3286,6 +3375,7 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, frozen_for_all);
         tcase_add_test(tcase, a_freeze_waits);
         tcase_add_test(tcase, frozen_files);
+        tcase_add_loop_test(tcase, what_was_frozen_stays_so, 0, 4);
         tcase_add_test(tcase, clones_of_the_frozen);
         tcase_add_test(tcase, clones_that_follow_nobody);
         tcase_add_test(tcase, clones_of_the_sparse);

@@ -325,47 +325,91 @@ END_TEST
 
 /* --- Who cannot write ------------------------------------------------------------------ */
 
-/* What stands in a lane's words of a frozen map, a read-only handle does not try to
- * change: a name that is nobody's, or the freezer's, who has set the flag and yet
- * to leave, or is dead. */
+/* Where the flag is set nothing else is looked at: not a name that is nobody's, nor
+ * an odd sequence of a writer, or a freezer, who has died with the lane, or lives. */
 START_TEST(a_frozen_map_read_only)
 {
-        ammap_t *map = make_shared(SIZE, 0, 1), *reader = import_again(map, AMMAP_READ);
-        struct remote remote;
-        struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
-        struct format_lane *lane = &map->shared->lane[0];
-        ammap_slice_t slice;
-        ammap_mut_slice_t mut;
+        enum { FORGED_OWNER, ALIVE, DEAD, WAYS };
 
-        ck_assert_int_eq(ammap_try_as_slice(reader, 0, 10, &slice), AMMAP_ERR_UNSUPPORTED);
-        remote_start(&remote, &place);
+        for (int way = 0; way < WAYS; way++) {
+                ammap_t *map = make_shared(SIZE, 0, 1), *reader = import_again(map, AMMAP_READ), *clone;
+                struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
+                struct format_lane *lane = &map->shared->lane[0];
+                struct remote remote;
+                ammap_slice_t slice;
 
-        atomic_store(&map->shared->head->frozen, 1);
-        atomic_store(&lane->owner, UINT64_C(5) << (2 + OWNER_INDEX_BITS) | 1 << 2);
-        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), 0);
-        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, SIZE, 0), 0);
-        ck_assert_int_eq(op_run(OP_READ_INTO, reader, 0, 10, 0), 0);
-        atomic_store(&lane->owner, 0);
-        atomic_store(&map->shared->head->frozen, 0);
+                ck_assert_int_eq(ammap_fill(map, 0, SIZE, 7), 0);
+                ck_assert_int_eq(ammap_try_as_slice(reader, 0, 10, &slice), AMMAP_ERR_UNSUPPORTED);
+                remote_start(&remote, &place);
+                if (way == FORGED_OWNER)
+                        atomic_store(&lane->owner, UINT64_C(5) << (2 + OWNER_INDEX_BITS) | 1 << 2);
+                else
+                        remote_hold(&remote, true, 0, 10);
+                atomic_store(&map->shared->head->frozen, 1);
+                if (way == DEAD)
+                        remote_kill(&remote);
+                for (int thawed = 0; thawed < 2; thawed++) {
+                        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), 0);
+                        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, SIZE, 0), 0);
+                        ck_assert_int_eq(op_run(OP_TIMED_SLICE, map, 0, SIZE, MS), 0);
+                        ck_assert_int_eq(op_run(OP_READ_INTO, reader, 0, 10, 0), 0);
+                        ck_assert(holds(reader, 0, SIZE, 7) && holds(map, 0, SIZE, 7));
+                        ck_assert_int_eq(ammap_clone(reader, &clone), 0);
+                        ck_assert_int_eq(ammap_free(clone), 0);
+                        ck_assert_int_eq(ammap_recover(reader), 0);
+                        ck_assert_int_eq(ammap_recover(map), 0);
+                        ck_assert_int_eq(ammap_freeze(map), 0);
+                        ck_assert_int_eq(ammap_fill(map, 0, SIZE, 8), AMMAP_ERR_READ_ONLY);
+                        ck_assert_int_eq(op_run(OP_UPDATE, map, 0, 10, 0), AMMAP_ERR_READ_ONLY);
+                        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, 10, 0), AMMAP_ERR_READ_ONLY);
+                        ck_assert_int_eq(ammap_resize(map, 10), AMMAP_ERR_READ_ONLY);
+                        atomic_store(&map->shared->head->frozen, 0);
+                }
+                if (way != DEAD)
+                        remote_kill(&remote);
+                ck_assert_int_eq(ammap_free(reader), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+}
+END_TEST
 
-        ck_assert_int_eq(ammap_as_mut_slice(map, 0, 10, &mut), 0);
-        atomic_store(&map->shared->head->frozen, 1);
-        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, 10, 0), AMMAP_ERR_BUSY);
-        ck_assert_int_eq(op_run(OP_TIMED_SLICE, reader, 0, 10, 5 * MS), AMMAP_ERR_TIMEOUT);
-        ammap_mut_slice_release(&mut);
-        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), 0);
-        atomic_store(&map->shared->head->frozen, 0);
+/* A peer makes a lane look free that a thread of this process writes: the pages are
+ * not made read only under it. */
+static void *freeze_body(void *argument)
+{
+        return (void *)(intptr_t)ammap_freeze(argument);
+}
 
-        remote_hold(&remote, true, 0, 10);
-        atomic_store(&map->shared->head->frozen, 1);
-        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, 10, 0), AMMAP_ERR_BUSY);
-        remote_kill(&remote);
-        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, 10, 0), AMMAP_ERR_OWNER_DEAD);
-        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), AMMAP_ERR_OWNER_DEAD);
-        ck_assert_int_eq(ammap_recover(reader), AMMAP_ERR_READ_ONLY);
+START_TEST(a_freeze_beside_a_robbed_writer)
+{
+        ammap_t *map = make_shared(SIZE, 0, 3);
+        ammap_mut_slice_t slice, *of_mine = &slice;
+        pthread_t thread;
+        void *result;
+
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, SIZE, &slice), 0);
+        for (int other = 1; other >= 0; other--) {
+                for (uint32_t i = 0; i < 3; i++) {
+                        atomic_store(&map->shared->lane[i].owner, 0);
+                        atomic_store(&map->shared->lane[i].sequence, 8);
+                }
+                if (other) {
+                        ck_assert_int_eq(pthread_create(&thread, NULL, freeze_body, map), 0);
+                        ck_assert_int_eq(pthread_join(thread, &result), 0);
+                        ck_assert_int_eq((int)(intptr_t)result, AMMAP_ERR_BUSY);
+                } else {
+                        ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_DEADLOCK);
+                }
+                memset(of_mine->data, 5, of_mine->length);
+                ck_assert(!stat_of(map).frozen);
+        }
+        ammap_mut_slice_release(&slice);
         ck_assert_int_eq(ammap_recover(map), 0);
-        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 10, 0), 0);
-        ck_assert_int_eq(ammap_free(reader), 0);
+        for (uint32_t i = 0; i < 3; i++)
+                atomic_store(&map->shared->lane[i].sequence, 8);
+        ck_assert_int_eq(ammap_fill(map, 0, SIZE, 6), 0);
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert(holds(map, 0, SIZE, 6));
         ck_assert_int_eq(ammap_free(map), 0);
 }
 END_TEST
@@ -1239,6 +1283,7 @@ int main(int argc, char **argv)
         tcase_add_loop_test(tcase, two_upgraders, 0, 3);
         tcase_add_loop_test(tcase, a_shrink_behind_a_writer, 0, 2);
         tcase_add_test(tcase, a_frozen_map_read_only);
+        tcase_add_test(tcase, a_freeze_beside_a_robbed_writer);
         tcase_add_loop_test(tcase, a_reader_in_another_pid_namespace, 0, 2);
         tcase_add_loop_test(tcase, killed_between_lanes, 0, 2);
         if (!TEST_TSAN) {
