@@ -534,10 +534,25 @@ static void map_pause(struct ammap *map, unsigned looks)
                 os_wait(&map->shrinks, atomic_load(&map->shrinks), os_now() + NAP);
 }
 
+/* What has been stored, by an old pointer or a view elsewhere, in bytes that a shrink
+ * took away is not to be there when they are added again. */
+static void drop_old(struct ammap *map, uint64_t length, uint64_t size)
+{
+        size_t shift = (size_t)(map->base - map->region.data), from = shift + (size_t)length;
+        size_t to = region_pages(shift + size);
+
+        if (to > map->region.committed)
+                to = map->region.committed;
+        if (from < to)
+                region_zero(&map->region, from, to);
+}
+
 static int grow(struct ammap *map, uint64_t size)
 {
-        int rc = region_grow(&map->region, region_pages((size_t)(map->base - map->region.data) + size));
+        int rc;
 
+        drop_old(map, atomic_load(&map->length), size);
+        rc = region_grow(&map->region, region_pages((size_t)(map->base - map->region.data) + size));
         if (rc == 0)
                 atomic_store_explicit(&map->length, size, memory_order_release);
         return rc;
@@ -617,7 +632,8 @@ static void set_length(struct ammap *map, uint64_t size)
  * is, so that what a death leaves half done is seen. */
 static int shrink_shared(struct ammap *map, uint64_t length, uint64_t size, struct slot *slot)
 {
-        uint32_t first = (uint32_t)map_lane_index(map, size), last = (uint32_t)map_lane_index(map, length - 1);
+        /* With the lane that slices of no bytes at the end are in. */
+        uint32_t first = (uint32_t)map_lane_index(map, size), last = (uint32_t)map_lane_index(map, length);
         int rc;
 
         pthread_mutex_lock(&map->viewing);
@@ -644,6 +660,8 @@ static int resize_shared(struct ammap *map, uint64_t size)
                 rc = shrink_shared(map, length, size, slot);
         } else if (size > length) {
                 rc = share_grow(map, size);
+                if (rc == 0)
+                        drop_old(map, length, size);
                 if (rc == 0)
                         rc = region_grow(&map->region, region_pages(size));
                 if (rc == 0)

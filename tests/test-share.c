@@ -1428,6 +1428,60 @@ START_TEST(growth_that_is_refused)
 }
 END_TEST
 
+/* A store into bytes that are cut off, by an old pointer or by a peer, does not show
+ * when they are the map's again. */
+START_TEST(stores_beyond_the_end)
+{
+        for (int shared = 0; shared < 2; shared++) {
+                const uint64_t capacity = 6 * PAGE + 100, ends[] = { 1, PAGE - 3, 2 * PAGE, 4 * PAGE + 5 };
+                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                unsigned char *bytes, *peer = NULL;
+                ammap_t *map, *again = NULL;
+
+                options.capacity = capacity;
+                options.share = shared ? AMMAP_SHARED : AMMAP_PRIVATE;
+                map = make_with(capacity, &options);
+                bytes = ammap_as_mut_ptr(map);
+                if (shared) {
+                        again = import_again(map, AMMAP_READ | AMMAP_WRITE);
+                        peer = ammap_as_mut_ptr(again);
+                }
+                for (size_t i = 0; i < COUNT_OF(ends); i++) {
+                        ck_assert_int_eq(ammap_fill(map, 0, capacity, 4), 0);
+                        ck_assert_int_eq(ammap_resize(map, ends[i]), 0);
+                        for (uint64_t at = ends[i]; at < capacity; at += 500)
+                                (peer && at % 1000 < 500 ? peer : bytes)[at] = 0xbb;
+                        ck_assert_int_eq(ammap_resize(map, capacity), 0);
+                        ck_assert(is_all(bytes, 4, ends[i]));
+                        ck_assert(is_all(bytes + ends[i], 0, capacity - ends[i]));
+                }
+                ck_assert_int_eq(ammap_free(again), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+}
+END_TEST
+
+/* A slice of no bytes at the end, which may be in a lane that has none yet. */
+START_TEST(nothing_at_the_end)
+{
+        ammap_t *map = make_shared(2 * PAGE, 4 * PAGE, 4), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+
+        ck_assert_int_eq(ammap_as_slice(map, 2 * PAGE, 0, &slice), 0);
+        ck_assert_int_eq(ammap_resize(map, PAGE), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_resize(again, 2 * PAGE - 1), AMMAP_ERR_BUSY);
+        ck_assert_uint_eq(ammap_len(map), 2 * PAGE);
+        ammap_slice_release(&slice);
+        ck_assert_int_eq(ammap_as_mut_slice(map, 2 * PAGE, 0, &mut), 0);
+        ck_assert_int_eq(ammap_resize(again, PAGE), AMMAP_ERR_BUSY);
+        ammap_mut_slice_release(&mut);
+        ck_assert_int_eq(ammap_resize(again, PAGE), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 /* Slices and views live on through others' growth, at the same place. */
 START_TEST(growth_elsewhere)
 {
@@ -3343,6 +3397,8 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, slots_are_not_dumped);
         tcase_add_test(tcase, a_length_beyond_the_memory);
         tcase_add_test(tcase, growth_that_is_refused);
+        tcase_add_test(tcase, stores_beyond_the_end);
+        tcase_add_test(tcase, nothing_at_the_end);
         tcase_add_test(tcase, growth_elsewhere);
         tcase_add_test(tcase, a_file);
         tcase_add_test(tcase, slices_of_a_file);
