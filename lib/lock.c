@@ -91,6 +91,13 @@
  * whether its hungry are still there, and the last of the hungry, having left,
  * looks whether the turn is theirs; full fences on both sides, so that one of
  * them takes it back.
+ * One who waits may be stopped, by a debugger or in a signal handler, and must not
+ * keep the others out with its turn.  Who sees a turn out that could be taken, and
+ * sees it still after TURN_MAX, forgets all the hungry that it is for, and takes it
+ * back (pass_over).  Each time that the hungry are forgotten is counted, beside them:
+ * one that was forgotten sees so by the count, takes nothing off the new count, and
+ * looks, as the last of them, whether a turn is out that is no one's.  That nobody
+ * misses such a turn, no sleep lasts longer than SLEEP_MAX, or TURN_MAX beside a turn.
  *
  * One's own holds
  *
@@ -135,6 +142,9 @@ enum {
         HUNGRY_SHIFT = 2,
         HUNGRY_BITS = 15,
         HUNGRY_MAX = (1 << HUNGRY_BITS) - 1,
+        FORGOTTEN_SHIFT = 32,
+        FORGOTTEN_BITS = 16,
+        FORGOTTEN_MAX = (1 << FORGOTTEN_BITS) - 1,
 };
 
 enum {
@@ -143,6 +153,8 @@ enum {
         SPIN_MAX = 2048,
         CLAIM_AFTER = 192,      /* pauses before a writer claims its turn from readers */
         HUNGRY_AFTER = 2000000, /* ns */
+        TURN_MAX = 10000000,    /* ns: whoever takes no turn for so long is passed over */
+        SLEEP_MAX = 50000000,   /* ns: between two looks for such a turn */
         BIAS_EVERY = 64,        /* counted reads between two thoughts of bias */
         BIAS_PAUSE = 32,
 };
@@ -152,23 +164,29 @@ struct waiter {
         struct lane_request *request;
         enum access kind;
         bool hungry;
-        uint32_t pause;   /* the next one */
-        uint32_t spun;    /* pauses so far */
-        int64_t since;    /* os_now when it first came to sleep, or 0 */
-        int64_t revoking; /* os_now when it took the bias away, or 0 */
+        uint16_t forgotten; /* how often the hungry were, when it became one */
+        uint32_t pause;     /* the next one */
+        uint32_t spun;      /* pauses so far */
+        int64_t since;      /* os_now when it first came to sleep, or 0 */
+        int64_t revoking;   /* os_now when it took the bias away, or 0 */
 };
 
 static bool may_spin;
 static void (*lane_left)(struct lane *lane, enum access access);
 
-static uint32_t hungry(uint32_t waiting, enum access kind)
+static uint32_t hungry(uint64_t waiting, enum access kind)
 {
         return waiting >> (HUNGRY_SHIFT + HUNGRY_BITS * (int)kind) & HUNGRY_MAX;
 }
 
-static uint32_t one_hungry(enum access kind)
+static uint64_t one_hungry(enum access kind)
 {
-        return 1U << (HUNGRY_SHIFT + HUNGRY_BITS * (int)kind);
+        return UINT64_C(1) << (HUNGRY_SHIFT + HUNGRY_BITS * (int)kind);
+}
+
+static uint16_t forgotten(uint64_t waiting, enum access kind)
+{
+        return waiting >> (FORGOTTEN_SHIFT + FORGOTTEN_BITS * (int)kind) & FORGOTTEN_MAX;
 }
 
 void lane_init(struct lane *lane, struct ammap *map)
@@ -183,20 +201,22 @@ void lane_init(struct lane *lane, struct ammap *map)
         }
         atomic_init(&lane->spins, 0);
         atomic_init(&lane->bias_after, 0);
+        atomic_init(&lane->idle_turn, 0);
+        atomic_init(&lane->idle_since, 0);
 }
 
 /* --- Waking --- */
 
 static void wake(struct lane *lane, enum access kind, int count)
 {
-        atomic_fetch_and(&lane->waiting, ~((uint32_t)ASLEEP << kind));
+        atomic_fetch_and(&lane->waiting, ~((uint64_t)ASLEEP << kind));
         atomic_fetch_add(&lane->event[kind], 1);
         os_wake(&lane->event[kind], count);
 }
 
 void lane_wake(struct lane *lane)
 {
-        uint32_t waiting = atomic_load(&lane->waiting);
+        uint64_t waiting = atomic_load(&lane->waiting);
         uint64_t word = atomic_load(&lane->word);
         int count = 1;
 
@@ -223,10 +243,40 @@ void lane_wake(struct lane *lane)
 
 static void become_hungry(struct waiter *w)
 {
-        uint32_t waiting = atomic_load_explicit(&w->lane->waiting, memory_order_relaxed);
+        uint64_t waiting = atomic_load_explicit(&w->lane->waiting, memory_order_relaxed);
 
-        while (!w->hungry && hungry(waiting, w->kind) < HUNGRY_MAX)
+        if (w->hungry && forgotten(waiting, w->kind) != w->forgotten)
+                w->hungry = false;
+        while (!w->hungry && hungry(waiting, w->kind) < HUNGRY_MAX) {
+                w->forgotten = forgotten(waiting, w->kind);
                 w->hungry = atomic_compare_exchange_weak(&w->lane->waiting, &waiting, waiting + one_hungry(w->kind));
+        }
+}
+
+/* Whether it was the last, or is counted no more: it is to see whether a turn is out
+ * that is no one's. */
+static bool end_hungry(struct waiter *w)
+{
+        uint64_t waiting = atomic_load(&w->lane->waiting);
+
+        w->hungry = false;
+        while (forgotten(waiting, w->kind) == w->forgotten)
+                if (atomic_compare_exchange_weak(&w->lane->waiting, &waiting, waiting - one_hungry(w->kind)))
+                        return hungry(waiting, w->kind) == 1;
+        return true;
+}
+
+static void forget_hungry(struct lane *lane, enum access kind)
+{
+        uint64_t waiting = atomic_load(&lane->waiting), after;
+        uint64_t counts = HUNGRY_MAX * one_hungry(kind);
+        int shift = FORGOTTEN_SHIFT + FORGOTTEN_BITS * (int)kind;
+
+        do {
+                uint64_t times = (forgotten(waiting, kind) + 1) & FORGOTTEN_MAX;
+
+                after = (waiting & ~counts & ~((uint64_t)FORGOTTEN_MAX << shift)) | times << shift;
+        } while (!atomic_compare_exchange_weak(&lane->waiting, &waiting, after));
 }
 
 /* Take back a turn that has no hungry left to use it.  WRITER and a turn are
@@ -245,6 +295,35 @@ static void end_turn(struct lane *lane, enum access kind)
                 }
 }
 
+/* Whether the word has changed, for a turn was out that was not taken though it could
+ * be, at two looks so far apart.  Whoever has it is stopped, in a signal handler say,
+ * and it and its like are hungry no more. */
+static bool pass_over(struct lane *lane, uint64_t word)
+{
+        uint64_t turn = word & (LANE_RTURN | LANE_WTURN), idle = turn | (word & LANE_SEQUENCE);
+        int64_t now;
+
+        if (!turn)
+                return false;
+        if ((turn & LANE_WTURN) && ((word & LANE_READERS) || ((word & LANE_SLOTS) && thread_any_names(lane)))) {
+                atomic_store_explicit(&lane->idle_turn, 0, memory_order_relaxed);
+                return false;
+        }
+        now = os_now();
+        if (atomic_load_explicit(&lane->idle_turn, memory_order_acquire) != idle) {
+                atomic_store_explicit(&lane->idle_since, now, memory_order_relaxed);
+                atomic_store_explicit(&lane->idle_turn, idle, memory_order_release);
+                return false;
+        }
+        if (now - atomic_load_explicit(&lane->idle_since, memory_order_relaxed) < TURN_MAX)
+                return false;
+        atomic_store_explicit(&lane->idle_turn, 0, memory_order_relaxed);
+        forget_hungry(lane, turn & LANE_RTURN ? READ : WRITE);
+        if (atomic_compare_exchange_strong(&lane->word, &word, word & ~turn))
+                lane_wake(lane);
+        return true;
+}
+
 static bool may_claim(uint64_t word)
 {
         return !(word & (LANE_WRITER | LANE_WTURN | LANE_RTURN | LANE_BIAS));
@@ -257,8 +336,10 @@ static void claim_turn(struct waiter *w, uint64_t word)
                 return;
         become_hungry(w);
         while (w->hungry && may_claim(word))
-                if (atomic_compare_exchange_weak(&w->lane->word, &word, word | LANE_WTURN))
+                if (atomic_compare_exchange_weak(&w->lane->word, &word, word | LANE_WTURN)) {
+                        atomic_store_explicit(&w->lane->idle_turn, 0, memory_order_relaxed);
                         return;
+                }
 }
 
 /* --- Waiting --- */
@@ -325,18 +406,22 @@ static int wait(struct waiter *w)
                 become_hungry(w);
         else if (until > w->since + HUNGRY_AFTER)
                 until = w->since + HUNGRY_AFTER;
+        if (until > now + SLEEP_MAX)
+                until = now + SLEEP_MAX;
 
         event = atomic_load(&lane->event[w->kind]);
         atomic_fetch_add(&lane->asleep[w->kind], 1);
-        atomic_fetch_or(&lane->waiting, (uint32_t)ASLEEP << w->kind);
+        atomic_fetch_or(&lane->waiting, (uint64_t)ASLEEP << w->kind);
         os_fence_heavy();
         word = atomic_load(&lane->word);
+        if ((word & (LANE_RTURN | LANE_WTURN)) && until > now + TURN_MAX)
+                until = now + TURN_MAX;
         /* Nobody wakes a hungry writer that lets readers come and go. */
         if (blocked(w, word) && !(w->kind == WRITE && w->hungry && may_claim(word)))
                 os_wait(&lane->event[w->kind], event, until);
         /* A wake-up of one writer took the note of all. */
         if (atomic_fetch_sub(&lane->asleep[w->kind], 1) > 1 && w->kind == WRITE)
-                atomic_fetch_or(&lane->waiting, (uint32_t)ASLEEP << WRITE);
+                atomic_fetch_or(&lane->waiting, (uint64_t)ASLEEP << WRITE);
         return 0;
 }
 
@@ -352,7 +437,7 @@ static int finish(struct waiter *w, int rc)
         if (w->revoking)
                 atomic_store_explicit(&lane->bias_after, os_now() + (os_now() - w->revoking) * BIAS_PAUSE,
                                       memory_order_relaxed);
-        if (w->hungry && hungry(atomic_fetch_sub(&lane->waiting, one_hungry(w->kind)), w->kind) == 1)
+        if (w->hungry && end_hungry(w))
                 end_turn(lane, w->kind);
         if (rc < 0 && w->since) {
                 os_fence_heavy(); /* after the note for those who sleep on, as in wait */
@@ -439,6 +524,8 @@ static int write_slow(struct lane *lane, struct lane_request *request, uint64_t 
                         spin(&w);
                         continue;
                 }
+                if (pass_over(lane, word))
+                        continue;
                 if (request->deadline != LANE_TRY && (w.spun >= CLAIM_AFTER || w.since || !may_spin))
                         claim_turn(&w, word);
                 if ((rc = wait(&w)) < 0)
@@ -505,7 +592,7 @@ void lane_settle(struct lane *first, size_t count)
 void lane_write_leave_slow(struct lane *lane)
 {
         uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER;
-        uint32_t waiting = atomic_load(&lane->waiting);
+        uint64_t waiting = atomic_load(&lane->waiting);
 
         if (hungry(waiting, READ)) {
                 atomic_store(&lane->word, word | LANE_RTURN);
@@ -581,6 +668,8 @@ static int read_slow(struct lane *lane, struct lane_request *request)
                         reads = reads_already(lane, request);
                         continue;
                 }
+                if (pass_over(lane, word))
+                        continue;
                 if ((rc = wait(&w)) < 0)
                         return finish(&w, rc);
         }

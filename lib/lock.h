@@ -33,9 +33,10 @@ struct lane {
         _Alignas(128) _Atomic uint64_t word;
 
         /* Who waits: bit 0 readers asleep, bit 1 writers asleep, bits 2-16 how
-         * many readers are hungry, bits 17-31 how many writers.  Changed by
-         * those who wait and by those who wake them, with RMWs. */
-        _Atomic uint32_t waiting;
+         * many readers are hungry, bits 17-31 how many writers; bits 32-47 how often
+         * hungry readers were forgotten, bits 48-63 writers.  Changed by those who
+         * wait and by those who wake them, with RMWs. */
+        _Atomic uint64_t waiting;
 
         /* Counted reads until a bias is considered.  A hint: relaxed, races
          * lose a count. */
@@ -47,6 +48,11 @@ struct lane {
 
         _Atomic uint32_t spins;     /* how long spinning has paid lately; a hint */
         _Atomic int64_t bias_after; /* os_now before which there is no bias; a hint */
+
+        /* A turn that nobody was seen to take, with its sequence, and os_now when that
+         * was seen first; by those who wait for it to end.  Hints. */
+        _Atomic uint64_t idle_turn;
+        _Atomic int64_t idle_since;
 
         struct ammap *map; /* whose it is; constant, and nothing to the lock */
 };

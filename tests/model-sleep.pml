@@ -39,6 +39,10 @@
 #define TIMED_R 0
 #endif
 
+#ifndef PASSES /* how often a turn that is out and could be taken is found idle for too long */
+#define PASSES 0
+#endif
+
 #define THREADS (WRITERS + READERS)
 
 /* The word: bits 0-1 readers counted, from bit 6 on the sequence. */
@@ -69,6 +73,7 @@ bit slot, slot_buffered; /* the biased reader's name, its clearing under way */
 
 byte readers_in, writers_in;
 byte entries; /* of writers, in all */
+byte passes, forgotten_r, forgotten_w;
 byte ended;
 
 active proctype hardware()
@@ -218,6 +223,69 @@ inline end_turn(turn, hungry_ones)
         atomic { done = 0; wd = 0 }
 }
 
+/* It can be taken: idle for too long is chance.  The hungry are forgotten, and the
+ * turn is taken back. */
+#define MAY_PASS(w)                                                                                                    \
+        (passes < PASSES && !((w) & WRITER) && (((w) & RTURN) || (((w) & WTURN) && !((w) & COUNT) && !slot)))
+
+inline pass_over()
+{
+        atomic {
+                passes++;
+                if
+                :: seen & RTURN -> waiting = waiting & ~12; forgotten_r++
+                :: else -> waiting = waiting & ~48; forgotten_w++
+                fi
+        };
+        atomic {
+                done = 0;
+                if
+                :: word == seen -> word = word & ~(RTURN | WTURN); done = 1
+                :: else
+                fi
+        };
+        if
+        :: done -> lane_wake()
+        :: else
+        fi;
+        done = 0
+}
+
+/* One more is hungry, which it was not, or it was forgotten. */
+inline become_hungry(one, forgotten)
+{
+        atomic {
+                if
+                :: hungry && known != forgotten -> hungry = 0
+                :: else
+                fi;
+                if
+                :: !hungry -> waiting = waiting + one; known = forgotten; hungry = 1
+                :: else
+                fi
+        }
+}
+
+/* done: it was the last, or was forgotten. */
+inline end_hungry(one, counts, forgotten)
+{
+        atomic {
+                if
+#ifndef MUTANT_20 /* the forgotten take nothing off the count */
+                :: known != forgotten -> done = 1
+                :: known == forgotten ->
+#else
+                :: true ->
+                        assert(waiting & counts);
+#endif
+                        done = (waiting & counts) == one;
+                        waiting = waiting - one
+                fi;
+                hungry = 0;
+                known = 0
+        }
+}
+
 #ifdef MUTANT_12 /* a hungry writer falls asleep with nobody's turn */
 #define MAY_CLAIM(w) 0
 #else
@@ -281,7 +349,7 @@ inline write_leave()
 proctype writer(byte me; byte rounds; bit timed)
 {
         bit hungry, slept, fenced, brief;
-        byte i, wt, event, done;
+        byte i, wt, event, done, known;
         short seen, wd;
 
         do
@@ -308,13 +376,14 @@ again:
                                 fi
                         }
                 :: else ->
+                        if
+                        :: MAY_PASS(seen) -> pass_over(); seen = 0; goto again
+                        :: true
+                        fi;
                         /* claim_turn */
                         if
                         :: !(seen & (WRITER | WTURN | RTURN)) ->
-                                if
-                                :: !hungry -> atomic { waiting = waiting + HUNGRY_W; hungry = 1 }
-                                :: else
-                                fi;
+                                become_hungry(HUNGRY_W, forgotten_w);
                                 atomic {
                                         if
                                         :: !(word & (WRITER | WTURN | RTURN)) -> word = word | WTURN
@@ -328,7 +397,7 @@ again:
                         if
                         :: slept && !hungry && (word & WTURN) ->
 #ifndef MUTANT_14 /* that it does */
-                                atomic { waiting = waiting + HUNGRY_W; hungry = 1 }
+                                become_hungry(HUNGRY_W, forgotten_w)
 #else
                                 skip
 #endif
@@ -336,7 +405,7 @@ again:
                         fi;
                         if
                         :: timed -> goto give_up
-                        :: !hungry -> atomic { waiting = waiting + HUNGRY_W; hungry = 1 }
+                        :: !hungry -> become_hungry(HUNGRY_W, forgotten_w)
                         :: !hungry -> brief = 1 /* sleeps until it is hungry */
                         :: true
                         fi;
@@ -384,7 +453,7 @@ again:
 #endif
                         done = 0;
                         if
-                        :: brief -> atomic { brief = 0; waiting = waiting + HUNGRY_W; hungry = 1 }
+                        :: brief -> brief = 0; become_hungry(HUNGRY_W, forgotten_w)
                         :: else
                         fi;
                         goto again
@@ -392,7 +461,7 @@ again:
                 /* finish */
                 if
                 :: hungry ->
-                        atomic { done = HUNGRY_WRITERS(waiting) == HUNGRY_W; waiting = waiting - HUNGRY_W; hungry = 0 };
+                        end_hungry(HUNGRY_W, 48, forgotten_w);
                         if
                         :: done -> end_turn(WTURN, 48)
                         :: else
@@ -407,7 +476,7 @@ give_up:
                 seen = 0;
                 if
                 :: hungry ->
-                        atomic { done = HUNGRY_WRITERS(waiting) == HUNGRY_W; waiting = waiting - HUNGRY_W; hungry = 0 };
+                        end_hungry(HUNGRY_W, 48, forgotten_w);
 #ifndef MUTANT_10 /* the look of the last hungry one that leaves */
                         if
                         :: done -> end_turn(WTURN, 48)
@@ -438,7 +507,7 @@ inline reader_sated()
 {
         if
         :: hungry ->
-                atomic { done = HUNGRY_READERS(waiting) == HUNGRY_R; waiting = waiting - HUNGRY_R; hungry = 0 };
+                end_hungry(HUNGRY_R, 12, forgotten_r);
 #ifndef MUTANT_16 /* the look of the last hungry reader */
                 if
                 :: done -> end_turn(RTURN, 12)
@@ -453,7 +522,7 @@ inline reader_sated()
 proctype reader(byte me; byte rounds; bit timed)
 {
         bit hungry, brief;
-        byte i, wt, event, done, before;
+        byte i, wt, event, done, known, before;
         short seen, wd;
 
         do
@@ -471,7 +540,7 @@ again:
                                         seen = 0;
                                         readers_in++;
                                         assert(writers_in == 0);
-                                        assert(!hungry || entries <= before + 1);
+                                        assert(!hungry || known != forgotten_r || entries <= before + 1);
                                         before = 0
                                 :: else -> seen = 0; goto again
                                 fi
@@ -479,8 +548,12 @@ again:
                 :: else ->
                         brief = 0;
                         if
+                        :: MAY_PASS(seen) -> pass_over(); seen = 0; goto again
+                        :: true
+                        fi;
+                        if
                         :: timed -> goto give_up
-                        :: !hungry -> atomic { waiting = waiting + HUNGRY_R; hungry = 1; before = entries }
+                        :: !hungry -> atomic { become_hungry(HUNGRY_R, forgotten_r); before = entries }
                         :: !hungry -> brief = 1
                         :: true
                         fi;
@@ -518,7 +591,7 @@ again:
                         fi;
                         if
                         :: brief ->
-                                atomic { brief = 0; waiting = waiting + HUNGRY_R; hungry = 1; before = entries }
+                                atomic { brief = 0; become_hungry(HUNGRY_R, forgotten_r); before = entries }
                         :: else
                         fi;
                         goto again

@@ -53,6 +53,8 @@ sleep_1w2r='-DWRITERS=1 -DREADERS=2'
 sleep_3w='-DWRITERS=3 -DREADERS=0 -DTIMED_W=1'
 sleep_3w_twice="$sleep_3w -DWRITER_ROUNDS=2"
 sleep_biased='-DWRITERS=2 -DREADERS=0 -DBIASED'
+sleep_pass_w='-DWRITERS=2 -DREADERS=1 -DPASSES=1'
+sleep_pass_r='-DWRITERS=1 -DREADERS=2 -DPASSES=1'
 sleep_2w1r='-DWRITERS=2 -DREADERS=1 -DTIMED_W=1'
 
 shared_3='-DFIRST=1 -DSECOND=3 -DTHIRD=15'
@@ -106,11 +108,13 @@ done
         check sleep-1w2r none model-sleep.pml $sleep_1w2r
         check sleep-3w none model-sleep.pml $sleep_3w
         check sleep-biased none model-sleep.pml $sleep_biased
+        check sleep-pass-r none model-sleep.pml $sleep_pass_r
 }
 sleep_mutants "$sleep_2w" 1, 2, 3, 4, 5, 6, 15,
 sleep_mutants "$sleep_1w2r" 12, 13, 17,
 sleep_mutants "$sleep_3w" 7,
 sleep_mutants "$sleep_biased" 18,
+sleep_mutants "$sleep_pass_w" 20,
 sleep_mutants "$sleep_2w1r" 9, 10, 11, 16,
 sleep_mutants "$sleep_3w_twice" 14,
 case $wanted in
@@ -131,6 +135,7 @@ case $wanted in
 *' deep '* | *' sleep-'*)
         # shellcheck disable=SC2086
         {
+                check sleep-pass-w none model-sleep.pml $sleep_pass_w
                 check sleep-2w1r none model-sleep.pml $sleep_2w1r
                 check sleep-3w-twice none model-sleep.pml $sleep_3w_twice
         }

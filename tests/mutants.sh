@@ -46,6 +46,10 @@ wait-no-note-for-others|lock.c|/^static int wait(/,/^}/s/atomic_fetch_or(&lane->
 woken-leaves-the-turn|lock.c|/^static int wait(/,/^}/s/if (w->since && w->kind == WRITE/if (0/|-,sleep-mutant-14
 give-up-no-fence|lock.c|/^static int finish(/,/^}/s/os_fence_heavy();/;/|-,sleep-mutant-19
 give-up-no-wake|lock.c|/^static int finish(/,/^}/s/lane_wake(lane);/;/|-,sleep-mutant-8
+pass-never|lock.c|/^static bool pass_over(/,/^}/s/if (!turn)/if (1)/|turns,
+pass-over-the-busy|lock.c|/^static bool pass_over(/,/^}/s/(turn & LANE_WTURN) && (/0 \&\& (/|turns,
+pass-forgets-none|lock.c|/^static bool pass_over(/,/^}/s/forget_hungry(.*/;/|turns,
+forgotten-counts|lock.c|/^static bool end_hungry(/,/^}/s/while (forgotten.*/while (1)/|turns,sleep-mutant-20
 last-hungry-no-look|lock.c|/^static int finish(/,/^}/s/end_turn(lane, w->kind);/;/|turns,
 revoke-takes-slots|lock.c|/^static void revoke_bias/,/^}/s/word & ~LANE_BIAS/word \& ~(LANE_BIAS \| LANE_SLOTS)/|words,bias-mutant-4
 write-no-fence|lock.c|/^static int write_slow/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-1

@@ -34,7 +34,7 @@ static uint64_t word_of(ammap_t *map)
 
 static uint32_t waiting_of(ammap_t *map)
 {
-        return atomic_load(&only_lane(map)->waiting);
+        return (uint32_t)atomic_load(&only_lane(map)->waiting);
 }
 
 static uint64_t sequence_of(ammap_t *map)
@@ -715,6 +715,124 @@ START_TEST(a_turn_of_no_one_is_taken_back)
         ck_assert_int_eq(waiter.result, AMMAP_ERR_TIMEOUT);
         ck_assert_uint_eq(waiting_of(map) & ~ASLEEP_BITS, 0);
         ammap_mut_slice_release(&mut);
+        check_quiet(map);
+        free_quiet(map);
+}
+END_TEST
+
+/* The hungry are forgotten, as one does who passes them over. */
+static void forget(ammap_t *map, bool writers)
+{
+        _Atomic uint64_t *waiting = &only_lane(map)->waiting;
+        uint64_t counts = writers ? UINT64_C(0x7fff) << 17 : UINT64_C(0x7fff) << 2;
+
+        atomic_fetch_and(waiting, ~counts);
+        atomic_fetch_add(waiting, writers ? UINT64_C(1) << 48 : UINT64_C(1) << 32);
+}
+
+/* One has a turn and is stopped; it stands in the words alone.  The others wait for
+ * it, or try again, for so long and no longer. */
+START_TEST(a_turn_that_nobody_takes_ends)
+{
+        static const struct {
+                uint64_t turn;
+                int op;
+        } turns[] = { { LANE_RTURN, OP_TRY_MUT_SLICE },
+                      { LANE_WTURN, OP_TRY_MUT_SLICE },
+                      { LANE_WTURN, OP_TRY_SLICE },
+                      { LANE_RTURN, OP_MUT_SLICE },
+                      { LANE_WTURN, OP_SLICE } };
+        bool trying = turns[_i].op == OP_TRY_MUT_SLICE || turns[_i].op == OP_TRY_SLICE;
+        bool writers = turns[_i].turn == LANE_WTURN;
+        ammap_t *map = new_map(100, 1);
+        struct lane *lane = only_lane(map);
+        int64_t before;
+
+        no_bias(map);
+        for (int round = 1; round <= 3; round++) {
+                atomic_store(&lane->word, sequence_of(map) | turns[_i].turn);
+                atomic_fetch_add(&lane->waiting, writers ? 1U << 17 : 1U << 2);
+                before = now_ns();
+                if (trying) {
+                        ck_assert_int_eq(op_elsewhere(turns[_i].op, map, 0, 1), AMMAP_ERR_BUSY);
+                        ck_assert_int_ge(atomic_load(&lane->idle_since), before);
+                        ck_assert_int_eq(op_elsewhere(turns[_i].op, map, 0, 1), AMMAP_ERR_BUSY);
+                        atomic_fetch_sub(&lane->idle_since, 1000 * MS);
+                } else {
+                        before += 5 * MS;
+                }
+                ck_assert_int_eq(op_elsewhere(turns[_i].op, map, 0, 1), 0);
+                ck_assert_int_ge(now_ns(), before);
+                ck_assert_uint_eq(word_of(map), sequence_of(map));
+                ck_assert_uint_eq(HUNGRY_READERS(waiting_of(map)) + HUNGRY_WRITERS(waiting_of(map)), 0);
+                ck_assert_uint_eq(atomic_load(&lane->waiting) >> (writers ? 48 : 32), (unsigned)round);
+        }
+        free_quiet(map);
+}
+END_TEST
+
+/* A writer's turn is not idle while it waits for readers. */
+START_TEST(a_turn_that_cannot_be_taken_stays)
+{
+        ammap_t *map = new_map(100, 1);
+        struct lane *lane = only_lane(map);
+        struct waiter writer;
+        struct holder reader;
+
+        if (_i)
+                make_biased(map);
+        else
+                no_bias(map);
+        holder_start(&reader, map, 0, 1, false);
+        waiter_start(&writer, map, true, -1);
+        wait_until(word_of(map) & LANE_WTURN);
+        for (int round = 0; round < 3; round++) {
+                ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, map, 0, 1), AMMAP_ERR_BUSY);
+                atomic_store(&lane->idle_since, now_ns() - 1000 * MS);
+        }
+        ck_assert(word_of(map) & LANE_WTURN);
+        holder_stop(&reader);
+        task_join(&writer.task);
+        ck_assert_int_eq(writer.result, 0);
+        free_quiet(map);
+}
+END_TEST
+
+/* One that was passed over goes on as if it had come just now, and takes nothing off
+ * the count of those that came since. */
+START_TEST(the_forgotten_go_on)
+{
+        bool writes = _i & 1, gives_up = _i & 2;
+        ammap_t *map = new_map(100, 1);
+        struct waiter waiters[2];
+        struct holder holder;
+        ammap_slice_t slice;
+
+        no_bias(map);
+        if (writes)
+                ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
+        else
+                holder_start(&holder, map, 0, 1, true);
+        waiter_start(&waiters[0], map, writes, gives_up ? 200 * MS : -1);
+        wait_until((writes ? HUNGRY_WRITERS(waiting_of(map)) : HUNGRY_READERS(waiting_of(map))) == 1);
+        forget(map, writes);
+        if (gives_up) {
+                task_join(&waiters[0].task);
+                ck_assert_int_eq(waiters[0].result, AMMAP_ERR_TIMEOUT);
+                ck_assert_uint_eq(word_of(map) & (LANE_RTURN | LANE_WTURN), 0);
+                ck_assert_uint_eq(HUNGRY_READERS(waiting_of(map)) + HUNGRY_WRITERS(waiting_of(map)), 0);
+        } else {
+                waiter_start(&waiters[1], map, writes, -1);
+                wait_until((writes ? HUNGRY_WRITERS(waiting_of(map)) : HUNGRY_READERS(waiting_of(map))) >= 1);
+        }
+        if (writes)
+                ammap_slice_release(&slice);
+        else
+                holder_stop(&holder);
+        for (size_t i = 0; !gives_up && i < COUNT_OF(waiters); i++) {
+                task_join(&waiters[i].task);
+                ck_assert_int_eq(waiters[i].result, 0);
+        }
         check_quiet(map);
         free_quiet(map);
 }
@@ -1543,6 +1661,9 @@ int main(void)
         tcase_add_test(bias, many_lanes_are_settled_at_once);
         tcase_add_test(bias, slices_keep_the_holds_they_noted);
         tcase_add_test(turns, hungry_readers_are_next);
+        tcase_add_loop_test(turns, a_turn_that_nobody_takes_ends, 0, 5);
+        tcase_add_loop_test(turns, a_turn_that_cannot_be_taken_stays, 0, 2);
+        tcase_add_loop_test(turns, the_forgotten_go_on, 0, 4);
         tcase_add_test(turns, turns_alternate);
         tcase_add_test(turns, a_writer_claims_after_a_turn_of_readers);
         tcase_add_test(turns, a_writer_claims_after_another_gave_up);
