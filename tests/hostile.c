@@ -419,6 +419,109 @@ START_TEST(damaged)
 }
 END_TEST
 
+/* --- Changed underway ------------------------------------------------------------------ */
+
+/* Each field of the header that may change is set to each value, before the calls, and
+ * by a peer that goes back and forth between two values while they are made. */
+struct sweep {
+        ammap_t *map;
+        unsigned char *header;
+        uint64_t limit;
+        struct sweep_board {
+                _Atomic bool stop;
+                _Atomic uint64_t offset, value, other; /* offset 0: nothing */
+                _Atomic uint64_t fields, values, steps, passes;
+        } * board;
+};
+
+static void flipper_body(struct peer *parent, void *argument)
+{
+        struct sweep *sweep = argument;
+
+        peer_tell(parent, 'r');
+        while (!atomic_load(&sweep->board->stop)) {
+                uint64_t offset = atomic_load(&sweep->board->offset);
+                _Atomic uint32_t *word = (_Atomic uint32_t *)(void *)(sweep->header + offset);
+
+                if (offset == 0) {
+                        sched_yield();
+                        continue;
+                }
+                atomic_store(word, (uint32_t)atomic_load(&sweep->board->value));
+                atomic_store(word, (uint32_t)atomic_load(&sweep->board->other));
+                atomic_fetch_add(&sweep->board->steps, 2);
+        }
+}
+
+static void sweep_field(void *argument)
+{
+        static const uint32_t values[] = { 0, 1, 2, 3, 4, 255, 4096, INT32_MAX, UINT32_C(1) << 31, UINT32_MAX };
+        struct sweep *sweep = argument;
+        uint64_t offset = atomic_load(&sweep->board->fields), data = sweep->limit;
+        _Atomic uint32_t *word = (_Atomic uint32_t *)(void *)(sweep->header + offset);
+
+        for (size_t i = 0; i < COUNT_OF(values); i++) {
+                uint32_t genuine = atomic_load(word);
+
+                atomic_store(word, values[i]);
+                calls_that_return(sweep->map, data);
+                atomic_store(&sweep->board->value, values[i]);
+                atomic_store(&sweep->board->other, values[(i + 3) % COUNT_OF(values)]);
+                atomic_store(&sweep->board->offset, offset);
+                calls_that_return(sweep->map, data);
+                atomic_store(&sweep->board->offset, 0);
+                atomic_store(word, genuine);
+                atomic_fetch_add(&sweep->board->values, 1);
+                atomic_fetch_add(&sweep->board->passes, 2);
+        }
+}
+
+START_TEST(fields_changed_underway)
+{
+        struct sweep sweep = { 0 };
+        uint64_t data, size, count = 0, lanes_end = format_lines(LANES);
+        unsigned char *saved;
+        struct peer peer;
+
+        sweep.board = board_of(sizeof(*sweep.board));
+        sweep.map = make_shared(LENGTH, CAPACITY, LANES);
+        data = data_of(ammap_fd(sweep.map));
+        size = data + LENGTH;
+        sweep.limit = CAPACITY;
+        sweep.header = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, ammap_fd(sweep.map), 0);
+        ck_assert_ptr_ne(sweep.header, MAP_FAILED);
+        ck_assert_int_eq(ammap_fill(sweep.map, 0, LENGTH, 1), 0);
+        saved = malloc((size_t)lanes_end + 128);
+        ck_assert_ptr_nonnull(saved);
+        memcpy(saved, sweep.header, (size_t)lanes_end + 128);
+        peer_start(&peer, flipper_body, &sweep);
+        peer_expect(&peer, 'r');
+        /* The head, the first lane's record, that of the length, the first slot's line. */
+        for (uint64_t at = 128; at < lanes_end + 128; at += 4) {
+                bool head = at < 152, lane = (at >= 256 && at < 256 + 84) || at >= lanes_end - 128;
+
+                if (!head && !lane)
+                        continue;
+                atomic_store(&sweep.board->fields, at);
+                child_passes(sweep_field, &sweep);
+                atomic_store(&sweep.board->offset, 0);
+                memcpy(sweep.header + 128, saved + 128, (size_t)lanes_end);
+                count++;
+        }
+        atomic_store(&sweep.board->stop, true);
+        peer_end(&peer);
+        printf("hostile: %llu words, %llu values, %llu passes of all calls, %llu changes underway\n",
+               (unsigned long long)count, (unsigned long long)atomic_load(&sweep.board->values),
+               (unsigned long long)atomic_load(&sweep.board->passes),
+               (unsigned long long)atomic_load(&sweep.board->steps));
+        ck_assert_uint_gt(atomic_load(&sweep.board->steps), 0);
+        free(saved);
+        munmap(sweep.header, (size_t)size);
+        ck_assert_int_eq(ammap_free(sweep.map), 0);
+        munmap(sweep.board, sizeof(*sweep.board));
+}
+END_TEST
+
 /* --- Taken away underway --------------------------------------------------------------- */
 
 struct thief {
@@ -693,6 +796,7 @@ int main(int argc, char **argv)
         test_time_extra = (unsigned)damage_rounds / 100;
         tcase = share_case(suite, "hostile");
         tcase_add_loop_test(tcase, damaged, 0, FORMS);
+        tcase_add_test(tcase, fields_changed_underway);
         tcase_add_test(tcase, files_cut_while_in_use);
         tcase_add_test(tcase, holes_punched_while_in_use);
         tcase_add_test(tcase, a_full_disk);
