@@ -82,7 +82,9 @@ static bool is_code(int rc)
 /* These come back whatever the lock says. */
 static void calls_that_return(ammap_t *map, uint64_t limit)
 {
-        static const uint64_t offsets[] = { 0, 1, 4096, LENGTH - 64, LENGTH, CAPACITY, UINT64_MAX - 8, INT64_MAX };
+        static const uint64_t offsets[] = {
+                0, 1, 4096, LENGTH - 64, LENGTH, CAPACITY - 64, CAPACITY, UINT64_MAX - 8, INT64_MAX
+        };
         ammap_stat_t stat = AMMAP_STAT_INIT;
         char text[200];
         int fd;
@@ -455,7 +457,9 @@ static void flipper_body(struct peer *parent, void *argument)
 
 static void sweep_field(void *argument)
 {
-        static const uint32_t values[] = { 0, 1, 2, 3, 4, 255, 4096, INT32_MAX, UINT32_C(1) << 31, UINT32_MAX };
+        static const uint32_t values[] = {
+                0, 1, 2, 3, 4, 255, 4096, CAPACITY, INT32_MAX, UINT32_C(1) << 31, UINT32_MAX
+        };
         struct sweep *sweep = argument;
         uint64_t offset = atomic_load(&sweep->board->fields), data = sweep->limit;
         _Atomic uint32_t *word = (_Atomic uint32_t *)(void *)(sweep->header + offset);
