@@ -398,7 +398,8 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_open(ammap_t **map, const char *path, uint6
                                           const ammap_options_t *options);
 
 /* The descriptor behind the map.  It stays the map's: not to be closed, and gone
- * with ammap_free.  AMMAP_ERR_INVALID; AMMAP_ERR_UNSUPPORTED: a private map. */
+ * with ammap_free.  3 or more; AMMAP_ERR_INVALID; AMMAP_ERR_UNSUPPORTED: a private
+ * map; AMMAP_ERR_FAULT: the program has closed it, or its number is another file's. */
 AMMAP_API int ammap_fd(const ammap_t *map);
 
 /* Make a descriptor for another process, with no more rights than those.  What
@@ -407,7 +408,8 @@ AMMAP_API int ammap_fd(const ammap_t *map);
  * with AMMAP_WRITE any more; those who have it go on writing.
  * 0, and *fd is the caller's own, closed on exec; or AMMAP_ERR_INVALID,
  * AMMAP_ERR_READ_ONLY (it may not be written), AMMAP_ERR_UNSUPPORTED (a private
- * map; a file, which cannot be sealed) or the system's code. */
+ * map; a file, which cannot be sealed), AMMAP_ERR_FAULT (as for ammap_fd) or the
+ * system's code. */
 AMMAP_API AMMAP_MUST_CHECK int ammap_export(ammap_t *map, unsigned rights, int *fd);
 
 /* Make a map of a descriptor that another process, or this one, exported.  The
@@ -424,8 +426,9 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_import(ammap_t **map, int fd, const ammap_o
 AMMAP_API int ammap_send(ammap_t *map, int socket);
 
 /* Receive one: one byte is read from the socket.  ammap_import's codes;
- * AMMAP_ERR_FORMAT also for no descriptor, or several, which are closed;
- * -ECONNRESET: the other end is gone. */
+ * AMMAP_ERR_FORMAT also for no descriptor, or several, which are closed; -EMFILE: one
+ * was sent, this process can have no more, and it is lost; -ECONNRESET: the other end
+ * is gone. */
 AMMAP_API AMMAP_MUST_CHECK int ammap_recv(ammap_t **map, int socket, const ammap_options_t *options);
 
 /* Seals: what nobody can do any more with what lies behind the descriptor. */

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SHARED_NAP INT64_C(90000000) /* ns: less than the 100 ms that are promised */
+
 /* A view that is alive, on its map's list; guard: the map's viewing. */
 struct view {
         struct view *next, **link;
@@ -174,6 +176,20 @@ static int check_word(const ammap_t *map, const void *word)
         return map->careful && os_peek(&value, word, sizeof value) < 0 ? AMMAP_ERR_FAULT : 0;
 }
 
+/* A peer that may only read can take a wake-up away, by sleeping on the same word: so
+ * each sleep is short, and the word is looked at again. */
+static int wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        int64_t until;
+        int rc;
+
+        do {
+                until = os_now() + SHARED_NAP;
+                rc = os_wait_shared(word, expected, until < deadline ? until : deadline);
+        } while (rc == -ETIMEDOUT && until < deadline);
+        return rc;
+}
+
 int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns)
 {
         void *word;
@@ -182,7 +198,7 @@ int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t tim
         if (rc < 0 || (rc = check_word(map, word)) < 0)
                 return rc;
         rc = map->backing.fd < 0 ? os_wait(word, expected, os_deadline(timeout_ns))
-                                 : os_wait_shared(word, expected, os_deadline(timeout_ns));
+                                 : wait_shared(word, expected, os_deadline(timeout_ns));
         return rc == -ETIMEDOUT ? AMMAP_ERR_TIMEOUT : 0;
 }
 

@@ -542,7 +542,7 @@ void file_end(struct ammap *map)
 
         unlink_file(file);
         if (file->fd >= 0)
-                os_close(file->fd);
+                os_close_file(file->fd, file->device, file->inode);
         os_unmap(file->head, file->head_size);
         pthread_mutex_destroy(&file->mutex);
         free(file);
@@ -587,6 +587,7 @@ void file_forked(struct ammap *map)
                 file->lane[i] = (struct file_lane){ .readers = 0 };
         file->resizing = false;
         if (file->fd >= 0)
-                os_close(file->fd);
-        file->fd = os_reopen(map->backing.fd, file->write);
+                os_close_file(file->fd, file->device, file->inode);
+        file->fd =
+                os_is_file(map->backing.fd, file->device, file->inode) ? os_reopen(map->backing.fd, file->write) : -1;
 }

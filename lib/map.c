@@ -273,6 +273,7 @@ static void begin_read_only(struct ammap *map)
 
 int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options, const struct backing *backing)
 {
+        struct os_file file;
         struct ammap *map;
         void *block;
         int rc = posix_memalign(&block, _Alignof(struct ammap),
@@ -283,6 +284,14 @@ int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options,
         map = block;
         memset(map, 0, sizeof *map);
         map->backing = backing ? *backing : (struct backing){ .fd = -1, .own = true };
+        if (backing && (rc = os_file(backing->fd, &file)) < 0) {
+                free(map);
+                return rc;
+        }
+        if (backing) {
+                map->backing.device = file.device;
+                map->backing.inode = file.inode;
+        }
         set_name(map, options->name);
         map_begin(map, size, options);
         map->recycle = map->recycle && !backing;
@@ -331,7 +340,7 @@ int map_destroy(struct ammap *map)
         if (map->file)
                 file_end(map);
         if (map->backing.fd >= 0)
-                os_close(map->backing.fd);
+                os_close_file(map->backing.fd, map->backing.device, map->backing.inode);
         pthread_mutex_destroy(&map->viewing);
         pthread_mutex_destroy(&map->resizing);
         free(map);

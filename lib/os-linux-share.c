@@ -123,6 +123,19 @@ int os_poke(void *to, const void *from, size_t length)
 
 /* --- Descriptors --- */
 
+/* What is written to a standard stream that is closed must not go to a map. */
+static int keep(int fd)
+{
+        int kept, rc;
+
+        if (fd < 0 || fd >= OS_FD_MIN)
+                return fd;
+        kept = fcntl(fd, F_DUPFD_CLOEXEC, OS_FD_MIN);
+        rc = kept < 0 ? -errno : kept;
+        close(fd);
+        return rc;
+}
+
 int os_memory(const char *name, uint64_t size)
 {
         struct os_calm calm = os_calm_begin();
@@ -136,6 +149,8 @@ int os_memory(const char *name, uint64_t size)
                 fd = memfd_create(label, flags); /* before Linux 6.3 */
         if (fd < 0)
                 return os_calm_end(calm, -errno);
+        if ((fd = keep(fd)) < 0)
+                return os_calm_end(calm, fd);
         rc = os_resize_file(fd, size);
         if (rc < 0)
                 close(fd);
@@ -150,7 +165,7 @@ static int open_file(const char *path, bool write, int flags)
         do
                 fd = open(path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0666);
         while (fd < 0 && errno == EINTR);
-        return fd < 0 ? -errno : fd;
+        return fd < 0 ? -errno : keep(fd);
 }
 
 int os_open(const char *path, bool write, bool create)
@@ -448,6 +463,24 @@ static struct cmsghdr *next_header(struct msghdr *message, struct cmsghdr *heade
 }
 #pragma GCC diagnostic pop
 
+/* What was received is closed sooner or later: a socket is not to linger then for as
+ * long as its sender chose. */
+static void linger_not(int fd)
+{
+        const struct linger at_once = { .l_onoff = 0 };
+
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+/* A stream at its end gives no byte; so does a datagram that has none. */
+static bool is_datagram(int socket)
+{
+        int type = 0;
+        socklen_t size = sizeof type;
+
+        return getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
+}
+
 /* Close what came but the first that was sent; how many were. */
 static size_t take_descriptors(struct msghdr *message, int *first)
 {
@@ -462,6 +495,8 @@ static size_t take_descriptors(struct msghdr *message, int *first)
                         int fd;
 
                         memcpy(&fd, CMSG_DATA(header) + at, sizeof fd);
+                        if (rights)
+                                linger_not(fd);
                         if (rights && sent++ == 0)
                                 *first = fd;
                         else if (fd >= 0) /* an SCM_PIDFD may hold an error */
@@ -497,10 +532,12 @@ int os_receive(int socket)
         if (n < 0)
                 return os_calm_end(calm, -errno);
         sent = take_descriptors(&message, &fd);
-        if (n == 0 && sent == 0)
+        if (n == 0 && sent == 0 && !is_datagram(socket))
                 return os_calm_end(calm, -ECONNRESET);
         if (n == 1 && sent == 1 && !(message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
-                return os_calm_end(calm, fd);
+                return os_calm_end(calm, keep(fd));
+        if (n == 1 && sent == 0 && (message.msg_flags & MSG_CTRUNC))
+                return os_calm_end(calm, -EMFILE);
         if (sent > 0)
                 close(fd);
         return os_calm_end(calm, -EBADMSG);

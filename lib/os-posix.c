@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -82,7 +83,7 @@ int os_protect(void *address, size_t length, enum os_access access)
 int os_dup(int fd)
 {
         struct os_calm calm = os_calm_begin();
-        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, OS_FD_MIN);
 
         return os_calm_end(calm, copy < 0 ? -errno : copy);
 }
@@ -94,6 +95,22 @@ void os_close(int fd)
 
         close(fd);
         os_calm_end(calm, 0);
+}
+
+bool os_is_file(int fd, uint64_t device, uint64_t inode)
+{
+        struct os_calm calm = os_calm_begin();
+        struct stat st;
+        int rc = fstat(fd, &st);
+
+        os_calm_end(calm, 0);
+        return rc == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+void os_close_file(int fd, uint64_t device, uint64_t inode)
+{
+        if (os_is_file(fd, device, inode))
+                os_close(fd);
 }
 
 int os_lock(void *address, size_t length)

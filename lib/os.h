@@ -37,6 +37,7 @@ int os_reserve(void **address, size_t length, enum os_access access, bool norese
 int os_protect(void *address, size_t length, enum os_access access);
 
 /* The same open file, closed on exec.  No cancellation point, nor is os_close. */
+enum { OS_FD_MIN = 3 }; /* no descriptor is kept that a program takes for its standard streams */
 int os_dup(int fd);
 void os_close(int fd);
 
@@ -177,6 +178,11 @@ struct os_file {
 };
 int os_file(int fd, struct os_file *file);
 
+/* Whether a descriptor is still one of that file, and has not been closed by others
+ * since, its number given to something else; close it if so. */
+bool os_is_file(int fd, uint64_t device, uint64_t inode);
+void os_close_file(int fd, uint64_t device, uint64_t inode);
+
 /* Make a file size bytes long.  -EFBIG, and no signal, beyond a limit. */
 int os_resize_file(int fd, uint64_t size);
 
@@ -208,8 +214,8 @@ int os_add_seals(int fd, unsigned seals);
 int os_seals(int fd);
 
 /* Send, and receive, one byte and a descriptor.  Receiving: the descriptor,
- * closed on exec; -ECONNRESET: the other end is gone; -EBADMSG: none came, or
- * several, which are closed. */
+ * closed on exec; -ECONNRESET: the other end is gone; -EMFILE: one was sent, and
+ * this process has no room for it; -EBADMSG: none came, or several, which are closed. */
 int os_send(int socket, int fd);
 int os_receive(int socket);
 

@@ -473,7 +473,9 @@ static int check_given(const ammap_t *map)
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
-        return map->backing.own || atomic_load(&map->omitted) ? AMMAP_ERR_UNSUPPORTED : 0;
+        if (map->backing.own || atomic_load(&map->omitted))
+                return AMMAP_ERR_UNSUPPORTED;
+        return os_is_file(map->backing.fd, map->backing.device, map->backing.inode) ? 0 : AMMAP_ERR_FAULT;
 }
 
 int ammap_fd(const ammap_t *map)

@@ -2216,6 +2216,120 @@ START_TEST(who_may_only_read_sends_that)
 }
 END_TEST
 
+/* --- The numbers of descriptors -------------------------------------------- */
+
+/* What a closed standard stream gives room to. */
+static void closed_streams_body(void *argument)
+{
+        const char *path = argument;
+        const unsigned both = AMMAP_READ | AMMAP_WRITE;
+        int pair[2], fds[3] = { -1, -1, -1 };
+
+        child_must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+        for (int fd = 0; fd < 3; fd++)
+                close(fd);
+        for (int kind = 0; kind < 3; kind++) {
+                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                ammap_t *map, *imported, *received, *clone;
+
+                options.share = kind == 1 ? AMMAP_RAW : AMMAP_SHARED;
+                options.allow_faults = kind == 2;
+                child_must((kind == 2 ? ammap_open(&map, path, 4096, &options)
+                                      : ammap_new_with(&map, 4096, &options)) == 0);
+                options = (ammap_options_t)AMMAP_OPTIONS_INIT;
+                options.share = kind == 1 ? AMMAP_RAW : AMMAP_SHARED;
+                options.allow_faults = kind == 2;
+                child_must(ammap_export(map, both, &fds[0]) == 0);
+                child_must(ammap_import(&imported, fds[0], &options) == 0);
+                child_must(ammap_send(map, pair[0]) == 0);
+                child_must(ammap_recv(&received, pair[1], &options) == 0);
+                child_must(ammap_clone(map, &clone) == 0);
+                child_must(fds[0] >= 3 && ammap_fd(map) >= 3 && ammap_fd(imported) >= 3 && ammap_fd(received) >= 3);
+                for (int fd = 0; fd < 3; fd++)
+                        child_must(fcntl(fd, F_GETFD) < 0 && errno == EBADF);
+                close(fds[0]);
+                child_must(ammap_free(map) == 0 && ammap_free(imported) == 0 && ammap_free(received) == 0 &&
+                           ammap_free(clone) == 0);
+        }
+}
+
+START_TEST(no_descriptor_is_a_standard_stream)
+{
+        struct path path = path_of("streams");
+
+        child_passes(closed_streams_body, path.text);
+}
+END_TEST
+
+/* The application closes what is the map's, and the number is another file's. */
+START_TEST(a_number_that_is_another_files_is_let_be)
+{
+        struct path path = path_of("number"), other = path_of("other");
+
+        for (int kind = 0; kind < 3; kind++) {
+                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                ammap_t *map = GARBAGE;
+                int fd, given = 7, pair[2], file;
+
+                options.share = kind == 1 ? AMMAP_RAW : AMMAP_SHARED;
+                options.allow_faults = kind == 2;
+                ck_assert_int_eq(kind == 2 ? ammap_open(&map, path.text, 4096, &options)
+                                           : ammap_new_with(&map, 4096, &options),
+                                 0);
+                pair_of(SOCK_STREAM, pair);
+                fd = ammap_fd(map);
+                ck_assert_int_ge(fd, 3);
+                file = open(other.text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+                for (int gone = 0; gone < 2; gone++) {
+                        if (gone)
+                                close(fd);
+                        else
+                                ck_assert_int_eq(dup2(file, fd), fd);
+                        ck_assert_int_eq(ammap_fd(map), AMMAP_ERR_FAULT);
+                        ck_assert_int_eq(ammap_export(map, AMMAP_READ | AMMAP_WRITE, &given), AMMAP_ERR_FAULT);
+                        ck_assert_int_eq(given, -1);
+                        ck_assert_int_eq(ammap_export(map, AMMAP_READ, &given), AMMAP_ERR_FAULT);
+                        ck_assert_int_eq(ammap_send(map, pair[0]), AMMAP_ERR_FAULT);
+                        if (kind != 2)
+                                ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_SHRINK), AMMAP_ERR_FAULT);
+                }
+                ck_assert_int_eq(dup2(file, fd), fd);
+                ck_assert_int_eq(ammap_free(map), 0);
+                ck_assert_int_ge(fcntl(fd, F_GETFD), 0);
+                close(fd);
+                close(file);
+                close_pair(pair);
+        }
+}
+END_TEST
+
+/* It could keep whoever closes it waiting for as long as its sender chose. */
+START_TEST(a_socket_that_is_received_does_not_linger)
+{
+        struct linger linger = { .l_onoff = 1, .l_linger = 60 };
+        socklen_t size = sizeof(linger);
+        ammap_t *map = GARBAGE;
+        int pair[2], tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (tcp < 0)
+                tcp = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_eq(setsockopt(tcp, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+        pair_of(SOCK_STREAM, pair);
+        for (size_t count = 1; count <= 2; count++) {
+                int fds[2] = { tcp, tcp };
+
+                send_fds(pair[0], fds, count, 1);
+                ck_assert_int_eq(ammap_recv(&map, pair[1], NULL), AMMAP_ERR_FORMAT);
+                ck_assert_int_eq(getsockopt(tcp, SOL_SOCKET, SO_LINGER, &linger, &size), 0);
+                ck_assert_int_eq(linger.l_onoff, 0);
+                linger.l_onoff = 1;
+                ck_assert_int_eq(setsockopt(tcp, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+        }
+        close(tcp);
+        close_pair(pair);
+}
+END_TEST
+
 START_TEST(sockets_that_are_none)
 {
         ammap_t *map = make_shared(4096, 0, 0), *again = GARBAGE;
@@ -3087,10 +3201,21 @@ START_TEST(wait_and_wake)
                 for (size_t i = 0; i < 2; i++)
                         remote_sleeps(&remotes[i]);
                 ck_assert_int_eq(ammap_wake_u32(map, 60, INT_MAX), 0); /* another word */
-                ck_assert_int_eq(ammap_update_region(map, 64, &one, 4), 0);
-                woken = ammap_wake_u32(map, 64, 1);
+                while (woken == 0) /* each looks at the word now and then, and sleeps on */
+                        woken = ammap_wake_u32(map, 64, 1);
                 ck_assert_int_eq(woken, 1);
-                ck_assert_int_eq(ammap_wake_u32(map, 64, INT_MAX), 1);
+                while ((woken = ammap_wake_u32(map, 64, INT_MAX)) == 0)
+                        ;
+                ck_assert_int_eq(woken, 1);
+                for (size_t i = 0; i < 2; i++)
+                        ck_assert_int_eq(remote_reply(&remotes[i]).result, 0);
+
+                /* Nobody wakes them: another has taken the wake-up away. */
+                for (size_t i = 0; i < 2; i++)
+                        remote_send(&remotes[i], (struct request){ DO_WAIT, OP_COUNT, 64, 0, -1 });
+                for (size_t i = 0; i < 2; i++)
+                        remote_sleeps(&remotes[i]);
+                ck_assert_int_eq(ammap_update_region(map, 64, &one, 4), 0);
                 for (size_t i = 0; i < 2; i++)
                         ck_assert_int_eq(remote_reply(&remotes[i]).result, 0);
 
@@ -3416,6 +3541,9 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, send_and_receive);
         tcase_add_test(tcase, who_may_only_read_sends_that);
         tcase_add_test(tcase, sockets_that_are_none);
+        tcase_add_test(tcase, no_descriptor_is_a_standard_stream);
+        tcase_add_test(tcase, a_number_that_is_another_files_is_let_be);
+        tcase_add_test(tcase, a_socket_that_is_received_does_not_linger);
         tcase_add_test(tcase, the_wrong_number_of_descriptors);
         tcase_add_test(tcase, the_wrong_kind_of_descriptor);
         tcase_add_test(tcase, the_other_end_is_gone);
