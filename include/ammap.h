@@ -387,11 +387,12 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
 
 /* Open or make a map in a file.  size is that of a new map; of one that is there
  * the length is as it is, and size 0 wants one to be there (-ENOENT).  A file
- * that may not be written is opened to be read where size is 0.  options as for
- * ammap_new_with; capacity and lanes are those of a new map.  With AMMAP_RAW all
- * bytes of the file are data.
- * 0, and *map is the caller's to ammap_free; or AMMAP_ERR_INVALID,
- * AMMAP_ERR_SIZE, AMMAP_ERR_FORMAT (something else is in the file),
+ * that may not be written is opened to be read where size is 0.  A file that holds
+ * anything but a map, zeros included, is left as it is.  options as for
+ * ammap_new_with; capacity is that of a new map; lanes, too, and of one that is
+ * there 0 or what it has.  With AMMAP_RAW all bytes of the file are data.
+ * 0, and *map is the caller's to ammap_free; or AMMAP_ERR_INVALID (also other lanes
+ * than the file's), AMMAP_ERR_SIZE, AMMAP_ERR_FORMAT (something else is in the file),
  * AMMAP_ERR_UNSUPPORTED, AMMAP_ERR_TIMEOUT (another process has been opening it
  * for ten seconds) or the system's code. */
 AMMAP_API AMMAP_MUST_CHECK int ammap_open(ammap_t **map, const char *path, uint64_t size,

@@ -64,51 +64,22 @@ static bool is_ours(const struct format_head *head, uint64_t size)
                size >= head->data + head->capacity;
 }
 
-static bool is_zero(const void *bytes, size_t size)
-{
-        const unsigned char *byte = bytes;
-
-        return byte[0] == 0 && memcmp(byte, byte + 1, size - 1) == 0;
-}
-
-/* 1 where there is nothing but zeros from an offset to the end; or 0. */
-static int is_blank(int fd, uint64_t offset)
-{
-        unsigned char bytes[1024];
-        uint64_t end;
-        int rc;
-
-        while ((rc = os_next_data(fd, offset, &offset, &end)) == 0 && offset < end)
-                for (size_t n; offset < end; offset += n) {
-                        n = end - offset < sizeof bytes ? (size_t)(end - offset) : sizeof bytes;
-                        if ((rc = os_read_at(fd, offset, bytes, n)) < 0)
-                                return rc;
-                        if (!is_zero(bytes, n))
-                                return 0;
-                }
-        return rc < 0 ? rc : 1;
-}
-
 /* What is in a file: 1, a map; 0, nothing, or what someone left who died while he
- * made one; AMMAP_ERR_FORMAT, something else; or the system's code. */
+ * made one, who writes the magic first and the version last; AMMAP_ERR_FORMAT,
+ * something else; or the system's code. */
 static int read_head(int fd, uint64_t size, struct format_head *head)
 {
-        struct format_head whole;
         int rc;
 
         if (size == 0)
                 return 0;
-        rc = os_read_at(fd, 0, head, sizeof *head);
+        memset(head, 0, sizeof *head);
+        rc = os_read_at(fd, 0, head, size < sizeof *head ? (size_t)size : sizeof *head);
         if (rc < 0)
                 return rc == -EIO ? AMMAP_ERR_FORMAT : rc;
         if (is_ours(head, size))
                 return 1;
-        whole = *head;
-        memcpy(whole.magic, FORMAT_MAGIC, sizeof whole.magic);
-        if (!is_zero(head->magic, sizeof head->magic) || !(is_zero(head, sizeof *head) || is_ours(&whole, size)))
-                return AMMAP_ERR_FORMAT;
-        rc = is_blank(fd, sizeof *head);
-        return rc == 1 ? 0 : rc == 0 ? AMMAP_ERR_FORMAT : rc;
+        return memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) == 0 && head->version == 0 ? 0 : AMMAP_ERR_FORMAT;
 }
 
 /* --- Making one --- */
@@ -139,6 +110,7 @@ static int file_new(struct file **made, int fd, const struct os_file *there, con
         file->write = there->write;
         file->device = there->device;
         file->inode = there->inode;
+        memcpy(file->identity, head->identity, sizeof file->identity);
         file->head_size = region_pages(format_lines(head->lanes));
         if ((rc = map_head(file)) < 0) {
                 free(file);
@@ -159,13 +131,13 @@ static void file_drop(struct file *file)
 /* A new header, or the name of this run of the machine in one that is there. */
 static int write_head(const struct file *file, const struct format_head *head, bool fresh)
 {
-        enum { REST = sizeof head->magic };
+        enum { NUMBER = offsetof(struct format_head, version), REST = NUMBER + sizeof head->version };
         unsigned char boot[sizeof head->boot];
 
         if (fresh) {
                 int rc = file_poke(file, REST, (const unsigned char *)head + REST, sizeof *head - REST);
 
-                return rc < 0 ? rc : file_poke(file, 0, head->magic, sizeof head->magic);
+                return rc < 0 ? rc : file_poke(file, NUMBER, &head->version, sizeof head->version);
         }
         os_boot(boot);
         if (!file->write || memcmp(boot, head->boot, sizeof boot) == 0)
@@ -216,9 +188,13 @@ static int make_new(struct ammap **made, int fd, int shown, const struct os_file
         if (rc < 0)
                 return rc;
         fill_head(&head, size, &known);
+        if ((rc = os_random(head.identity, sizeof head.identity)) < 0)
+                return rc;
         if (there->size > 0 && (rc = os_resize_file(fd, 0)) < 0)
                 return rc;
-        rc = os_resize_file(fd, head.data + region_pages(head.capacity));
+        rc = os_write_at(fd, 0, head.magic, sizeof head.magic);
+        if (rc == 0)
+                rc = os_resize_file(fd, head.data + region_pages(head.capacity));
         if (rc == 0)
                 rc = make_map(made, fd, shown, there, &head, true, options);
         if (rc < 0)
@@ -262,8 +238,8 @@ static int make_locked(struct ammap **made, int fd, int shown, uint64_t size, co
                 return rc;
         if (rc == 0)
                 return size > 0 ? make_new(made, fd, shown, &there, size, options) : AMMAP_ERR_FORMAT;
-        if (size == 0 && ((options->lanes && options->lanes != head.lanes) ||
-                          (options->capacity && options->capacity != head.capacity)))
+        if ((options->lanes && options->lanes != head.lanes) ||
+            (size == 0 && options->capacity && options->capacity != head.capacity))
                 return AMMAP_ERR_INVALID;
         return make_map(made, fd, shown, &there, &head, false, options);
 }
@@ -297,11 +273,22 @@ static bool may_not_write(int rc)
         return rc == -EACCES || rc == -EPERM || rc == -EROFS || rc == -ETXTBSY;
 }
 
+/* Others may make the file, and take it away, in between; but not often.  A symbolic
+ * link to nothing is never followed to make something there. */
 static int open_path(const char *path, bool create)
 {
-        int fd = os_open(path, true, create);
+        enum { TRIES = 100 };
+        int fd = os_open(path, true, false);
 
-        return !create && may_not_write(fd) ? os_open(path, false, false) : fd;
+        for (unsigned tries = 0; create && fd == -ENOENT && tries < TRIES; tries++) {
+                fd = os_open(path, true, true);
+                if (fd != -EEXIST)
+                        return fd;
+                fd = os_open(path, true, false);
+        }
+        if (create)
+                return fd == -ENOENT ? -EEXIST : fd;
+        return may_not_write(fd) ? os_open(path, false, false) : fd;
 }
 
 /* What is there has the length that it has, and is not made any longer. */
@@ -341,8 +328,6 @@ static int read_options(uint64_t size, const ammap_options_t *options, ammap_opt
                 known->capacity = 0;
         trial = *known;
         rc = map_check_options(size ? size : AMMAP_LANES_MAX, &trial);
-        if (size == 0 && known->share != AMMAP_RAW)
-                known->lanes = 0;
         return rc;
 }
 
@@ -366,12 +351,18 @@ int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_optio
 
 /* --- What others change --- */
 
-/* The part of the head that changes. */
+/* The part of the head that changes, and what must not. */
 struct state {
+        unsigned char identity[16], unused[40];
         uint64_t length, generation;
         uint32_t frozen;
 };
-enum { STATE = offsetof(struct format_head, length), STATE_SIZE = 20 };
+enum {
+        STATE = offsetof(struct format_head, identity),
+        LENGTH = offsetof(struct format_head, length),
+        STATE_SIZE = offsetof(struct format_head, frozen) + sizeof(uint32_t) - STATE
+};
+_Static_assert(offsetof(struct state, length) == LENGTH - STATE, "as it stands in the file");
 
 /* Under the file's mutex, so that of two who look the later one has the last
  * word.  Zeros are what is found where a file was cut and made longer again. */
@@ -383,6 +374,8 @@ static int look(struct ammap *map, struct state *state)
                 return rc;
         if (state->length == 0)
                 return AMMAP_ERR_FAULT;
+        if (memcmp(state->identity, map->file->identity, sizeof state->identity) != 0)
+                return AMMAP_ERR_FORMAT;
         if (state->length > map->capacity)
                 state->length = map->capacity;
         if (state->frozen) {
@@ -437,7 +430,7 @@ static int set_length(struct ammap *map, uint64_t length)
         if (rc == 0) {
                 uint64_t both[2] = { length, state.generation + 1 };
 
-                rc = file_poke(file, STATE, both, sizeof both);
+                rc = file_poke(file, LENGTH, both, sizeof both);
         }
         if (rc == 0)
                 atomic_store_explicit(&map->length, length, memory_order_release);
@@ -540,7 +533,7 @@ int file_resize(struct ammap *map, uint64_t size)
         if (!map->file->write)
                 return AMMAP_ERR_READ_ONLY;
         if ((rc = file_enter_length(map->file)) < 0)
-                return rc;
+                return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(map->file) ? AMMAP_ERR_FORMAT : rc;
         rc = file_look(map);
         length = atomic_load(&map->length);
         if (rc == 0 && atomic_load(&map->frozen))

@@ -24,6 +24,7 @@ struct file {
         int fd; /* what locks are taken by: opened for this map alone, and never given away; -1: there is none */
         bool write;
         uint64_t device, inode;
+        unsigned char identity[sizeof(((struct format_head *)0)->identity)]; /* the map's; another one is not ours */
         unsigned char *head; /* the header as mapped; os_peek and os_poke only */
         size_t head_size;
         struct ammap *map;
@@ -62,6 +63,10 @@ void file_link(struct file *file);
 /* Some time to pass before another try to lock a byte.  0; AMMAP_ERR_BUSY (there
  * is to be no other) or _TIMEOUT. */
 int file_nap(int64_t deadline, unsigned tries);
+
+/* Whether the file still has the map that the handle was opened with; not where it
+ * was cut and another map was made in it. */
+bool file_is_same(const struct file *file);
 
 /* Lock the length against other processes, and the other threads of this one,
  * and say whether who had it last died.  0; AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_BUSY

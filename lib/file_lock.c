@@ -76,6 +76,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
         NAP_MIN = 50000, /* ns */
@@ -136,6 +137,14 @@ int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size
 int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size)
 {
         return result_of(os_poke(file->head + offset, bytes, size));
+}
+
+bool file_is_same(const struct file *file)
+{
+        unsigned char identity[sizeof file->identity];
+
+        return file_peek(file, offsetof(struct format_head, identity), identity, sizeof identity) == 0 &&
+               memcmp(identity, file->identity, sizeof identity) == 0;
 }
 
 static int read_sequence(const struct file *file, uint64_t record, uint64_t *sequence)
@@ -362,7 +371,7 @@ int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access acc
                 rc = enter_lane(map, i, access, deadline);
         if (rc < 0) {
                 leave_lanes(file, first, i - 1, access);
-                return rc;
+                return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
         }
         rc = file_look(map);
         if (rc == 0 && access == WRITE && atomic_load(&map->frozen))
@@ -381,8 +390,8 @@ void file_leave(struct ammap *map, uint64_t first, uint64_t last, enum access ac
         os_fork_check();
         if (file->fd < 0)
                 return;
-        for (uint64_t i = first; i <= last; i++)
-                if (access == WRITE && file->lane[i].writing)
+        for (uint64_t i = first; access == WRITE && i <= last && (i > first || file_is_same(file)); i++)
+                if (file->lane[i].writing)
                         write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
         leave_lanes(file, first, last + 1, access);
 }
@@ -525,6 +534,8 @@ int file_recover(struct ammap *map)
         os_fork_check();
         if (file->fd < 0)
                 return AMMAP_ERR_UNSUPPORTED;
+        if ((rc = file_look(map)) == AMMAP_ERR_FORMAT)
+                return rc;
         rc = recover_length(map);
         for (uint64_t i = 0; i < map->lanes && rc == 0; i++) {
                 rc = recover_lane(file, i);

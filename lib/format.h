@@ -49,6 +49,7 @@ struct format_head {
         uint32_t slots;
         uint64_t pid_space; /* the PID namespace that lock words count in, 0: not known */
         unsigned char boot[16];
+        unsigned char identity[16]; /* of a map in a file: random, made with it */
 
         _Alignas(128) _Atomic uint64_t length;
         _Atomic uint64_t generation; /* how often the length has changed */

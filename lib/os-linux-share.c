@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -172,7 +173,7 @@ int os_open(const char *path, bool write, bool create)
 {
         struct os_calm calm = os_calm_begin();
 
-        return os_calm_end(calm, open_file(path, write, create ? O_CREAT : 0));
+        return os_calm_end(calm, open_file(path, write, create ? O_CREAT | O_EXCL | O_NOFOLLOW : 0));
 }
 
 int os_reopen(int fd, bool write)
@@ -257,6 +258,24 @@ int os_read_at(int fd, uint64_t offset, void *buffer, size_t length)
                         rc = -errno;
         }
         return os_calm_end(calm, rc);
+}
+
+int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+
+        while (length > 0) {
+                ssize_t n = pwrite(fd, bytes, length, (off_t)offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return os_calm_end(calm, n < 0 ? -errno : -EIO);
+                bytes = (const char *)bytes + n;
+                offset += (uint64_t)n;
+                length -= (size_t)n;
+        }
+        return os_calm_end(calm, 0);
 }
 
 static int seek_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)
@@ -585,6 +604,23 @@ static bool parse_boot(const char *text, unsigned char boot[16])
                 digits++;
         }
         return true;
+}
+
+/* The file is for kernels and filters that do not know the call. */
+int os_random(void *bytes, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        ssize_t n = getrandom(bytes, length, 0);
+        int fd, rc;
+
+        if (n == (ssize_t)length)
+                return os_calm_end(calm, 0);
+        if ((fd = open_file("/dev/urandom", false, 0)) < 0)
+                return os_calm_end(calm, fd);
+        n = read(fd, bytes, length);
+        rc = n == (ssize_t)length ? 0 : n < 0 ? -errno : -EIO;
+        close(fd);
+        return os_calm_end(calm, rc);
 }
 
 void os_boot(unsigned char boot[16])

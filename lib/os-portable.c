@@ -377,6 +377,18 @@ int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
         return -ENOSYS;
 }
 
+int os_random(void *bytes, size_t length)
+{
+        (void)bytes, (void)length;
+        return -ENOSYS;
+}
+
+int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length)
+{
+        (void)fd, (void)offset, (void)bytes, (void)length;
+        return -ENOSYS;
+}
+
 void os_boot(unsigned char boot[16])
 {
         memset(boot, 0, 16);

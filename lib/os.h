@@ -163,7 +163,8 @@ int os_poke(void *to, const void *from, size_t length);
  * on exec, that can be sealed and not be executed.  name is shown in accounts. */
 int os_memory(const char *name, uint64_t size);
 
-/* Open a file, to be written too or not, created where it is not there or not. */
+/* Open a file, to be written too or not; or create it, where there is none and no
+ * symbolic link (-EEXIST). */
 int os_open(const char *path, bool write, bool create);
 
 /* The same file opened anew, with its own locks and position (-ENOSYS without
@@ -188,6 +189,9 @@ int os_resize_file(int fd, uint64_t size);
 
 /* Read length bytes at offset; -EIO: there are not so many. */
 int os_read_at(int fd, uint64_t offset, void *buffer, size_t length);
+
+/* Write length bytes at offset, all or, on an error, perhaps some. */
+int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length);
 
 /* Where at or after offset there is data that is no hole, and where that ends;
  * both are end of file where there is none.  A hint: holes may pass for data. */
@@ -228,6 +232,9 @@ int os_lock_byte(int fd, uint64_t offset, enum os_lock lock);
 /* This run of the machine; all zeros: not known.  The name of this process's PID
  * namespace; 0: not known. */
 void os_boot(unsigned char boot[16]);
+
+/* Bytes that nobody else gets.  0, or the system's code. */
+int os_random(void *bytes, size_t length);
 uint64_t os_pid_space(void);
 
 /* This process and thread, and whether there is no such thread (any more). */

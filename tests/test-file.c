@@ -136,9 +136,57 @@ END_TEST
 
 /* All zeros, or a header but for its magic, is what a creator that died leaves;
  * anything else is somebody's. */
+/* Whether a file is refused, and left as it was. */
+static void refused(const struct path *path, int fd)
+{
+        off_t size = size_of(path);
+        unsigned char before[4096], after[4096];
+        ssize_t n = pread(fd, before, sizeof(before), 0);
+        ammap_t *map;
+
+        ck_assert_int_eq(open_with(&map, path->text, 0, 0, 0), AMMAP_ERR_FORMAT);
+        ck_assert_ptr_null(map);
+        ck_assert_int_eq(open_with(&map, path->text, 100, 0, 0), AMMAP_ERR_FORMAT);
+        ck_assert_ptr_null(map);
+        ck_assert_int_eq(size_of(path), size);
+        ck_assert_int_eq(pread(fd, after, sizeof(after), 0), n);
+        ck_assert_mem_eq(before, after, (size_t)n);
+}
+
+/* What a killed creator leaves: the magic first, the version last. */
 START_TEST(what_is_taken_for_half_made)
 {
-        static const char zeros[8];
+        static const uint32_t none = 0;
+        struct path path = path_of("map");
+        int fd = raw_open(&path);
+        struct format_head head;
+        ammap_t *map;
+
+        map = make_in(&path, 5000, 0, 2);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(pread(fd, &head, sizeof(head), 0), sizeof(head));
+        for (int stage = 0; stage < 4; stage++) {
+                ck_assert_int_eq(ftruncate(fd, 0), 0);
+                ck_assert_int_eq(pwrite(fd, &head, stage < 2 ? sizeof(head.magic) : sizeof(head), 0),
+                                 stage < 2 ? (ssize_t)sizeof(head.magic) : (ssize_t)sizeof(head));
+                if (stage >= 2)
+                        ck_assert_int_eq(pwrite(fd, &none, 4, offsetof(struct format_head, version)), 4);
+                if (stage & 1)
+                        ck_assert_int_eq(ftruncate(fd, 50000), 0);
+                ck_assert_int_eq(open_with(&map, path.text, 0, 0, 0), AMMAP_ERR_FORMAT);
+                ck_assert_ptr_null(map);
+                map = make_in(&path, 100, 0, 0);
+                ck_assert_uint_eq(ammap_len(map), 100);
+                ck_assert(holds(map, 0, 100, 0));
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+        close(fd);
+}
+END_TEST
+
+START_TEST(what_is_not_ours_is_let_be)
+{
+        static const off_t sizes[] = { 1, 7, 8, 255, 256, 8192, 50000 };
         struct path path = path_of("map");
         int fd = raw_open(&path);
         struct format_head head;
@@ -148,37 +196,112 @@ START_TEST(what_is_taken_for_half_made)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(pread(fd, &head, sizeof(head), 0), sizeof(head));
 
-        /* A header without its magic: nothing to be opened, but to be made anew. */
-        ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
-        ck_assert_int_eq(open_with(&map, path.text, 0, 0, 0), AMMAP_ERR_FORMAT);
-        ck_assert_ptr_null(map);
-        map = make_in(&path, 100, 0, 0);
-        ck_assert_uint_eq(ammap_len(map), 100);
-        ck_assert_int_eq(ammap_free(map), 0);
-
-        /* With data behind it, it was finished once. */
-        ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
-        ck_assert_int_eq(pwrite(fd, "x", 1, size_of(&path) - 1), 1);
-        ck_assert_int_eq(open_with(&map, path.text, 100, 0, 0), AMMAP_ERR_FORMAT);
-
-        /* Numbers that are no header's. */
-        ck_assert_int_eq(pwrite(fd, zeros, 1, size_of(&path) - 1), 1);
+        /* Numbers that are no header's, a version to come, no magic. */
         ck_assert_int_eq(pwrite(fd, "x", 1, offsetof(struct format_head, data) + 6), 1);
-        ck_assert_int_eq(open_with(&map, path.text, 100, 0, 0), AMMAP_ERR_FORMAT);
+        refused(&path, fd);
+        ck_assert_int_eq(pwrite(fd, &head, sizeof(head), 0), sizeof(head));
+        ck_assert_int_eq(pwrite(fd, "\2", 1, offsetof(struct format_head, version)), 1);
+        refused(&path, fd);
+        ck_assert_int_eq(pwrite(fd, &head, sizeof(head), 0), sizeof(head));
+        ck_assert_int_eq(pwrite(fd, "\0\0\0\0\0\0\0", 8, 0), 8);
+        refused(&path, fd);
 
-        /* Sized, and no more. */
+        /* Zeros are somebody's, too, and so is a part of the magic. */
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+                ck_assert_int_eq(ftruncate(fd, 0), 0);
+                ck_assert_int_eq(ftruncate(fd, sizes[i]), 0);
+                refused(&path, fd);
+        }
         ck_assert_int_eq(ftruncate(fd, 0), 0);
-        ck_assert_int_eq(ftruncate(fd, 50000), 0);
-        ck_assert_int_eq(open_with(&map, path.text, 0, 0, 0), AMMAP_ERR_FORMAT);
-        map = make_in(&path, 100, 0, 0);
-        ck_assert(holds(map, 0, 100, 0));
-        ck_assert_int_eq(ammap_free(map), 0);
-
-        ck_assert_int_eq(ftruncate(fd, 0), 0);
+        ck_assert_int_eq(pwrite(fd, FORMAT_MAGIC, 5, 0), 5);
+        refused(&path, fd);
         ck_assert_int_eq(pwrite(fd, "hello", 5, 0), 5);
-        ck_assert_int_eq(open_with(&map, path.text, 5, 0, 0), AMMAP_ERR_FORMAT);
-        ck_assert_int_eq(size_of(&path), 5);
+        refused(&path, fd);
         close(fd);
+}
+END_TEST
+
+/* A file that is cut, and in which another map is made, is not the old handle's. */
+START_TEST(made_anew)
+{
+        static const struct {
+                uint64_t size, lanes;
+        } shapes[] = { { MB, 64 }, { MB, 1 }, { MB / 2, 64 }, { 5000, 3 } };
+        const size_t most = 2 * MB;
+        unsigned char *before = malloc(most), *after = malloc(most), bytes[100];
+
+        ck_assert(before && after);
+        for (size_t i = 0; i < COUNT_OF(shapes); i++) {
+                struct path path = path_of("map");
+                ammap_t *old = make_in(&path, MB, 0, 64), *made, *clone;
+                int fd = raw_open(&path), expected = AMMAP_ERR_FORMAT;
+                struct format_head head;
+                ammap_mut_slice_t slice, more;
+                ammap_slice_t again;
+                ssize_t n;
+
+                ck_assert_int_eq(ammap_as_mut_slice(old, 100, 100, &slice), 0);
+                ck_assert_int_eq(truncate(path.text, 0), 0);
+                made = make_in(&path, shapes[i].size, 0, shapes[i].lanes);
+                ck_assert_int_eq(pread(fd, &head, sizeof(head), 0), sizeof(head));
+                memset(before, 0xff, shapes[i].size);
+                ck_assert_int_eq(pwrite(fd, before, shapes[i].size, (off_t)head.data), (ssize_t)shapes[i].size);
+                n = pread(fd, before, most, 0);
+                ammap_mut_slice_release(&slice);
+                ck_assert_int_eq(ammap_fill(old, 3000, 64, 'o'), expected);
+                ck_assert_int_eq(ammap_update_region(old, 0, bytes, 100), expected);
+                ck_assert_int_eq(ammap_read_into(old, 4000, bytes, 100), expected);
+                ck_assert_int_eq(ammap_copy(old, 0, old, 3000, 100), expected);
+                ck_assert_int_eq(ammap_as_mut_slice(old, 0, MB, &more), expected);
+                ck_assert_int_eq(ammap_as_slice(old, 4000, 10, &again), expected);
+                ck_assert_int_eq(ammap_resize(old, MB - 1), expected);
+                ck_assert_int_eq(ammap_recover(old), expected);
+                ck_assert_int_eq(ammap_discard(old, 0, MB), expected);
+                ck_assert_int_eq(ammap_freeze(old), expected);
+                ck_assert_int_lt(ammap_clone(old, &clone), 0);
+                ck_assert_int_eq(pread(fd, after, most, 0), n);
+                ck_assert_mem_eq(before, after, (size_t)n);
+                ck_assert_int_eq(ammap_free(old), 0);
+                ck_assert(holds(made, 0, shapes[i].size, 0xff));
+                ck_assert_int_eq(ammap_free(made), 0);
+                close(fd);
+        }
+        free(before);
+        free(after);
+}
+END_TEST
+
+START_TEST(links_to_nothing_are_not_followed)
+{
+        struct path path = path_of("link"), target = path_of("target");
+        ammap_t *map;
+
+        ck_assert_int_eq(symlink(target.text, path.text), 0);
+        ck_assert_int_eq(open_with(&map, path.text, 100, 0, 0), -EEXIST);
+        ck_assert_ptr_null(map);
+        ck_assert_int_eq(open_with(&map, path.text, 0, 0, 0), -ENOENT);
+        ck_assert_int_lt(access(target.text, F_OK), 0);
+        map = make_in(&target, 100, 0, 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        map = make_in(&path, 100, 0, 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+START_TEST(lanes_are_the_files)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 5000, 0, 3), *other;
+
+        for (uint64_t size = 0; size <= 5000; size += 5000)
+                for (uint64_t lanes = 0; lanes < 6; lanes++) {
+                        int rc = open_with(&other, path.text, size, 0, lanes);
+
+                        ck_assert_int_eq(rc, lanes == 0 || lanes == 3 ? 0 : AMMAP_ERR_INVALID);
+                        ck_assert(rc == 0 || !other);
+                        ck_assert_int_eq(ammap_free(other), 0);
+                }
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 END_TEST
 
@@ -191,10 +314,13 @@ static void disagree_body(struct peer *parent, void *argument)
 {
         const struct disagreement *own = argument;
         ammap_t *map;
+        int rc;
 
         child_expect(parent, 'g');
-        child_must_int(open_with(&map, own->path->text, 1000 + (uint64_t)own->number, 0, 1 + (uint64_t)own->number % 3),
-                       0);
+        rc = open_with(&map, own->path->text, 1000 + (uint64_t)own->number, 0, 1 + (uint64_t)own->number % 3);
+        if (rc == AMMAP_ERR_INVALID) /* another one's lanes */
+                rc = open_with(&map, own->path->text, 1000 + (uint64_t)own->number, 0, 0);
+        child_must_int(rc, 0);
         child_must(ammap_len(map) >= 1000 && ammap_len(map) < 1008);
         peer_tell(parent, (char)(ammap_len(map) - 1000 + 'a'));
         child_must_int(ammap_free(map), 0);
@@ -305,9 +431,11 @@ START_TEST(cut_short)
         ck_assert_int_eq(ammap_recover(map), AMMAP_ERR_FAULT);
         ck_assert_int_eq(ammap_wait_u32(map, 0, 0, 1000), AMMAP_ERR_FAULT);
 
-        /* Longer again: the header is zeros, and to others a file without a map. */
+        /* Longer again: the header is zeros, and to others a file that is not ours. */
         ck_assert_int_eq(truncate(path.text, MB), 0);
         check_gone(map);
+        ck_assert_int_eq(open_with(&other, path.text, 100, 0, 0), AMMAP_ERR_FORMAT);
+        ck_assert_int_eq(truncate(path.text, 0), 0);
         other = make_in(&path, 100, 0, 0);
         ck_assert(holds(other, 0, 100, 0));
         ck_assert_int_eq(ammap_free(other), 0);
@@ -392,10 +520,13 @@ START_TEST(written_over)
 
         ck_assert_int_eq(pread(fd, head, sizeof(head), 0), sizeof(head));
         for (int round = 0; round < chances(8000); round++) {
+                off_t at = (off_t)random_below(&random, 800);
                 int rc = 0;
 
                 byte = (unsigned char)random_next(&random);
-                ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)random_below(&random, 800)), 1);
+                if (at >= (off_t)offsetof(struct format_head, identity) && at < 88)
+                        continue; /* with another identity all is refused */
+                ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
                 switch (random_below(&random, 4)) {
                 case 0:
                         rc = ammap_update_region(map, random_below(&random, 9000), "x", 1);
@@ -1187,6 +1318,10 @@ int main(void)
         tcase = share_case(suite, "file");
         tcase_add_test(tcase, one_handle_sees_what_another_does);
         tcase_add_test(tcase, what_is_taken_for_half_made);
+        tcase_add_test(tcase, what_is_not_ours_is_let_be);
+        tcase_add_test(tcase, made_anew);
+        tcase_add_test(tcase, links_to_nothing_are_not_followed);
+        tcase_add_test(tcase, lanes_are_the_files);
         tcase_add_test(tcase, creators_that_disagree);
         tcase_add_test(tcase, one_opens_at_a_time);
         tcase_add_test(tcase, cut_short);

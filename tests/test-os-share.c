@@ -381,7 +381,8 @@ START_TEST(files_are_opened)
         snprintf(path, sizeof path, "%s/file", directory);
         ck_assert_int_eq(os_open(path, false, false), -ENOENT);
         ck_assert_int_eq(os_open(path, true, false), -ENOENT);
-        ck_assert_int_eq(os_open(directory, true, true), -EISDIR);
+        ck_assert_int_eq(os_open(directory, true, false), -EISDIR);
+        ck_assert_int_eq(os_open(directory, true, true), -EEXIST);
         fd = os_open(path, true, true);
         ck_assert_int_ge(fd, 0);
         ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
@@ -390,7 +391,8 @@ START_TEST(files_are_opened)
         ck_assert_int_eq(write(fd, "abc", 3), 3);
         os_close(fd);
         /* What is there stays. */
-        fd = os_open(path, true, true);
+        ck_assert_int_eq(os_open(path, true, true), -EEXIST);
+        fd = os_open(path, true, false);
         ck_assert_uint_eq(size_of(fd), 3);
         os_close(fd);
         fd = os_open(path, false, false);
