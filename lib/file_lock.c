@@ -50,6 +50,8 @@
  * queue to read, which any number of readers can, until it is in: so one more
  * writer at most, who had the queue first, comes before it.  For the queue itself
  * the tries decide.
+ * Who has the queue may be stopped, and must not keep the others out: one who finds
+ * the queue taken and the lane free, for PASS_AFTER at every look, goes past it.
  *
  * A thread that reads a lane and wants to read it again does not look at the
  * queue: the lock is there and it must not wait for a writer who waits for it.
@@ -81,6 +83,7 @@
 enum {
         NAP_MIN = 50000, /* ns */
         NAP_DOUBLES = 5, /* until 1.6 ms */
+        PASS_AFTER = 20000000,
 };
 #define LENGTH_WAIT INT64_C(10000000000) /* ns */
 
@@ -211,13 +214,14 @@ static void leave_queue(struct file *file, uint64_t i, enum access access, bool 
                 lock_queue(file, i, OS_UNLOCK);
 }
 
-static int try_write(struct file *file, uint64_t i, bool *queued)
+/* past: without the queue. */
+static int try_write(struct file *file, uint64_t i, bool past, bool *queued)
 {
         int rc;
 
-        if (!*queued && (rc = lock_queue(file, i, OS_LOCK_WRITE)) < 0)
+        if (!*queued && !past && (rc = lock_queue(file, i, OS_LOCK_WRITE)) < 0)
                 return rc;
-        *queued = true;
+        *queued = *queued || !past;
         if ((rc = lock_lane(file, i, OS_LOCK_WRITE)) < 0)
                 return rc;
         leave_queue(file, i, WRITE, queued);
@@ -240,13 +244,13 @@ static int join_queue_to_read(struct file *file, uint64_t i, bool *queued)
         return 0;
 }
 
-/* again: the thread reads it already. */
-static int try_read(struct file *file, uint64_t i, bool again, bool *queued)
+/* past: without a look at the queue. */
+static int try_read(struct file *file, uint64_t i, bool past, bool *queued)
 {
         struct file_lane *lane = &file->lane[i];
         int rc;
 
-        if (!again && (rc = lock_queue(file, i, OS_LOOK_READ)) < 0)
+        if (!past && (rc = lock_queue(file, i, OS_LOOK_READ)) < 0)
                 return rc;
         if (lane->readers == 0) {
                 rc = lock_lane(file, i, OS_LOCK_READ);
@@ -309,25 +313,43 @@ int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum 
         return rc;
 }
 
+/* Whether nobody has had a lane for PASS_AFTER, as far as the looks since then tell. */
+static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
+{
+        int64_t now;
+
+        if (file->lane[i].readers > 0 || file->lane[i].writing || lock_lane(file, i, OS_LOOK_WRITE) < 0) {
+                *since = 0;
+                return false;
+        }
+        now = os_now();
+        if (*since == 0)
+                *since = now;
+        return now - *since >= PASS_AFTER;
+}
+
 static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t deadline)
 {
         struct file *file = map->file;
-        bool queued = false, again = false;
+        bool queued = false, past = false;
+        int64_t free_since = 0;
         int rc;
 
         for (unsigned tries = 0;; tries++) {
                 pthread_mutex_lock(&file->mutex);
-                rc = access == WRITE ? try_write(file, i, &queued) : try_read(file, i, again, &queued);
+                rc = access == WRITE ? try_write(file, i, past, &queued) : try_read(file, i, past, &queued);
                 if (rc != -EAGAIN)
                         leave_queue(file, i, access, &queued);
+                else if (is_idle(file, i, &free_since))
+                        past = true;
                 pthread_mutex_unlock(&file->mutex);
                 if (rc != -EAGAIN)
                         return rc;
                 if (tries == 0) {
                         rc = access == READ && reads_again(&map->lane[i]) ? 1 : file_elsewhere(map, i, i, access);
-                        again = rc > 0;
+                        past = rc > 0;
                 }
-                if (!(tries == 0 && again) && (rc >= 0 || rc == -EAGAIN))
+                if (!(tries == 0 && past) && (rc >= 0 || rc == -EAGAIN))
                         rc = file_nap(deadline, tries);
                 if (rc < 0)
                         break;

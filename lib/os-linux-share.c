@@ -565,23 +565,22 @@ int os_receive(int socket)
 int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
 {
         static const short type[] = {
-                [OS_UNLOCK] = F_UNLCK,
-                [OS_LOCK_READ] = F_RDLCK,
-                [OS_LOCK_WRITE] = F_WRLCK,
-                [OS_LOOK_READ] = F_RDLCK,
+                [OS_UNLOCK] = F_UNLCK,    [OS_LOCK_READ] = F_RDLCK,  [OS_LOCK_WRITE] = F_WRLCK,
+                [OS_LOOK_READ] = F_RDLCK, [OS_LOOK_WRITE] = F_WRLCK,
         };
         struct flock range = {
                 .l_type = type[lock], .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = 1, .l_pid = 0
         };
+        bool looks = lock == OS_LOOK_READ || lock == OS_LOOK_WRITE;
         struct os_calm calm = os_calm_begin();
         int rc;
 
         do
-                rc = fcntl(fd, lock == OS_LOOK_READ ? F_OFD_GETLK : F_OFD_SETLK, &range);
+                rc = fcntl(fd, looks ? F_OFD_GETLK : F_OFD_SETLK, &range);
         while (rc < 0 && errno == EINTR);
         if (rc < 0)
                 rc = errno == EACCES ? -EAGAIN : -errno;
-        else if (lock == OS_LOOK_READ && range.l_type != F_UNLCK)
+        else if (looks && range.l_type != F_UNLCK)
                 rc = -EAGAIN;
         return os_calm_end(calm, rc);
 }

@@ -225,8 +225,8 @@ int os_receive(int socket);
 
 /* Lock the byte at offset of an open file against its being open elsewhere, for
  * whoever has this description of it; unlock it; see whether it could be locked to
- * read, which takes nothing.  -EAGAIN: it is locked. */
-enum os_lock { OS_UNLOCK, OS_LOCK_READ, OS_LOCK_WRITE, OS_LOOK_READ };
+ * read, or to write, which takes nothing.  -EAGAIN: it is locked. */
+enum os_lock { OS_UNLOCK, OS_LOCK_READ, OS_LOCK_WRITE, OS_LOOK_READ, OS_LOOK_WRITE };
 int os_lock_byte(int fd, uint64_t offset, enum os_lock lock);
 
 /* This run of the machine; all zeros: not known.  The name of this process's PID

@@ -726,6 +726,54 @@ START_TEST(no_writer_passes_a_waiting_reader)
 }
 END_TEST
 
+static bool queue_is_free(const struct path *path, uint64_t lane)
+{
+        struct flock range = { .l_type = F_WRLCK,
+                               .l_whence = SEEK_SET,
+                               .l_start = (off_t)(sizeof(struct format_head) + AMMAP_LANES_MAX + 1 + lane),
+                               .l_len = 1 };
+        int fd = raw_open(path);
+
+        ck_assert_int_eq(fcntl(fd, F_OFD_GETLK, &range), 0);
+        close(fd);
+        return range.l_type == F_UNLCK;
+}
+
+/* One who waits is stopped, with its place in the queue, and keeps nobody out. */
+START_TEST(the_stopped_are_passed)
+{
+        const struct request read_one = { .order = DO_READ, .offset = 0, .length = 1 };
+        const struct request write_one = { DO_OP, OP_UPDATE, 0, 1, 0 };
+        bool stopped_writes = _i & 1, writes = _i & 2;
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2);
+        struct place place = place_of(&path);
+        struct remote stopped, other;
+        ammap_mut_slice_t mut;
+        int status;
+
+        remote_start(&stopped, &place);
+        remote_start(&other, &place);
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, 1, &mut), 0);
+        remote_send(&stopped, stopped_writes ? write_one : read_one);
+        remote_sleeps(&stopped);
+        /* In the queue, which a first nap is not yet. */
+        while (queue_is_free(&path, 0))
+                sched_yield();
+        ck_assert_int_eq(kill(stopped.peer.pid, SIGSTOP), 0);
+        ck_assert_int_eq(waitpid(stopped.peer.pid, &status, WUNTRACED), stopped.peer.pid);
+        ck_assert(WIFSTOPPED(status));
+        ammap_mut_slice_release(&mut);
+        remote_send(&other, writes ? write_one : read_one);
+        ck_assert_int_eq(remote_reply(&other).result, 0);
+        ck_assert_int_eq(kill(stopped.peer.pid, SIGCONT), 0);
+        ck_assert_int_eq(remote_reply(&stopped).result, 0);
+        remote_end(&stopped);
+        remote_end(&other);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 struct crowding {
         const struct path *path;
         bool writes;
@@ -1331,6 +1379,7 @@ int main(void)
         tcase_add_test(tcase, copies_are_whole);
         tcase_add_test(tcase, no_reader_passes_a_waiting_writer);
         tcase_add_test(tcase, no_writer_passes_a_waiting_reader);
+        tcase_add_loop_test(tcase, the_stopped_are_passed, 0, 4);
         tcase_add_test(tcase, a_crowd_lets_one_in);
         tcase_add_test(tcase, two_handles);
         tcase_add_test(tcase, two_handles_and_a_waiting_writer);
