@@ -318,7 +318,7 @@ static bool pass_over(struct lane *lane, uint64_t word)
         if (now - atomic_load_explicit(&lane->idle_since, memory_order_relaxed) < TURN_MAX)
                 return false;
         atomic_store_explicit(&lane->idle_turn, 0, memory_order_relaxed);
-        forget_hungry(lane, turn & LANE_RTURN ? READ : WRITE);
+        forget_hungry(lane, (turn & LANE_RTURN) ? READ : WRITE);
         if (atomic_compare_exchange_strong(&lane->word, &word, word & ~turn))
                 lane_wake(lane);
         return true;
@@ -637,7 +637,7 @@ static void consider_bias(struct lane *lane)
         if (!(word & (LANE_BIAS | LANE_WTURN | LANE_RTURN)))
                 atomic_compare_exchange_strong(&lane->word, &word,
                                                (word | LANE_BIAS | LANE_SLOTS) +
-                                                       (word & LANE_SLOTS ? 2 * LANE_WRITER : 0));
+                                                       ((word & LANE_SLOTS) ? 2 * LANE_WRITER : 0));
 }
 
 static int read_slow(struct lane *lane, struct lane_request *request)

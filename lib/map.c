@@ -669,10 +669,10 @@ static int resize_shared(struct ammap *map, uint64_t size)
                 rc = shrink_shared(map, length, size, slot);
         } else if (size > length) {
                 rc = share_grow(map, size);
-                if (rc == 0)
+                if (rc == 0) {
                         drop_old(map, length, size);
-                if (rc == 0)
                         rc = region_grow(&map->region, region_pages(size));
+                }
                 if (rc == 0)
                         set_length(map, size);
         }

@@ -384,7 +384,7 @@ static int import_shared(struct ammap **made, const struct found *found, const a
         rc = os_read_at(found->fd, 0, &head, sizeof head);
         if (rc == 0)
                 rc = os_file(found->fd, &file); /* after the length, which may have grown, and the memory before it */
-        if (rc < 0)
+        if (rc != 0)
                 return rc == -EIO ? AMMAP_ERR_FORMAT : rc;
         if (!is_ours(&head, file.size, &known))
                 return AMMAP_ERR_FORMAT;

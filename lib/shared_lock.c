@@ -817,7 +817,6 @@ static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32
 {
         uint32_t run = run_of(first, last);
         unsigned i = FORMAT_COPY;
-        int rc;
 
         if (use == SHARED_SLICE ||
             use_of(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
@@ -833,6 +832,8 @@ static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32
         atomic_store_explicit(slot_reach(slot->line, i), reach, memory_order_release);
         atomic_exchange(&slot->line->run[i], run);
         if (__builtin_expect(find_writer(shared, first, last) <= last && shared->writable, 0)) {
+                int rc;
+
                 shared_unname(shared, slot, i, run);
                 if ((rc = name_slow(shared, slot, i, first, last, deadline)) < 0)
                         return rc;

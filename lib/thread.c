@@ -220,7 +220,7 @@ void thread_has_room(struct holds *block)
 {
         struct owner *owner = self();
 
-        if (block->roomy)
+        if (!owner || block->roomy)
                 return;
         block->roomy = owner->roomy ? owner->roomy : block;
         owner->roomy = block;

@@ -119,8 +119,8 @@ END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("stack");
-        TCase *tcase = share_case(suite, "calls");
+        Suite *suite;
+        TCase *tcase;
 
 #ifndef __OPTIMIZE__
         printf("stack: compiled without optimisation\n");
@@ -130,6 +130,8 @@ int main(void)
                 printf("stack: a sanitizer has its own use of it\n");
                 return SKIPPED;
         }
+        suite = suite_create("stack");
+        tcase = share_case(suite, "calls");
         tcase_add_test(tcase, what_is_used_is_found);
         tcase_add_loop_test(tcase, four_kibibytes, 0, COUNT_OF(world_kinds));
         return test_run(suite);
