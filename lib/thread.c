@@ -199,18 +199,20 @@ static void move_on(struct owner *owner)
 
 int thread_room(struct hold **hold)
 {
+        struct owner *owner;
         int rc = 0;
 
         if (thread_holds && (*hold = holds_free(thread_holds)))
                 return 0;
 
         os_fork_check();
-        if (!thread_holds)
+        owner = self();
+        if (!owner)
                 rc = begin();
-        else if (self()->roomy)
-                move_on(self());
+        else if (owner->roomy)
+                move_on(owner);
         else
-                rc = add_block(self());
+                rc = add_block(owner);
         if (rc == 0)
                 *hold = holds_free(thread_holds);
         return rc;
