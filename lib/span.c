@@ -124,23 +124,23 @@ int map_span_take_special(struct ammap *map, uint64_t offset, uint64_t length, e
         return AMMAP_ERR_BOUNDS;
 }
 
-void span_leave_special(const span_t *span, uint64_t use)
+static void leave_file(const span_t *span)
 {
         struct hold *hold = span->ammap_hold;
         span_t local = { .ammap_hold = hold, .ammap_count = span->ammap_count & ~SPAN_FILE };
-        bool write;
-        struct lane *lane;
-        struct ammap *map;
-        uint64_t first;
+        struct lane *lane = hold_lane(hold);
+        struct ammap *map = lane->map;
+        uint64_t first = (uint64_t)(lane - map->lane);
+        bool write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
 
-        if (span->ammap_count == SPAN_SHARED) {
-                shared_leave(span->ammap_hold, use);
-                return;
-        }
-        lane = hold_lane(hold);
-        map = lane->map;
-        first = (uint64_t)(lane - map->lane);
-        write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
         file_leave(map, first, first + local.ammap_count - 1, write ? WRITE : READ);
         span_leave_local(&local);
+}
+
+void span_leave_special(const span_t *span, uint64_t use)
+{
+        if (span->ammap_count == SPAN_SHARED)
+                shared_leave(span->ammap_hold, use);
+        else
+                leave_file(span);
 }
