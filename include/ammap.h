@@ -371,7 +371,7 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  * writes.  It copies out consistently.  It cannot keep writers away, so it has
  * slices only once the map is frozen, and no views: AMMAP_ERR_UNSUPPORTED.  A
  * process in another PID namespace has the map to read only, because the kernel
- * would not tell the others of its death.
+ * would not tell the others of its death; so has one that cannot know its own.
  *
  * Where someone else could take the memory away (files, and descriptors whose
  * size is not sealed) copies answer AMMAP_ERR_FAULT when that has happened, and

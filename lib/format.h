@@ -47,7 +47,7 @@ struct format_head {
         uint64_t capacity;  /* how long it can become */
         uint32_t lanes;
         uint32_t slots;
-        uint64_t pid_space; /* the PID namespace that lock words count in, 0: not known */
+        uint64_t pid_space; /* the PID namespace that lock words count in, 0: its maker did not know */
         unsigned char boot[16];
         unsigned char identity[16]; /* of a map in a file: random, made with it */
 

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -38,6 +39,15 @@
 #ifndef F_OFD_SETLK
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+#ifndef PIDFD_GET_PID_NAMESPACE
+#define PIDFD_GET_PID_NAMESPACE _IO(0xFF, 5)
 #endif
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 4
@@ -638,14 +648,34 @@ void os_boot(unsigned char boot[16])
         os_calm_end(calm, 0);
 }
 
+/* Linux 6.11 tells without /proc. */
+static uint64_t ask_pid_space(void)
+{
+        int self = (int)syscall(SYS_pidfd_open, (pid_t)os_thread(), PIDFD_THREAD);
+        int space = self < 0 ? -1 : ioctl(self, PIDFD_GET_PID_NAMESPACE, 0);
+        struct stat st;
+        uint64_t name = space < 0 || fstat(space, &st) < 0 ? 0 : st.st_ino;
+
+        if (space >= 0)
+                close(space);
+        if (self >= 0)
+                close(self);
+        return name;
+}
+
 uint64_t os_pid_space(void)
 {
         struct os_calm calm = os_calm_begin();
         struct stat st;
-        uint64_t name = stat(PROC_SELF "/ns/pid", &st) < 0 ? 0 : st.st_ino;
+        uint64_t name = stat(PROC_SELF "/ns/pid", &st) < 0 ? ask_pid_space() : st.st_ino;
 
         os_calm_end(calm, 0);
         return name;
+}
+
+bool os_parent_is_near(void)
+{
+        return getppid() != 0;
 }
 
 uint32_t os_process(void)

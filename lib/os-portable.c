@@ -399,6 +399,11 @@ uint64_t os_pid_space(void)
         return 0;
 }
 
+bool os_parent_is_near(void)
+{
+        return true;
+}
+
 uint32_t os_process(void)
 {
         return (uint32_t)getpid();

@@ -237,6 +237,9 @@ void os_boot(unsigned char boot[16]);
 int os_random(void *bytes, size_t length);
 uint64_t os_pid_space(void);
 
+/* Whether the process that forked this one is in its PID namespace. */
+bool os_parent_is_near(void);
+
 /* This process and thread, and whether there is no such thread (any more). */
 uint32_t os_process(void);
 uint32_t os_thread(void);

@@ -60,12 +60,24 @@ static uint64_t room_in(const struct format_head *head, uint64_t size)
         return room < head->capacity ? room : head->capacity;
 }
 
+/* Whether this process may write a map that counts threads in that namespace: it
+ * must be its own.  A map that names none is of a process that did not know; only
+ * this process and what it forks are where that one was.  fresh: this one makes it.
+ * Two who do not know where they are need not be in the same place. */
+static bool is_near(uint64_t pid_space, const struct os_file *file, bool fresh)
+{
+        if (fresh)
+                return true;
+        return pid_space ? pid_space == os_pid_space() : shared_is_written(file->device, file->inode);
+}
+
 /* Map the header of a descriptor, whose numbers have been checked. */
-static int share_begin(struct share **begun, int fd, const struct format_head *head, bool write)
+static int share_begin(struct share **begun, int fd, const struct format_head *head, bool write, bool fresh)
 {
         struct share *share = calloc(1, sizeof *share);
         struct os_file file;
         void *header = NULL;
+        bool near;
         int rc;
 
         if (!share)
@@ -74,7 +86,8 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
                 free(share);
                 return rc;
         }
-        rc = os_map_file(header, (size_t)head->data, fd, 0, write ? OS_WRITE : OS_READ, true);
+        near = is_near(head->pid_space, &file, fresh);
+        rc = os_map_file(header, (size_t)head->data, fd, 0, write && near ? OS_WRITE : OS_READ, true);
         if (rc < 0) {
                 os_unmap(header, (size_t)head->data);
                 free(share);
@@ -83,8 +96,8 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
         set_parts(&share->shared, header, head->lanes, head->slots);
         os_nodump(share->shared.pages, (size_t)head->slots * share->shared.page); /* a dump would make all present */
         share->shared.fd = fd;
-        share->shared.writable = write;
-        share->shared.ids_count = head->pid_space == 0 || head->pid_space == os_pid_space();
+        share->shared.writable = write && near;
+        share->shared.ids_count = near;
         share->shared.device = file.device;
         share->shared.inode = file.inode;
         atomic_init(&share->shared.room, room_in(head, file.size));
@@ -102,12 +115,13 @@ static void unmap_header(struct share *share)
 static int make_shared(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
                        bool write, bool fresh)
 {
-        const struct backing backing = { .fd = fd, .offset = head->data, .write = write };
+        struct backing backing = { .fd = fd, .offset = head->data };
         struct share *share;
-        int rc = share_begin(&share, fd, head, write);
+        int rc = share_begin(&share, fd, head, write, fresh);
 
         if (rc < 0)
                 return rc;
+        backing.write = share->shared.writable;
         rc = map_make(made, head->length, options, &backing);
         if (rc < 0) {
                 unmap_header(share);
@@ -132,6 +146,15 @@ void share_end(struct ammap *map)
         free(share);
 }
 
+/* Who does not know, in the child, is told by its parent's number, which is 0 for a
+ * parent elsewhere. */
+static bool is_still_near(uint64_t pid_space)
+{
+        uint64_t space = pid_space ? os_pid_space() : 0;
+
+        return space ? space == pid_space : os_parent_is_near();
+}
+
 /* The child of a fork into another PID namespace is as strange to the others as
  * one that has come from there.  Where the memory is left out the header is, too;
  * what is left of the handle is kept, for a child that came without the fork
@@ -147,12 +170,10 @@ void share_forked(struct ammap *map)
                 share->left = left_out;
                 left_out = share;
                 map->shared = NULL;
-        } else if (share->shared.writable && share->pid_space) {
-                uint64_t space = os_pid_space();
-
-                share->shared.writable = space == 0 || space == share->pid_space;
-                share->shared.ids_count = space == share->pid_space;
-                map->read_only = !share->shared.writable;
+        } else if (share->shared.ids_count && !is_still_near(share->pid_space)) {
+                share->shared.ids_count = false;
+                share->shared.writable = false;
+                map->read_only = true;
         }
 }
 
@@ -375,7 +396,6 @@ static int import_shared(struct ammap **made, const struct found *found, const a
         ammap_options_t known = *options;
         struct format_head head;
         struct os_file file;
-        uint64_t space;
         bool write;
         int rc;
 
@@ -391,9 +411,7 @@ static int import_shared(struct ammap **made, const struct found *found, const a
         if ((options->lanes && options->lanes != known.lanes) ||
             (options->capacity && options->capacity != known.capacity))
                 return AMMAP_ERR_INVALID;
-        space = os_pid_space();
-        write = found->file.write && !(found->seals & UNWRITABLE) &&
-                (head.pid_space == 0 || space == 0 || head.pid_space == space);
+        write = found->file.write && !(found->seals & UNWRITABLE);
         rc = make_shared(made, found->fd, &head, &known, write, false);
         if (write && is_refused(rc))
                 rc = make_shared(made, found->fd, &head, &known, false, false);

@@ -75,6 +75,9 @@ void shared_start(void);
 /* Begin to use a header that has been checked: all but mine is set. */
 void shared_attach(struct shared *shared);
 
+/* Whether a handle of this process writes the map in that file. */
+bool shared_is_written(uint64_t device, uint64_t inode);
+
 /* Stop using it; nobody of this process holds anything there. */
 void shared_detach(struct shared *shared);
 

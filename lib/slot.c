@@ -470,6 +470,17 @@ void shared_attach(struct shared *shared)
         pthread_mutex_unlock(&mutex);
 }
 
+bool shared_is_written(uint64_t device, uint64_t inode)
+{
+        bool found = false;
+
+        pthread_mutex_lock(&mutex);
+        for (const struct shared *shared = all_shared; shared && !found; shared = shared->next)
+                found = shared->writable && shared->device == device && shared->inode == inode;
+        pthread_mutex_unlock(&mutex);
+        return found;
+}
+
 void shared_detach(struct shared *shared)
 {
         pthread_mutex_lock(&mutex);

@@ -13,6 +13,8 @@
  */
 #include "share.h"
 
+#include "refuse.h"
+
 #if TEST_OS_LINUX
 
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34) && !TEST_SANITIZED
@@ -661,8 +663,9 @@ END_TEST
 
 struct elsewhere {
         ammap_t *inherited;
-        int fd;
+        int fd, made;
         bool refused;
+        char directory[200];
 };
 
 static void check_foreign(ammap_t *map)
@@ -721,6 +724,113 @@ START_TEST(another_pid_namespace)
         peer_end(&peer);
         if (elsewhere->refused)
                 printf("note: no PID namespaces here\n");
+        check_ops(map, 0, SIZE, 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        munmap(elsewhere, sizeof(*elsewhere));
+}
+END_TEST
+
+/* In a root without /proc, behind a filter that does not know pidfds, a process does
+ * not know where it is. */
+static bool lose_the_namespace(const char *directory)
+{
+        if (chroot(directory) < 0 && (unshare(CLONE_NEWUSER) < 0 || chroot(directory) < 0))
+                return false;
+        child_must(chdir("/") == 0);
+        return refuse_call(SYS_pidfd_open, EPERM);
+}
+
+static void check_writes(ammap_t *map)
+{
+        for (enum op op = 0; op < OP_COUNT; op++)
+                child_must_int(op_run(op, map, 0, 10, SECOND), 0);
+}
+
+static void check_lost(ammap_t *map, ammap_t *elsewhere)
+{
+        pid_t child = fork();
+        int status;
+
+        child_must(child >= 0);
+        if (child == 0) {
+                check_writes(map);
+                _exit(0);
+        }
+        child_must(waitpid(child, &status, 0) == child && status == 0);
+        child_must_int(ammap_fill(map, 0, SIZE, 7), 0);
+        if (unshare(CLONE_NEWPID) < 0)
+                return;
+        child = fork();
+        child_must(child >= 0);
+        if (child == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                check_foreign(map);
+                check_foreign(elsewhere);
+                _exit(0);
+        }
+        child_must(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static void lost_body(struct peer *parent, void *argument)
+{
+        struct elsewhere *elsewhere = argument;
+        ammap_t *imported, *made, *again, *mine;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        int fd;
+
+        if (!lose_the_namespace(elsewhere->directory)) {
+                elsewhere->refused = true;
+                peer_tell(parent, 'x');
+                return;
+        }
+        child_must_int(ammap_import(&imported, elsewhere->fd, NULL), 0);
+        options.share = AMMAP_SHARED;
+        options.lanes = 2;
+        child_must_int(ammap_new_with(&made, SIZE, &options), 0);
+        child_must_int(ammap_fill(made, 0, SIZE, 7), 0);
+        child_must_int(ammap_export(made, AMMAP_READ | AMMAP_WRITE, &fd), 0);
+        child_must_int(ammap_import(&again, fd, NULL), 0);
+        child_must_int(ammap_export(made, AMMAP_READ | AMMAP_WRITE, &elsewhere->made), 0);
+        peer_tell(parent, 'm');
+        child_expect(parent, 'e');
+
+        /* Where it has come from with a map it still is; and who goes by what it makes is its own. */
+        mine = elsewhere->inherited;
+        check_writes(mine);
+        check_writes(again);
+        check_writes(made);
+        child_must_int(ammap_fill(made, 0, SIZE, 7), 0);
+        child_must_int(ammap_fill(mine, 0, SIZE, 7), 0);
+        check_foreign(imported);
+        check_lost(made, mine);
+}
+
+START_TEST(not_to_know_is_not_the_same)
+{
+        ammap_t *map = make_shared(SIZE, 0, 2), *theirs;
+        struct elsewhere *elsewhere = board_of(sizeof(*elsewhere));
+        char path[64];
+        struct peer peer;
+        char word;
+        int fd;
+
+        elsewhere->inherited = map;
+        elsewhere->fd = ammap_fd(map);
+        snprintf(elsewhere->directory, sizeof elsewhere->directory, "%s", share_directory);
+        ck_assert_int_eq(ammap_fill(map, 0, SIZE, 7), 0);
+        peer_start(&peer, lost_body, elsewhere);
+        word = peer_hear(&peer);
+        if (word == 'm') {
+                snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)peer.pid, elsewhere->made);
+                fd = open(path, O_RDWR | O_CLOEXEC);
+                ck_assert_int_eq(ammap_import(&theirs, fd, NULL), 0);
+                close(fd);
+                check_foreign(theirs);
+                peer_tell(&peer, 'e');
+        }
+        peer_end(&peer);
+        if (elsewhere->refused)
+                printf("note: no root of one's own here\n");
         check_ops(map, 0, SIZE, 0);
         ck_assert_int_eq(ammap_free(map), 0);
         munmap(elsewhere, sizeof(*elsewhere));
@@ -1597,7 +1707,6 @@ int main(int argc, char **argv)
         tcase_add_loop_test(tcase, unseen_deaths, 0, all);
         tcase_add_test(tcase, readers_of_the_dead);
         tcase_add_loop_test(tcase, ended_threads, 0, all);
-        tcase_add_test(tcase, another_pid_namespace);
         tcase_add_loop_test(tcase, exec_lets_go, 0, all);
         tcase_add_loop_test(tcase, slices_are_not_inherited, 0, all);
         tcase_add_loop_test(tcase, children_of_the_busy, 0, all);
@@ -1608,6 +1717,9 @@ int main(int argc, char **argv)
         tcase_add_loop_test(tcase, nobody_starves, 0, all);
         tcase_add_test(tcase, readers_do_not_starve);
         tcase_add_test(tcase, forged_words);
+        tcase = share_case(suite, "namespaces");
+        tcase_add_test(tcase, another_pid_namespace);
+        tcase_add_test(tcase, not_to_know_is_not_the_same);
 #else
         tcase_add_test(tcase, unsupported);
 #endif
