@@ -225,7 +225,9 @@ static int look_at(int fd, struct os_file *there)
         seals = os_seals(fd);
         if (seals > 0 && ((unsigned)seals & (AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE)))
                 there->write = false;
-        return there->regular ? 0 : AMMAP_ERR_FORMAT;
+        if (!there->regular)
+                return AMMAP_ERR_FORMAT;
+        return os_is_huge(fd) ? AMMAP_ERR_UNSUPPORTED : 0;
 }
 
 static int make_locked(struct ammap **made, int fd, int shown, uint64_t size, const ammap_options_t *options)

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +40,9 @@
 #ifndef F_OFD_SETLK
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
+#endif
+#ifndef HUGETLBFS_MAGIC
+#define HUGETLBFS_MAGIC 0x958458f6
 #endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -162,6 +166,7 @@ int os_memory(const char *name, uint64_t size)
                 return os_calm_end(calm, -errno);
         if ((fd = keep(fd)) < 0)
                 return os_calm_end(calm, fd);
+        (void)fchmod(fd, 0644); /* else who has it to read could open it again to write */
         rc = os_resize_file(fd, size);
         if (rc < 0)
                 close(fd);
@@ -216,6 +221,16 @@ int os_file(int fd, struct os_file *file)
         file->device = st.st_dev;
         file->inode = st.st_ino;
         return os_calm_end(calm, 0);
+}
+
+bool os_is_huge(int fd)
+{
+        struct os_calm calm = os_calm_begin();
+        struct statfs there;
+        bool huge = fstatfs(fd, &there) == 0 && (unsigned long)there.f_type == HUGETLBFS_MAGIC;
+
+        os_calm_end(calm, 0);
+        return huge;
 }
 
 static int resize(int fd, uint64_t size)

@@ -304,6 +304,12 @@ int os_file(int fd, struct os_file *file)
         return -ENOSYS;
 }
 
+bool os_is_huge(int fd)
+{
+        (void)fd;
+        return false;
+}
+
 int os_resize_file(int fd, uint64_t size)
 {
         (void)fd, (void)size;

@@ -330,7 +330,9 @@ static int look_at(int fd, struct found *found)
                 return unsupported(rc);
         found->fd = fd;
         found->seals = seals < 0 ? 0 : (unsigned)seals; /* nothing that can be sealed */
-        return found->file.regular ? 0 : AMMAP_ERR_FORMAT;
+        if (!found->file.regular)
+                return AMMAP_ERR_FORMAT;
+        return os_is_huge(fd) ? AMMAP_ERR_UNSUPPORTED : 0;
 }
 
 /* The kernel may refuse to map it writable all the same: it has been sealed, or
@@ -338,6 +340,14 @@ static int look_at(int fd, struct found *found)
 static bool is_refused(int rc)
 {
         return rc == -EPERM || rc == -EACCES;
+}
+
+/* Bytes that go by a lock, which raw maps have not. */
+static bool has_header(int fd)
+{
+        unsigned char magic[sizeof(((struct format_head *)0)->magic)];
+
+        return os_read_at(fd, 0, magic, sizeof magic) == 0 && memcmp(magic, FORMAT_MAGIC, sizeof magic) == 0;
 }
 
 static int make_raw(struct ammap **made, const struct found *found, const ammap_options_t *options)
@@ -348,6 +358,8 @@ static int make_raw(struct ammap **made, const struct found *found, const ammap_
 
         if (rc < 0)
                 return rc;
+        if (has_header(found->fd))
+                return AMMAP_ERR_FORMAT;
         rc = map_make(made, found->file.size, &known, &backing);
         if (backing.write && is_refused(rc)) {
                 backing.write = false;

@@ -56,16 +56,6 @@ static void link_of(int fd, char text[512])
         text[length] = '\0';
 }
 
-static bool system_has_noexec(void)
-{
-        int fd = memfd_create("test", 8U /* MFD_NOEXEC_SEAL */ | MFD_CLOEXEC);
-
-        if (fd < 0)
-                return false;
-        close(fd);
-        return true;
-}
-
 static void check_descriptor(int fd, const char *name)
 {
         struct stat stat;
@@ -77,9 +67,7 @@ static void check_descriptor(int fd, const char *name)
         ck_assert(seals_of(fd) & F_SEAL_SHRINK);
         ck_assert_int_eq(seals_of(fd) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL), 0);
         ck_assert_int_eq(fstat(fd, &stat), 0);
-        ck_assert(S_ISREG(stat.st_mode));
-        if (system_has_noexec())
-                ck_assert_uint_eq(stat.st_mode & 0111, 0);
+        ck_assert_uint_eq(stat.st_mode, S_IFREG | 0644);
         errno = 0;
         ck_assert_int_eq(ftruncate(fd, stat.st_size - 1), -1);
         ck_assert_int_eq(errno, EPERM);
@@ -895,7 +883,7 @@ END_TEST
 START_TEST(sealing)
 {
         static const unsigned wrong[] = { 32, 64, 33, 0x80000000U, UINT_MAX };
-        ammap_t *map = make_shared(4096, 9000, 0), *raw = import_of(ammap_fd(map), AMMAP_RAW);
+        ammap_t *map = make_shared(4096, 9000, 0), *again = import_of(ammap_fd(map), AMMAP_SHARED);
         int fd = ammap_fd(map), other;
 
         for (size_t i = 0; i < COUNT_OF(wrong); i++)
@@ -911,7 +899,7 @@ START_TEST(sealing)
         ck_assert_int_eq(ammap_resize(map, 4096), 0);
         ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_WRITE), -EBUSY);
         ck_assert_int_eq(seals_of(fd) & F_SEAL_WRITE, 0);
-        ck_assert_int_eq(ammap_seal(raw, AMMAP_SEAL_FUTURE_WRITE), 0);
+        ck_assert_int_eq(ammap_seal(again, AMMAP_SEAL_FUTURE_WRITE), 0);
         ck_assert(seals_of(fd) & F_SEAL_FUTURE_WRITE);
         ck_assert_int_eq(ammap_export(map, AMMAP_READ | AMMAP_WRITE, &other), AMMAP_ERR_READ_ONLY);
         ck_assert_int_eq(ammap_fill(map, 0, 4096, 1), 0);
@@ -919,7 +907,7 @@ START_TEST(sealing)
         ck_assert(seals_of(fd) & F_SEAL_SEAL);
         ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_FUTURE_WRITE | AMMAP_SEAL_SHRINK | AMMAP_SEAL_SEAL), 0);
         ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_WRITE), -EPERM);
-        ck_assert_int_eq(ammap_free(raw), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 
         /* Sealed against seals it cannot be given away to be read alone. */
@@ -951,6 +939,7 @@ enum kind_of_fd {
         POLLS,
         PATH_ONLY,
         WRITE_ONLY,
+        HUGE_PAGES,
         KINDS_OF_FD
 };
 
@@ -1001,6 +990,10 @@ static int fd_of_kind(enum kind_of_fd kind, ammap_t *map, int *second, int *want
                 return open(path, O_PATH);
         case WRITE_ONLY:
                 return open(path, O_WRONLY);
+        case HUGE_PAGES:
+                ends[0] = memfd_create("test", MFD_CLOEXEC | MFD_HUGETLB);
+                *want = ends[0] < 0 ? -EBADF : AMMAP_ERR_UNSUPPORTED;
+                return ends[0];
         case KINDS_OF_FD:
                 break;
         }
@@ -1073,12 +1066,14 @@ START_TEST(what_import_looks_at)
                   AMMAP_ERR_FORMAT, 0 },
                 { NOISE, 0, AMMAP_ERR_UNSEALED, AMMAP_ERR_UNSEALED, AMMAP_ERR_FORMAT, 0 },
                 { NOISE, F_SEAL_GROW, AMMAP_ERR_UNSEALED, AMMAP_ERR_UNSEALED, AMMAP_ERR_FORMAT, 0 },
-                { GENUINE, F_SEAL_GROW | F_SEAL_SHRINK, 0, 0, 0, 0 },
-                { GENUINE, F_SEAL_SHRINK, 0, 0, 0, 0 },
-                { GENUINE, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE, 0, 0, 0, 0 },
-                { GENUINE, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL, 0, 0, 0, 0 },
-                { GENUINE, 0, AMMAP_ERR_UNSEALED, AMMAP_ERR_UNSEALED, -1, 0 },
-                { GENUINE, F_SEAL_GROW, AMMAP_ERR_UNSEALED, AMMAP_ERR_UNSEALED, -1, 0 },
+                { GENUINE, F_SEAL_GROW | F_SEAL_SHRINK, 0, AMMAP_ERR_FORMAT, 0, AMMAP_ERR_FORMAT },
+                { GENUINE, F_SEAL_SHRINK, 0, AMMAP_ERR_FORMAT, 0, AMMAP_ERR_FORMAT },
+                { GENUINE, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE, 0, AMMAP_ERR_FORMAT, 0,
+                  AMMAP_ERR_FORMAT },
+                { GENUINE, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL, 0, AMMAP_ERR_FORMAT, 0,
+                  AMMAP_ERR_FORMAT },
+                { GENUINE, 0, AMMAP_ERR_UNSEALED, AMMAP_ERR_UNSEALED, -1, AMMAP_ERR_FORMAT },
+                { GENUINE, F_SEAL_GROW, AMMAP_ERR_UNSEALED, AMMAP_ERR_UNSEALED, -1, AMMAP_ERR_FORMAT },
         };
         ammap_t *map = make_shared(4096, 8192, 2);
 
@@ -2086,6 +2081,64 @@ START_TEST(raw_files)
         ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_SHRINK), AMMAP_ERR_UNSUPPORTED);
         close(fd);
         ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+START_TEST(a_header_is_not_raw_bytes)
+{
+        struct path path = path_of("map");
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *maps[2], *raw;
+
+        maps[0] = make_shared(4096, 0, 0);
+        ck_assert_int_eq(ammap_open(&maps[1], path.text, 4096, NULL), 0);
+        options.share = AMMAP_RAW;
+        options.allow_faults = true;
+        for (size_t i = 0; i < COUNT_OF(maps); i++) {
+                raw = GARBAGE;
+                ck_assert_int_eq(ammap_import(&raw, ammap_fd(maps[i]), &options), AMMAP_ERR_FORMAT);
+                ck_assert_ptr_null(raw);
+        }
+        for (uint64_t size = 0; size <= 4096; size += 4096)
+                ck_assert_int_eq(ammap_open(&raw, path.text, size, &options), AMMAP_ERR_FORMAT);
+        for (size_t i = 0; i < COUNT_OF(maps); i++) {
+                ck_assert(holds(maps[i], 0, 4096, 0));
+                ck_assert_int_eq(ammap_free(maps[i]), 0);
+        }
+}
+END_TEST
+
+/* By another user, who was given it to read. */
+static void reopen_body(struct peer *parent, void *argument)
+{
+        const int *fd = argument;
+        char path[64];
+
+        (void)parent;
+        snprintf(path, sizeof path, "/proc/self/fd/%d", *fd);
+        if (setgid(65534) < 0 || setuid(65534) < 0)
+                return;
+        child_must(open(path, O_RDWR) < 0 && errno == EACCES);
+        child_must(open(path, O_WRONLY) < 0 && errno == EACCES);
+}
+
+START_TEST(another_user_opens_none_of_it_to_write)
+{
+        static const ammap_share_t shares[] = { AMMAP_SHARED, AMMAP_RAW };
+
+        for (size_t i = 0; i < COUNT_OF(shares); i++) {
+                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                struct peer peer;
+                ammap_t *map;
+                int fd;
+
+                options.share = shares[i];
+                ck_assert_int_eq(ammap_new_with(&map, 4096, &options), 0);
+                fd = ammap_fd(map);
+                peer_start(&peer, reopen_body, &fd);
+                peer_end(&peer);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
 }
 END_TEST
 
@@ -3537,6 +3590,8 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, a_file_that_may_not_be_written);
         tcase_add_test(tcase, flush);
         tcase_add_test(tcase, raw_files);
+        tcase_add_test(tcase, a_header_is_not_raw_bytes);
+        tcase_add_test(tcase, another_user_opens_none_of_it_to_write);
         tcase_add_test(tcase, a_file_has_no_seals);
         tcase_add_test(tcase, send_and_receive);
         tcase_add_test(tcase, who_may_only_read_sends_that);
