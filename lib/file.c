@@ -84,14 +84,21 @@ static int read_head(int fd, uint64_t size, struct format_head *head)
 
 /* --- Making one --- */
 
-static int map_head(struct file *file)
+/* A file, open twice. */
+struct place {
+        struct os_file there;
+        int shown; /* what is mapped, and what others can be given */
+        int fd;    /* what locks are taken by: neither */
+};
+
+static int map_head(struct file *file, int fd)
 {
         void *address = NULL;
         int rc = os_reserve(&address, file->head_size, OS_NONE, true);
 
         if (rc < 0)
                 return rc;
-        rc = os_map_file(address, file->head_size, file->fd, 0, file->write ? OS_WRITE : OS_READ, true);
+        rc = os_map_file(address, file->head_size, fd, 0, file->write ? OS_WRITE : OS_READ, true);
         if (rc < 0)
                 os_unmap(address, file->head_size);
         else
@@ -99,20 +106,20 @@ static int map_head(struct file *file)
         return rc;
 }
 
-static int file_new(struct file **made, int fd, const struct os_file *there, const struct format_head *head)
+static int file_new(struct file **made, const struct place *place, const struct format_head *head)
 {
         struct file *file = calloc(1, sizeof *file + head->lanes * sizeof file->lane[0]);
         int rc;
 
         if (!file)
                 return -ENOMEM;
-        file->fd = fd;
-        file->write = there->write;
-        file->device = there->device;
-        file->inode = there->inode;
+        file->fd = place->fd;
+        file->write = place->there.write;
+        file->device = place->there.device;
+        file->inode = place->there.inode;
         memcpy(file->identity, head->identity, sizeof file->identity);
         file->head_size = region_pages(format_lines(head->lanes));
-        if ((rc = map_head(file)) < 0) {
+        if ((rc = map_head(file, place->shown)) < 0) {
                 free(file);
                 return rc;
         }
@@ -145,12 +152,11 @@ static int write_head(const struct file *file, const struct format_head *head, b
         return file_poke(file, offsetof(struct format_head, boot), boot, sizeof boot);
 }
 
-/* Make the map of a header that is, or is to be, in the file; fd to lock by, and
- * shown, which others can be given. */
-static int make_map(struct ammap **made, int fd, int shown, const struct os_file *there, const struct format_head *head,
-                    bool fresh, const ammap_options_t *options)
+/* Make the map of a header that is, or is to be, in the file. */
+static int make_map(struct ammap **made, const struct place *place, const struct format_head *head, bool fresh,
+                    const ammap_options_t *options)
 {
-        const struct backing backing = { .fd = shown, .offset = head->data, .write = there->write };
+        const struct backing backing = { .fd = place->shown, .offset = head->data, .write = place->there.write };
         uint64_t length = atomic_load(&head->length);
         ammap_options_t known = *options;
         struct file *file;
@@ -159,7 +165,7 @@ static int make_map(struct ammap **made, int fd, int shown, const struct os_file
         known.share = AMMAP_SHARED;
         known.capacity = head->capacity;
         known.lanes = head->lanes;
-        if ((rc = map_check_options(length, &known)) < 0 || (rc = file_new(&file, fd, there, head)) < 0)
+        if ((rc = map_check_options(length, &known)) < 0 || (rc = file_new(&file, place, head)) < 0)
                 return rc;
         if ((rc = write_head(file, head, fresh)) < 0 || (rc = map_make(made, length, &known, &backing)) < 0) {
                 file_drop(file);
@@ -178,8 +184,7 @@ static int make_map(struct ammap **made, int fd, int shown, const struct os_file
 }
 
 /* In a file where there is nothing, which stays so on an error. */
-static int make_new(struct ammap **made, int fd, int shown, const struct os_file *there, uint64_t size,
-                    const ammap_options_t *options)
+static int make_new(struct ammap **made, const struct place *place, uint64_t size, const ammap_options_t *options)
 {
         ammap_options_t known = *options;
         struct format_head head;
@@ -190,15 +195,15 @@ static int make_new(struct ammap **made, int fd, int shown, const struct os_file
         fill_head(&head, size, &known);
         if ((rc = os_random(head.identity, sizeof head.identity)) < 0)
                 return rc;
-        if (there->size > 0 && (rc = os_resize_file(fd, 0)) < 0)
+        if (place->there.size > 0 && (rc = os_resize_file(place->fd, 0)) < 0)
                 return rc;
-        rc = os_write_at(fd, 0, head.magic, sizeof head.magic);
+        rc = os_write_at(place->fd, 0, head.magic, sizeof head.magic);
         if (rc == 0)
-                rc = os_resize_file(fd, head.data + region_pages(head.capacity));
+                rc = os_resize_file(place->fd, head.data + region_pages(head.capacity));
         if (rc == 0)
-                rc = make_map(made, fd, shown, there, &head, true, options);
+                rc = make_map(made, place, &head, true, options);
         if (rc < 0)
-                os_resize_file(fd, 0);
+                os_resize_file(place->fd, 0);
         return rc;
 }
 
@@ -230,40 +235,52 @@ static int look_at(int fd, struct os_file *there)
         return os_is_huge(fd) ? AMMAP_ERR_UNSUPPORTED : 0;
 }
 
-static int make_locked(struct ammap **made, int fd, int shown, uint64_t size, const ammap_options_t *options)
+static int make_locked(struct ammap **made, struct place *place, uint64_t size, const ammap_options_t *options)
 {
         struct format_head head;
-        struct os_file there;
-        int rc = look_at(fd, &there);
+        int rc = look_at(place->fd, &place->there);
 
-        if (rc < 0 || (rc = read_head(fd, there.size, &head)) < 0)
+        if (rc < 0 || (rc = read_head(place->fd, place->there.size, &head)) < 0)
                 return rc;
         if (rc == 0)
-                return size > 0 ? make_new(made, fd, shown, &there, size, options) : AMMAP_ERR_FORMAT;
+                return size > 0 ? make_new(made, place, size, options) : AMMAP_ERR_FORMAT;
         if ((options->lanes && options->lanes != head.lanes) ||
             (size == 0 && options->capacity && options->capacity != head.capacity))
                 return AMMAP_ERR_INVALID;
-        return make_map(made, fd, shown, &there, &head, false, options);
+        return make_map(made, place, &head, false, options);
 }
 
-int file_make(struct ammap **made, int shown, uint64_t size, const ammap_options_t *options)
+/* A description of its own for a file that is open.  By its path, where there is one,
+ * it takes no /proc; but another file may be there by now. */
+static int open_again(const struct place *place, const char *path)
 {
-        struct os_file there;
-        int fd, rc = look_at(shown, &there);
+        int fd = path ? os_open(path, place->there.write, false) : -1;
 
-        fd = rc < 0 ? rc : os_reopen(shown, there.write);
-        if (fd < 0) {
+        if (fd >= 0 && os_is_file(fd, place->there.device, place->there.inode))
+                return fd;
+        if (fd >= 0)
+                os_close(fd);
+        return os_reopen(place->shown, place->there.write);
+}
+
+int file_make(struct ammap **made, int shown, const char *path, uint64_t size, const ammap_options_t *options)
+{
+        struct place place = { .shown = shown };
+        int rc = look_at(shown, &place.there);
+
+        place.fd = rc < 0 ? rc : open_again(&place, path);
+        if (place.fd < 0) {
                 os_close(shown);
-                return unsupported(fd);
+                return unsupported(place.fd);
         }
-        rc = lock_opening(fd, there.write);
+        rc = lock_opening(place.fd, place.there.write);
         if (rc == 0)
-                rc = make_locked(made, fd, shown, size, options);
+                rc = make_locked(made, &place, size, options);
         if (rc == 0) {
-                os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
+                os_lock_byte(place.fd, FILE_OPENING, OS_UNLOCK);
                 return 0;
         }
-        os_close(fd);
+        os_close(place.fd);
         os_close(shown);
         return rc;
 }
@@ -348,7 +365,7 @@ int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_optio
         fd = open_path(path, size > 0);
         if (fd < 0)
                 return unsupported(fd);
-        return known.share == AMMAP_RAW ? open_raw(map, fd, size, &known) : file_make(map, fd, size, &known);
+        return known.share == AMMAP_RAW ? open_raw(map, fd, size, &known) : file_make(map, fd, path, size, &known);
 }
 
 /* --- What others change --- */

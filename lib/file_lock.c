@@ -16,8 +16,9 @@
  * in one step, under the file's mutex, which nobody holds while he waits.
  *
  * Each map has a description of its own for its locks, that no one else is ever
- * given: what ammap_fd tells, and what is exported, is another one.  Else a dead
- * process's locks would live on in whoever was given a duplicate.
+ * given: what ammap_fd tells, and what is mapped, is another one.  Else a dead
+ * process's locks would live on in whoever was given a duplicate, and in its
+ * children, for a mapping keeps the description that it is of.
  *
  * The bytes
  *
@@ -70,7 +71,8 @@
  * keep others out after the parent's end nor be given back by the child.  It
  * closes them (file_forked; that gives nothing back, the parent has them too),
  * opens the file anew, and begins with nothing: the slices of the thread that
- * forked are void in the child.
+ * forked are void in the child.  Where it cannot open it, it has no map, as after
+ * AMMAP_FORK_OMIT.
  */
 #include "file.h"
 
@@ -621,6 +623,11 @@ void file_forked(struct ammap *map)
         file->resizing = false;
         if (file->fd >= 0)
                 os_close_file(file->fd, file->device, file->inode);
-        file->fd =
-                os_is_file(map->backing.fd, file->device, file->inode) ? os_reopen(map->backing.fd, file->write) : -1;
+        file->fd = -1;
+        if (map->region.fork == AMMAP_FORK_OMIT)
+                return;
+        if (os_is_file(map->backing.fd, file->device, file->inode))
+                file->fd = os_reopen(map->backing.fd, file->write);
+        if (file->fd < 0)
+                region_leave_out(&map->region);
 }

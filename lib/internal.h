@@ -173,8 +173,9 @@ int share_grow(struct ammap *map, uint64_t length);
 /* --- file.c and file_lock.c --- */
 
 /* Make a map of an open file that has a header, or is to have one (size > 0, and
- * there is nothing in the file).  It takes the descriptor, also on an error. */
-int file_make(struct ammap **made, int fd, uint64_t size, const ammap_options_t *options);
+ * there is nothing in the file).  It takes the descriptor, also on an error.  path:
+ * by which it was opened, or NULL. */
+int file_make(struct ammap **made, int fd, const char *path, uint64_t size, const ammap_options_t *options);
 
 /* Lock, and unlock, lanes first to last against other processes, for a thread that
  * has them against those of its own, by holds that it has noted (but for

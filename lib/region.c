@@ -555,8 +555,13 @@ void region_forked(struct region *region)
                                 os_protect(region->data, region->committed, OS_READ);
                         return;
                 }
-                region->fork = AMMAP_FORK_OMIT;
         }
+        region_leave_out(region);
+}
+
+void region_leave_out(struct region *region)
+{
+        region->fork = AMMAP_FORK_OMIT;
         os_unmap(region->map, region->mapped);
 }
 

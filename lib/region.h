@@ -107,6 +107,9 @@ int region_thaw(struct region *region);
  * left out: see fork. */
 void region_forked(struct region *region);
 
+/* Leave it out, then, for a reason of the map's. */
+void region_leave_out(struct region *region);
+
 /* Copy what is not zero of a region's first length bytes to memory that is all
  * zero, page by page, without making pages present in either that hold nothing. */
 void region_copy(unsigned char *to, const struct region *from, size_t length);

@@ -441,7 +441,7 @@ static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
         if (rc == 0 && !sealed && !options->allow_faults)
                 rc = AMMAP_ERR_UNSEALED;
         if (rc == 0 && options->share != AMMAP_RAW && !sealed)
-                return file_make(made, fd, 0, options);
+                return file_make(made, fd, NULL, 0, options);
         if (rc == 0)
                 rc = options->share == AMMAP_RAW ? make_raw(made, &found, options)
                                                  : import_shared(made, &found, options);

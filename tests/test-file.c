@@ -1112,8 +1112,11 @@ START_TEST(a_child_has_nothing_of_its_parents)
 }
 END_TEST
 
+/* own: the handles that the parent opens itself, besides what it has inherited. */
 struct orphaning {
-        ammap_t *map;
+        struct path path;
+        ammap_t *map, *own[2];
+        size_t owns;
         int to_orphan[2], from_orphan[2];
 };
 
@@ -1125,8 +1128,12 @@ static void orphan_life(struct orphaning *orphaning)
         peer_tell(&witness, 'b');
         child_expect(&witness, 'g');
         child_must_int(op_run(OP_READ_INTO, orphaning->map, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
-        child_must_int(ammap_recover(orphaning->map), 0);
+        for (size_t i = 0; i < orphaning->owns; i++)
+                child_must_int(op_run(OP_TRY_MUT_SLICE, orphaning->own[i], 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+        child_must_int(ammap_recover(orphaning->owns ? orphaning->own[0] : orphaning->map), 0);
         child_must_int(op_run(OP_UPDATE, orphaning->map, 0, 1, 0), 0);
+        for (size_t i = 0; i < orphaning->owns; i++)
+                child_must_int(op_run(OP_UPDATE, orphaning->own[i], 0, 1, 0), 0);
         peer_tell(&witness, 'e');
         _exit(0);
 }
@@ -1134,10 +1141,16 @@ static void orphan_life(struct orphaning *orphaning)
 static void orphaner_body(struct peer *parent, void *argument)
 {
         struct orphaning *orphaning = argument;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *writes;
         ammap_mut_slice_t mut;
         pid_t child;
 
-        child_must_int(ammap_as_mut_slice(orphaning->map, 0, 1, &mut), 0);
+        options.allow_faults = true;
+        for (size_t i = 0; i < orphaning->owns; i++)
+                child_must_int(ammap_open(&orphaning->own[i], orphaning->path.text, 0, &options), 0);
+        writes = orphaning->owns ? orphaning->own[orphaning->owns - 1] : orphaning->map;
+        child_must_int(ammap_as_mut_slice(writes, 0, 1, &mut), 0);
         child = fork();
         child_must(child >= 0);
         if (child == 0)
@@ -1149,7 +1162,8 @@ static void orphaner_body(struct peer *parent, void *argument)
 START_TEST(an_orphan)
 {
         struct path path = path_of("map");
-        struct orphaning orphaning = { make_in(&path, SIZE, 0, 2), { -1, -1 }, { -1, -1 } };
+        struct orphaning orphaning = { path,      make_in(&path, SIZE, 0, 2), { NULL, NULL }, (size_t)_i, { -1, -1 },
+                                       { -1, -1 } };
         struct peer parent, orphan;
 
         ck_assert_int_eq(pipe2(orphaning.to_orphan, O_CLOEXEC), 0);
@@ -1167,6 +1181,123 @@ START_TEST(an_orphan)
         ck_assert_int_eq(op_run(OP_SLICE, orphaning.map, 0, 1, 0), 0);
         peer_close(&orphan);
         ck_assert_int_eq(ammap_free(orphaning.map), 0);
+}
+END_TEST
+
+/* In a child of who may not open the file any more. */
+static void shut_out_body(struct peer *parent, void *argument)
+{
+        const struct path *path = argument;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        ammap_mut_slice_t mut;
+        unsigned descriptors;
+        ammap_t *map;
+        pid_t child;
+        int fd, status;
+
+        (void)parent;
+        options.allow_faults = true;
+        child_must_int(ammap_open(&map, path->text, SIZE, &options), 0);
+        child_must(chmod(path->text, 0) == 0);
+        child_must(getuid() != 0 || setuid(65534) == 0);
+        child_must_int(ammap_as_mut_slice(map, 0, 10, &mut), 0);
+        child = fork();
+        child_must(child >= 0);
+        if (child > 0) {
+                child_must(waitpid(child, &status, 0) == child && status == 0);
+                ammap_mut_slice_release(&mut);
+                child_must_int(ammap_fill(map, 0, SIZE, 9), 0);
+                child_must_int(ammap_free(map), 0);
+                return;
+        }
+        child_must(ammap_len(map) == 0);
+        child_must_int(ammap_fd(map), AMMAP_ERR_UNSUPPORTED);
+        child_must_int(ammap_export(map, AMMAP_READ, &fd), AMMAP_ERR_UNSUPPORTED);
+        child_must(!ammap_as_ptr(map));
+        for (enum op op = 0; op < OP_COUNT; op++)
+                child_must_int(op_run(op, map, 0, 10, SECOND), AMMAP_ERR_UNSUPPORTED);
+        child_must_int(ammap_resize(map, 10), AMMAP_ERR_UNSUPPORTED);
+        child_must_int(ammap_recover(map), AMMAP_ERR_UNSUPPORTED);
+        child_must_int(ammap_freeze(map), AMMAP_ERR_UNSUPPORTED);
+        child_must_int(ammap_flush(map, 0, 0), AMMAP_ERR_UNSUPPORTED);
+        child_must_int(ammap_stat(map, &stat), AMMAP_ERR_UNSUPPORTED);
+        ammap_mut_slice_release(&mut);
+        descriptors = footprint().descriptors;
+        child_must_int(ammap_free(map), 0);
+        child_must(footprint().descriptors == descriptors - 1);
+        _exit(0);
+}
+
+START_TEST(a_child_that_is_shut_out)
+{
+        struct path path = path_of("map");
+        struct peer peer;
+        ammap_t *map;
+
+        ck_assert_int_eq(chmod(share_directory, 0711), 0);
+        peer_start(&peer, shut_out_body, &path);
+        peer_end(&peer);
+        ck_assert_int_eq(chmod(path.text, 0600), 0);
+        ck_assert_int_eq(ammap_open(&map, path.text, 0, NULL), 0);
+        ck_assert_int_eq(op_run(OP_UPDATE, map, 0, SIZE, 0), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+/* A map by its path, where there is no /proc. */
+static void rooted_body(struct peer *parent, void *argument)
+{
+        const struct path *path = argument;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map, *again;
+        int status;
+        pid_t child;
+
+        if (chroot(path->text) < 0 && (unshare(CLONE_NEWUSER) < 0 || chroot(path->text) < 0)) {
+                peer_tell(parent, 'x');
+                return;
+        }
+        child_must(chdir("/") == 0);
+        options.allow_faults = true;
+        child_must_int(ammap_open(&map, "map", SIZE, &options), 0);
+        child_must_int(ammap_open(&again, "/map", 0, &options), 0);
+        child_must_int(op_run(OP_TRY_MUT_SLICE, again, 0, SIZE, 0), 0);
+        child_must_int(ammap_fill(map, 0, SIZE, 9), 0);
+        child_must_int(ammap_resize(again, SIZE / 2), 0);
+        child_must_int(ammap_free(again), 0);
+        child_must_int(ammap_import(&again, ammap_fd(map), &options), AMMAP_ERR_UNSUPPORTED);
+        child_must(!again);
+        child = fork();
+        child_must(child >= 0);
+        if (child == 0) {
+                child_must(ammap_len(map) == 0);
+                child_must_int(op_run(OP_SLICE, map, 0, 1, SECOND), AMMAP_ERR_UNSUPPORTED);
+                child_must_int(ammap_free(map), 0);
+                _exit(0);
+        }
+        child_must(waitpid(child, &status, 0) == child && status == 0);
+        child_must_int(ammap_free(map), 0);
+        peer_tell(parent, 'o');
+}
+
+START_TEST(a_path_needs_no_proc)
+{
+        struct path path = path_of("root"), file;
+        struct peer peer;
+        char word;
+
+        ck_assert_int_eq(mkdir(path.text, 0700), 0);
+        peer_start(&peer, rooted_body, &path);
+        word = peer_hear(&peer);
+        peer_end(&peer);
+        if (word == 'x')
+                printf("note: no root of one's own here\n");
+        else
+                ck_assert_int_eq(word, 'o');
+        snprintf(file.text, sizeof file.text, "%.200s/map", path.text);
+        unlink(file.text);
+        ck_assert_int_eq(rmdir(path.text), 0);
 }
 END_TEST
 
@@ -1387,7 +1518,9 @@ int main(void)
         tcase_add_test(tcase, threads_that_end);
         tcase_add_test(tcase, locks_are_not_sent);
         tcase_add_test(tcase, a_child_has_nothing_of_its_parents);
-        tcase_add_test(tcase, an_orphan);
+        tcase_add_loop_test(tcase, an_orphan, 0, 3);
+        tcase_add_test(tcase, a_child_that_is_shut_out);
+        tcase_add_test(tcase, a_path_needs_no_proc);
         tcase_add_test(tcase, what_a_shrink_waits_for);
         tcase_add_test(tcase, killed_shrinks);
         tcase_add_test(tcase, killed_at_random);
