@@ -222,7 +222,10 @@ AMMAP_API int ammap_recover(ammap_t *map);
  * the map out), AMMAP_ERR_LIMIT (more threads than can lock a shared map),
  * -ENOMEM (a long copy, or one across lanes, found no memory to note what it
  * holds), -EAGAIN (more readers than can be counted).
- * On an error the map is unchanged, and so is a buffer after AMMAP_ERR_INVALID
+ * In a file, or in memory that others may make shorter, also AMMAP_ERR_FAULT (it was
+ * made shorter) and -ENOSPC or -EDQUOT (its disk is full).  Where some of the bytes were
+ * written before one of these, their lanes answer AMMAP_ERR_OWNER_DEAD from then on.
+ * On any other error the map is unchanged, and so is a buffer after AMMAP_ERR_INVALID
  * and AMMAP_ERR_BOUNDS.  A buffer may be NULL where its length is 0.
  */
 

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "bytes.h"
 #include "file.h"
 #include "internal.h"
 #include "racy.h"
@@ -26,17 +27,23 @@ enum { OPTIMISTIC_TRIES = 4 };
 static inline int copy_out(const struct ammap *map, uint64_t offset, void *buffer, size_t length)
 {
         if (map->careful)
-                return os_peek(buffer, map->base + offset, length) < 0 ? AMMAP_ERR_FAULT : 0;
+                return bytes_peek(&map->backing, (size_t)offset, map->base + offset, buffer, length);
         memcpy(buffer, map->base + offset, length);
         return 0;
 }
 
-static inline int copy_in(const struct ammap *map, uint64_t offset, const void *data, size_t length)
+/* *done: how many are in, besides those that were. */
+static inline int copy_in(const struct ammap *map, uint64_t offset, const void *data, size_t length, size_t *done)
 {
+        size_t more = length;
+        int rc = 0;
+
         if (map->careful)
-                return os_poke(map->base + offset, data, length) < 0 ? AMMAP_ERR_FAULT : 0;
-        memcpy(map->base + offset, data, length);
-        return 0;
+                rc = bytes_poke(&map->backing, (size_t)offset, map->base + offset, data, length, &more);
+        else
+                memcpy(map->base + offset, data, length);
+        *done += more;
+        return rc;
 }
 
 /* --- Out --- */
@@ -208,12 +215,13 @@ int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
 static __attribute__((noinline)) int update_span(ammap_t *map, uint64_t offset, const void *data, size_t length)
 {
         span_t span;
+        size_t done = 0;
         int rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span);
 
         if (rc < 0)
                 return rc;
-        rc = copy_in(map, offset, data, length);
-        span_leave(&span, HOLD_COPY);
+        rc = copy_in(map, offset, data, length, &done);
+        span_leave_written(&span, rc, done);
         return rc;
 }
 
@@ -298,7 +306,7 @@ static void block_end(struct block *block)
 }
 
 /* One block after the other of the same. */
-static int fill_carefully(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte)
+static int fill_carefully(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte, size_t *done)
 {
         struct block block;
         int rc = 0;
@@ -307,7 +315,7 @@ static int fill_carefully(ammap_t *map, uint64_t offset, uint64_t length, unsign
         memset(block.bytes, byte, length < block.size ? (size_t)length : block.size);
         for (size_t n; length > 0 && rc == 0; offset += n, length -= n) {
                 n = length < block.size ? (size_t)length : block.size;
-                rc = copy_in(map, offset, block.bytes, n);
+                rc = copy_in(map, offset, block.bytes, n, done);
         }
         block_end(&block);
         return rc;
@@ -316,6 +324,7 @@ static int fill_carefully(ammap_t *map, uint64_t offset, uint64_t length, unsign
 int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte)
 {
         span_t span;
+        size_t done = 0;
         int rc;
 
         if (!map)
@@ -325,10 +334,10 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
         if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
         if (map->careful)
-                rc = fill_carefully(map, offset, length, byte);
+                rc = fill_carefully(map, offset, length, byte, &done);
         else
                 memset(map->base + offset, byte, (size_t)length);
-        span_leave(&span, HOLD_COPY);
+        span_leave_written(&span, rc, done);
         return rc;
 }
 
@@ -387,10 +396,13 @@ static unsigned plan_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64
         return read.map ? 2 : 1;
 }
 
-static void leave_parts(span_t span[2], unsigned count)
+static void leave_parts(const struct part part[2], const span_t span[2], unsigned count, int rc, size_t done)
 {
         while (count-- > 0)
-                span_leave(&span[count], HOLD_COPY);
+                if (part[count].access == WRITE)
+                        span_leave_written(&span[count], rc, done);
+                else
+                        span_leave(&span[count], HOLD_COPY);
 }
 
 /* Whether the calling thread itself is in the way; whoever else is does not matter. */
@@ -414,7 +426,7 @@ static int take_parts(const struct part part[2], unsigned count, span_t span[2])
                 if (rc == AMMAP_ERR_BUSY && !last && (rc = look_at_own(part[taken + 1])) == 0)
                         rc = part_take(part[taken], LANE_FOR_EVER, HOLD_COPY, &span[taken]);
                 if (rc < 0) {
-                        leave_parts(span, taken);
+                        leave_parts(part, span, taken, rc, 0);
                         return rc;
                 }
         }
@@ -422,7 +434,8 @@ static int take_parts(const struct part part[2], unsigned count, span_t span[2])
 }
 
 /* Block by block, from the end that is not overwritten before it is read. */
-static int move_carefully(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length)
+static int move_carefully(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length,
+                          size_t *done)
 {
         struct block block;
         bool backwards = to == from && to_offset > from_offset;
@@ -434,7 +447,7 @@ static int move_carefully(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64
 
                 at = backwards ? left - n : length - left;
                 if ((rc = copy_out(from, from_offset + at, block.bytes, n)) == 0)
-                        rc = copy_in(to, to_offset + at, block.bytes, n);
+                        rc = copy_in(to, to_offset + at, block.bytes, n, done);
                 left -= n;
         }
         block_end(&block);
@@ -460,6 +473,7 @@ static int copy_entered(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t
 
         for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
                 span_t span[2];
+                size_t done = 0;
                 int rc = map_check(to, to_offset, length);
                 bool within;
 
@@ -468,10 +482,10 @@ static int copy_entered(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t
                         return rc;
                 within = map_has(to, to_offset, length) && map_has(from, from_offset, length);
                 if (within && (to->careful || from->careful))
-                        rc = move_carefully(to, to_offset, from, from_offset, length);
+                        rc = move_carefully(to, to_offset, from, from_offset, length, &done);
                 else if (within)
                         memmove(to->base + to_offset, from->base + from_offset, (size_t)length);
-                leave_parts(span, count);
+                leave_parts(part, span, count, rc, done);
                 if (within)
                         return rc;
         }

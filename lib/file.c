@@ -7,8 +7,9 @@
  *
  * The header is mapped, but touched by os_peek and os_poke only, and so is the
  * data, unless the caller takes the risk (allow_faults): whoever may write the
- * file may cut it short.  Then, and where there is no more room on the disk, the
- * answer is AMMAP_ERR_FAULT.  Nothing is written in any other way, which could make
+ * file may cut it short (AMMAP_ERR_FAULT), and the disk may be full (-ENOSPC); but
+ * the header has its room from the start, so that what stands there can always be
+ * changed.  Nothing is written in any other way, which could make
  * the file longer again.
  *
  * A file is made, and looked at when it is opened, under the lock of one byte: so
@@ -200,7 +201,7 @@ static int make_new(struct ammap **made, const struct place *place, uint64_t siz
         rc = os_write_at(place->fd, 0, head.magic, sizeof head.magic);
         if (rc == 0)
                 rc = os_resize_file(place->fd, head.data + region_pages(head.capacity));
-        if (rc == 0)
+        if (rc == 0 && (rc = os_allot(place->fd, 0, format_lines(head.lanes))) != -ENOSPC && rc != -EDQUOT)
                 rc = make_map(made, place, &head, true, options);
         if (rc < 0)
                 os_resize_file(place->fd, 0);
@@ -473,6 +474,7 @@ int file_zero_rest(struct ammap *map)
         const struct backing *backing = &map->backing;
         uint64_t from, first, last, end = backing->offset + map->region.size;
         int rc = file_look(map);
+        size_t done;
 
         from = backing->offset + atomic_load(&map->length);
         for (; rc == 0 && from < end; from = last) {
@@ -481,7 +483,7 @@ int file_zero_rest(struct ammap *map)
                 if (last > end)
                         last = end;
                 rc = region_zero_careful(&map->region, (size_t)(first - backing->offset),
-                                         (size_t)(last - backing->offset));
+                                         (size_t)(last - backing->offset), &done);
         }
         return rc == AMMAP_ERR_FAULT ? 0 : rc;
 }
@@ -498,6 +500,7 @@ static void forget_pages(struct region *region, size_t used)
  * the map shorter, and leaves its bytes to be made zero. */
 static int cut(struct ammap *map, uint64_t size, uint64_t length)
 {
+        size_t done;
         int rc;
 
         pthread_mutex_lock(&map->viewing);
@@ -508,7 +511,7 @@ static int cut(struct ammap *map, uint64_t size, uint64_t length)
         if (rc < 0)
                 return rc;
         forget_pages(&map->region, region_pages(size));
-        rc = region_zero_careful(&map->region, (size_t)size, (size_t)length);
+        rc = region_zero_careful(&map->region, (size_t)size, (size_t)length, &done);
         if (rc == 0 || rc == AMMAP_ERR_FAULT)
                 file_mark_length(map->file, false); /* else there is something to recover */
         return 0;

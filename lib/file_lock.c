@@ -141,7 +141,9 @@ int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size
 
 int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size)
 {
-        return result_of(os_poke(file->head + offset, bytes, size));
+        size_t done;
+
+        return result_of(os_poke(file->head + offset, bytes, size, &done));
 }
 
 bool file_is_same(const struct file *file)

@@ -744,6 +744,23 @@ bool lane_writes_unseen(const struct lane *lane)
 
 /* --- Death --- */
 
+/* By its writer, whom no hold tells of any more. */
+static void die(struct lane *lane)
+{
+        atomic_store(&lane->word, atomic_load(&lane->word) | LANE_DEAD);
+        os_fence_full();
+        lane_left(lane, WRITE);
+        lane_wake(lane);
+}
+
+void lane_hold_abandon(struct hold *hold)
+{
+        struct lane *lane = hold_lane(hold);
+
+        hold_drop(hold);
+        die(lane);
+}
+
 /* The thread ends with this hold. */
 static void abandon(struct hold *hold)
 {
@@ -751,10 +768,7 @@ static void abandon(struct hold *hold)
 
         if ((atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE) {
                 atomic_store(&hold->lane, NULL);
-                atomic_store(&lane->word, atomic_load(&lane->word) | LANE_DEAD);
-                os_fence_full();
-                lane_left(lane, WRITE);
-                lane_wake(lane);
+                die(lane);
         } else {
                 lane_left(lane, READ);
                 lane_hold_leave(hold);

@@ -131,6 +131,9 @@ int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_
  * end.  For a caller who excludes all others. */
 bool lane_is_held(const struct lane *lane);
 
+/* Leave what the calling thread has to write as if it had ended within. */
+void lane_hold_abandon(struct hold *hold);
+
 /* Clear DEAD. */
 void lane_recover(struct lane *lane);
 

@@ -105,7 +105,7 @@ int ammap_munlock(ammap_t *map, uint64_t offset, uint64_t length)
 int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
 {
         span_t span;
-        size_t from;
+        size_t from, done = 0;
         int rc;
 
         if (!map)
@@ -116,10 +116,10 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
                 return rc;
         from = region_offset(map, offset);
         if (map->careful)
-                rc = region_zero_careful(&map->region, from, from + (size_t)length);
+                rc = region_zero_careful(&map->region, from, from + (size_t)length, &done);
         else
                 region_zero(&map->region, from, from + (size_t)length);
-        span_leave(&span, HOLD_COPY);
+        span_leave_written(&span, rc, done);
         return rc;
 }
 

@@ -63,7 +63,7 @@
 /* --- Copies that raise no signal --- */
 
 /* The bytes go through a pipe, in pieces that fit in for certain. */
-static int copy_piece(const int ends[2], void *to, const void *from, size_t length)
+static int copy_piece(const int ends[2], void *to, const void *from, size_t length, size_t *done)
 {
         ssize_t n;
 
@@ -79,19 +79,19 @@ static int copy_piece(const int ends[2], void *to, const void *from, size_t leng
         while (n < 0 && errno == EINTR);
         if (n < 0)
                 return -errno;
+        *done += (size_t)n;
         return (size_t)n < length ? -EFAULT : 0;
 }
 
-static int copy_by_pipe(void *to, const void *from, size_t length)
+static int copy_by_pipe(char *to, const char *from, size_t length, size_t *done)
 {
         int ends[2], rc = 0;
 
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return -errno;
-        for (size_t at = 0, piece; at < length && rc == 0; at += piece) {
-                piece = length - at < PIPE_BUF ? length - at : PIPE_BUF;
-                rc = copy_piece(ends, (char *)to + at, (const char *)from + at, piece);
-        }
+        while (*done < length && rc == 0)
+                rc = copy_piece(ends, to + *done, from + *done, length - *done < PIPE_BUF ? length - *done : PIPE_BUF,
+                                done);
         close(ends[0]);
         close(ends[1]);
         return rc;
@@ -101,17 +101,17 @@ typedef ssize_t vm_copy(pid_t pid, const struct iovec *local, unsigned long loca
                         unsigned long remotes, unsigned long flags);
 
 /* The kernel copies up to 2 GiB at once, or up to the page that it cannot have. */
-static int copy_by_kernel(vm_copy *copy, char *local, char *remote, size_t length)
+static int copy_by_kernel(vm_copy *copy, char *local, char *remote, size_t length, size_t *done)
 {
-        for (size_t at = 0; at < length;) {
-                struct iovec near = { local + at, length - at }, far = { remote + at, length - at };
+        while (*done < length) {
+                struct iovec near = { local + *done, length - *done }, far = { remote + *done, length - *done };
                 ssize_t n = copy((pid_t)os_thread(), &near, 1, &far, 1, 0);
 
                 if (n < 0)
                         return -errno;
                 if (n == 0)
                         return -EFAULT;
-                at += (size_t)n;
+                *done += (size_t)n;
         }
         return 0;
 }
@@ -119,20 +119,23 @@ static int copy_by_kernel(vm_copy *copy, char *local, char *remote, size_t lengt
 int os_peek(void *to, const void *from, size_t length)
 {
         struct os_calm calm = os_calm_begin();
-        int rc = copy_by_kernel(process_vm_readv, to, (char *)(uintptr_t)from, length);
+        size_t done = 0;
+        int rc = copy_by_kernel(process_vm_readv, to, (char *)(uintptr_t)from, length, &done);
 
         if (rc < 0 && rc != -EFAULT)
-                rc = copy_by_pipe(to, from, length);
+                rc = copy_by_pipe(to, from, length, &done);
         return os_calm_end(calm, rc);
 }
 
-int os_poke(void *to, const void *from, size_t length)
+int os_poke(void *to, const void *from, size_t length, size_t *done)
 {
         struct os_calm calm = os_calm_begin();
-        int rc = copy_by_kernel(process_vm_writev, (char *)(uintptr_t)from, to, length);
+        int rc;
 
+        *done = 0;
+        rc = copy_by_kernel(process_vm_writev, (char *)(uintptr_t)from, to, length, done);
         if (rc < 0 && rc != -EFAULT)
-                rc = copy_by_pipe(to, from, length);
+                rc = copy_by_pipe(to, from, length, done);
         return os_calm_end(calm, rc);
 }
 
@@ -301,6 +304,17 @@ int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length)
                 length -= (size_t)n;
         }
         return os_calm_end(calm, 0);
+}
+
+int os_allot(int fd, uint64_t offset, uint64_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        int rc;
+
+        do
+                rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) < 0 ? -errno : 0;
+        while (rc == -EINTR);
+        return os_calm_end(calm, rc);
 }
 
 static int seek_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)

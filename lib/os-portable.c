@@ -273,9 +273,10 @@ int os_peek(void *to, const void *from, size_t length)
         return -ENOSYS;
 }
 
-int os_poke(void *to, const void *from, size_t length)
+int os_poke(void *to, const void *from, size_t length, size_t *done)
 {
         (void)to, (void)from, (void)length;
+        *done = 0;
         return -ENOSYS;
 }
 
@@ -392,6 +393,12 @@ int os_random(void *bytes, size_t length)
 int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length)
 {
         (void)fd, (void)offset, (void)bytes, (void)length;
+        return -ENOSYS;
+}
+
+int os_allot(int fd, uint64_t offset, uint64_t length)
+{
+        (void)fd, (void)offset, (void)length;
         return -ENOSYS;
 }
 

@@ -154,10 +154,10 @@ int os_present(const void *address, size_t pages, unsigned char *present);
 int os_wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 int os_wake_shared(const _Atomic uint32_t *word, int count);
 
-/* Copy from, and to, memory that may be gone: -EFAULT, some of it copied, where a
- * plain access would raise a signal. */
+/* Copy from, and to, memory that may be gone: -EFAULT, some of it copied (*done: how
+ * much for certain), where a plain access would raise a signal. */
 int os_peek(void *to, const void *from, size_t length);
-int os_poke(void *to, const void *from, size_t length);
+int os_poke(void *to, const void *from, size_t length, size_t *done);
 
 /* A descriptor of size bytes of zeros that have no name in any file system, closed
  * on exec, that can be sealed and not be executed.  name is shown in accounts. */
@@ -193,6 +193,10 @@ int os_read_at(int fd, uint64_t offset, void *buffer, size_t length);
 
 /* Write length bytes at offset, all or, on an error, perhaps some. */
 int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length);
+
+/* Give bytes of a file room on its disk; its size stays.  -ENOSPC or -EDQUOT: there is
+ * none; or the system's code, -EOPNOTSUPP where the disk cannot say. */
+int os_allot(int fd, uint64_t offset, uint64_t length);
 
 /* Where at or after offset there is data that is no hole, and where that ends;
  * both are end of file where there is none.  A hint: holes may pass for data. */

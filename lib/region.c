@@ -4,6 +4,7 @@
  */
 #include "region.h"
 
+#include "bytes.h"
 #include "os.h"
 
 #include <errno.h>
@@ -369,7 +370,7 @@ int region_populate(struct region *region, size_t from, size_t to)
         int rc = from < to ? os_populate(region->data + from, to - from, access) : 0;
 
         if (rc == -EFAULT && is_shared(region))
-                return AMMAP_ERR_FAULT;
+                return bytes_why(region->backing, from, to - from);
         /* Others may be able to take away what is theirs too: let it be. */
         if ((rc != -ENOSYS && rc != -EINVAL) || is_shared(region))
                 return rc;
@@ -471,35 +472,24 @@ void region_zero(struct region *region, size_t from, size_t to)
         zero_pages(region, first, last);
 }
 
-static int poke_zeros(struct region *region, size_t from, size_t to)
+int region_zero_careful(struct region *region, size_t from, size_t to, size_t *done)
 {
-        static const unsigned char zeros[4096];
-        int rc = 0;
-
-        for (size_t n; from < to && rc == 0; from += n) {
-                n = to - from < sizeof zeros ? to - from : sizeof zeros;
-                rc = os_poke(region->data + from, zeros, n);
-        }
-        return rc;
-}
-
-int region_zero_careful(struct region *region, size_t from, size_t to)
-{
-        size_t first = page_up(from), last = page_down(to);
+        size_t first = page_up(from), last = page_down(to), more;
         unsigned char byte;
         int rc;
 
-        if (first >= last || os_remove(region->data + first, last - first) < 0) {
-                rc = poke_zeros(region, from, to);
-        } else {
-                rc = poke_zeros(region, from, first);
-                if (rc == 0)
-                        rc = poke_zeros(region, last, to);
-                /* Nothing was removed, and nobody said so, where the file has become shorter. */
-                if (rc == 0)
-                        rc = os_peek(&byte, region->data + to - 1, 1);
-        }
-        return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
+        if (first >= last || os_remove(region->data + first, last - first) < 0)
+                return bytes_zero(region->backing, from, region->data + from, to - from, done);
+        rc = bytes_zero(region->backing, from, region->data + from, first - from, done);
+        *done += last - first;
+        if (rc < 0)
+                return rc;
+        rc = bytes_zero(region->backing, last, region->data + last, to - last, &more);
+        *done += more;
+        if (rc < 0)
+                return rc;
+        /* Nothing was removed, and nobody said so, where the file has become shorter. */
+        return bytes_peek(region->backing, to - 1, region->data + to - 1, &byte, 1);
 }
 
 void region_cut(struct region *region, size_t from, size_t to)
@@ -609,9 +599,9 @@ int region_copy_careful(unsigned char *to, const struct region *from, size_t len
         int rc = 0;
 
         for (size_t at = 0; rc == 0 && next_data(from, at, length, &first, &end); at = end)
-                rc = os_peek(to + first, from->data + first, end - first);
+                rc = bytes_peek(from->backing, first, from->data + first, to + first, end - first);
         /* Beyond a file's end there is no data either. */
         if (rc == 0)
-                rc = os_peek(to + length - 1, from->data + length - 1, 1);
-        return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
+                rc = bytes_peek(from->backing, length - 1, from->data + length - 1, to + length - 1, 1);
+        return rc;
 }

@@ -85,11 +85,11 @@ void region_cut(struct region *region, size_t from, size_t to);
 /* Make bytes zero, and give back the whole pages among them if that can be. */
 void region_zero(struct region *region, size_t from, size_t to);
 
-/* The same where others can take the pages away: 0, AMMAP_ERR_FAULT if they have,
- * or the system's code. */
-int region_zero_careful(struct region *region, size_t from, size_t to);
+/* The same where others can take the pages away: as bytes_zero answers. */
+int region_zero_careful(struct region *region, size_t from, size_t to, size_t *done);
 
-/* Make pages present.  AMMAP_ERR_FAULT: others have taken them away. */
+/* Make pages present.  AMMAP_ERR_FAULT: others have taken them away; or the system's
+ * code. */
 int region_populate(struct region *region, size_t from, size_t to);
 
 /* Keep pages in memory; no longer.  0; or the system's code, and as many are locked

@@ -606,6 +606,12 @@ void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
         close_lane(&shared->lane[lane]);
 }
 
+static void disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
+{
+        while (end-- > first)
+                disown(&shared->lane[end]);
+}
+
 /* --- Holds --- */
 
 static inline void begin_hold(struct shared_hold *hold, uint32_t run, uint64_t use)
@@ -640,8 +646,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t fir
 
                 if (rc == 0)
                         continue;
-                while (lane-- > first)
-                        disown(&shared->lane[lane]);
+                disown_lanes(shared, first, lane);
                 note_writing(slot, false);
                 note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
@@ -888,6 +893,16 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
         }
 }
 
+void shared_abandon(struct shared_hold *hold, uint64_t use)
+{
+        struct slot *slot = hold->slot;
+        uint32_t first = hold->run & RUN_LANES, last = first + (hold->run >> 12 & RUN_LANES);
+
+        disown_lanes(slot->shared, first, last + 1);
+        note_mut_slices(slot, -(uint32_t)use);
+        slot_write_unhold(hold);
+}
+
 /* --- Without entering --- */
 
 int shared_look_again(struct shared *shared, uint32_t first, uint32_t count, unsigned looks)
@@ -913,12 +928,6 @@ int shared_look_again(struct shared *shared, uint32_t first, uint32_t count, uns
 }
 
 /* --- Shrinks --- */
-
-static void disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
-{
-        while (end-- > first)
-                disown(&shared->lane[end]);
-}
 
 /* Until nobody reads beyond the offset; but for slices. */
 static int wait_until_uncut(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t offset,

@@ -96,6 +96,9 @@ int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum acc
                  uint64_t use, int64_t deadline, struct shared_hold **hold);
 void shared_leave(struct shared_hold *hold, uint64_t use);
 
+/* Leave what is held to write as if the process had died within. */
+void shared_abandon(struct shared_hold *hold, uint64_t use);
+
 /* Whether a hold is the calling thread's. */
 bool shared_is_mine(const struct shared_hold *hold);
 

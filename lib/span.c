@@ -124,6 +124,22 @@ int map_span_take_special(struct ammap *map, uint64_t offset, uint64_t length, e
         return AMMAP_ERR_BOUNDS;
 }
 
+void span_abandon(const span_t *span, uint64_t use)
+{
+        struct hold *hold = span->ammap_hold;
+
+        if (span->ammap_count == SPAN_SHARED) {
+                shared_abandon(span->ammap_hold, use);
+                return;
+        }
+        for (size_t count = span->ammap_count & ~SPAN_FILE; count > 0; count--) {
+                struct hold *rest = count > 1 ? hold->rest : NULL;
+
+                lane_hold_abandon(hold);
+                hold = rest;
+        }
+}
+
 static void leave_file(const span_t *span)
 {
         struct hold *hold = span->ammap_hold;

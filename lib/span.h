@@ -97,6 +97,19 @@ static inline void span_leave(const span_t *span, uint64_t use)
                 span_leave_local(span);
 }
 
+/* Leave what is held to write as if its writer had died: AMMAP_ERR_OWNER_DEAD, for
+ * what was to be written there is half there. */
+void span_abandon(const span_t *span, uint64_t use);
+
+/* Leave what a copy has written, so many bytes of it before rc ended it. */
+static inline void span_leave_written(const span_t *span, int rc, size_t done)
+{
+        if (__builtin_expect(rc < 0 && done > 0, 0))
+                span_abandon(span, HOLD_COPY);
+        else
+                span_leave(span, HOLD_COPY);
+}
+
 /* Whether the calling thread holds it. */
 static inline bool span_is_mine(const span_t *span)
 {

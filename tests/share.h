@@ -22,6 +22,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -715,5 +716,18 @@ static inline void check_unsupported(void)
         close(file);
 }
 #endif
+
+/* --- A small disk --- */
+
+/* Mount one, that this process alone sees; false where that is not to be had. */
+static inline bool mount_small(const char *directory, const char *size)
+{
+        char options[64];
+
+        snprintf(options, sizeof(options), "size=%s", size);
+        return (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
+               mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+               mount("none", directory, "tmpfs", 0, options) == 0;
+}
 
 #endif /* AMMAP_TESTS_SHARE_H */

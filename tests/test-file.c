@@ -12,6 +12,8 @@
  */
 #include "share.h"
 
+#include "refuse.h"
+
 #if TEST_OS_LINUX
 
 enum { LANE = 4096, SIZE = 2 * LANE };
@@ -420,7 +422,10 @@ START_TEST(cut_short)
         ck_assert(is_all(bytes, 3, 100));
         ck_assert_int_eq(ammap_update_region(map, 400000, bytes, 100), AMMAP_ERR_FAULT);
         ck_assert_int_eq(ammap_fill(map, 0, MB, 1), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_discard(map, 0, MB), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(map), 0);
         ck_assert_int_eq(ammap_discard(map, 0, MB), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_recover(map), 0);
         ck_assert_int_eq(ammap_resize(map, 2 * MB), 0);
         ck_assert_int_eq(ammap_resize(map, MB / 2), 0);
         ck_assert_int_eq(size_of(&path), size); /* nothing made it longer again */
@@ -451,7 +456,8 @@ struct cutting {
 
 static bool is_usual(int rc)
 {
-        return rc == 0 || rc == AMMAP_ERR_FAULT || rc == AMMAP_ERR_BOUNDS || rc == AMMAP_ERR_BUSY;
+        return rc == 0 || rc == AMMAP_ERR_FAULT || rc == AMMAP_ERR_BOUNDS || rc == AMMAP_ERR_BUSY ||
+               rc == AMMAP_ERR_OWNER_DEAD;
 }
 
 static void cut_user_body(struct peer *parent, void *argument)
@@ -506,6 +512,191 @@ START_TEST(cut_while_resized)
                         peer_end(&peers[i]);
                 ck_assert_int_eq(ammap_free(cutting.map), 0);
         }
+}
+END_TEST
+
+/* --- A full disk, and what gets half-way ------------------------------------------- */
+
+struct full {
+        const char *directory;
+        bool raw, locked, by_pipe;
+};
+
+static bool reads(ammap_t *map, uint64_t offset, int want)
+{
+        unsigned char byte = 0;
+
+        return ammap_read_into(map, offset, &byte, 1) == want && byte == 0;
+}
+
+/* What there is no room for. */
+static void full_disk_body(struct peer *parent, void *argument)
+{
+        enum { PLACE = 64 * 1024, PLACES = 16, ALL = PLACE * PLACES };
+        static unsigned char bytes[2 * PLACE], zeros[ALL];
+        const struct full *full = argument;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        char path[300], other[300];
+        ammap_t *map, *from;
+        int fd, rc, there = 0;
+
+        if (!mount_small(full->directory, "256k")) {
+                peer_tell(parent, 'x');
+                return;
+        }
+        if (full->by_pipe &&
+            !(refuse_call(SYS_process_vm_readv, ENOSYS) && refuse_call(SYS_process_vm_writev, EPERM))) {
+                peer_tell(parent, 'x');
+                return;
+        }
+        snprintf(path, sizeof(path), "%s/map", full->directory);
+        snprintf(other, sizeof(other), "%s/other", full->directory);
+        options.share = full->raw ? AMMAP_RAW : AMMAP_SHARED;
+        options.lanes = full->raw ? 0 : PLACES;
+        child_must_int(ammap_open(&map, path, ALL, &options), 0);
+        memset(bytes, 7, sizeof(bytes));
+
+        /* What is refused as a whole is as it was. */
+        for (int place = 0; place < PLACES; place++) {
+                for (uint64_t at = 0; at < PLACE; at += 4096) {
+                        rc = ammap_update_region(map, (uint64_t)place * PLACE + at, "x", 1);
+                        child_must(rc == 0 || rc == -ENOSPC);
+                        there += rc == 0;
+                        child_must(rc == 0 || reads(map, (uint64_t)place * PLACE + at, 0));
+                }
+        }
+        child_must(there > 10 && there <= 64);
+        child_must_int(ammap_read_into(map, 0, zeros, ALL), 0);
+        child_must(zeros[0] == 'x' && zeros[ALL - 1] == 0);
+        child_must_int(ammap_new_with(&from, ALL, NULL), 0);
+        child_must_int(ammap_copy(from, 0, map, 0, ALL), 0);
+        child_must_int(ammap_free(from), 0);
+        child_must_int(ammap_clone(map, &from), 0);
+        child_must_int(ammap_free(from), 0);
+        child_must_int(ammap_populate(map, 0, ALL), -ENOSPC);
+        child_must(reads(map, ALL - 1, 0));
+
+        /* Room for another map there is none, and nothing is left of it. */
+        child_must_int(ammap_open(&from, other, 4096, NULL), -ENOSPC);
+        child_must(!from);
+        fd = open(other, O_RDONLY);
+        child_must(fd >= 0 && lseek(fd, 0, SEEK_END) == 0);
+        close(fd);
+
+        options.share = AMMAP_SHARED;
+        options.lanes = AMMAP_LANES_MAX; /* whose lock needs more than the disk has */
+        child_must_int(ammap_discard(map, 0, ALL), 0);
+        child_must_int(ammap_open(&from, other, AMMAP_LANES_MAX, &options), -ENOSPC);
+        child_must(!from);
+
+        /* To give back takes no room. */
+        if (full->locked)
+                child_must_int(ammap_mlock(map, 0, 4096), 0);
+        child_must_int(ammap_discard(map, 1, ALL - 1), 0);
+        child_must_int(ammap_discard(map, 0, ALL), 0);
+        child_must(reads(map, 0, 0) && reads(map, 5000, 0));
+
+        if (full->locked) { /* what is locked keeps its room */
+                child_must_int(ammap_munlock(map, 0, 4096), 0);
+                child_must_int(ammap_discard(map, 0, ALL), 0);
+        }
+
+        /* What is half there is a dead writer's: until it is made good. */
+        for (int way = 0; way < 3; way++) {
+                if (way == 0) {
+                        child_must_int(ammap_fill(map, PLACE, ALL - PLACE, 1), -ENOSPC);
+                } else if (way == 1) {
+                        child_must_int(ammap_fill(map, 2 * PLACE, 2 * PLACE, 1), 0);
+                        for (rc = 0, there = 4; rc == 0 && there < PLACES; there++)
+                                rc = ammap_update_region(map, (uint64_t)there * PLACE - 4096, bytes, PLACE);
+                        child_must_int(rc, -ENOSPC);
+                } else {
+                        child_must_int(ammap_new_with(&from, ALL, NULL), 0);
+                        child_must_int(ammap_fill(from, 0, ALL, 3), 0);
+                        child_must_int(ammap_copy(map, PLACE, from, 0, ALL - PLACE), -ENOSPC);
+                        child_must_int(ammap_free(from), 0);
+                }
+                child_must(reads(map,
+                                 full->raw  ? 0
+                                 : way == 1 ? (uint64_t)(there - 1) * PLACE - 1
+                                            : PLACE,
+                                 AMMAP_ERR_OWNER_DEAD));
+                child_must_int(ammap_fill(map, 0, ALL, 1), AMMAP_ERR_OWNER_DEAD);
+                child_must_int(ammap_freeze(map), AMMAP_ERR_OWNER_DEAD);
+                if (!full->raw) {
+                        child_must(reads(map, 0, 0));
+                        child_must_int(ammap_open(&from, path, 0, NULL), 0);
+                        child_must_int(ammap_fill(from, 0, ALL, 1), AMMAP_ERR_OWNER_DEAD);
+                        child_must_int(ammap_recover(from), 0);
+                        child_must_int(ammap_free(from), 0);
+                } else {
+                        child_must_int(ammap_recover(map), 0);
+                }
+                child_must_int(ammap_discard(map, 0, ALL), 0);
+                child_must(reads(map, PLACE, 0));
+        }
+
+        /* The lock needs none of the disk: it is full to the last byte. */
+        child_must_int(ammap_fill(map, 0, ALL, 1), -ENOSPC);
+        child_must_int(ammap_recover(map), 0);
+        if (!full->raw) {
+                child_must_int(ammap_resize(map, 5), 0);
+                child_must_int(ammap_resize(map, ALL), 0);
+        }
+        child_must_int(ammap_freeze(map), 0);
+        child_must_int(ammap_free(map), 0);
+        peer_tell(parent, 'o');
+}
+
+START_TEST(a_full_disk)
+{
+        struct path path = path_of("full");
+        struct full full = { path.text, _i & 1, _i & 2, _i & 4 };
+        struct peer peer;
+        char word;
+
+        ck_assert_int_eq(mkdir(path.text, 0700), 0);
+        peer_start(&peer, full_disk_body, &full);
+        word = peer_hear(&peer);
+        peer_end(&peer);
+        if (word == 'x')
+                printf("note: no file system of one's own here\n");
+        else
+                ck_assert_int_eq(word, 'o');
+        ck_assert_int_eq(rmdir(path.text), 0);
+}
+END_TEST
+
+/* A source that is cut has the target half written, whatever map that is. */
+START_TEST(a_source_that_is_cut)
+{
+        struct path path = path_of("map");
+        const ammap_share_t kinds[] = { AMMAP_PRIVATE, AMMAP_SHARED, AMMAP_SHARED };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *from = make_in(&path, MB, 0, 1), *to;
+        unsigned char byte;
+
+        ck_assert_int_eq(ammap_fill(from, 0, MB, 3), 0);
+        ck_assert_int_eq(truncate(path.text, MB / 2), 0);
+        options.share = kinds[_i];
+        options.lanes = _i == 2 ? 4 : 1;
+        ck_assert_int_eq(ammap_new_with(&to, MB + MB / 2, &options), 0);
+        /* Not a byte of it. */
+        ck_assert_int_eq(ammap_copy(to, 0, from, MB - 5, 5), AMMAP_ERR_FAULT);
+        ck_assert(holds(to, 0, MB, 0));
+        /* Half of it. */
+        ck_assert_int_eq(ammap_copy(to, 5, from, 0, MB), AMMAP_ERR_FAULT);
+        ck_assert_int_eq(ammap_read_into(to, 5, &byte, 1), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_fill(to, 0, MB, 1), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_copy(to, 5, from, 0, 5), AMMAP_ERR_OWNER_DEAD);
+        if (_i == 2)
+                ck_assert_int_eq(op_run(OP_UPDATE, to, MB + MB / 4, 5, 0), 0); /* another lane */
+        ck_assert_int_eq(op_run(OP_UPDATE, from, 0, 5, 0), 0);
+        ck_assert_int_eq(ammap_recover(to), 0);
+        ck_assert(holds(to, 5, 1, 3));
+        ck_assert_int_eq(op_run(OP_MUT_SLICE, to, 0, MB, SECOND), 0);
+        ck_assert_int_eq(ammap_free(to), 0);
+        ck_assert_int_eq(ammap_free(from), 0);
 }
 END_TEST
 
@@ -1505,6 +1696,8 @@ int main(void)
         tcase_add_test(tcase, one_opens_at_a_time);
         tcase_add_test(tcase, cut_short);
         tcase_add_test(tcase, cut_while_resized);
+        tcase_add_loop_test(tcase, a_full_disk, 0, 8);
+        tcase_add_loop_test(tcase, a_source_that_is_cut, 0, 3);
         tcase_add_test(tcase, written_over);
         tcase_add_test(tcase, threads_of_several_processes);
         tcase_add_test(tcase, copies_are_whole);

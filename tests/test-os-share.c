@@ -139,6 +139,7 @@ START_TEST(peek_and_poke_copy)
 {
         const size_t lengths[] = { 0, 1, 7, 4095, 4096, 4097, 65536, 300001 };
         unsigned char *from = malloc(300001), *to = malloc(300002);
+        size_t done = 0;
 
         refuse.vm_copy = refusals[_i];
         ck_assert(from && to);
@@ -147,9 +148,12 @@ START_TEST(peek_and_poke_copy)
         for (size_t i = 0; i < COUNT_OF(lengths); i++) {
                 for (int poke = 0; poke < 2; poke++) {
                         memset(to, 0, 300002);
-                        ck_assert_int_eq((poke ? os_poke : os_peek)(to, from, lengths[i]), 0);
+                        ck_assert_int_eq(poke ? os_poke(to, from, lengths[i], &done) : os_peek(to, from, lengths[i]),
+                                         0);
                         ck_assert_int_eq(memcmp(to, from, lengths[i]), 0);
                         ck_assert_uint_eq(to[lengths[i]], 0);
+                        if (poke)
+                                ck_assert_uint_eq(done, lengths[i]);
                 }
         }
         free(from);
@@ -162,6 +166,7 @@ START_TEST(gone_memory_is_a_fault)
         int fd = new_memory(4 * page);
         unsigned char *shared = map_shared(fd, 4 * page);
         unsigned char *own = malloc(4 * page);
+        size_t done = 1;
 
         refuse.vm_copy = refusals[_i];
         memset(shared, 7, 4 * page);
@@ -171,23 +176,25 @@ START_TEST(gone_memory_is_a_fault)
         ck_assert_int_eq(os_peek(own, shared + page, 1), -EFAULT);
         ck_assert_int_eq(os_peek(own, shared + page - 4, 8), -EFAULT);
         ck_assert_int_eq(os_peek(own, shared, 4 * page), -EFAULT);
-        ck_assert_int_eq(os_poke(shared + page, own, 1), -EFAULT);
-        ck_assert_int_eq(os_poke(shared + page - 4, own, 8), -EFAULT);
-        ck_assert_int_eq(os_poke(shared, own, 4 * page), -EFAULT);
+        ck_assert_int_eq(os_poke(shared + page, own, 1, &done), -EFAULT);
+        ck_assert_uint_eq(done, 0);
+        ck_assert_int_eq(os_poke(shared + page - 4, own, 8, &done), -EFAULT);
+        ck_assert_int_eq(os_poke(shared, own, 4 * page, &done), -EFAULT);
+        ck_assert_uint_eq(done, page);
         ck_assert_int_eq(errno, 1234);
         ck_assert_uint_eq(size_of(fd), page);
-        ck_assert_int_eq(os_poke(shared, own, page), 0);
+        ck_assert_int_eq(os_poke(shared, own, page, &done), 0);
         ck_assert_int_eq(os_peek(own, shared, page), 0);
 
         /* Not to be written, not to be read, not mapped. */
         ck_assert_int_eq(mprotect(shared, page, PROT_READ), 0);
         ck_assert_int_eq(os_peek(own, shared, page), 0);
-        ck_assert_int_eq(os_poke(shared, own, 1), -EFAULT);
+        ck_assert_int_eq(os_poke(shared, own, 1, &done), -EFAULT);
         ck_assert_int_eq(mprotect(shared, page, PROT_NONE), 0);
         ck_assert_int_eq(os_peek(own, shared, 1), -EFAULT);
         ck_assert_int_eq(munmap(shared, 4 * page), 0);
         ck_assert_int_eq(os_peek(own, shared, 1), -EFAULT);
-        ck_assert_int_eq(os_poke(shared, own, 1), -EFAULT);
+        ck_assert_int_eq(os_poke(shared, own, 1, &done), -EFAULT);
         close(fd);
         free(own);
 }
@@ -860,6 +867,7 @@ END_TEST
 static void *call_all_cancelled(void *argument)
 {
         int ends[2], fd, copy, again, *reached = argument;
+        size_t done;
         struct os_usage usage;
         struct os_file file;
         unsigned char boot[16], present = 0, byte = 0;
@@ -874,6 +882,7 @@ static void *call_all_cancelled(void *argument)
         thread_check_int(os_file(fd, &file), 0);
         thread_check_int(os_lock_byte(fd, 0, OS_LOCK_WRITE), 0);
         thread_check_int(os_resize_file(fd, 2 * page), 0);
+        thread_check_int(os_allot(fd, 0, page), 0);
         thread_check_int(os_read_at(fd, 0, &byte, 1), 0);
         thread_check_int(os_next_data(fd, 0, &start, &end), 0);
         thread_check_int(__real_os_map(&room, page), 0);
@@ -881,7 +890,7 @@ static void *call_all_cancelled(void *argument)
         shared = room;
         thread_check_int(os_peek(&byte, shared, 1), 0);
         refuse.vm_copy = ENOSYS;
-        thread_check_int(os_poke(shared, &byte, 1), 0);
+        thread_check_int(os_poke(shared, &byte, 1, &done), 0);
         thread_check_int(os_sync(fd, shared, page), 0);
         thread_check_int(os_usage(shared, page, &usage), 0);
         thread_check_int(os_present(shared, 1, &present), 0);
@@ -1641,9 +1650,11 @@ START_TEST(there_is_no_sharing)
         struct os_slot slot;
         struct os_file file;
         uint64_t start, end;
+        size_t done;
 
         ck_assert_int_eq(os_peek(&byte, &byte, 1), -ENOSYS);
-        ck_assert_int_eq(os_poke(&byte, &byte, 1), -ENOSYS);
+        ck_assert_int_eq(os_poke(&byte, &byte, 1, &done), -ENOSYS);
+        ck_assert_int_eq(os_allot(0, 0, 1), -ENOSYS);
         ck_assert_int_eq(os_memory("m", 1), -ENOSYS);
         ck_assert_int_eq(os_open("/tmp", false, false), -ENOSYS);
         ck_assert_int_eq(os_reopen(0, false), -ENOSYS);
