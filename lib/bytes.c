@@ -21,7 +21,7 @@ static bool has(const struct backing *backing, uint64_t end)
 {
         struct os_file there;
 
-        return os_is_file(backing->fd, backing->device, backing->inode) && os_file(backing->fd, &there) == 0 &&
+        return os_is_file(backing->fd, backing->device, backing->inode) > 0 && os_file(backing->fd, &there) == 0 &&
                there.size >= end;
 }
 

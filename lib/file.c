@@ -77,7 +77,7 @@ static int read_head(int fd, uint64_t size, struct format_head *head)
         memset(head, 0, sizeof *head);
         rc = os_read_at(fd, 0, head, size < sizeof *head ? (size_t)size : sizeof *head);
         if (rc < 0)
-                return rc == -EIO ? AMMAP_ERR_FORMAT : rc;
+                return rc == -ENODATA ? AMMAP_ERR_FORMAT : rc;
         if (is_ours(head, size))
                 return 1;
         return memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) == 0 && head->version == 0 ? 0 : AMMAP_ERR_FORMAT;
@@ -228,11 +228,13 @@ static int look_at(int fd, struct os_file *there)
 
         if (rc < 0)
                 return rc;
-        seals = os_seals(fd);
-        if (seals > 0 && ((unsigned)seals & (AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE)))
-                there->write = false;
         if (!there->regular)
                 return AMMAP_ERR_FORMAT;
+        seals = os_seals(fd);
+        if (seals < 0 && seals != -EINVAL)
+                return seals;
+        if (seals > 0 && ((unsigned)seals & (AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE)))
+                there->write = false;
         return os_is_huge(fd) ? AMMAP_ERR_UNSUPPORTED : 0;
 }
 
@@ -257,7 +259,7 @@ static int open_again(const struct place *place, const char *path)
 {
         int fd = path ? os_open(path, place->there.write, false) : -1;
 
-        if (fd >= 0 && os_is_file(fd, place->there.device, place->there.inode))
+        if (fd >= 0 && os_is_file(fd, place->there.device, place->there.inode) > 0)
                 return fd;
         if (fd >= 0)
                 os_close(fd);

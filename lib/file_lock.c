@@ -628,7 +628,7 @@ void file_forked(struct ammap *map)
         file->fd = -1;
         if (map->region.fork == AMMAP_FORK_OMIT)
                 return;
-        if (os_is_file(map->backing.fd, file->device, file->inode))
+        if (os_is_file(map->backing.fd, file->device, file->inode) > 0)
                 file->fd = os_reopen(map->backing.fd, file->write);
         if (file->fd < 0)
                 region_leave_out(&map->region);

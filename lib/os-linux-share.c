@@ -281,7 +281,7 @@ int os_read_at(int fd, uint64_t offset, void *buffer, size_t length)
                 if (n > 0)
                         at += (size_t)n;
                 else if (n == 0)
-                        rc = -EIO;
+                        rc = -ENODATA;
                 else if (errno != EINTR)
                         rc = -errno;
         }

@@ -97,19 +97,18 @@ void os_close(int fd)
         os_calm_end(calm, 0);
 }
 
-bool os_is_file(int fd, uint64_t device, uint64_t inode)
+int os_is_file(int fd, uint64_t device, uint64_t inode)
 {
         struct os_calm calm = os_calm_begin();
         struct stat st;
-        int rc = fstat(fd, &st);
+        int rc = fstat(fd, &st) < 0 ? -errno : st.st_dev == device && st.st_ino == inode;
 
-        os_calm_end(calm, 0);
-        return rc == 0 && st.st_dev == device && st.st_ino == inode;
+        return os_calm_end(calm, rc == -EBADF ? 0 : rc);
 }
 
 void os_close_file(int fd, uint64_t device, uint64_t inode)
 {
-        if (os_is_file(fd, device, inode))
+        if (os_is_file(fd, device, inode) > 0)
                 os_close(fd);
 }
 

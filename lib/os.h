@@ -182,7 +182,7 @@ int os_file(int fd, struct os_file *file);
 /* Whether a descriptor is still one of that file, and has not been closed by others
  * since, its number given to something else; close it if so. */
 bool os_is_huge(int fd); /* of huge pages alone, in which nothing of ours fits */
-bool os_is_file(int fd, uint64_t device, uint64_t inode);
+int os_is_file(int fd, uint64_t device, uint64_t inode);
 void os_close_file(int fd, uint64_t device, uint64_t inode);
 
 /* Make a file size bytes long.  -EFBIG, and no signal, beyond a limit. */

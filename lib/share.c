@@ -328,10 +328,12 @@ static int look_at(int fd, struct found *found)
 
         if (rc < 0)
                 return unsupported(rc);
-        found->fd = fd;
-        found->seals = seals < 0 ? 0 : (unsigned)seals; /* nothing that can be sealed */
         if (!found->file.regular)
                 return AMMAP_ERR_FORMAT;
+        if (seals < 0 && seals != -EINVAL)
+                return unsupported(seals);
+        found->fd = fd;
+        found->seals = seals < 0 ? 0 : (unsigned)seals; /* nothing that can be sealed */
         return os_is_huge(fd) ? AMMAP_ERR_UNSUPPORTED : 0;
 }
 
@@ -417,7 +419,7 @@ static int import_shared(struct ammap **made, const struct found *found, const a
         if (rc == 0)
                 rc = os_file(found->fd, &file); /* after the length, which may have grown, and the memory before it */
         if (rc != 0)
-                return rc == -EIO ? AMMAP_ERR_FORMAT : rc;
+                return rc == -ENODATA ? AMMAP_ERR_FORMAT : rc;
         if (!is_ours(&head, file.size, &known))
                 return AMMAP_ERR_FORMAT;
         if ((options->lanes && options->lanes != known.lanes) ||
@@ -500,12 +502,15 @@ int ammap_recv(ammap_t **map, int socket, const ammap_options_t *options)
 /* Whether there is a descriptor that others can be given. */
 static int check_given(const ammap_t *map)
 {
+        int rc;
+
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
         if (map->backing.own || atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
-        return os_is_file(map->backing.fd, map->backing.device, map->backing.inode) ? 0 : AMMAP_ERR_FAULT;
+        rc = os_is_file(map->backing.fd, map->backing.device, map->backing.inode);
+        return rc > 0 ? 0 : rc == 0 ? AMMAP_ERR_FAULT : rc;
 }
 
 int ammap_fd(const ammap_t *map)

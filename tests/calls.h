@@ -12,7 +12,10 @@
 
 #include "share.h"
 
-enum { WORLD_LANES = 64, WORLD_PAGES = 128 };
+#ifndef WORLD_PAGES
+#define WORLD_PAGES 128
+#endif
+enum { WORLD_LANES = WORLD_PAGES / 2 };
 
 struct world_kind {
         const char *name;

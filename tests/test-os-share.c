@@ -480,8 +480,8 @@ START_TEST(reading_takes_all_or_says_so)
         ck_assert_int_eq(pwrite(fd, "0123456789", 10, 0), 10);
         ck_assert_int_eq(os_read_at(fd, 3, bytes, 7), 0);
         ck_assert_int_eq(memcmp(bytes, "3456789", 7), 0);
-        ck_assert_int_eq(os_read_at(fd, 3, bytes, 8), -EIO);
-        ck_assert_int_eq(os_read_at(fd, 10, bytes, 1), -EIO);
+        ck_assert_int_eq(os_read_at(fd, 3, bytes, 8), -ENODATA);
+        ck_assert_int_eq(os_read_at(fd, 10, bytes, 1), -ENODATA);
         ck_assert_int_eq(os_read_at(fd, 11, bytes, 0), 0);
         ck_assert_int_eq(os_read_at(fd, UINT64_MAX, bytes, 1), -EINVAL);
         close(fd);
