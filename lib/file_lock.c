@@ -332,6 +332,7 @@ static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
         return now - *since >= PASS_AFTER;
 }
 
+/* FILE_FROZEN instead of waiting, and instead of a death: nobody writes any more. */
 static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t deadline)
 {
         struct file *file = map->file;
@@ -347,8 +348,10 @@ static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t
                 else if (is_idle(file, i, &free_since))
                         past = true;
                 pthread_mutex_unlock(&file->mutex);
+                if ((rc == -EAGAIN || rc == AMMAP_ERR_OWNER_DEAD) && file_was_frozen(map))
+                        rc = FILE_FROZEN;
                 if (rc != -EAGAIN)
-                        return rc;
+                        break;
                 if (tries == 0) {
                         rc = access == READ && reads_again(&map->lane[i]) ? 1 : file_elsewhere(map, i, i, access);
                         past = rc > 0;
@@ -393,10 +396,15 @@ int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access acc
                 return AMMAP_ERR_UNSUPPORTED;
         if (access == WRITE && !file->write)
                 return AMMAP_ERR_READ_ONLY;
+        if (atomic_load(&file->frozen) && (rc = file_look(map)) == 0)
+                rc = FILE_FROZEN;
         for (i = first; i <= last && rc == 0; i++)
                 rc = enter_lane(map, i, access, deadline);
-        if (rc < 0) {
-                leave_lanes(file, first, i - 1, access);
+        if (rc != 0) {
+                if (i > first)
+                        leave_lanes(file, first, i - 1, access);
+                if (rc == FILE_FROZEN)
+                        return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
         }
         rc = file_look(map);
@@ -562,6 +570,8 @@ int file_recover(struct ammap *map)
                 return AMMAP_ERR_UNSUPPORTED;
         if ((rc = file_look(map)) == AMMAP_ERR_FORMAT)
                 return rc;
+        if (atomic_load(&file->frozen))
+                return 0;
         rc = recover_length(map);
         for (uint64_t i = 0; i < map->lanes && rc == 0; i++) {
                 rc = recover_lane(file, i);

@@ -177,10 +177,13 @@ int share_grow(struct ammap *map, uint64_t length);
  * by which it was opened, or NULL. */
 int file_make(struct ammap **made, int fd, const char *path, uint64_t size, const ammap_options_t *options);
 
+/* Instead of 0: it is frozen, so that nothing has been locked, nor need be to read. */
+enum { FILE_FROZEN = 1 };
+
 /* Lock, and unlock, lanes first to last against other processes, for a thread that
  * has them against those of its own, by holds that it has noted (but for
  * writing); to write also mark them as being written, and as written.  On the way
- * it does what file_look does.  0;
+ * it does what file_look does.  0; FILE_FROZEN, to read;
  * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
  * _UNSUPPORTED (a fork left no lock) or the system's code. */
 int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access access, int64_t deadline);

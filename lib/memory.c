@@ -252,8 +252,11 @@ static int freeze_file(ammap_t *map)
 
 static int freeze_local(ammap_t *map)
 {
-        int rc = take_everything(map);
+        int rc;
 
+        if (map->file && file_was_frozen(map))
+                return 0;
+        rc = take_everything(map);
         if (rc < 0)
                 return rc;
         rc = map->file ? freeze_file(map) : freeze_pages(map);

@@ -89,7 +89,7 @@ static int take_file(struct ammap *map, uint64_t first, uint64_t last, enum acce
                 return rc;
         }
         span->ammap_hold = local.ammap_hold;
-        span->ammap_count = local.ammap_count | SPAN_FILE;
+        span->ammap_count = rc == FILE_FROZEN ? local.ammap_count : local.ammap_count | SPAN_FILE;
         return 0;
 }
 

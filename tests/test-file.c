@@ -700,6 +700,91 @@ START_TEST(a_source_that_is_cut)
 }
 END_TEST
 
+/* --- Frozen beats everything ------------------------------------------------------ */
+
+struct freezer {
+        const struct path *path;
+        bool stopped;
+};
+
+/* One that freezes a map of two lanes, and is killed or stopped between the flag and
+ * what it does then: what stands in the file is all that others see of it. */
+static void freezer_body(struct peer *parent, void *argument)
+{
+        const struct freezer *freezer = argument;
+        const uint32_t frozen = 1;
+        const uint64_t odd = 1;
+        int fd = open(freezer->path->text, O_RDWR | O_CLOEXEC);
+
+        child_must(fd >= 0);
+        for (int record = 0; record < 3; record++) { /* of the length, too */
+                struct flock lock = { .l_type = F_WRLCK,
+                                      .l_whence = SEEK_SET,
+                                      .l_start = (off_t)sizeof(struct format_head) + record,
+                                      .l_len = 1 };
+                off_t at = (off_t)(sizeof(struct format_head) + (size_t)record * sizeof(struct format_lane) +
+                                   offsetof(struct format_lane, sequence));
+
+                child_must(fcntl(fd, F_OFD_SETLK, &lock) == 0);
+                child_must(pwrite(fd, &odd, sizeof(odd), at) == sizeof(odd));
+        }
+        child_must(pwrite(fd, &frozen, sizeof(frozen), offsetof(struct format_head, frozen)) == sizeof(frozen));
+        if (!freezer->stopped)
+                close(fd);
+        peer_tell(parent, 'f');
+        peer_hear(parent);
+}
+
+START_TEST(frozen_beats_everything)
+{
+        const enum op reads[] = { OP_READ_INTO, OP_COPY_FROM, OP_SLICE, OP_TRY_SLICE, OP_TIMED_SLICE };
+        struct path path = path_of("map");
+        struct freezer freezer = { &path, _i & 1 };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map = make_in(&path, SIZE, 2 * SIZE, 2), *reader, *clone;
+        struct peer peer;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        ammap_slice_t slice;
+        int fd;
+
+        ck_assert_int_eq(ammap_fill(map, 0, SIZE, 7), 0);
+        fd = open(path.text, O_RDONLY | O_CLOEXEC);
+        options.allow_faults = true;
+        ck_assert_int_eq(ammap_import(&reader, fd, &options), 0);
+        close(fd);
+        peer_start(&peer, freezer_body, &freezer);
+        peer_expect(&peer, 'f');
+        if (_i & 2) { /* it knows before it reads */
+                ck_assert_int_eq(ammap_stat(reader, &stat), 0);
+                ck_assert(stat.frozen);
+        }
+        for (size_t i = 0; i < COUNT_OF(reads); i++) {
+                ck_assert_int_eq(op_run(reads[i], reader, LANE - 1, 2, SECOND), 0);
+                ck_assert_int_eq(op_run(reads[i], map, LANE - 1, 2, SECOND), 0);
+        }
+        ck_assert(holds(reader, 0, SIZE, 7));
+        ck_assert_int_eq(ammap_clone(reader, &clone), 0);
+        ck_assert(holds(clone, 0, SIZE, 7));
+        ck_assert_int_eq(ammap_free(clone), 0);
+        ck_assert_int_eq(op_run(OP_UPDATE, map, 0, 1, 0), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, 1, 0), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_resize(map, 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_as_slice(map, 0, SIZE, &slice), 0);
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_int_eq(ammap_freeze(reader), 0);
+        ammap_slice_release(&slice);
+        ck_assert_int_eq(ammap_recover(reader), 0);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(open_with(&reader, path.text, 0, 0, 0), 0);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, reader, 0, SIZE, 0), 0);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        peer_tell(&peer, 'e');
+        peer_end(&peer);
+}
+END_TEST
+
 /* Whoever may write the file may write the header of an open map. */
 START_TEST(written_over)
 {
@@ -1698,6 +1783,7 @@ int main(void)
         tcase_add_test(tcase, cut_while_resized);
         tcase_add_loop_test(tcase, a_full_disk, 0, 8);
         tcase_add_loop_test(tcase, a_source_that_is_cut, 0, 3);
+        tcase_add_loop_test(tcase, frozen_beats_everything, 0, 4);
         tcase_add_test(tcase, written_over);
         tcase_add_test(tcase, threads_of_several_processes);
         tcase_add_test(tcase, copies_are_whole);
