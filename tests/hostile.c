@@ -423,8 +423,8 @@ END_TEST
 
 /* --- Changed underway ------------------------------------------------------------------ */
 
-/* Each field of the header that may change is set to each value, before the calls, and
- * by a peer that goes back and forth between two values while they are made. */
+/* Each field of the header, and of the slots, that may change is set to each value,
+ * before the calls, and by a peer that goes back and forth between two values while they are made. */
 struct sweep {
         ammap_t *map;
         unsigned char *header;
@@ -480,12 +480,42 @@ static void sweep_field(void *argument)
         }
 }
 
+struct words {
+        uint64_t from, to;
+};
+
+/* Where they are: what changes of the head, the first lane's record, that of the
+ * length; or the lines and the lock words of three slots: another's, that of who makes
+ * the calls, and one that nobody has taken. */
+static size_t find_words(const unsigned char *header, bool slots, struct words words[6])
+{
+        const struct format_head *head = (const void *)header;
+        uint64_t lines = format_lines(head->lanes), pages = format_pages(head->lanes, head->slots, head->page);
+
+        if (!slots) {
+                words[0] = (struct words){ offsetof(struct format_head, length), 152 };
+                words[1] = (struct words){ 256, 256 + 84 };
+                words[2] = (struct words){ lines - sizeof(struct format_lane), lines };
+                return 3;
+        }
+        for (uint64_t slot = 0; slot < 3; slot++) {
+                uint64_t line = lines + slot * sizeof(struct format_line);
+                uint64_t lock = pages + (slot + 1) * head->page - head->lock_word;
+
+                words[2 * slot] = (struct words){ line, line + sizeof(struct format_line) };
+                words[2 * slot + 1] = (struct words){ lock, lock + sizeof(uint32_t) };
+        }
+        return 6;
+}
+
 START_TEST(fields_changed_underway)
 {
         struct sweep sweep = { 0 };
-        uint64_t data, size, count = 0, lanes_end = format_lines(LANES);
+        struct words words[6];
+        uint64_t data, size, count = 0;
         unsigned char *saved;
         struct peer peer;
+        size_t parts;
 
         sweep.board = board_of(sizeof(*sweep.board));
         sweep.map = make_shared(LENGTH, CAPACITY, LANES);
@@ -495,27 +525,24 @@ START_TEST(fields_changed_underway)
         sweep.header = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, ammap_fd(sweep.map), 0);
         ck_assert_ptr_ne(sweep.header, MAP_FAILED);
         ck_assert_int_eq(ammap_fill(sweep.map, 0, LENGTH, 1), 0);
-        saved = malloc((size_t)lanes_end + 128);
+        saved = malloc((size_t)data);
         ck_assert_ptr_nonnull(saved);
-        memcpy(saved, sweep.header, (size_t)lanes_end + 128);
+        memcpy(saved, sweep.header, (size_t)data);
+        parts = find_words(sweep.header, _i == 1, words);
         peer_start(&peer, flipper_body, &sweep);
         peer_expect(&peer, 'r');
-        /* The head, the first lane's record, that of the length, the first slot's line. */
-        for (uint64_t at = 128; at < lanes_end + 128; at += 4) {
-                bool head = at < 152, lane = (at >= 256 && at < 256 + 84) || at >= lanes_end - 128;
-
-                if (!head && !lane)
-                        continue;
-                atomic_store(&sweep.board->fields, at);
-                child_passes(sweep_field, &sweep);
-                atomic_store(&sweep.board->offset, 0);
-                memcpy(sweep.header + 128, saved + 128, (size_t)lanes_end);
-                count++;
-        }
+        for (size_t part = 0; part < parts; part++)
+                for (uint64_t at = words[part].from; at < words[part].to; at += 4, count++) {
+                        atomic_store(&sweep.board->fields, at);
+                        child_passes(sweep_field, &sweep);
+                        atomic_store(&sweep.board->offset, 0);
+                        memcpy(sweep.header + 128, saved + 128, (size_t)data - 128);
+                }
         atomic_store(&sweep.board->stop, true);
         peer_end(&peer);
-        printf("hostile: %llu words, %llu values, %llu passes of all calls, %llu changes underway\n",
-               (unsigned long long)count, (unsigned long long)atomic_load(&sweep.board->values),
+        printf("hostile: %llu words of %s, %llu values, %llu passes of all calls, %llu changes underway\n",
+               (unsigned long long)count, _i ? "slots" : "the head and lanes",
+               (unsigned long long)atomic_load(&sweep.board->values),
                (unsigned long long)atomic_load(&sweep.board->passes),
                (unsigned long long)atomic_load(&sweep.board->steps));
         ck_assert_uint_gt(atomic_load(&sweep.board->steps), 0);
@@ -799,7 +826,7 @@ int main(int argc, char **argv)
         test_time_extra = (unsigned)damage_rounds / 100;
         tcase = share_case(suite, "hostile");
         tcase_add_loop_test(tcase, damaged, 0, FORMS);
-        tcase_add_test(tcase, fields_changed_underway);
+        tcase_add_loop_test(tcase, fields_changed_underway, 0, 2);
         tcase_add_test(tcase, files_cut_while_in_use);
         tcase_add_test(tcase, holes_punched_while_in_use);
         tcase_add_test(tcase, a_full_disk);
