@@ -24,7 +24,7 @@ static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t si
         if (!map)
                 return AMMAP_ERR_INVALID;
         /* A count that overflows in bytes is beyond every map. */
-        if ((rc = map_check(map, offset, count > UINT64_MAX / size ? UINT64_MAX : count * size)) < 0)
+        if ((rc = map_look(map, offset, count > UINT64_MAX / size ? UINT64_MAX : count * size)) < 0)
                 return rc;
         if (offset % size != 0)
                 return AMMAP_ERR_MISALIGNED;

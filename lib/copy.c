@@ -199,7 +199,7 @@ int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
         if (!map || (!buffer && length))
                 return AMMAP_ERR_INVALID;
         if (length == 0)
-                return map_check(map, offset, 0);
+                return map_look(map, offset, 0);
         if (__builtin_expect(!map->simple, 0))
                 return read_other(map, offset, buffer, length);
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
@@ -275,8 +275,10 @@ int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t 
 
         if (!map || (!data && length))
                 return AMMAP_ERR_INVALID;
-        if ((rc = map_check(map, offset, length)) < 0 || length == 0)
+        if ((rc = map_check(map, offset, length)) < 0)
                 return rc;
+        if (length == 0)
+                return map_look(map, offset, 0);
         if (__builtin_expect(!map->simple, 0))
                 return update_other(map, offset, data, length);
         return update_lane(map, &map->lane[0], offset, data, length);
@@ -330,7 +332,7 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
         if (!map)
                 return AMMAP_ERR_INVALID;
         if (length == 0)
-                return map_check(map, offset, 0);
+                return map_look(map, offset, 0);
         if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
         if (map->careful)
@@ -498,8 +500,7 @@ int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_off
 
         if (!to || !from)
                 return AMMAP_ERR_INVALID;
-        if ((rc = map_check(to, to_offset, length)) < 0 || (rc = map_check(from, from_offset, length)) < 0 ||
-            length == 0)
+        if ((rc = map_look(to, to_offset, length)) < 0 || (rc = map_look(from, from_offset, length)) < 0 || length == 0)
                 return rc;
         if (to->read_only)
                 return AMMAP_ERR_READ_ONLY;

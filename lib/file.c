@@ -582,7 +582,7 @@ int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
         os_fork_check();
         if (map->backing.own)
                 return AMMAP_ERR_UNSUPPORTED;
-        if ((map->file && (rc = file_look(map)) < 0) || (rc = map_check(map, offset, length)) < 0)
+        if ((rc = map_look(map, offset, length)) < 0)
                 return rc;
         from = (size_t)offset & ~(page - 1);
         if (length > 0)

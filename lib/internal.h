@@ -123,6 +123,10 @@ static inline int map_check(struct ammap *map, uint64_t offset, uint64_t count)
         return __builtin_expect(map_has(map, offset, count), 1) ? 0 : map_refuse(map, offset, count);
 }
 
+/* The same, by the length that a file has now: for calls that take no lock, where that
+ * is looked at. */
+int map_look(struct ammap *map, uint64_t offset, uint64_t count);
+
 /* The caller's options as this library knows them; check them, and fill in what 0
  * stands for. */
 int map_read_options(const ammap_options_t *options, ammap_options_t *known);

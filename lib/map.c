@@ -531,6 +531,13 @@ int map_refuse(struct ammap *map, uint64_t offset, uint64_t count)
         }
 }
 
+int map_look(struct ammap *map, uint64_t offset, uint64_t count)
+{
+        int rc = map->file ? file_look(map) : 0;
+
+        return rc < 0 ? rc : map_check(map, offset, count);
+}
+
 /* Between two looks, and nobody wakes us: spin, then nap on a word that stays as
  * it is for as long as resizing is held. */
 static void map_pause(struct ammap *map, unsigned looks)

@@ -30,7 +30,7 @@ static int lock_pages(ammap_t *map, uint64_t offset, uint64_t length, size_t *fr
         if (!map)
                 return AMMAP_ERR_INVALID;
         map_lock(map);
-        if ((map->file && (rc = file_look(map)) < 0) || (rc = map_check(map, offset, length)) < 0) {
+        if ((rc = map_look(map, offset, length)) < 0) {
                 map_unlock(map);
                 return rc;
         }
@@ -111,7 +111,7 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
         if (!map)
                 return AMMAP_ERR_INVALID;
         if (length == 0)
-                return map_check(map, offset, 0);
+                return map_look(map, offset, 0);
         if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
         from = region_offset(map, offset);

@@ -23,7 +23,7 @@ static int take(ammap_t *map, uint64_t offset, uint64_t length, enum access acce
         if (!map)
                 return AMMAP_ERR_INVALID;
         if (map->careful && !map->faults) {
-                int rc = map_check(map, offset, length);
+                int rc = map_look(map, offset, length);
 
                 return rc < 0 ? rc : AMMAP_ERR_UNSUPPORTED;
         }

@@ -515,6 +515,87 @@ START_TEST(cut_while_resized)
 }
 END_TEST
 
+/* What takes no lock goes by the length that another handle, or process, has given
+ * the file since. */
+START_TEST(the_length_of_others)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 2 * SIZE, 1), *other = open_in(&path), *own;
+        ammap_u32_view_t u32;
+        ammap_u64_view_t u64;
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        unsigned char byte = 0;
+
+        ck_assert_int_eq(ammap_new_with(&own, SIZE, NULL), 0);
+        for (int round = 0; round < 2; round++) {
+                const uint64_t at = SIZE / 2 + 8;
+                int want = round == 0 ? AMMAP_ERR_BOUNDS : 0;
+                enum { CALLS = 13 };
+
+                /* The first that is made is the one that has to learn it. */
+                for (int call = 0; call < CALLS; call++) {
+                        int rc = 0;
+
+                        ck_assert_int_eq(ammap_resize(other, round == 0 ? SIZE : SIZE / 2), 0);
+                        ck_assert_int_eq(op_run(OP_READ_INTO, map, 0, 1, 0), 0);
+                        ck_assert_uint_eq(ammap_len(map), round == 0 ? SIZE : SIZE / 2);
+                        ck_assert_int_eq(ammap_resize(other, round == 0 ? SIZE / 2 : SIZE), 0);
+                        switch (call) {
+                        case 0:
+                                rc = ammap_atomic_u32(map, at, &u32);
+                                ammap_u32_view_release(&u32);
+                                break;
+                        case 1:
+                                rc = ammap_atomic_u64_slice(map, at, 4, &u64);
+                                ammap_u64_view_release(&u64);
+                                break;
+                        case 2:
+                                rc = ammap_read_into(map, at, &byte, 0);
+                                break;
+                        case 3:
+                                rc = ammap_update_region(map, at, &byte, 0);
+                                break;
+                        case 4:
+                                rc = ammap_fill(map, at, 0, 1);
+                                break;
+                        case 5:
+                                rc = ammap_copy(map, at, own, 0, 0);
+                                break;
+                        case 6:
+                                rc = ammap_copy(own, 0, map, at, 0);
+                                break;
+                        case 7:
+                                rc = ammap_discard(map, at, 0);
+                                break;
+                        case 8:
+                                rc = ammap_wait_u32(map, at, 1, 0);
+                                break;
+                        case 9:
+                                rc = ammap_wake_u32(map, at, 1);
+                                break;
+                        case 10:
+                                rc = ammap_as_slice(map, at, 0, &slice);
+                                ammap_slice_release(&slice);
+                                break;
+                        case 11:
+                                rc = ammap_try_as_mut_slice(map, at, 0, &mut);
+                                ammap_mut_slice_release(&mut);
+                                break;
+                        default:
+                                ck_assert_int_eq(ammap_stat(map, &stat), 0);
+                                rc = stat.length < at ? AMMAP_ERR_BOUNDS : 0;
+                        }
+                        ck_assert_msg(rc == want, "call %d: %s", call, ammap_errname(rc));
+                }
+        }
+        ck_assert_int_eq(ammap_free(own), 0);
+        ck_assert_int_eq(ammap_free(other), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 /* --- A full disk, and what gets half-way ------------------------------------------- */
 
 struct full {
@@ -1781,6 +1862,7 @@ int main(void)
         tcase_add_test(tcase, one_opens_at_a_time);
         tcase_add_test(tcase, cut_short);
         tcase_add_test(tcase, cut_while_resized);
+        tcase_add_test(tcase, the_length_of_others);
         tcase_add_loop_test(tcase, a_full_disk, 0, 8);
         tcase_add_loop_test(tcase, a_source_that_is_cut, 0, 3);
         tcase_add_loop_test(tcase, frozen_beats_everything, 0, 4);
