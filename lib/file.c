@@ -460,34 +460,49 @@ static int set_length(struct ammap *map, uint64_t length)
         return rc;
 }
 
-static int grow(struct ammap *map, uint64_t size)
+/* From an offset of the map to another: what the file has of it, rather than all that
+ * it could have. */
+static int zero_data(struct ammap *map, uint64_t from, uint64_t end)
 {
-        size_t used = map->region.used;
-        int rc = region_grow(&map->region, region_pages(size));
+        const uint64_t shift = map->backing.offset;
+        uint64_t first, last;
+        size_t done;
+        int rc = 0;
 
-        if (rc == 0 && (rc = set_length(map, size)) < 0)
-                map->region.used = used;
+        for (; rc == 0 && from < end; from = last - shift) {
+                if ((rc = os_next_data(map->file->fd, shift + from, &first, &last)) < 0 || first >= last ||
+                    first >= shift + end)
+                        break;
+                if (last > shift + end)
+                        last = shift + end;
+                rc = region_zero_careful(&map->region, (size_t)(first - shift), (size_t)(last - shift), &done);
+        }
         return rc;
 }
 
-/* What the file has of it, rather than all that it could have. */
 int file_zero_rest(struct ammap *map)
 {
-        const struct backing *backing = &map->backing;
-        uint64_t from, first, last, end = backing->offset + map->region.size;
         int rc = file_look(map);
-        size_t done;
 
-        from = backing->offset + atomic_load(&map->length);
-        for (; rc == 0 && from < end; from = last) {
-                if ((rc = os_next_data(backing->fd, from, &first, &last)) < 0 || first >= last || first >= end)
-                        break;
-                if (last > end)
-                        last = end;
-                rc = region_zero_careful(&map->region, (size_t)(first - backing->offset),
-                                         (size_t)(last - backing->offset), &done);
-        }
+        if (rc == 0)
+                rc = zero_data(map, atomic_load(&map->length), map->region.size);
         return rc == AMMAP_ERR_FAULT ? 0 : rc;
+}
+
+/* What has been stored behind the length, through a view elsewhere or by an old pointer,
+ * is not to be there. */
+static int grow(struct ammap *map, uint64_t size)
+{
+        size_t used = map->region.used;
+        int rc = zero_data(map, atomic_load(&map->length), region_pages(size));
+
+        if (rc == AMMAP_ERR_FAULT) /* it was cut there, and has nothing */
+                rc = 0;
+        if (rc == 0)
+                rc = region_grow(&map->region, region_pages(size));
+        if (rc == 0 && (rc = set_length(map, size)) < 0)
+                map->region.used = used;
+        return rc;
 }
 
 static void forget_pages(struct region *region, size_t used)

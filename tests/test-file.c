@@ -596,6 +596,30 @@ START_TEST(the_length_of_others)
 }
 END_TEST
 
+/* What is stored in bytes that a shrink took away is not there when they come again. */
+START_TEST(stores_beyond_the_end)
+{
+        const uint64_t ends[] = { 1, LANE - 3, LANE, 3 * LANE + 5 };
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 5 * LANE + 100, 0, _i ? 4 : 1), *other = open_in(&path);
+        unsigned char *bytes = ammap_as_mut_ptr(map), *others = ammap_as_mut_ptr(other);
+        const uint64_t all = ammap_len(map);
+
+        ck_assert(bytes && others);
+        for (size_t i = 0; i < COUNT_OF(ends); i++) {
+                ck_assert_int_eq(ammap_fill(map, 0, all, 4), 0);
+                ck_assert_int_eq(ammap_resize(map, ends[i]), 0);
+                for (uint64_t at = ends[i]; at < all; at += 500)
+                        (at % 1000 < 500 ? others : bytes)[at] = 0xbb;
+                ck_assert_int_eq(ammap_resize(other, all), 0);
+                ck_assert(holds(map, 0, ends[i], 4));
+                ck_assert(holds(map, ends[i], all - ends[i], 0));
+        }
+        ck_assert_int_eq(ammap_free(other), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 /* --- A full disk, and what gets half-way ------------------------------------------- */
 
 struct full {
@@ -1863,6 +1887,7 @@ int main(void)
         tcase_add_test(tcase, cut_short);
         tcase_add_test(tcase, cut_while_resized);
         tcase_add_test(tcase, the_length_of_others);
+        tcase_add_loop_test(tcase, stores_beyond_the_end, 0, 2);
         tcase_add_loop_test(tcase, a_full_disk, 0, 8);
         tcase_add_loop_test(tcase, a_source_that_is_cut, 0, 3);
         tcase_add_loop_test(tcase, frozen_beats_everything, 0, 4);
