@@ -733,7 +733,11 @@ void lane_tear(struct lane *lane)
 }
 
 /* A hold to write that is noted while one and the same writer is in is that
- * writer's.  (One to read may be that of a reader who is about to withdraw.) */
+ * writer's.  One to read may be that of a reader who is about to withdraw: he looked
+ * for BIAS first, and whoever cleared that ran a heavy fence, so he names the lane once
+ * at most while that writer is in.  So where the lane is named before and after the
+ * look at what the hold is used for, and the word has not changed, all of it was so at
+ * once (model-look.pml). */
 bool lane_writes_unseen(const struct lane *lane)
 {
         uint64_t word = atomic_load(&lane->word);

@@ -286,45 +286,47 @@ void thread_strike_named(const struct lane *first, size_t count, size_t size, ui
                 }
 }
 
-bool thread_any_writes(const struct lane *lane)
-{
-        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
-
-        for (; block; block = block->next)
-                for (unsigned i = 0; i < HOLDS; i++)
-                        if (atomic_load_explicit(&block->hold[i].lane, memory_order_acquire) == lane &&
-                            (atomic_load_explicit(&block->hold[i].use, memory_order_relaxed) & HOLD_KIND) == HOLD_WRITE)
-                                return true;
-        return false;
-}
-
 /* What a hold that may be another thread's tells; false where it is of none of
  * those lanes.  The lane is looked at twice: what stands between belongs to it.
- * A hold that has been let go, and taken again, in between may show its new reach
- * with its old lane: so whichever of the three tells of the new one is acquired,
- * and what the old one served to read has been read. */
+ * A hold that has been let go, and taken again, in between may show what it is used
+ * for now, or its new reach, with its old lane.  So both are stored by a release
+ * (hold_note) and read by an acquire: who has seen either sees the old lane no more
+ * at the second look, and what the old one served to read has been read. */
 static bool look(const struct hold *hold, const struct lane *first, const struct lane *end, uint64_t *reach,
-                 uint64_t *slices)
+                 uint64_t *use)
 {
         struct lane *lane = atomic_load_explicit(&hold->lane, memory_order_acquire);
 
         if (!is_among(lane, first, end))
                 return false;
         *reach = atomic_load_explicit(&hold->reach, memory_order_acquire);
-        *slices = atomic_load_explicit(&hold->use, memory_order_acquire) & UINT32_MAX;
+        *use = atomic_load_explicit(&hold->use, memory_order_acquire);
         return atomic_load_explicit(&hold->lane, memory_order_acquire) == lane;
+}
+
+bool thread_any_writes(const struct lane *lane)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        const struct lane *end = (const struct lane *)((uintptr_t)lane + 1);
+        uint64_t reach, use;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (look(&block->hold[i], lane, end, &reach, &use) && (use & HOLD_KIND) == HOLD_WRITE)
+                                return true;
+        return false;
 }
 
 enum reach thread_reach(const struct lane *first, const struct lane *end, uint64_t offset)
 {
         struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
         enum reach found = REACH_NONE;
-        uint64_t reach, slices;
+        uint64_t reach, use;
 
         for (; block; block = block->next)
                 for (unsigned i = 0; i < HOLDS; i++)
-                        if (look(&block->hold[i], first, end, &reach, &slices) && reach > offset) {
-                                if (slices > 0)
+                        if (look(&block->hold[i], first, end, &reach, &use) && reach > offset) {
+                                if ((use & UINT32_MAX) > 0)
                                         return REACH_SLICE;
                                 found = REACH_COPY;
                         }
@@ -334,12 +336,12 @@ enum reach thread_reach(const struct lane *first, const struct lane *end, uint64
 uint64_t thread_slices(const struct lane *first, const struct lane *end)
 {
         struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
-        uint64_t reach, slices, count = 0;
+        uint64_t reach, use, count = 0;
 
         for (; block; block = block->next)
                 for (unsigned i = 0; i < HOLDS; i++)
-                        if (look(&block->hold[i], first, end, &reach, &slices))
-                                count += slices;
+                        if (look(&block->hold[i], first, end, &reach, &use))
+                                count += use & UINT32_MAX;
         return count;
 }
 

@@ -32,7 +32,7 @@ struct hold {
         _Atomic(struct lane *) lane;
 
         /* What has it: HOLD_SLICE, a slice for its first lane, else HOLD_COPY; and
-         * the kind.  Relaxed. */
+         * the kind.  Stored with release, for look in thread.c. */
         _Atomic uint64_t use;
 
         /* Where in the map the farthest of those ends that began at this lane.  A
@@ -153,7 +153,7 @@ static inline void hold_drop(struct hold *hold)
 
 static inline void hold_note(struct hold *hold, struct lane *lane, uint64_t use, uint64_t reach)
 {
-        atomic_store_explicit(&hold->use, use, memory_order_relaxed);
+        atomic_store_explicit(&hold->use, use, memory_order_release);
         atomic_store_explicit(&hold->reach, reach, memory_order_release);
         atomic_store_explicit(&hold->lane, lane, memory_order_release);
 }

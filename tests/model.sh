@@ -83,6 +83,11 @@ for n in 9 10; do
 done
 check bias-mutant-11 errors,-DREVERSE model-bias.pml -DSETTLES=1 -DMUTANT_11
 
+check look none model-look.pml
+for n in 1 2 3 4 5; do
+        check "look-mutant-$n" errors model-look.pml "-DMUTANT_$n"
+done
+
 check reach none model-reach.pml
 for n in 1 2 3 4 5; do
         check "reach-mutant-$n" errors model-reach.pml "-DMUTANT_$n"

@@ -15,6 +15,8 @@
 #include "internal.h"
 #include "span.h"
 
+#include <ucontext.h>
+
 #define SEQUENCE_STEP (2 * LANE_WRITER)
 
 /* The fields of lane.waiting. */
@@ -729,6 +731,72 @@ static void forget(ammap_t *map, bool writers)
         atomic_fetch_and(waiting, ~counts);
         atomic_fetch_add(waiting, writers ? UINT64_C(1) << 48 : UINT64_C(1) << 32);
 }
+
+/* --- Looks at holds that change underway ---------------------------------------- */
+
+#if defined(__x86_64__) && !TEST_SANITIZED
+
+static struct {
+        unsigned long at, count;
+        struct hold *hold;
+        struct lane *there;
+} step;
+
+enum { TRAP = 0x100 }; /* of the flags: after each instruction */
+
+/* At one of them the hold becomes another's lane to write, and no more is stopped at. */
+static void stepped(int signal_number, siginfo_t *info, void *context)
+{
+        (void)signal_number, (void)info;
+        if (step.count++ != step.at)
+                return;
+        hold_drop(step.hold);
+        hold_note(step.hold, step.there, HOLD_COPY | HOLD_WRITE, 0);
+        ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP;
+}
+
+static bool writes_unseen_stepping(const struct lane *lane)
+{
+        bool result;
+
+        step.count = 0;
+        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | TRAP);
+        result = lane_writes_unseen(lane);
+        __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~(unsigned long long)TRAP);
+        return result;
+}
+
+/* One writes here whom no hold tells of.  Whatever becomes meanwhile of a hold that only
+ * looked here, to read, a shrink must not take it for the writer's. */
+START_TEST(a_hold_that_moves_on)
+{
+        ammap_t *map = new_map(8192, 2);
+        struct lane *here = &map->lane[0];
+        struct sigaction action = { .sa_sigaction = stepped, .sa_flags = SA_SIGINFO }, before;
+        uint64_t word = atomic_load(&here->word);
+
+        if (under_valgrind()) {
+                ck_assert_int_eq(ammap_free(map), 0);
+                return;
+        }
+        ck_assert_int_eq(thread_room(&step.hold), 0);
+        step.there = &map->lane[1];
+        atomic_store(&here->word, word | LANE_WRITER);
+        ck_assert_int_eq(sigaction(SIGTRAP, &action, &before), 0);
+        for (step.at = 0; step.at < 150; step.at++) { /* among the first holds that are looked at */
+                hold_note(step.hold, here, HOLD_COPY | HOLD_BIASED, 0);
+                ck_assert_msg(writes_unseen_stepping(here), "it moved on after %lu of %lu instructions", step.at,
+                              step.count);
+                ck_assert_uint_gt(step.count, step.at); /* it was one of them */
+                hold_drop(step.hold);
+        }
+        ck_assert_int_eq(sigaction(SIGTRAP, &before, NULL), 0);
+        atomic_store(&here->word, word);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
+#endif
 
 /* One has a turn and is stopped; it stands in the words alone.  The others wait for
  * it, or try again, for so long and no longer. */
@@ -1670,6 +1738,9 @@ int main(void)
         tcase_add_test(bias, many_lanes_are_settled_at_once);
         tcase_add_test(bias, slices_keep_the_holds_they_noted);
         tcase_add_test(turns, hungry_readers_are_next);
+#if defined(__x86_64__) && !TEST_SANITIZED
+        tcase_add_test(turns, a_hold_that_moves_on);
+#endif
         tcase_add_loop_test(passes, a_turn_that_nobody_takes_ends, 0, 5);
         tcase_add_loop_test(passes, a_turn_that_cannot_be_taken_stays, 0, 2);
         tcase_add_loop_test(passes, the_forgotten_go_on, 0, 4);
