@@ -548,8 +548,9 @@ static int shrink(struct ammap *map, uint64_t size, uint64_t length)
         int64_t deadline = os_now() + CUT_WAIT;
         int rc = 0;
 
-        if (thread_reach(map->lane, map->lane + map->lanes, size) == REACH_SLICE)
-                return AMMAP_ERR_BUSY;
+        while (thread_reach(map->lane, map->lane + map->lanes, size) == REACH_SLICE)
+                if (!thread_bury(map->lane, map->lane + map->lanes))
+                        return AMMAP_ERR_BUSY;
         for (i = first; i <= last; i++)
                 if ((rc = lane_write(&map->lane[i], deadline)) < 0)
                         break;

@@ -111,7 +111,9 @@
  * A writer that is gone (a thread that ended holding a mut slice; in a forked
  * child, every writer but the forking thread) leaves WRITER set, and DEAD: all
  * quick paths stop at WRITER, the slow ones report DEAD.  lane_recover makes
- * the sequence even.
+ * the sequence even.  What a thread takes after its end has been seen, in the last
+ * round of its destructors, is left by whoever has slept in vain for it: each thread
+ * has a robust mutex, which says for certain that it is gone (thread_bury).
  *
  * Frost
  *
@@ -383,6 +385,7 @@ static int wait(struct waiter *w)
         int64_t now, until = w->request->deadline;
         uint32_t event;
         uint64_t word;
+        int rc = 0;
 
         if (w->request->deadline != LANE_TRY && spin(w))
                 return 0;
@@ -418,10 +421,12 @@ static int wait(struct waiter *w)
                 until = now + TURN_MAX;
         /* Nobody wakes a hungry writer that lets readers come and go. */
         if (blocked(w, word) && !(w->kind == WRITE && w->hungry && may_claim(word)))
-                os_wait(&lane->event[w->kind], event, until);
+                rc = os_wait(&lane->event[w->kind], event, until);
         /* A wake-up of one writer took the note of all. */
         if (atomic_fetch_sub(&lane->asleep[w->kind], 1) > 1 && w->kind == WRITE)
                 atomic_fetch_or(&lane->waiting, (uint64_t)ASLEEP << WRITE);
+        if (rc == -ETIMEDOUT)
+                thread_bury(lane, lane + 1);
         return 0;
 }
 

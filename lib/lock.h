@@ -85,7 +85,7 @@ struct lane_request {
 
 /* --- lock.c --- */
 
-/* Once.  left(...): a thread ends that has a hold of the lane: to write, and it is
+/* Once, but again where it failed.  left(...): a thread ends that has a hold of the lane: to write, and it is
  * DEAD now, or to read, and it is about to be left. */
 int lane_start(void (*left)(struct lane *lane, enum access access));
 void lane_init(struct lane *lane, struct ammap *map);

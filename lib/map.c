@@ -21,7 +21,8 @@ static pthread_mutex_t all_maps_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct ammap *all_maps;
 
 static pthread_once_t started = PTHREAD_ONCE_INIT;
-static int start_result;
+static int at_fork_result;
+static _Atomic bool threads_known;
 
 static void lock_maps(void)
 {
@@ -130,15 +131,22 @@ static void start(void)
         os_start();
         shared_start();
         thread_at_end(shared_thread_exit);
-        start_result = lane_start(lane_left);
-        if (start_result == 0)
-                start_result = os_at_fork(fork_before, fork_after, fork_child);
+        at_fork_result = os_at_fork(fork_before, fork_after, fork_child);
 }
 
+/* Where there was no room for what a thread has of its own, it is tried again. */
 int map_start(void)
 {
+        int rc = 0;
+
         pthread_once(&started, start);
-        return start_result;
+        if (at_fork_result < 0 || atomic_load_explicit(&threads_known, memory_order_acquire))
+                return at_fork_result;
+        lock_maps();
+        if (!atomic_load(&threads_known) && (rc = lane_start(lane_left)) == 0)
+                atomic_store_explicit(&threads_known, true, memory_order_release);
+        unlock_maps();
+        return rc;
 }
 
 /* A forked child that ran no fork handlers may find the list between two of
@@ -374,14 +382,19 @@ int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
         return map_make(map, size, &known, NULL);
 }
 
-static bool is_held(struct ammap *map)
+static bool is_held_here(const struct ammap *map)
 {
-        if (map->shared)
-                return shared_is_held(map->shared);
         for (uint64_t i = 0; i < map->lanes; i++)
                 if (lane_is_held(&map->lane[i]))
                         return true;
         return false;
+}
+
+static bool is_held(struct ammap *map)
+{
+        if (map->shared)
+                return shared_is_held(map->shared);
+        return is_held_here(map) && (!thread_bury(map->lane, map->lane + map->lanes) || is_held_here(map));
 }
 
 int ammap_free(ammap_t *map)
@@ -583,9 +596,10 @@ static int wait_for_copies(struct ammap *map, struct lane *first, const struct l
 
                 if (reach == REACH_NONE)
                         break;
-                if (reach == REACH_SLICE)
+                if (reach == REACH_COPY)
+                        map_pause(map, looks);
+                else if (!thread_bury(map->lane, map->lane + map->lanes))
                         return AMMAP_ERR_BUSY;
-                map_pause(map, looks);
         }
         for (struct lane *lane = first; lane < end; lane++) {
                 for (unsigned looks = 0; lane_writes_unseen(lane); looks++)

@@ -333,6 +333,7 @@ static int new_slot(struct shared *shared, struct slot **made)
         slot->shared_name = shared->name;
         slot->device = shared->device;
         slot->inode = shared->inode;
+        slot->id = os_thread();
         atomic_store(&slot->thread, &my_slots);
         slot->next = my_slots.all;
         my_slots.all = slot;
@@ -548,7 +549,7 @@ bool shared_is_held(struct shared *shared)
         const struct slot *slot;
 
         pthread_mutex_lock(&mutex);
-        for (slot = shared->mine; slot && !holds_any(slot);)
+        for (slot = shared->mine; slot && !(holds_any(slot) && !os_thread_gone(os_process(), slot->id));)
                 slot = slot->sibling;
         pthread_mutex_unlock(&mutex);
         return slot;

@@ -42,27 +42,30 @@ static void give_back(struct holds *block)
         atomic_store_explicit(&block->owner, NULL, memory_order_release);
 }
 
+/* Also where it is locked, by a thread that a fork has left behind. */
+static void new_life(struct owner *owner)
+{
+        pthread_mutexattr_t robust;
+
+        pthread_mutexattr_init(&robust);
+        pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+        pthread_mutex_init(&owner->life, &robust);
+        pthread_mutexattr_destroy(&robust);
+}
+
+/* By who has locked its life. */
 static void give_back_owner(struct owner *owner)
 {
         owner->first = owner->last = owner->roomy = NULL;
         owner->pages = 0;
         owner->exits = 0;
+        pthread_mutex_unlock(&owner->life);
         atomic_store_explicit(&owner->claimed, false, memory_order_release);
 }
 
-/* A thread's end.  Other destructors that run after this one may still release
- * slices: come again, last. */
-static void thread_exit(void *value)
+static void leave_all(struct owner *owner)
 {
-        struct owner *owner = value;
         struct holds *block, *more;
-        bool busy = thread_ends(false);
-
-        for (block = owner->first; block && !busy; block = block->more)
-                busy = holds_any(block);
-        if (busy && ++owner->exits < os_thread_rounds() && os_thread_set(owner) == 0)
-                return;
-        thread_ends(true);
 
         for (block = owner->first; block; block = more) {
                 more = block->more;
@@ -71,6 +74,22 @@ static void thread_exit(void *value)
                                 hold_left(&block->hold[i]);
                 give_back(block);
         }
+}
+
+/* A thread's end.  Other destructors that run after this one may still release
+ * slices: come again, last. */
+static void thread_exit(void *value)
+{
+        struct owner *owner = value;
+        const struct holds *block;
+        bool busy = thread_ends(false);
+
+        for (block = owner->first; block && !busy; block = block->more)
+                busy = holds_any(block);
+        if (busy && ++owner->exits < os_thread_rounds() && os_thread_set(owner) == 0)
+                return;
+        thread_ends(true);
+        leave_all(owner);
         thread_holds = NULL;
         give_back_owner(owner);
 }
@@ -94,6 +113,7 @@ static int claim_owner(struct owner **claimed)
         for (; owner; owner = owner->next)
                 if (!atomic_load_explicit(&owner->claimed, memory_order_relaxed) &&
                     !atomic_exchange_explicit(&owner->claimed, true, memory_order_acquire)) {
+                        pthread_mutex_lock(&owner->life);
                         *claimed = owner;
                         return 0;
                 }
@@ -101,6 +121,8 @@ static int claim_owner(struct owner **claimed)
         if (!owner)
                 return -ENOMEM;
         atomic_init(&owner->claimed, true);
+        new_life(owner);
+        pthread_mutex_lock(&owner->life);
         owner->next = atomic_load_explicit(&all_owners, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&all_owners, &owner->next, owner, memory_order_release,
                                                       memory_order_relaxed))
@@ -345,6 +367,44 @@ uint64_t thread_slices(const struct lane *first, const struct lane *end)
         return count;
 }
 
+/* Whether its thread has ended without that: then its life is the caller's. */
+static bool is_dead(struct owner *owner)
+{
+        int rc = pthread_mutex_trylock(&owner->life);
+
+        if (rc == EOWNERDEAD)
+                pthread_mutex_consistent(&owner->life);
+        else if (rc == 0)
+                pthread_mutex_unlock(&owner->life);
+        return rc == EOWNERDEAD;
+}
+
+static void bury(struct owner *owner)
+{
+        for (struct holds *block = owner->first; block; block = block->more)
+                block->roomy = block; /* or it would become one of the caller's that have room */
+        leave_all(owner);
+        give_back_owner(owner);
+}
+
+bool thread_bury(const struct lane *first, const struct lane *end)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        bool found = false;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++) {
+                        struct owner *owner = atomic_load_explicit(&block->owner, memory_order_acquire);
+
+                        if (owner && owner != self() && is_among(hold_lane(&block->hold[i]), first, end) &&
+                            is_dead(owner)) {
+                                bury(owner);
+                                found = true;
+                        }
+                }
+        return found;
+}
+
 void thread_forked(void)
 {
         struct holds *block = atomic_load_explicit(&all_holds, memory_order_relaxed);
@@ -357,7 +417,10 @@ void thread_forked(void)
                         atomic_store_explicit(&block->hold[i].lane, NULL, memory_order_relaxed);
                 give_back(block);
         }
-        for (; owner; owner = owner->next)
+        for (; owner; owner = owner->next) {
+                new_life(owner);
+                pthread_mutex_lock(&owner->life);
                 if (owner != self())
                         give_back_owner(owner);
+        }
 }

@@ -15,6 +15,7 @@
 #ifndef THREAD_H
 #define THREAD_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -72,6 +73,7 @@ struct owner {
         unsigned pages;              /* he has mapped so many for blocks at once */
         unsigned exits;              /* how often the thread's end has come by */
         _Atomic bool claimed;        /* taken by exchange, given back with release */
+        pthread_mutex_t life;        /* the thread has it for as long as it lives: robust */
         struct owner *next;          /* constant once it is on the list of all */
 };
 
@@ -79,7 +81,7 @@ _Static_assert(sizeof(struct holds) == 256, "a block is as long as it is aligned
 
 extern _Thread_local struct holds *thread_holds;
 
-/* Once.  left(hold) is called for whatever a thread still holds when it ends. */
+/* Once, but again where it failed.  left(hold) is called for whatever a thread still holds when it ends. */
 int thread_start(void (*left)(struct hold *hold));
 
 /* Once: ends(last) is called, too, when a thread ends that has ever had room; it
@@ -119,6 +121,11 @@ bool thread_any_writes(const struct lane *lane);
 enum reach { REACH_NONE, REACH_COPY, REACH_SLICE };
 enum reach thread_reach(const struct lane *first, const struct lane *end, uint64_t offset);
 uint64_t thread_slices(const struct lane *first, const struct lane *end);
+
+/* What a thread took after the library had seen its end, in the last round of its
+ * destructors, is left as at a thread's end.  Whether there was such a hold of the lanes
+ * from first to before end. */
+bool thread_bury(const struct lane *first, const struct lane *end);
 
 /* In a forked child: forget all threads but the calling one. */
 void thread_forked(void);

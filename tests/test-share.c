@@ -1456,6 +1456,127 @@ START_TEST(stores_beyond_the_end)
 }
 END_TEST
 
+/* --- The end of a thread ---------------------------------------------------------- */
+
+struct late {
+        ammap_t *map;
+        bool write;
+        int round, result;
+};
+
+static pthread_key_t late_key;
+
+/* Called again and again, as long as destructors are. */
+static void take_late(void *argument)
+{
+        struct late *late = argument;
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+
+        if (++late->round < PTHREAD_DESTRUCTOR_ITERATIONS)
+                pthread_setspecific(late_key, late);
+        else if (late->write)
+                late->result = ammap_as_mut_slice(late->map, 100, 100, &mut);
+        else
+                late->result = ammap_as_slice(late->map, 100, 100, &slice);
+}
+
+static void *ends_late(void *argument)
+{
+        pthread_setspecific(late_key, argument);
+        return NULL;
+}
+
+/* Whoever has found that goes on to know what it holds itself. */
+static void holds_more_than_a_block(void)
+{
+        enum { MAPS = 20 };
+        ammap_t *map[MAPS];
+        ammap_slice_t slice[MAPS];
+
+        for (int i = 0; i < MAPS; i++) {
+                ck_assert_int_eq(ammap_new(&map[i], 100), 0);
+                ck_assert_int_eq(ammap_as_slice(map[i], 0, 100, &slice[i]), 0);
+        }
+        for (int i = 0; i < MAPS; i++) {
+                ck_assert_int_eq(op_run(OP_TIMED_MUT_SLICE, map[i], 0, 100, 0), AMMAP_ERR_DEADLOCK);
+                ammap_slice_release(&slice[i]);
+                ck_assert_int_eq(ammap_free(map[i]), 0);
+        }
+}
+
+/* What a thread takes when the library has seen its end is found by who is kept out. */
+START_TEST(what_is_taken_in_the_last_round)
+{
+        enum { WAIT, SHRINK, FREE, FINDERS };
+        static const struct {
+                ammap_share_t share;
+                bool file, lanes;
+        } kinds[] = { { AMMAP_PRIVATE, false, false },
+                      { AMMAP_PRIVATE, false, true },
+                      { AMMAP_SHARED, false, false },
+                      { AMMAP_SHARED, true, false },
+                      { AMMAP_SHARED, true, true } };
+
+        ck_assert_int_eq(pthread_key_create(&late_key, take_late), 0);
+        for (int finder = 0; finder < FINDERS; finder++) {
+                struct path path = path_of("late");
+                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                struct late late = { .write = _i & 1, .result = 1 };
+                int dead = late.write ? AMMAP_ERR_OWNER_DEAD : 0;
+                pthread_t thread;
+
+                options.share = kinds[_i / 2].share;
+                options.lanes = kinds[_i / 2].lanes ? 4 : 1;
+                options.allow_faults = true;
+                if (kinds[_i / 2].file)
+                        ck_assert_int_eq(ammap_open(&late.map, path.text, 4 * PAGE, &options), 0);
+                else
+                        late.map = make_with(4 * PAGE, &options);
+                if (_i / 2 == 1) /* and readers go by their blocks */
+                        for (int i = 0; i < 10000; i++)
+                                ck_assert_int_eq(op_run(OP_SLICE, late.map, 100, 1, 0), 0);
+                ck_assert_int_eq(pthread_create(&thread, NULL, ends_late, &late), 0);
+                ck_assert_int_eq(pthread_join(thread, NULL), 0);
+                ck_assert_int_eq(late.result, 0);
+                if (finder == WAIT)
+                        ck_assert_int_eq(op_run(OP_TIMED_MUT_SLICE, late.map, 0, 4 * PAGE, 10 * SECOND), dead);
+                else if (finder == SHRINK)
+                        ck_assert_int_eq(ammap_resize(late.map, 50), dead);
+                holds_more_than_a_block();
+                if (finder != FREE) {
+                        ck_assert_int_eq(ammap_recover(late.map), 0);
+                        ck_assert_int_eq(op_run(OP_UPDATE, late.map, 0, 50, 0), 0);
+                        ck_assert_int_eq(ammap_resize(late.map, 40), 0);
+                }
+                ck_assert_int_eq(ammap_free(late.map), 0);
+                unlink(path.text);
+        }
+        ck_assert_int_eq(pthread_key_delete(late_key), 0);
+}
+END_TEST
+
+/* A start that found no room for what a thread has is made again. */
+START_TEST(a_start_that_fails)
+{
+        static pthread_key_t keys[PTHREAD_KEYS_MAX];
+        size_t count = 0;
+        ammap_t *map;
+
+        while (count < COUNT_OF(keys) && pthread_key_create(&keys[count], NULL) == 0)
+                count++;
+        ck_assert_int_eq(ammap_new(&map, 100), -EAGAIN);
+        ck_assert(!map);
+        ck_assert_int_eq(ammap_new(&map, 100), -EAGAIN);
+        ck_assert_int_eq(pthread_key_delete(keys[--count]), 0);
+        ck_assert_int_eq(ammap_new(&map, 100), 0);
+        ck_assert_int_eq(op_elsewhere(OP_MUT_SLICE, map, 0, 100), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        while (count-- > 0)
+                pthread_key_delete(keys[count]);
+}
+END_TEST
+
 /* A slice of no bytes at the end, which may be in a lane that has none yet. */
 START_TEST(nothing_at_the_end)
 {
@@ -3576,6 +3697,8 @@ int main(int argc, char **argv)
         tcase_add_test(tcase, a_length_beyond_the_memory);
         tcase_add_test(tcase, growth_that_is_refused);
         tcase_add_test(tcase, stores_beyond_the_end);
+        tcase_add_loop_test(tcase, what_is_taken_in_the_last_round, 0, 10);
+        tcase_add_test(tcase, a_start_that_fails);
         tcase_add_test(tcase, nothing_at_the_end);
         tcase_add_test(tcase, growth_elsewhere);
         tcase_add_test(tcase, a_file);
