@@ -57,6 +57,7 @@ static inline __attribute__((always_inline)) bool read_optimistic(const struct a
 
         if (!lane_read_begin(lane, &sequence))
                 return false;
+        os_fence_causal();
         if (__builtin_expect(!map_has_simple(map, offset, length), 0))
                 return false;
         racy_copy(buffer, map->base + offset, length);
@@ -86,6 +87,7 @@ static int read_counted(ammap_t *map, struct lane *lane, uint64_t offset, void *
 
         if (rc < 0)
                 return rc;
+        os_fence_causal();
         within = map_has_simple(map, offset, length);
         if (within)
                 memcpy(buffer, map->base + offset, length);

@@ -130,7 +130,27 @@
  * where he reaches, fences lightly, and looks at the length.  Again one of the
  * two sees the other: who entered unseen finds the length too short, and leaves.
  * What reads without entering reads the length after begin, and the shrink adds
- * to the sequence before it takes the bytes away (lane_tear).
+ * to the sequence before it takes the bytes away (lane_tear).  A writer that is in
+ * keeps such readers out, and adds to the sequence himself when he leaves.
+ *
+ *      shrink                          reader                      because
+ *      length = shorter                begin: word (acquire)       he finds what lane_tear stored,
+ *      heavy fence                     length                      which releases the length
+ *      lane_tear: word += 2
+ *
+ *      length = shorter                begin: word (acquire),      lane_tear, behind its fence, saw
+ *      heavy fence                     what the writer left        the writer in: he left later, and
+ *      lane_tear: a writer is in       fence (causal)              what he left is found behind it
+ *                                      length
+ *
+ *      lane_tear: word += 2            copies a byte that is gone  the fences pair by that byte (or by
+ *      fence (release)                 valid: fence (acquire),     the kernel's lock of the page that
+ *      takes the byte away             word                        it comes from): valid finds + 2
+ *
+ * The second row is where a writer's store and the shrink's fence stand in two threads
+ * and the reader in a third.  Where stores reach all other processors at once, the order
+ * of the reader's loads is enough.  Elsewhere (POWER) it takes his fence: two full fences
+ * forbid it in C11, as the heavy one does that interrupts him (os_fence_causal).
  */
 #include "lock.h"
 

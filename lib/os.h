@@ -333,6 +333,20 @@ static inline void os_fence_light_after(void)
 #endif
 }
 
+/* Between a load that acquires and a later load.  A third thread stored what the later
+ * one loads, fenced (os_fence_heavy), and did not yet see what the first one finds: the
+ * later load finds the third's store.  Where a store reaches all other processors at
+ * once the order of the two loads is enough for that; elsewhere (POWER, ARMv7) it takes
+ * a fence that pairs with the third's. */
+static inline void os_fence_causal(void)
+{
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv) || defined(__s390x__)
+        atomic_signal_fence(memory_order_seq_cst);
+#else
+        os_fence_light();
+#endif
+}
+
 /* Tell the processor that this is a spin loop. */
 static inline void os_pause(void)
 {
