@@ -319,8 +319,8 @@ AMMAP_API void *ammap_as_mut_ptr(ammap_t *map);
  * moved or copied, and one of the copies released, by any thread.
  *
  * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_MISALIGNED (the offset
- * is not a multiple of 4 or 8), AMMAP_ERR_READ_ONLY (the map is frozen) or
- * AMMAP_ERR_UNSUPPORTED; then the structure is all zeros.
+ * is not a multiple of 4 or 8), AMMAP_ERR_READ_ONLY (the map is frozen),
+ * AMMAP_ERR_UNSUPPORTED or -ENOMEM; then the structure is all zeros.
  */
 
 typedef struct ammap_u32_view {

@@ -34,34 +34,21 @@ static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t si
         return 0;
 }
 
-/* Put a view on the list, or, where there is no memory to tell it by, count it
- * alone: no shrink and no freezing then for as long as it lives. */
-static struct view *add_view(struct ammap *map, uint64_t end)
+static void add_view(struct ammap *map, struct view *view, uint64_t end)
 {
-        struct view *view = malloc(sizeof *view);
-
-        if (view) {
-                *view = (struct view){ .next = map->view, .link = &map->view, .end = end };
-                if (map->view)
-                        map->view->link = &view->next;
-                map->view = view;
-        } else {
-                map->unlisted++;
-        }
+        *view = (struct view){ .next = map->view, .link = &map->view, .end = end };
+        if (map->view)
+                map->view->link = &view->next;
+        map->view = view;
         atomic_fetch_add(&map->views, 1);
-        return view;
 }
 
 static void drop_view(struct ammap *map, struct view *view)
 {
-        if (view) {
-                *view->link = view->next;
-                if (view->next)
-                        view->next->link = view->link;
-                free(view);
-        } else {
-                map->unlisted--;
-        }
+        *view->link = view->next;
+        if (view->next)
+                view->next->link = view->link;
+        free(view);
         atomic_fetch_sub(&map->views, 1);
 }
 
@@ -71,17 +58,20 @@ bool map_views_reach(const struct ammap *map, uint64_t offset)
 
         while (view && view->end <= offset)
                 view = view->next;
-        return view || map->unlisted;
+        return view;
 }
 
 /* The same, and the map pinned by a view; private words: the map, and the view. */
 static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words, uintptr_t *private)
 {
+        struct view *view = NULL;
         int rc;
 
         while ((rc = find_words(map, offset, count, size, words)) == 0) {
                 if (map->careful && !map->faults)
                         return AMMAP_ERR_UNSUPPORTED;
+                if (!view && !(view = malloc(sizeof *view)))
+                        return -ENOMEM;
                 os_fork_check();
                 pthread_mutex_lock(&map->viewing);
                 rc = map_has(map, offset, count * size) ? 0 : 1; /* 1: a shrink came first */
@@ -91,12 +81,15 @@ static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t siz
                         rc = AMMAP_ERR_UNSUPPORTED;
                 if (rc == 0) {
                         private[0] = (uintptr_t)map;
-                        private[1] = (uintptr_t)add_view(map, offset + count * size);
+                        private[1] = (uintptr_t)view;
+                        add_view(map, view, offset + count * size);
+                        view = NULL;
                 }
                 pthread_mutex_unlock(&map->viewing);
                 if (rc <= 0)
                         break;
         }
+        free(view);
         return rc;
 }
 

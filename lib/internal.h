@@ -42,8 +42,7 @@ struct ammap {
 
         /* Line 1 */
         _Alignas(64) _Atomic uint64_t views; /* live views; changed under viewing */
-        struct view *view;                   /* the list of them, by viewing ... */
-        uint64_t unlisted;                   /* ... and how many are not on it */
+        struct view *view;                   /* the list of them, by viewing */
         pthread_mutex_t viewing;             /* a leaf */
 
         /* Whoever holds it waits for copies at most, for no slice: a thread that

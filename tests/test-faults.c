@@ -121,6 +121,15 @@ static void squat_no_more(void)
         squatter.on = false;
 }
 
+static bool no_memory;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+        return no_memory ? NULL : __real_malloc(size);
+}
+
 /* The bytes of a secret; and how often they went without having been wiped. */
 static const unsigned char *secret_bytes;
 static size_t secret_length;
@@ -524,6 +533,33 @@ END_TEST
 
 /* Of a map that is to be left out no part is: another handler of the fork may put
  * something there before this library's takes the rest away. */
+/* A view that cannot be noted is none, and stops nothing. */
+START_TEST(no_memory_for_a_view)
+{
+        ammap_u32_view_t u32;
+        ammap_u64_view_t u64;
+        int rc, rc_slice;
+        ammap_t *map;
+
+        ck_assert_int_eq(ammap_new(&map, 100), 0);
+        no_memory = true; /* Check itself needs some */
+        rc = ammap_atomic_u32(map, 0, &u32);
+        rc_slice = ammap_atomic_u64_slice(map, 8, 3, &u64);
+        no_memory = false;
+        ck_assert_int_eq(rc, -ENOMEM);
+        ck_assert(!u32.value && u32.count == 0);
+        ck_assert_int_eq(rc_slice, -ENOMEM);
+        ck_assert(!u64.value && u64.count == 0);
+        ammap_u32_view_release(&u32);
+        ammap_u64_view_release(&u64);
+        ck_assert_int_eq(ammap_resize(map, 5), 0);
+        ck_assert_int_eq(ammap_atomic_u32(map, 0, &u32), 0);
+        ck_assert_int_eq(ammap_resize(map, 3), AMMAP_ERR_BUSY);
+        ammap_u32_view_release(&u32);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+END_TEST
+
 START_TEST(half_an_omission)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -844,6 +880,7 @@ int main(void)
         tcase_add_test(tcase, trim_refused);
         tcase_add_test(tcase, keep_refused);
         tcase_add_test(tcase, stat_beside_a_resize);
+        tcase_add_test(tcase, no_memory_for_a_view);
         tcase_add_test(tcase, half_an_omission);
         tcase_add_test(tcase, codes);
         tcase_add_test(tcase, no_huge_pages);
