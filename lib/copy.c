@@ -4,6 +4,7 @@
  */
 #include "bytes.h"
 #include "file.h"
+#include "hints.h"
 #include "internal.h"
 #include "racy.h"
 #include "span.h"
@@ -50,21 +51,21 @@ static inline int copy_in(const struct ammap *map, uint64_t offset, const void *
 
 /* The length is looked at between begin and valid: a shrink changes the sequence
  * before it takes bytes away. */
-static inline __attribute__((always_inline)) bool read_optimistic(const struct ammap *map, const struct lane *lane,
-                                                                  uint64_t offset, void *buffer, size_t length)
+static ALWAYS_INLINE bool read_optimistic(const struct ammap *map, const struct lane *lane, uint64_t offset,
+                                          void *buffer, size_t length)
 {
         uint64_t sequence;
 
         if (!lane_read_begin(lane, &sequence))
                 return false;
         os_fence_causal();
-        if (__builtin_expect(!map_has_simple(map, offset, length), 0))
+        if (unlikely(!map_has_simple(map, offset, length)))
                 return false;
         racy_copy(buffer, map->base + offset, length);
         return lane_read_valid(lane, sequence);
 }
 
-static __attribute__((noinline)) int read_locked(ammap_t *map, uint64_t offset, void *buffer, size_t length)
+static NOINLINE int read_locked(ammap_t *map, uint64_t offset, void *buffer, size_t length)
 {
         span_t span;
         int rc = map_span_take(map, offset, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
@@ -97,8 +98,7 @@ static int read_counted(ammap_t *map, struct lane *lane, uint64_t offset, void *
                !map_has_simple(map, offset, length);
 }
 
-static __attribute__((noinline)) int read_again(ammap_t *map, struct lane *lane, uint64_t offset, void *buffer,
-                                                size_t length)
+static NOINLINE int read_again(ammap_t *map, struct lane *lane, uint64_t offset, void *buffer, size_t length)
 {
         int rc = map_check(map, offset, length);
 
@@ -117,14 +117,14 @@ static __attribute__((noinline)) int read_again(ammap_t *map, struct lane *lane,
 }
 
 /* 0, 1: not now, or a negative code. */
-static inline __attribute__((always_inline)) int try_shared(const struct ammap *map, uint32_t first, uint32_t count,
-                                                            uint64_t offset, void *buffer, size_t length)
+static ALWAYS_INLINE int try_shared(const struct ammap *map, uint32_t first, uint32_t count, uint64_t offset,
+                                    void *buffer, size_t length)
 {
         uint64_t sequence;
 
         if (!shared_read_begin(map->shared, first, count, &sequence))
                 return 1;
-        if (__builtin_expect(!map_has_shared(map, offset, length), 0))
+        if (unlikely(!map_has_shared(map, offset, length)))
                 return shared_read_valid(map->shared, first, count, sequence) ? AMMAP_ERR_BOUNDS : 1;
         racy_copy(buffer, map->base + offset, length);
         return shared_read_valid(map->shared, first, count, sequence) ? 0 : 1;
@@ -154,18 +154,18 @@ static int read_looking_on(ammap_t *map, uint32_t first, uint32_t count, uint64_
         return rc;
 }
 
-static __attribute__((noinline)) int read_shared(ammap_t *map, uint64_t offset, void *buffer, size_t length)
+static NOINLINE int read_shared(ammap_t *map, uint64_t offset, void *buffer, size_t length)
 {
         uint32_t first = (uint32_t)map_lane_index(map, offset);
         uint32_t count = (uint32_t)map_lane_last(map, offset, length) - first + 1;
 
-        if (__builtin_expect(atomic_load_explicit(&map->omitted, memory_order_relaxed), 0))
+        if (unlikely(atomic_load_explicit(&map->omitted, memory_order_relaxed)))
                 return AMMAP_ERR_UNSUPPORTED;
         /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
-        if (__builtin_expect(length <= OPTIMISTIC_MAX && count == 1, 1)) {
+        if (likely(length <= OPTIMISTIC_MAX && count == 1)) {
                 int rc = try_shared(map, first, 1, offset, buffer, length);
 
-                if (__builtin_expect(rc <= 0, 1))
+                if (likely(rc <= 0))
                         return rc;
                 for (unsigned tries = 1; tries < OPTIMISTIC_TRIES; tries++) {
                         for (unsigned n = 1U << tries; n > 0; n--)
@@ -202,7 +202,7 @@ int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
                 return AMMAP_ERR_INVALID;
         if (length == 0)
                 return map_look(map, offset, 0);
-        if (__builtin_expect(!map->simple, 0))
+        if (unlikely(!map->simple))
                 return read_other(map, offset, buffer, length);
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
         if (length > OPTIMISTIC_MAX)
@@ -214,7 +214,7 @@ int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
 
 /* --- In --- */
 
-static __attribute__((noinline)) int update_span(ammap_t *map, uint64_t offset, const void *data, size_t length)
+static NOINLINE int update_span(ammap_t *map, uint64_t offset, const void *data, size_t length)
 {
         span_t span;
         size_t done = 0;
@@ -227,15 +227,14 @@ static __attribute__((noinline)) int update_span(ammap_t *map, uint64_t offset, 
         return rc;
 }
 
-static inline __attribute__((always_inline)) int update_lane(ammap_t *map, struct lane *lane, uint64_t offset,
-                                                             const void *data, size_t length)
+static ALWAYS_INLINE int update_lane(ammap_t *map, struct lane *lane, uint64_t offset, const void *data, size_t length)
 {
         int rc = lane_write(lane, LANE_FOR_EVER);
 
         if (rc < 0)
                 return rc;
         os_fence_light(); /* as in hold_reaches: a shrink sees that someone writes */
-        if (__builtin_expect(!map_has_simple(map, offset, length), 0)) {
+        if (unlikely(!map_has_simple(map, offset, length))) {
                 lane_write_leave(lane);
                 return update_span(map, offset, data, length);
         }
@@ -251,7 +250,7 @@ static int update_shared(ammap_t *map, uint32_t lane, uint64_t offset, const voi
 
         if (rc < 0)
                 return rc;
-        if (__builtin_expect(!map_has_shared(map, offset, length), 0))
+        if (unlikely(!map_has_shared(map, offset, length)))
                 rc = AMMAP_ERR_BOUNDS;
         else
                 memcpy(map->base + offset, data, length);
@@ -260,7 +259,7 @@ static int update_shared(ammap_t *map, uint32_t lane, uint64_t offset, const voi
 }
 
 /* On any map but a simple one; the range has been checked. */
-static __attribute__((noinline)) int update_other(ammap_t *map, uint64_t offset, const void *data, size_t length)
+static NOINLINE int update_other(ammap_t *map, uint64_t offset, const void *data, size_t length)
 {
         uint64_t first = map_lane_index(map, offset);
 
@@ -281,7 +280,7 @@ int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t 
                 return rc;
         if (length == 0)
                 return map_look(map, offset, 0);
-        if (__builtin_expect(!map->simple, 0))
+        if (unlikely(!map->simple))
                 return update_other(map, offset, data, length);
         return update_lane(map, &map->lane[0], offset, data, length);
 }

@@ -9,6 +9,7 @@
 #define INTERNAL_H
 
 #include "ammap.h"
+#include "hints.h"
 #include "lock.h"
 #include "range.h"
 #include "region.h"
@@ -104,8 +105,7 @@ bool share_has(const struct ammap *map, uint64_t offset, uint64_t count);
 
 static inline bool map_has_shared(const struct ammap *map, uint64_t offset, uint64_t count)
 {
-        return __builtin_expect(head_has(map->shared->head, map_room(map), offset, count), 1) ||
-               share_has(map, offset, count);
+        return likely(head_has(map->shared->head, map_room(map), offset, count)) || share_has(map, offset, count);
 }
 
 static inline bool map_has(const struct ammap *map, uint64_t offset, uint64_t count)
@@ -119,7 +119,7 @@ int map_refuse(struct ammap *map, uint64_t offset, uint64_t count);
 
 static inline int map_check(struct ammap *map, uint64_t offset, uint64_t count)
 {
-        return __builtin_expect(map_has(map, offset, count), 1) ? 0 : map_refuse(map, offset, count);
+        return likely(map_has(map, offset, count)) ? 0 : map_refuse(map, offset, count);
 }
 
 /* The same, by the length that a file has now: for calls that take no lock, where that

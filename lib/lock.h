@@ -7,6 +7,7 @@
 #ifndef LOCK_H
 #define LOCK_H
 
+#include "hints.h"
 #include "os.h"
 #include "thread.h"
 
@@ -170,14 +171,14 @@ static inline int lane_write(struct lane *lane, int64_t deadline)
  * between its note in waiting and its last look at the word. */
 static inline void lane_write_leave(struct lane *lane)
 {
-        if (__builtin_expect(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0, 0)) {
+        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0)) {
                 lane_write_leave_slow(lane);
                 return;
         }
         atomic_store_explicit(&lane->word, atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER,
                               memory_order_release);
         os_fence_light();
-        if (__builtin_expect(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0, 0))
+        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
                 lane_wake(lane);
 }
 
@@ -231,7 +232,7 @@ static inline struct hold *lane_name(struct lane *lane, uint64_t use, uint64_t r
 
 static inline bool lane_still_biased(const struct lane *lane)
 {
-        return __builtin_expect((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0, 1);
+        return likely((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0);
 }
 
 static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uint64_t reach)
@@ -262,7 +263,7 @@ static inline bool lane_hold_unbias(struct hold *hold, uint64_t use)
                 return false;
         atomic_store_explicit(&hold->lane, NULL, memory_order_release);
         os_fence_light();
-        if (__builtin_expect(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0, 0))
+        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
                 lane_wake(lane);
         return true;
 }

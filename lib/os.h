@@ -12,6 +12,8 @@
 #ifndef OS_H
 #define OS_H
 
+#include "hints.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -281,7 +283,7 @@ void os_forked_reset(void);
 extern _Atomic uint32_t *os_fork_word;
 static inline bool os_forked_quick(void)
 {
-        if (__builtin_expect(!os_fork_word, 0))
+        if (unlikely(!os_fork_word))
                 return os_forked();
         return atomic_load_explicit(os_fork_word, memory_order_relaxed) == 0;
 }
@@ -317,7 +319,7 @@ static inline void os_fence_full(void)
 
 static inline void os_fence_light(void)
 {
-        if (__builtin_expect(atomic_load_explicit(&os_fence_asymmetric, memory_order_relaxed), 1))
+        if (likely(atomic_load_explicit(&os_fence_asymmetric, memory_order_relaxed)))
                 atomic_signal_fence(memory_order_seq_cst);
         else
                 os_fence_full();

@@ -96,6 +96,7 @@
 #include "shared_lock.h"
 
 #include "ammap.h"
+#include "hints.h"
 #include "slot.h"
 
 #include <errno.h>
@@ -321,7 +322,7 @@ static inline bool find_reader(const struct shared *shared, uint32_t first, uint
         uint32_t used = slots_used(shared);
 
         for (; *index < used; ++*index)
-                if (__builtin_expect(reads_any(&shared->line[*index]), 0) &&
+                if (unlikely(reads_any(&shared->line[*index])) &&
                     line_reads(&shared->line[*index], first, last, offset, run))
                         return true;
         return false;
@@ -398,7 +399,7 @@ static inline void disown(struct format_lane *lane)
         uint64_t next = atomic_load_explicit(&lane->next, memory_order_relaxed);
         uint64_t owner = atomic_exchange(&lane->owner, next ? OWNER_RESERVED : 0);
 
-        if (__builtin_expect((owner & OWNER_WAITERS) != 0, 0))
+        if (unlikely((owner & OWNER_WAITERS) != 0))
                 wake(lane);
 }
 
@@ -444,8 +445,8 @@ static bool take_owner(struct waiter *w, uint64_t seen, enum entry entry)
         return false;
 }
 
-static __attribute__((noinline)) int own_slow(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
-                                              enum entry entry, int64_t deadline)
+static NOINLINE int own_slow(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, enum entry entry,
+                             int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, number, deadline);
         int rc = 0;
@@ -487,11 +488,11 @@ static inline int own(struct shared *shared, struct slot *slot, uint32_t number,
         uint64_t nobody = 0;
         int rc;
 
-        if (__builtin_expect(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name), 0) &&
+        if (unlikely(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name)) &&
             (rc = own_slow(shared, slot, number, last, entry, deadline)) < 0)
                 return rc;
         /* Its writer may have died since one looked. */
-        if (__builtin_expect(!is_odd(lane), 1) || entry == TO_RECOVER)
+        if (likely(!is_odd(lane)) || entry == TO_RECOVER)
                 return 0;
         disown(lane);
         return shared_frozen(shared) ? AMMAP_ERR_READ_ONLY : AMMAP_ERR_OWNER_DEAD;
@@ -514,8 +515,8 @@ static inline void close_lane(struct format_lane *lane)
         disown(lane);
 }
 
-static __attribute__((noinline)) int wait_until_unread(struct shared *shared, struct slot *slot, uint32_t number,
-                                                       uint32_t last, int64_t deadline)
+static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
+                                      int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, number, deadline);
         uint32_t index = 0, run;
@@ -546,7 +547,7 @@ static __attribute__((noinline)) int wait_until_unread(struct shared *shared, st
 
 /* --- Writing --- */
 
-static __attribute__((noinline)) int refuse_frozen(struct shared *shared)
+static NOINLINE int refuse_frozen(struct shared *shared)
 {
         shared_frozen(shared); /* what it has seen it is not to forget */
         return AMMAP_ERR_READ_ONLY;
@@ -557,16 +558,15 @@ static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t 
         uint32_t index = 0, run;
         int rc = own(shared, slot, number, last, TO_WRITE, deadline);
 
-        if (__builtin_expect(rc < 0, 0))
+        if (unlikely(rc < 0))
                 return rc;
         os_fence_light_after();
-        if (__builtin_expect(atomic_load(atomic_load(&shared->frozen_word)) != 0, 0))
+        if (unlikely(atomic_load(atomic_load(&shared->frozen_word)) != 0))
                 rc = refuse_frozen(shared);
-        else if (__builtin_expect(find_reader(shared, number, number, 0, &index, &run) ||
-                                          atomic_load(&shared->lane[number].again),
-                                  0))
+        else if (unlikely(find_reader(shared, number, number, 0, &index, &run) ||
+                          atomic_load(&shared->lane[number].again)))
                 rc = wait_until_unread(shared, slot, number, last, deadline);
-        if (__builtin_expect(rc < 0, 0))
+        if (unlikely(rc < 0))
                 disown(&shared->lane[number]);
         return rc;
 }
@@ -575,7 +575,7 @@ static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t 
 static inline int my_slot(struct shared *shared, struct slot **slot)
 {
         *slot = slot_recent(shared);
-        if (__builtin_expect(*slot && !os_forked_quick(), 1))
+        if (likely(*slot && !os_forked_quick()))
                 return 0;
         return slot_take(shared, slot);
 }
@@ -585,9 +585,9 @@ int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
         int64_t deadline = LANE_FOR_EVER;
         int rc;
 
-        if (__builtin_expect(!shared->writable, 0))
+        if (unlikely(!shared->writable))
                 return AMMAP_ERR_READ_ONLY;
-        if (__builtin_expect(lane == shared->lanes, 0)) /* which nobody has while he waits for a slice */
+        if (unlikely(lane == shared->lanes)) /* which nobody has while he waits for a slice */
                 deadline = os_now() + CUT_MAX;
         if ((rc = my_slot(shared, slot)) < 0)
                 return rc;
@@ -697,8 +697,7 @@ void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, u
 
         atomic_store_explicit(&slot->line->run[i], 0, memory_order_release);
         for (; first <= last; first++)
-                if (__builtin_expect(
-                            atomic_load_explicit(&shared->lane[first].owner, memory_order_relaxed) & OWNER_WAITERS, 0))
+                if (unlikely(atomic_load_explicit(&shared->lane[first].owner, memory_order_relaxed) & OWNER_WAITERS))
                         wake(&shared->lane[first]);
 }
 
@@ -728,8 +727,8 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
 
 /* Name lanes in place i, and be in.  A turn that has been waited for ends when the
  * name has been tried again. */
-static __attribute__((noinline)) int name_slow(struct shared *shared, struct slot *slot, unsigned i, uint32_t first,
-                                               uint32_t last, int64_t deadline)
+static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
+                              int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, first, deadline);
         uint32_t run = run_of(first, last);
@@ -836,7 +835,7 @@ static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32
         }
         atomic_store_explicit(slot_reach(slot->line, i), reach, memory_order_release);
         atomic_exchange(&slot->line->run[i], run);
-        if (__builtin_expect(find_writer(shared, first, last) <= last && shared->writable, 0)) {
+        if (unlikely(find_writer(shared, first, last) <= last && shared->writable)) {
                 int rc;
 
                 shared_unname(shared, slot, i, run);
@@ -857,7 +856,7 @@ int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum acc
         struct slot *slot;
         int rc;
 
-        if (__builtin_expect(!shared->writable, 0)) {
+        if (unlikely(!shared->writable)) {
                 if (access == WRITE)
                         return AMMAP_ERR_READ_ONLY;
                 if (!shared_frozen(shared))

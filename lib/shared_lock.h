@@ -8,6 +8,7 @@
 #define SHARED_LOCK_H
 
 #include "format.h"
+#include "hints.h"
 #include "lock.h"
 #include "os.h"
 
@@ -113,7 +114,7 @@ bool shared_learn_frozen(struct shared *shared);
 static inline bool shared_frozen(struct shared *shared)
 {
         return atomic_load_explicit(&shared->frozen, memory_order_acquire) == SHARED_FROZEN ||
-               (__builtin_expect(atomic_load(&shared->head->frozen) != 0, 0) && shared_learn_frozen(shared));
+               (unlikely(atomic_load(&shared->head->frozen) != 0) && shared_learn_frozen(shared));
 }
 
 /* For one who has entered all lanes, and the length, and is to make the pages read

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "hints.h"
 #include "internal.h"
 #include "slot.h"
 #include "span.h"
@@ -48,8 +49,7 @@ static inline int fill(const ammap_t *map, uint64_t offset, uint64_t length, amm
         return 0;
 }
 
-static __attribute__((noinline)) int take_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                                ammap_slice_t *slice)
+static NOINLINE int take_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
 {
         int rc;
 
@@ -64,15 +64,15 @@ static __attribute__((noinline)) int take_slice(ammap_t *map, uint64_t offset, u
 }
 
 /* The quick path has named the lane, and the bias has gone or a shrink has come. */
-static __attribute__((noinline)) int retake_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                                  ammap_slice_t *slice, struct hold *hold)
+static NOINLINE int retake_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice,
+                                 struct hold *hold)
 {
         lane_unname(hold, &map->lane[0]);
         return take_slice(map, offset, length, deadline, slice);
 }
 
-static __attribute__((noinline)) int retake_shared_slice(ammap_t *map, uint64_t offset, uint64_t length,
-                                                         int64_t deadline, ammap_slice_t *slice, struct slot *slot)
+static NOINLINE int retake_shared_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                        ammap_slice_t *slice, struct slot *slot)
 {
         shared_slice_unname(slot);
         return take_slice(map, offset, length, deadline, slice);
@@ -80,8 +80,8 @@ static __attribute__((noinline)) int retake_shared_slice(ammap_t *map, uint64_t 
 
 /* The quick path of a shared map.  What it looks at behind the naming, for which
  * the processor stops, is found before. */
-static __attribute__((noinline)) int take_other_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                                      ammap_slice_t *slice)
+static NOINLINE int take_other_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                     ammap_slice_t *slice)
 {
         const struct format_head *head;
         const struct format_lane *lane;
@@ -95,7 +95,7 @@ static __attribute__((noinline)) int take_other_slice(ammap_t *map, uint64_t off
         room = map_room(map);
         if (!(slot = shared_slice_name(map->shared, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
-        if (__builtin_expect(!shared_slice_is_in(lane) || !head_has(head, room, offset, length), 0))
+        if (unlikely(!shared_slice_is_in(lane) || !head_has(head, room, offset, length)))
                 return retake_shared_slice(map, offset, length, deadline, slice, slot);
         shared_slice_begin(slot);
         slice->ammap_private.ammap_hold = &slot->read[0];
@@ -111,7 +111,7 @@ static inline int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, in
                 return take_other_slice(map, offset, length, deadline, slice);
         if (!(hold = lane_name(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
-        if (__builtin_expect(!lane_still_biased(&map->lane[0]) || !map_has_simple(map, offset, length), 0))
+        if (unlikely(!lane_still_biased(&map->lane[0]) || !map_has_simple(map, offset, length)))
                 return retake_slice(map, offset, length, deadline, slice, hold);
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
@@ -133,13 +133,13 @@ int ammap_timed_as_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t
         return quick_slice(map, offset, length, os_deadline(timeout_ns), slice);
 }
 
-static __attribute__((noinline)) void release_slice(ammap_slice_t *slice)
+static NOINLINE void release_slice(ammap_slice_t *slice)
 {
         if (leave(&slice->ammap_private))
                 memset(slice, 0, sizeof *slice);
 }
 
-static __attribute__((noinline)) void release_shared_slice(ammap_slice_t *slice)
+static NOINLINE void release_shared_slice(ammap_slice_t *slice)
 {
         struct shared_hold *hold = slice->ammap_private.ammap_hold;
 
@@ -176,8 +176,8 @@ static inline int fill_mut(const ammap_t *map, uint64_t offset, uint64_t length,
         return 0;
 }
 
-static __attribute__((noinline)) int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                                    ammap_mut_slice_t *slice)
+static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                   ammap_mut_slice_t *slice)
 {
         int rc;
 
@@ -191,8 +191,8 @@ static __attribute__((noinline)) int take_mut_slice(ammap_t *map, uint64_t offse
         return fill_mut(map, offset, length, slice);
 }
 
-static __attribute__((noinline)) int retake_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                                      ammap_mut_slice_t *slice, struct hold *hold)
+static NOINLINE int retake_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                     ammap_mut_slice_t *slice, struct hold *hold)
 {
         lane_hold_leave(hold);
         return take_mut_slice(map, offset, length, deadline, slice);
@@ -206,7 +206,7 @@ static inline int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length
         if (!slice || !is_simple(map) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_mut_slice(map, offset, length, deadline, slice);
         os_fence_light(); /* as in lane_name */
-        if (__builtin_expect(!map_has_simple(map, offset, length), 0))
+        if (unlikely(!map_has_simple(map, offset, length)))
                 return retake_mut_slice(map, offset, length, deadline, slice, hold);
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
@@ -229,13 +229,13 @@ int ammap_timed_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int
         return quick_mut_slice(map, offset, length, os_deadline(timeout_ns), slice);
 }
 
-static __attribute__((noinline)) void release_mut_slice(ammap_mut_slice_t *slice)
+static NOINLINE void release_mut_slice(ammap_mut_slice_t *slice)
 {
         if (leave(&slice->ammap_private))
                 memset(slice, 0, sizeof *slice);
 }
 
-static __attribute__((noinline)) void release_special_mut_slice(ammap_mut_slice_t *slice)
+static NOINLINE void release_special_mut_slice(ammap_mut_slice_t *slice)
 {
         if (!span_is_mine(&slice->ammap_private))
                 return;

@@ -12,6 +12,7 @@
 #ifndef SLOT_H
 #define SLOT_H
 
+#include "hints.h"
 #include "shared_lock.h"
 
 /* What stands in a lane's owner, and in its next. */
@@ -115,7 +116,7 @@ static inline struct shared_hold *slot_write_hold(struct slot *slot)
 {
         struct shared_hold *hold = slot->unused;
 
-        if (__builtin_expect(!hold, 0))
+        if (unlikely(!hold))
                 return slot_more_holds(slot);
         slot->unused = hold->unused;
         return hold;
@@ -183,8 +184,8 @@ static inline bool shared_slice_end(struct shared_hold *hold)
 
 static inline bool shared_slice_was_awaited(const struct slot *slot)
 {
-        return __builtin_expect(
-                (atomic_load_explicit(&slot->shared->lane[0].owner, memory_order_relaxed) & OWNER_WAITERS) != 0, 0);
+        return unlikely((atomic_load_explicit(&slot->shared->lane[0].owner, memory_order_relaxed) & OWNER_WAITERS) !=
+                        0);
 }
 
 #endif /* SLOT_H */

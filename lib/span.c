@@ -7,6 +7,8 @@
  */
 #include "span.h"
 
+#include "hints.h"
+
 /* A slice that a fork has made void has fewer than it says. */
 static void leave_chain(struct hold *hold, size_t count)
 {
@@ -95,7 +97,7 @@ static int take_file(struct ammap *map, uint64_t first, uint64_t last, enum acce
 
 static inline int take_special(struct part part, int64_t deadline, uint64_t use, span_t *span)
 {
-        if (__builtin_expect(part.map->shared != NULL, 1))
+        if (likely(part.map->shared != NULL))
                 return take_shared(part, deadline, use, span);
         return take_file(part.map, part.first, part.last, part.access, part.reach, deadline, use, span);
 }
@@ -117,7 +119,7 @@ int map_span_take_special(struct ammap *map, uint64_t offset, uint64_t length, e
 
                 if (rc < 0 || (rc = take_special(part, deadline, use, span)) < 0)
                         return rc;
-                if (__builtin_expect(map_has(map, offset, length), 1))
+                if (likely(map_has(map, offset, length)))
                         return 0;
                 span_leave_special(span, use);
         }

@@ -5,6 +5,7 @@
 #ifndef SPAN_H
 #define SPAN_H
 
+#include "hints.h"
 #include "internal.h"
 
 /* The caller's slices hold one, so that its type stands in ammap.h:
@@ -91,7 +92,7 @@ void span_leave_special(const span_t *span, uint64_t use);
 
 static inline void span_leave(const span_t *span, uint64_t use)
 {
-        if (__builtin_expect(span->ammap_count >= SPAN_FILE, 0))
+        if (unlikely(span->ammap_count >= SPAN_FILE))
                 span_leave_special(span, use);
         else
                 span_leave_local(span);
@@ -104,7 +105,7 @@ void span_abandon(const span_t *span, uint64_t use);
 /* Leave what a copy has written, so many bytes of it before rc ended it. */
 static inline void span_leave_written(const span_t *span, int rc, size_t done)
 {
-        if (__builtin_expect(rc < 0 && done > 0, 0))
+        if (unlikely(rc < 0 && done > 0))
                 span_abandon(span, HOLD_COPY);
         else
                 span_leave(span, HOLD_COPY);
@@ -138,7 +139,7 @@ static inline int map_span_take(struct ammap *map, uint64_t offset, uint64_t len
                 if (rc < 0)
                         return rc;
                 hold_reaches(span->ammap_hold, offset + length);
-                if (__builtin_expect(map_has_simple(map, offset, length), 1))
+                if (likely(map_has_simple(map, offset, length)))
                         return 0;
                 span_leave_local(span);
         }

@@ -15,6 +15,8 @@
 #ifndef THREAD_H
 #define THREAD_H
 
+#include "hints.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -154,7 +156,7 @@ static inline struct hold *holds_free(struct holds *block)
 static inline void hold_drop(struct hold *hold)
 {
         atomic_store_explicit(&hold->lane, NULL, memory_order_release);
-        if (__builtin_expect(hold_block(hold) != thread_holds, 0))
+        if (unlikely(hold_block(hold) != thread_holds))
                 thread_has_room(hold_block(hold));
 }
 

@@ -1,0 +1,15 @@
+/* hints.h - what the compiler is told of which way is the usual one
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef HINTS_H
+#define HINTS_H
+
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+/* Out of the quick path's way; into it. */
+#define NOINLINE __attribute__((noinline))
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+#endif /* HINTS_H */
