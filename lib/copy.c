@@ -349,21 +349,16 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
 /* Handles of one memory, or of one file, lock the same lanes: they are one map. */
 static bool is_same(const ammap_t *a, const ammap_t *b)
 {
-        if (a->shared && b->shared)
-                return a->shared->device == b->shared->device && a->shared->inode == b->shared->inode;
-        if (a->file && b->file)
-                return a->file->device == b->file->device && a->file->inode == b->file->inode;
-        return a == b;
+        return a == b || (a->kind->joint && a->kind == b->kind && a->backing.device == b->backing.device &&
+                          a->backing.inode == b->backing.inode);
 }
 
 /* Where the lock of a map lies, as all processes agree on it; those of this process
  * alone come last, by their address. */
 static struct os_file place_of(const ammap_t *map)
 {
-        if (map->shared)
-                return (struct os_file){ .device = map->shared->device, .inode = map->shared->inode };
-        if (map->file)
-                return (struct os_file){ .device = map->file->device, .inode = map->file->inode };
+        if (map->kind->joint)
+                return (struct os_file){ .device = map->backing.device, .inode = map->backing.inode };
         return (struct os_file){ .device = UINT64_MAX, .inode = (uintptr_t)map };
 }
 

@@ -168,7 +168,8 @@ static int make_map(struct ammap **made, const struct place *place, const struct
         known.lanes = head->lanes;
         if ((rc = map_check_options(length, &known)) < 0 || (rc = file_new(&file, place, head)) < 0)
                 return rc;
-        if ((rc = write_head(file, head, fresh)) < 0 || (rc = map_make(made, length, &known, &backing)) < 0) {
+        if ((rc = write_head(file, head, fresh)) < 0 ||
+            (rc = map_make(made, &kind_file, length, &known, &backing)) < 0) {
                 file_drop(file);
                 return rc;
         }
@@ -181,6 +182,7 @@ static int make_map(struct ammap **made, const struct place *place, const struct
         }
         (*made)->file = file;
         file_link(file);
+        map_link(*made);
         return 0;
 }
 
@@ -429,7 +431,14 @@ bool file_was_frozen(struct ammap *map)
         return atomic_load(&map->file->frozen);
 }
 
-int file_freeze(struct ammap *map)
+static bool is_frozen(struct ammap *map)
+{
+        if (!atomic_load(&map->frozen))
+                file_look(map);
+        return atomic_load(&map->frozen);
+}
+
+static int set_frozen(struct ammap *map)
 {
         const uint32_t frozen = 1;
         int rc = file_poke(map->file, offsetof(struct format_head, frozen), &frozen, sizeof frozen);
@@ -562,7 +571,7 @@ static int shrink(struct ammap *map, uint64_t size, uint64_t length)
         return rc == AMMAP_ERR_TIMEOUT || rc == AMMAP_ERR_DEADLOCK ? AMMAP_ERR_BUSY : rc;
 }
 
-int file_resize(struct ammap *map, uint64_t size)
+static int resize(struct ammap *map, uint64_t size)
 {
         uint64_t length;
         int rc;
@@ -570,7 +579,7 @@ int file_resize(struct ammap *map, uint64_t size)
         os_fork_check();
         if (map->file->fd < 0)
                 return AMMAP_ERR_UNSUPPORTED;
-        if (!map->file->write)
+        if (!map->file->write || is_frozen(map))
                 return AMMAP_ERR_READ_ONLY;
         if ((rc = file_enter_length(map->file)) < 0)
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(map->file) ? AMMAP_ERR_FORMAT : rc;
@@ -585,6 +594,83 @@ int file_resize(struct ammap *map, uint64_t size)
         file_leave_length(map->file);
         return rc;
 }
+
+/* --- Freezing --- */
+
+/* The flag is what holds, whatever becomes of the pages. */
+static int freeze_file(struct ammap *map)
+{
+        int rc = set_frozen(map);
+
+        if (rc == 0)
+                region_freeze(&map->region);
+        return rc;
+}
+
+/* The length last: who cuts a file does not wait for ever for lanes. */
+static int freeze_entered(struct ammap *map)
+{
+        int rc = file_enter(map, 0, map->lanes - 1, WRITE, LANE_FOR_EVER);
+
+        if (rc < 0)
+                return rc;
+        rc = file_enter_length(map->file);
+        if (rc == 0) {
+                rc = map_freeze(map, freeze_file);
+                file_leave_length(map->file);
+        }
+        file_leave(map, 0, map->lanes - 1, WRITE);
+        return rc;
+}
+
+static int freeze(struct ammap *map)
+{
+        int rc;
+
+        if (file_was_frozen(map))
+                return 0;
+        rc = local_take_all(map);
+        if (rc < 0)
+                return rc;
+        rc = freeze_entered(map);
+        local_leave_all(map, rc == 0);
+        return rc;
+}
+
+static uint64_t length_of(const struct ammap *map)
+{
+        file_look(map->lane[0].map); /* the map, as one that can be changed */
+        return local_length(map);
+}
+
+/* Of this process, to the others. */
+static void thread_left(struct ammap *map, uint64_t lane, enum access access)
+{
+        if (access == WRITE)
+                file_abandon(map, lane);
+        else
+                file_leave(map, lane, lane, READ);
+}
+
+const struct kind kind_file = {
+        .name = "file",
+        .share = AMMAP_SHARED,
+        .joint = true,
+        .length = length_of,
+        .refresh = file_look,
+        .frozen = is_frozen,
+        .was_frozen = file_was_frozen,
+        .is_held = local_is_held,
+        .slices = local_slices,
+        .resize = resize,
+        .freeze = freeze,
+        .recover = file_recover,
+        .clone = local_clone,
+        .thread_left = thread_left,
+        .freeze_forked = map_nothing,
+        .forked = file_forked,
+        .end = file_end,
+};
 
 /* --- On the disk --- */
 

@@ -598,7 +598,7 @@ void file_end(struct ammap *map)
 
 /* What stands in for the lanes of slices that a fork has made void. */
 static struct file no_file = { .fd = -1 };
-static struct ammap no_map = { .file = &no_file };
+static struct ammap no_map = { .file = &no_file, .kind = &kind_file };
 static struct lane void_lane = { .map = &no_map };
 
 /* Nobody holds a lane any more.  A hold that slices name is kept for them, or it

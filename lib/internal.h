@@ -18,6 +18,7 @@
 #include <pthread.h>
 
 struct file;
+struct kind;
 struct view;
 
 struct ammap {
@@ -35,6 +36,7 @@ struct ammap {
         bool careful;             /* memory that others can take away: to be copied by os_peek and os_poke ... */
         bool faults;              /* ... unless who touches it himself has said that he may */
         bool read_only;           /* this process may not write; frozen, too, from the start */
+        const struct kind *kind;
 
         /* Whose lock it is besides that of lane[], which only the quick paths of a
          * simple map take for granted; both NULL: nobody's. */
@@ -60,6 +62,48 @@ struct ammap {
         char name[REGION_NAME];
 
         struct lane lane[];
+};
+
+/* What is different in private, shared, file and raw maps.  The quick paths come before
+ * it: they ask whether a map is simple, or shared. */
+struct kind {
+        const char *name;
+        ammap_share_t share;
+        bool joint;    /* its lock is one for all who have the same memory, or file */
+        bool sealable; /* its memory is, by those who may write it */
+
+        /* The length that all see; 0: a fork left it out. */
+        uint64_t (*length)(const struct ammap *map);
+
+        /* Take over what others have made of the length, and of frozen, where only a look
+         * tells.  0, or why there is nothing any more. */
+        int (*refresh)(struct ammap *map);
+
+        /* Whether nobody writes any more, by any process's doing, or this process may not;
+         * whether somebody has frozen it. */
+        bool (*frozen)(struct ammap *map);
+        bool (*was_frozen)(struct ammap *map);
+
+        /* Whether a thread holds any of it; how many slices this process's threads have. */
+        bool (*is_held)(struct ammap *map);
+        uint64_t (*slices)(const struct ammap *map);
+
+        /* What the calls of these names answer; to resize, under resizing. */
+        int (*resize)(struct ammap *map, uint64_t size);
+        int (*freeze)(struct ammap *map);
+        int (*recover)(struct ammap *map);
+        int (*clone)(struct ammap *map, struct ammap **copy);
+
+        /* A thread ended that had a lane: to write, and it is dead now, or to read, and it is
+         * about to be left. */
+        void (*thread_left)(struct ammap *map, uint64_t lane, enum access access);
+
+        /* In a forked child: end a freeze, of which map->frozen tells how; then the rest. */
+        void (*freeze_forked)(struct ammap *map);
+        void (*forked)(struct ammap *map);
+
+        /* Give up what there is besides the memory, before its descriptor. */
+        void (*end)(struct ammap *map);
 };
 
 /* --- map.c --- */
@@ -100,7 +144,7 @@ static inline uint64_t map_room(const struct ammap *map)
         return atomic_load_explicit(&map->shared->room, memory_order_relaxed);
 }
 
-/* The same where the memory may have grown since one looked (share.c). */
+/* The same where the memory may have grown since one looked (shared.c). */
 bool share_has(const struct ammap *map, uint64_t offset, uint64_t count);
 
 static inline bool map_has_shared(const struct ammap *map, uint64_t offset, uint64_t count)
@@ -124,7 +168,12 @@ static inline int map_check(struct ammap *map, uint64_t offset, uint64_t count)
 
 /* The same, by the length that a file has now: for calls that take no lock, where that
  * is looked at. */
-int map_look(struct ammap *map, uint64_t offset, uint64_t count);
+static inline int map_look(struct ammap *map, uint64_t offset, uint64_t count)
+{
+        int rc = map->kind->refresh(map);
+
+        return rc < 0 ? rc : map_check(map, offset, count);
+}
 
 /* The caller's options as this library knows them; check them, and fill in what 0
  * stands for. */
@@ -134,9 +183,12 @@ int map_check_options(uint64_t size, ammap_options_t *options);
 /* Once, before anything else is done with a map. */
 int map_start(void);
 
-/* Make a map of checked options; with NULL, on memory of its own, else on what is
- * behind a descriptor, which it closes when it is freed. */
-int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options, const struct backing *backing);
+/* Make a map of a kind and of checked options; with NULL, on memory of its own, else on
+ * what is behind a descriptor, which it closes when it is freed.  It is to be linked when
+ * all of it is set, so that a forked child finds it. */
+int map_make(struct ammap **made, const struct kind *kind, uint64_t size, const ammap_options_t *options,
+             const struct backing *backing);
+void map_link(struct ammap *map);
 
 /* Unmap and forget a map that no one uses. */
 int map_destroy(struct ammap *map);
@@ -145,11 +197,56 @@ int map_destroy(struct ammap *map);
 void map_lock(struct ammap *map);
 void map_unlock(struct ammap *map);
 
-/* Whether nobody writes any more, by any process's doing, or this process may not. */
-bool map_frozen(struct ammap *map);
+static inline bool map_frozen(struct ammap *map)
+{
+        return map->kind->frozen(map);
+}
 
-/* Whether somebody has frozen it. */
-bool map_was_frozen(struct ammap *map);
+/* What a kind has no need of. */
+int map_no_refresh(struct ammap *map);
+void map_no_thread_left(struct ammap *map, uint64_t lane, enum access access);
+void map_nothing(struct ammap *map);
+
+/* The bytes of a map, counted from the region's start. */
+static inline size_t map_region_offset(const struct ammap *map, uint64_t offset)
+{
+        return (size_t)(map->base - map->region.data) + (size_t)offset;
+}
+
+/* Freeze by what is given, for who has kept all others out: 0; AMMAP_ERR_BUSY: a view is
+ * alive; or its code.  The pages are what that is but for a file. */
+int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map));
+int map_freeze_pages(struct ammap *map);
+
+/* What has been stored, by an old pointer or a view elsewhere, in bytes that a shrink
+ * took away is not to be there when they are added again. */
+void map_drop_old(struct ammap *map, uint64_t length, uint64_t size);
+
+/* --- local.c: maps whose lock is this process's alone, or that too --- */
+
+extern const struct kind kind_private, kind_raw;
+
+uint64_t local_length(const struct ammap *map);
+bool local_is_held(struct ammap *map);
+uint64_t local_slices(const struct ammap *map);
+int local_clone(struct ammap *map, struct ammap **copy);
+
+/* A private map with what the first length bytes hold, for who keeps writers out. */
+int local_copy(struct ammap *map, uint64_t length, struct ammap **copy);
+
+/* All lanes to write, and resizing locked.  0, or why not; and back. */
+int local_take_all(struct ammap *map);
+void local_leave_all(struct ammap *map, bool frozen);
+
+/* --- shared.c --- */
+
+extern const struct kind kind_shared;
+
+/* Make the map that a checked header is of: to be written, too; one that is not there
+ * yet. */
+enum { SHARED_WRITE = 1, SHARED_FRESH = 2 };
+int shared_make(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
+                unsigned how);
 
 /* --- share.c --- */
 
@@ -160,20 +257,9 @@ int share_new(struct ammap **made, uint64_t size, const ammap_options_t *options
  * descriptor, also on an error. */
 int share_raw(struct ammap **made, int fd, const ammap_options_t *options);
 
-/* Give up what of a map other processes see, before its memory goes; in a forked
- * child, take it for its own. */
-void share_end(struct ammap *map);
-void share_forked(struct ammap *map);
-
-/* The length that all processes see.  NULL is no such map. */
-uint64_t share_length(const struct ammap *map);
-
-/* Look how much memory there is: map_room.  Make it enough for a length, by who has
- * the lane of the length: 0, or the system's code. */
-uint64_t share_room(const struct ammap *map);
-int share_grow(struct ammap *map, uint64_t length);
-
 /* --- file.c and file_lock.c --- */
+
+extern const struct kind kind_file;
 
 /* Make a map of an open file that has a header, or is to have one (size > 0, and
  * there is nothing in the file).  It takes the descriptor, also on an error.  path:
@@ -202,17 +288,12 @@ int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum 
  * from now on, by what stands in the file; the local lane is not dead any more. */
 void file_abandon(struct ammap *map, uint64_t lane);
 
+/* What kind_file has of file_lock.c. */
 void file_end(struct ammap *map);
 void file_forked(struct ammap *map);
 
 /* Clear OWNER_DEAD, here and in the file.  0, AMMAP_ERR_READ_ONLY, ... */
 int file_recover(struct ammap *map);
-
-/* Resize, under resizing.  What ammap_resize answers, and AMMAP_ERR_FAULT. */
-int file_resize(struct ammap *map, uint64_t size);
-
-/* Set the flag, for who has entered all lanes to write, by file_enter too. */
-int file_freeze(struct ammap *map);
 
 /* Take over what other processes have made of the length, and of frozen.  0,
  * AMMAP_ERR_FAULT or AMMAP_ERR_UNSUPPORTED. */

@@ -35,13 +35,6 @@ static void unlock_maps(void)
         pthread_mutex_unlock(&all_maps_mutex);
 }
 
-static bool shrinking(const struct ammap *map)
-{
-        return atomic_load(&map->shrinks) & 1;
-}
-
-static void end_shrink(struct ammap *map);
-
 /* The child may have a freeze to end that it does not have the thread of.  Frozen is
  * what the map calls so.  Where it does not, the pages are made writable again; and
  * it is frozen after all where that cannot be. */
@@ -50,10 +43,7 @@ static void end_freeze(struct ammap *map)
         if (atomic_load(&map->freezing) && !atomic_load(&map->frozen) && region_thaw(&map->region) < 0)
                 atomic_store(&map->frozen, true);
         atomic_store(&map->freezing, false);
-        if (map->shared && atomic_load(&map->frozen))
-                shared_learn_frozen(map->shared);
-        else if (map->shared)
-                shared_freeze_cancel(map->shared);
+        map->kind->freeze_forked(map);
 }
 
 /* What it is to know before what the calling thread holds. */
@@ -65,26 +55,34 @@ static void lanes_forked(struct ammap *map)
                 lane_forked(&map->lane[i], atomic_load(&map->frozen));
 }
 
-/* The child has the mutexes as another thread may have left them, and may have
- * a shrink to end, too. */
+/* The child has the mutexes as another thread may have left them. */
 static void map_forked(struct ammap *map)
 {
         pthread_mutex_init(&map->viewing, NULL);
         pthread_mutex_init(&map->resizing, NULL);
         region_forked(&map->region);
-        if (map->shared)
-                share_forked(map);
-        if (map->file)
-                file_forked(map);
+        map->kind->forked(map);
         if (map->region.fork == AMMAP_FORK_OMIT) {
                 map->base = NULL;
                 atomic_store(&map->length, 0);
                 atomic_store(&map->omitted, true);
-                if (shrinking(map))
-                        atomic_fetch_add(&map->shrinks, 1);
-        } else if (shrinking(map)) {
-                end_shrink(map);
         }
+}
+
+int map_no_refresh(struct ammap *map)
+{
+        (void)map;
+        return 0;
+}
+
+void map_no_thread_left(struct ammap *map, uint64_t lane, enum access access)
+{
+        (void)map, (void)lane, (void)access;
+}
+
+void map_nothing(struct ammap *map)
+{
+        (void)map;
 }
 
 static void fork_before(void)
@@ -112,18 +110,11 @@ static void fork_child(void)
                 map_forked(map);
 }
 
-/* A thread ended that held a lane of a file's map: so did this process. */
 static void lane_left(struct lane *lane, enum access access)
 {
         struct ammap *map = lane->map;
-        uint64_t index = (uint64_t)(lane - map->lane);
 
-        if (!map->file)
-                return;
-        if (access == WRITE)
-                file_abandon(map, index);
-        else
-                file_leave(map, index, index, READ);
+        map->kind->thread_left(map, (uint64_t)(lane - map->lane), access);
 }
 
 static void start(void)
@@ -151,7 +142,7 @@ int map_start(void)
 
 /* A forked child that ran no fork handlers may find the list between two of
  * these stores: it is whole for a walk at each. */
-static void link_map(struct ammap *map)
+void map_link(struct ammap *map)
 {
         lock_maps();
         map->next = all_maps;
@@ -279,7 +270,8 @@ static void begin_read_only(struct ammap *map)
                 atomic_store(&map->lane[i].word, LANE_FROZEN);
 }
 
-int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options, const struct backing *backing)
+int map_make(struct ammap **made, const struct kind *kind, uint64_t size, const ammap_options_t *options,
+             const struct backing *backing)
 {
         struct os_file file;
         struct ammap *map;
@@ -291,6 +283,7 @@ int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options,
                 return -rc;
         map = block;
         memset(map, 0, sizeof *map);
+        map->kind = kind;
         map->backing = backing ? *backing : (struct backing){ .fd = -1, .own = true };
         if (backing && (rc = os_file(backing->fd, &file)) < 0) {
                 free(map);
@@ -313,7 +306,6 @@ int map_make(struct ammap **made, uint64_t size, const ammap_options_t *options,
         }
         pthread_mutex_init(&map->viewing, NULL);
         pthread_mutex_init(&map->resizing, NULL);
-        link_map(map);
         *made = map;
         return 0;
 }
@@ -343,10 +335,7 @@ int map_destroy(struct ammap *map)
         if (rc < 0)
                 return rc;
         unlink_map(map);
-        if (map->shared)
-                share_end(map);
-        if (map->file)
-                file_end(map);
+        map->kind->end(map);
         if (map->backing.fd >= 0)
                 os_close_file(map->backing.fd, map->backing.device, map->backing.inode);
         pthread_mutex_destroy(&map->viewing);
@@ -379,22 +368,9 @@ int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
                 (*map)->region.used = region_pages(size);
                 return 0;
         }
-        return map_make(map, size, &known, NULL);
-}
-
-static bool is_held_here(const struct ammap *map)
-{
-        for (uint64_t i = 0; i < map->lanes; i++)
-                if (lane_is_held(&map->lane[i]))
-                        return true;
-        return false;
-}
-
-static bool is_held(struct ammap *map)
-{
-        if (map->shared)
-                return shared_is_held(map->shared);
-        return is_held_here(map) && (!thread_bury(map->lane, map->lane + map->lanes) || is_held_here(map));
+        if ((rc = map_make(map, &kind_private, size, &known, NULL)) == 0)
+                map_link(*map);
+        return rc;
 }
 
 int ammap_free(ammap_t *map)
@@ -402,56 +378,21 @@ int ammap_free(ammap_t *map)
         if (!map)
                 return 0;
         os_fork_check();
-        if (atomic_load(&map->views) > 0 || is_held(map))
+        if (atomic_load(&map->views) > 0 || map->kind->is_held(map))
                 return AMMAP_ERR_BUSY;
         if (map->recycle && recycle_keep(map))
                 return 0;
         return map_destroy(map);
 }
 
-/* A shorter length that may yet be called off does not show. */
 uint64_t ammap_len(const ammap_t *map)
 {
-        if (map && map->shared)
-                return share_length(map);
-        if (map && map->file)
-                file_look(map->lane[0].map); /* the map, as one that can be changed */
-        while (map) {
-                uint32_t shrinks = atomic_load(&map->shrinks);
-                uint64_t length = atomic_load(&map->length), undo = atomic_load(&map->undo);
-
-                if (atomic_load(&map->shrinks) == shrinks)
-                        return (shrinks & 1) && undo ? undo : length;
-        }
-        return 0;
+        return map ? map->kind->length(map) : 0;
 }
 
 bool ammap_is_empty(const ammap_t *map)
 {
         return ammap_len(map) == 0;
-}
-
-bool map_frozen(struct ammap *map)
-{
-        if (!atomic_load(&map->frozen) && map->file)
-                file_look(map);
-        else if (!atomic_load(&map->frozen) && map->shared && shared_frozen(map->shared))
-                atomic_store(&map->frozen, true);
-        return atomic_load(&map->frozen);
-}
-
-bool map_was_frozen(struct ammap *map)
-{
-        if (map->file)
-                return file_was_frozen(map);
-        return map_frozen(map) && (map->shared || !map->read_only);
-}
-
-static const char *kind_of(const struct ammap *map)
-{
-        if (map->backing.own)
-                return "private";
-        return map->shared ? "shared" : map->file ? "file" : "raw";
 }
 
 int ammap_describe(const ammap_t *map, char *text, size_t size)
@@ -463,31 +404,9 @@ int ammap_describe(const ammap_t *map, char *text, size_t size)
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
         length = ammap_len(map);
-        return snprintf(text, size, "ammap: %" PRIu64 " bytes, %s, %" PRIu64 " lane%s%s%s", length, kind_of(map),
+        return snprintf(text, size, "ammap: %" PRIu64 " bytes, %s, %" PRIu64 " lane%s%s%s", length, map->kind->name,
                         map->lanes, map->lanes == 1 ? "" : "s", map->read_only ? ", read-only" : "",
-                        map_was_frozen(map->lane[0].map) ? ", frozen" : "");
-}
-
-/* The writer of the length that died may have been about to cut it. */
-static void mend_length(void *context)
-{
-        struct ammap *map = context;
-
-        if (!map->region.frozen)
-                region_cut(&map->region, (size_t)share_length(map), (size_t)share_room(map));
-}
-
-static int recover_shared(struct ammap *map)
-{
-        uint32_t lanes = map->shared->lanes;
-        int rc;
-
-        map_lock(map); /* region_cut's */
-        rc = shared_recover(map->shared, lanes, mend_length, map);
-        map_unlock(map);
-        for (uint32_t lane = 0; lane < lanes && rc == 0; lane++)
-                rc = shared_recover(map->shared, lane, NULL, NULL);
-        return rc;
+                        map->kind->was_frozen(map->lane[0].map) ? ", frozen" : "");
 }
 
 int ammap_recover(ammap_t *map)
@@ -497,13 +416,7 @@ int ammap_recover(ammap_t *map)
         os_fork_check();
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
-        if (map->shared)
-                return recover_shared(map);
-        if (map->file)
-                return file_recover(map);
-        for (uint64_t i = 0; i < map->lanes; i++)
-                lane_recover(&map->lane[i]);
-        return 0;
+        return map->kind->recover(map);
 }
 
 /* --- Its length --- */
@@ -524,7 +437,7 @@ int map_refuse(struct ammap *map, uint64_t offset, uint64_t count)
         int rc;
 
         os_fork_check();
-        if (map->file && (rc = file_look(map)) < 0)
+        if ((rc = map->kind->refresh(map)) < 0)
                 return rc;
         for (;;) {
                 uint32_t shrinks = atomic_load(&map->shrinks);
@@ -544,28 +457,7 @@ int map_refuse(struct ammap *map, uint64_t offset, uint64_t count)
         }
 }
 
-int map_look(struct ammap *map, uint64_t offset, uint64_t count)
-{
-        int rc = map->file ? file_look(map) : 0;
-
-        return rc < 0 ? rc : map_check(map, offset, count);
-}
-
-/* Between two looks, and nobody wakes us: spin, then nap on a word that stays as
- * it is for as long as resizing is held. */
-static void map_pause(struct ammap *map, unsigned looks)
-{
-        enum { SPINS = 100, NAP = 50000 }; /* ns */
-
-        if (looks < SPINS)
-                os_pause();
-        else
-                os_wait(&map->shrinks, atomic_load(&map->shrinks), os_now() + NAP);
-}
-
-/* What has been stored, by an old pointer or a view elsewhere, in bytes that a shrink
- * took away is not to be there when they are added again. */
-static void drop_old(struct ammap *map, uint64_t length, uint64_t size)
+void map_drop_old(struct ammap *map, uint64_t length, uint64_t size)
 {
         size_t shift = (size_t)(map->base - map->region.data), from = shift + (size_t)length;
         size_t to = region_pages(shift + size);
@@ -576,154 +468,16 @@ static void drop_old(struct ammap *map, uint64_t length, uint64_t size)
                 region_zero(&map->region, from, to);
 }
 
-static int grow(struct ammap *map, uint64_t size)
-{
-        int rc;
-
-        drop_old(map, atomic_load(&map->length), size);
-        rc = region_grow(&map->region, region_pages((size_t)(map->base - map->region.data) + size));
-        if (rc == 0)
-                atomic_store_explicit(&map->length, size, memory_order_release);
-        return rc;
-}
-
-/* Wait until those who copy what a shrink takes are out; or say whose slice it
- * would cut.  New ones find the length too short. */
-static int wait_for_copies(struct ammap *map, struct lane *first, const struct lane *end, uint64_t size)
-{
-        for (unsigned looks = 0;; looks++) {
-                enum reach reach = thread_reach(map->lane, map->lane + map->lanes, size);
-
-                if (reach == REACH_NONE)
-                        break;
-                if (reach == REACH_COPY)
-                        map_pause(map, looks);
-                else if (!thread_bury(map->lane, map->lane + map->lanes))
-                        return AMMAP_ERR_BUSY;
-        }
-        for (struct lane *lane = first; lane < end; lane++) {
-                for (unsigned looks = 0; lane_writes_unseen(lane); looks++)
-                        map_pause(map, looks);
-                if (atomic_load(&lane->word) & LANE_DEAD)
-                        return AMMAP_ERR_OWNER_DEAD;
-        }
-        return 0;
-}
-
-/* The length stays where it is and what lies behind it goes, or it goes back. */
-static void end_shrink(struct ammap *map)
-{
-        uint64_t size = atomic_load(&map->length), undo = atomic_load(&map->undo);
-
-        if (undo)
-                atomic_store(&map->length, undo);
-        else
-                region_cut(&map->region, (size_t)(map->base - map->region.data) + (size_t)size, map->region.used);
-        atomic_fetch_add(&map->shrinks, 1);
-}
-
-/* The essay of lock.c says how this goes beside those who read and write. */
-static int shrink(struct ammap *map, uint64_t size)
-{
-        uint64_t length = atomic_load(&map->length);
-        struct lane *first = &map->lane[map_lane_index(map, size)];
-        struct lane *end = &map->lane[map_lane_index(map, length - 1) + 1];
-        int rc;
-
-        atomic_store(&map->undo, length);
-        atomic_fetch_add(&map->shrinks, 1);
-        pthread_mutex_lock(&map->viewing);
-        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : 0;
-        if (rc == 0)
-                atomic_store(&map->length, size);
-        pthread_mutex_unlock(&map->viewing);
-        if (rc == 0) {
-                os_fence_heavy();
-                rc = wait_for_copies(map, first, end, size);
-        }
-        if (rc == 0) {
-                atomic_store(&map->undo, 0);
-                for (struct lane *lane = first; lane < end; lane++)
-                        lane_tear(lane);
-        }
-        end_shrink(map);
-        return rc;
-}
-
-/* --- The length that all processes see --- */
-
-static void set_length(struct ammap *map, uint64_t size)
-{
-        atomic_store_explicit(&map->shared->head->length, size, memory_order_release);
-        atomic_fetch_add(&map->shared->head->generation, 1);
-}
-
-/* The lanes that it takes bytes from are odd meanwhile, as the one of the length
- * is, so that what a death leaves half done is seen. */
-static int shrink_shared(struct ammap *map, uint64_t length, uint64_t size, struct slot *slot)
-{
-        /* With the lane that slices of no bytes at the end are in. */
-        uint32_t first = (uint32_t)map_lane_index(map, size), last = (uint32_t)map_lane_index(map, length);
-        int rc;
-
-        pthread_mutex_lock(&map->viewing);
-        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, first, last, size, slot);
-        if (rc == 0) {
-                set_length(map, size);
-                region_cut(&map->region, (size_t)size, (size_t)share_room(map));
-                shared_cut_leave(map->shared, first, last);
-        }
-        pthread_mutex_unlock(&map->viewing);
-        return rc;
-}
-
-static int resize_shared(struct ammap *map, uint64_t size)
-{
-        uint64_t length;
-        struct slot *slot;
-        int rc = shared_write(map->shared, map->shared->lanes, &slot);
-
-        if (rc < 0)
-                return rc;
-        length = share_length(map);
-        if (size < length) {
-                rc = shrink_shared(map, length, size, slot);
-        } else if (size > length) {
-                rc = share_grow(map, size);
-                if (rc == 0) {
-                        drop_old(map, length, size);
-                        rc = region_grow(&map->region, region_pages(size));
-                }
-                if (rc == 0)
-                        set_length(map, size);
-        }
-        shared_write_leave(map->shared, map->shared->lanes, slot);
-        return rc;
-}
-
 int ammap_resize(ammap_t *map, uint64_t size)
 {
-        uint64_t length;
-        int rc = 0;
+        int rc;
 
         if (!map)
                 return AMMAP_ERR_INVALID;
         if (size == 0 || size > map->capacity)
                 return AMMAP_ERR_SIZE;
         map_lock(map);
-        length = atomic_load(&map->length);
-        if (atomic_load(&map->omitted) || map->options.share == AMMAP_RAW)
-                rc = AMMAP_ERR_UNSUPPORTED;
-        else if (map_frozen(map))
-                rc = AMMAP_ERR_READ_ONLY;
-        else if (map->shared)
-                rc = resize_shared(map, size);
-        else if (map->file)
-                rc = file_resize(map, size);
-        else if (size > length)
-                rc = grow(map, size);
-        else if (size < length)
-                rc = shrink(map, size);
+        rc = atomic_load(&map->omitted) ? AMMAP_ERR_UNSUPPORTED : map->kind->resize(map, size);
         map_unlock(map);
         return rc;
 }

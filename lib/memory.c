@@ -9,16 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* How long one tries to read who keeps no writer out, in ns. */
-#define UNENTERED_MAX INT64_C(10000000000)
-
 /* --- Ranges of pages --- */
-
-/* The bytes of a range, counted from the region's start. */
-static size_t region_offset(const struct ammap *map, uint64_t offset)
-{
-        return (size_t)(map->base - map->region.data) + (size_t)offset;
-}
 
 /* The pages that a range touches, with resizing locked; or a negative code, with
  * resizing not locked. */
@@ -34,8 +25,8 @@ static int lock_pages(ammap_t *map, uint64_t offset, uint64_t length, size_t *fr
                 map_unlock(map);
                 return rc;
         }
-        *from = region_offset(map, offset) & ~(page - 1);
-        *to = length ? (region_offset(map, offset + length) + page - 1) & ~(page - 1) : *from;
+        *from = map_region_offset(map, offset) & ~(page - 1);
+        *to = length ? (map_region_offset(map, offset + length) + page - 1) & ~(page - 1) : *from;
         return 0;
 }
 
@@ -114,7 +105,7 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
                 return map_look(map, offset, 0);
         if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
-        from = region_offset(map, offset);
+        from = map_region_offset(map, offset);
         if (map->careful)
                 rc = region_zero_careful(&map->region, from, from + (size_t)length, &done);
         else
@@ -123,147 +114,26 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
         return rc;
 }
 
-/* --- Freezing --- */
+/* --- Freezing, cloning --- */
 
-static void leave_lanes(ammap_t *map, uint64_t count, bool frozen)
+int map_freeze_pages(struct ammap *map)
 {
-        while (count-- > 0)
-                if (frozen)
-                        lane_write_leave_frozen(&map->lane[count]);
-                else
-                        lane_write_leave(&map->lane[count]);
+        return region_freeze(&map->region);
 }
 
-/* All lanes to write, in ascending order, then resizing; which a thread that
- * shrinks the map may hold while it waits for us to leave the lanes. */
-static int take_everything(ammap_t *map)
-{
-        for (;;) {
-                struct lane_request request = { .end = map->lane + map->lanes, .deadline = LANE_FOR_EVER };
-
-                lane_settle(map->lane, (size_t)map->lanes);
-                for (uint64_t i = 0; i < map->lanes; i++) {
-                        int rc = lane_freeze(&map->lane[i], &request);
-
-                        if (rc < 0) {
-                                leave_lanes(map, i, false);
-                                return rc;
-                        }
-                }
-                if (pthread_mutex_trylock(&map->resizing) == 0)
-                        return 0;
-                leave_lanes(map, map->lanes, false);
-                map_lock(map);
-                map_unlock(map);
-        }
-}
-
-/* In a file the flag is what holds, whatever becomes of the pages. */
-static int freeze_pages(ammap_t *map)
+int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map))
 {
         int rc;
 
         pthread_mutex_lock(&map->viewing);
         atomic_store(&map->freezing, true);
-        rc = atomic_load(&map->views) > 0 ? AMMAP_ERR_BUSY : map->file ? file_freeze(map) : region_freeze(&map->region);
+        rc = atomic_load(&map->views) > 0 ? AMMAP_ERR_BUSY : freeze(map);
         if (rc == 0) {
-                if (map->file)
-                        region_freeze(&map->region);
                 atomic_store(&map->frozen, true);
                 map->recycle = false;
         }
         atomic_store(&map->freezing, false); /* after the pages, and frozen: see end_freeze in map.c */
         pthread_mutex_unlock(&map->viewing);
-        return rc;
-}
-
-/* The length, then all lanes, as a shrink takes them: who has the length waits for
- * no slice.  So one of these is waited for without it. */
-static int take_everything_shared(ammap_t *map, struct slot **slot)
-{
-        struct shared *shared = map->shared;
-        struct shared_hold *hold;
-
-        for (;;) {
-                int rc;
-
-                map_lock(map);
-                rc = shared_write(shared, shared->lanes, slot);
-                if (rc == 0) {
-                        rc = shared_cut(shared, 0, shared->lanes - 1, 0, *slot);
-                        if (rc == 0)
-                                return 0;
-                        shared_write_leave(shared, shared->lanes, *slot);
-                }
-                map_unlock(map);
-                if (rc != AMMAP_ERR_BUSY)
-                        return rc;
-                rc = shared_enter(shared, 0, shared->lanes, WRITE, 0, SHARED_COPY, LANE_FOR_EVER, &hold);
-                if (rc < 0)
-                        return rc;
-                shared_leave(hold, SHARED_COPY);
-        }
-}
-
-/* Others look at the flag whenever they have entered to write.  The seal is for
- * those who come later, and the kernel may not know it. */
-static int freeze_shared(ammap_t *map)
-{
-        struct shared *shared = map->shared;
-        struct slot *slot;
-        int rc;
-
-        if (map_frozen(map))
-                return 0;
-        if (map->read_only)
-                return AMMAP_ERR_READ_ONLY;
-        rc = take_everything_shared(map, &slot);
-        if (rc < 0)
-                return rc;
-        rc = shared_freeze_begin(shared);
-        if (rc == 0 && (rc = freeze_pages(map)) < 0)
-                shared_freeze_cancel(shared);
-        if (rc == 0) {
-                shared_learn_frozen(shared);
-                atomic_store(&shared->head->frozen, 1);
-                os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
-        }
-        shared_cut_leave(shared, 0, shared->lanes - 1);
-        shared_write_leave(shared, shared->lanes, slot);
-        map_unlock(map);
-        return rc;
-}
-
-/* The length last: who cuts a file does not wait for ever for lanes. */
-static int freeze_file(ammap_t *map)
-{
-        int rc = file_enter(map, 0, map->lanes - 1, WRITE, LANE_FOR_EVER);
-
-        if (rc < 0)
-                return rc;
-        rc = file_enter_length(map->file);
-        if (rc == 0) {
-                rc = freeze_pages(map);
-                file_leave_length(map->file);
-        }
-        file_leave(map, 0, map->lanes - 1, WRITE);
-        return rc;
-}
-
-static int freeze_local(ammap_t *map)
-{
-        int rc;
-
-        if (map->file && file_was_frozen(map))
-                return 0;
-        rc = take_everything(map);
-        if (rc < 0)
-                return rc;
-        rc = map->file ? freeze_file(map) : freeze_pages(map);
-        if (rc == 0 && !map->file && !map->backing.own)
-                os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
-        map_unlock(map);
-        leave_lanes(map, map->lanes, rc == 0);
         return rc;
 }
 
@@ -276,103 +146,25 @@ int ammap_freeze(ammap_t *map)
         os_fork_check();
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
-        rc = map->shared ? freeze_shared(map) : freeze_local(map);
+        rc = map->kind->freeze(map);
         /* It is frozen already, or not ours to freeze. */
         return rc == AMMAP_ERR_READ_ONLY && !map->read_only ? 0 : rc;
 }
 
-/* --- Cloning --- */
-
-/* A map of its own, with what the first length bytes hold. */
-static int copy_private(ammap_t *map, uint64_t length, ammap_t **copy)
-{
-        ammap_options_t options = map->options;
-        ammap_t *made;
-        unsigned char *to;
-        int rc;
-
-        options.share = AMMAP_PRIVATE;
-        if ((rc = map_make(&made, length, &options, NULL)) < 0)
-                return rc;
-        to = made->base - (map->base - map->region.data);
-        if (map->careful)
-                rc = region_copy_careful(to, &map->region, region_offset(map, length));
-        else
-                region_copy(to, &map->region, region_offset(map, length));
-        if (rc < 0)
-                map_destroy(made);
-        else
-                *copy = made;
-        return rc;
-}
-
-static int copy_shared(ammap_t *map, uint64_t length, ammap_t **copy)
-{
-        int rc = length ? share_new(copy, length, &map->options) : AMMAP_ERR_SIZE;
-
-        if (rc == 0)
-                region_copy((*copy)->base, &map->region, (size_t)length);
-        return rc;
-}
-
-/* The same for one who cannot keep writers out: until none came by. */
-static int copy_unentered(ammap_t *map, ammap_t **copy)
-{
-        const int64_t deadline = os_now() + UNENTERED_MAX;
-        struct shared *shared = map->shared;
-        uint64_t sequence;
-        int rc = 0;
-
-        for (unsigned looks = 0; rc == 0; looks++) {
-                if (shared_read_begin(shared, 0, shared->lanes + 1, &sequence)) {
-                        rc = copy_shared(map, share_length(map), copy);
-                        if (rc < 0 || shared_read_valid(shared, 0, shared->lanes + 1, sequence))
-                                return rc;
-                        map_destroy(*copy);
-                        *copy = NULL;
-                }
-                rc = os_now() > deadline ? AMMAP_ERR_TIMEOUT : shared_look_again(shared, 0, shared->lanes + 1, looks);
-        }
-        return rc;
-}
-
 int ammap_clone(ammap_t *map, ammap_t **copy)
 {
-        uint64_t length;
-        span_t span;
-        int rc;
-
         if (!copy)
                 return AMMAP_ERR_INVALID;
         *copy = NULL;
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
-        if (map->shared && map_frozen(map)) {
-                length = share_length(map);
-                return length ? copy_private(map, length, copy) : AMMAP_ERR_SIZE; /* who wrote that lies */
-        }
-        if (map->shared && map->read_only)
-                return copy_unentered(map, copy);
-        do {
-                length = ammap_len(map);
-                rc = map_span_take(map, 0, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
-        } while (rc == AMMAP_ERR_BOUNDS); /* a shrink came between */
-        if (rc < 0)
-                return rc;
-        rc = map->shared ? copy_shared(map, length, copy) : copy_private(map, length, copy);
-        span_leave(&span, HOLD_COPY);
-        return rc;
+        if (atomic_load(&map->omitted))
+                return AMMAP_ERR_UNSUPPORTED;
+        return map->kind->clone(map, copy);
 }
 
 /* --- The kernel's account --- */
-
-static ammap_share_t share_of(const ammap_t *map)
-{
-        if (map->backing.own)
-                return AMMAP_PRIVATE;
-        return map->shared || map->file ? AMMAP_SHARED : AMMAP_RAW;
-}
 
 _Static_assert(AMMAP_STAT_UNKNOWN == OS_UNKNOWN, "what is not known is told as such");
 _Static_assert(offsetof(ammap_stat_t, reserved) == offsetof(ammap_stat_t, read_only) + sizeof(bool) &&
@@ -389,7 +181,7 @@ static int fill_stat(ammap_t *map, ammap_stat_t *stat)
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
         os_usage(map->region.data, map->region.size, &usage);
-        frozen = map_was_frozen(map);
+        frozen = map->kind->was_frozen(map);
         map_lock(map);
         *stat = (ammap_stat_t){
                 .length = ammap_len(map),
@@ -399,10 +191,10 @@ static int fill_stat(ammap_t *map, ammap_stat_t *stat)
                 .resident = usage.resident,
                 .huge = usage.huge,
                 .locked = usage.locked,
-                .slices = map->shared ? shared_slices(map->shared) : thread_slices(map->lane, map->lane + map->lanes),
+                .slices = map->kind->slices(map),
                 .views = atomic_load(&map->views),
                 .lanes = map->lanes,
-                .share = share_of(map),
+                .share = map->kind->share,
                 .fork = map->region.fork,
                 .guard = map->region.guard,
                 .frozen = frozen,

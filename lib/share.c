@@ -2,21 +2,13 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The header and the data of a shared map are two mappings of one descriptor.  Who
- * may not write has both to be read only, and it is the kernel that keeps to that.
+ * New ones, those that are given to us, and what we give.
  */
 #include "internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What map->shared is the first part of. */
-struct share {
-        struct shared shared;
-        uint64_t pid_space; /* the PID namespace that this process's slots count in */
-        struct share *left; /* see share_forked */
-};
 
 /* The most that a name in a lane's owner has room for. */
 enum { SLOTS_MAX = 4095, UNWRITABLE = AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE };
@@ -30,227 +22,6 @@ static bool is_possible(void)
 static int unsupported(int rc)
 {
         return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
-}
-
-/* --- Handles --- */
-
-static size_t header_size(const struct shared *shared)
-{
-        return (size_t)format_data(shared->lanes, shared->slots, (uint32_t)shared->page);
-}
-
-static void set_parts(struct shared *shared, void *header, uint32_t lanes, uint32_t slots)
-{
-        unsigned char *bytes = header;
-
-        shared->head = header;
-        shared->lane = (void *)(bytes + sizeof(struct format_head));
-        shared->line = (void *)(bytes + format_lines(lanes));
-        shared->page = os_page_size();
-        shared->pages = bytes + format_pages(lanes, slots, (uint32_t)shared->page);
-        shared->lanes = lanes;
-        shared->slots = slots;
-}
-
-/* How many bytes of data there are in so much memory. */
-static uint64_t room_in(const struct format_head *head, uint64_t size)
-{
-        uint64_t room = size > head->data ? size - head->data : 0;
-
-        return room < head->capacity ? room : head->capacity;
-}
-
-/* Whether this process may write a map that counts threads in that namespace: it
- * must be its own.  A map that names none is of a process that did not know; only
- * this process and what it forks are where that one was.  fresh: this one makes it.
- * Two who do not know where they are need not be in the same place. */
-static bool is_near(uint64_t pid_space, const struct os_file *file, bool fresh)
-{
-        if (fresh)
-                return true;
-        return pid_space ? pid_space == os_pid_space() : shared_is_written(file->device, file->inode);
-}
-
-/* Map the header of a descriptor, whose numbers have been checked. */
-static int share_begin(struct share **begun, int fd, const struct format_head *head, bool write, bool fresh)
-{
-        struct share *share = calloc(1, sizeof *share);
-        struct os_file file;
-        void *header = NULL;
-        bool near;
-        int rc;
-
-        if (!share)
-                return -ENOMEM;
-        if ((rc = os_file(fd, &file)) < 0 || (rc = os_reserve(&header, (size_t)head->data, OS_NONE, true)) < 0) {
-                free(share);
-                return rc;
-        }
-        near = is_near(head->pid_space, &file, fresh);
-        rc = os_map_file(header, (size_t)head->data, fd, 0, write && near ? OS_WRITE : OS_READ, true);
-        if (rc < 0) {
-                os_unmap(header, (size_t)head->data);
-                free(share);
-                return rc;
-        }
-        set_parts(&share->shared, header, head->lanes, head->slots);
-        os_nodump(share->shared.pages, (size_t)head->slots * share->shared.page); /* a dump would make all present */
-        share->shared.fd = fd;
-        share->shared.writable = write && near;
-        share->shared.ids_count = near;
-        share->shared.device = file.device;
-        share->shared.inode = file.inode;
-        atomic_init(&share->shared.room, room_in(head, file.size));
-        share->pid_space = head->pid_space;
-        *begun = share;
-        return 0;
-}
-
-static void unmap_header(struct share *share)
-{
-        os_unmap(share->shared.head, header_size(&share->shared));
-}
-
-/* Make the map that a checked header is of.  fresh: it is not there yet. */
-static int make_shared(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
-                       bool write, bool fresh)
-{
-        struct backing backing = { .fd = fd, .offset = head->data };
-        struct share *share;
-        int rc = share_begin(&share, fd, head, write, fresh);
-
-        if (rc < 0)
-                return rc;
-        backing.write = share->shared.writable;
-        rc = map_make(made, head->length, options, &backing);
-        if (rc < 0) {
-                unmap_header(share);
-                free(share);
-                return rc;
-        }
-        if (fresh)
-                memcpy(share->shared.head, head, sizeof *head);
-        atomic_store(&(*made)->length, 0); /* nobody looks at it: better none than a wrong one */
-        atomic_store(&(*made)->frozen, false);
-        shared_attach(&share->shared);
-        (*made)->shared = &share->shared;
-        return 0;
-}
-
-void share_end(struct ammap *map)
-{
-        struct share *share = (struct share *)map->shared;
-
-        shared_detach(&share->shared);
-        unmap_header(share);
-        free(share);
-}
-
-/* Who does not know, in the child, is told by its parent's number, which is 0 for a
- * parent elsewhere. */
-static bool is_still_near(uint64_t pid_space)
-{
-        uint64_t space = pid_space ? os_pid_space() : 0;
-
-        return space ? space == pid_space : os_parent_is_near();
-}
-
-/* The child of a fork into another PID namespace is as strange to the others as
- * one that has come from there.  Where the memory is left out the header is, too;
- * what is left of the handle is kept, for a child that came without the fork
- * handlers may find malloc locked. */
-void share_forked(struct ammap *map)
-{
-        static struct share *left_out;
-        struct share *share = (struct share *)map->shared;
-
-        if (map->region.fork == AMMAP_FORK_OMIT) {
-                shared_detach(&share->shared);
-                unmap_header(share);
-                share->left = left_out;
-                left_out = share;
-                map->shared = NULL;
-        } else if (share->shared.ids_count && !is_still_near(share->pid_space)) {
-                share->shared.ids_count = false;
-                share->shared.writable = false;
-                map->read_only = true;
-        }
-}
-
-/* --- How much of it there is --------------------------------------------------
- *
- * The memory grows with the map, before the new length stands in the header, and
- * all of the capacity is mapped.  A length that goes beyond what a process has seen
- * of the memory makes it look again; and what it finds is what it goes by.
- */
-
-static int look_at_memory(const struct ammap *map, struct os_file *file)
-{
-        int rc = os_file(map->backing.fd, file);
-
-        if (rc < 0)
-                return rc;
-        return file->device == map->shared->device && file->inode == map->shared->inode ? 0 : AMMAP_ERR_FAULT;
-}
-
-static uint64_t note_room(const struct ammap *map, uint64_t size)
-{
-        uint64_t room = size - map->backing.offset, known = map_room(map);
-
-        if (room > map->capacity)
-                room = map->capacity;
-        if (atomic_load(&map->shared->frozen) == SHARED_FROZEN && room > atomic_load(&map->shared->last))
-                room = atomic_load(&map->shared->last);
-        while (known < room && !atomic_compare_exchange_weak(&map->shared->room, &known, room)) {
-        }
-        return known < room ? room : known;
-}
-
-uint64_t share_room(const struct ammap *map)
-{
-        struct os_file file;
-
-        return map_room(map) < map->capacity && look_at_memory(map, &file) == 0 ? note_room(map, file.size)
-                                                                                : map_room(map);
-}
-
-/* Whoever else makes it longer meanwhile must not make this one fail. */
-int share_grow(struct ammap *map, uint64_t length)
-{
-        uint64_t size = map->backing.offset + region_pages(length);
-        struct os_file file;
-        int rc = look_at_memory(map, &file);
-
-        if (rc == 0 && file.size < size) {
-                int refused = os_resize_file(map->backing.fd, size);
-
-                if ((rc = look_at_memory(map, &file)) == 0 && file.size < size)
-                        rc = refused;
-        }
-        if (rc == 0)
-                note_room(map, file.size);
-        return rc;
-}
-
-uint64_t share_length(const struct ammap *map)
-{
-        uint64_t length, room;
-
-        if (!map || !map->shared)
-                return 0;
-        if (shared_frozen(map->shared))
-                length = atomic_load(&map->shared->last);
-        else
-                length = atomic_load_explicit(&map->shared->head->length, memory_order_acquire);
-        room = map_room(map);
-        if (length > room)
-                room = share_room(map);
-        return length < room ? length : room;
-}
-
-bool share_has(const struct ammap *map, uint64_t offset, uint64_t count)
-{
-        return range_ok(share_length(map), offset, count);
 }
 
 /* --- New ones --- */
@@ -296,7 +67,7 @@ static int new_shared(struct ammap **made, uint64_t size, const ammap_options_t 
         fd = sealed_memory(options->name, head.data + region_pages(size), AMMAP_SEAL_SHRINK);
         if (fd < 0)
                 return fd;
-        rc = make_shared(made, fd, &head, options, true, true);
+        rc = shared_make(made, fd, &head, options, SHARED_WRITE | SHARED_FRESH);
         if (rc < 0)
                 os_close(fd);
         return rc;
@@ -362,16 +133,17 @@ static int make_raw(struct ammap **made, const struct found *found, const ammap_
                 return rc;
         if (has_header(found->fd))
                 return AMMAP_ERR_FORMAT;
-        rc = map_make(made, found->file.size, &known, &backing);
+        rc = map_make(made, &kind_raw, found->file.size, &known, &backing);
         if (backing.write && is_refused(rc)) {
                 backing.write = false;
-                rc = map_make(made, found->file.size, &known, &backing);
+                rc = map_make(made, &kind_raw, found->file.size, &known, &backing);
         }
         if (rc < 0)
                 return rc;
         (*made)->careful = !(found->seals & AMMAP_SEAL_SHRINK);
         (*made)->faults = options->allow_faults;
         (*made)->simple = (*made)->lanes == 1 && !(*made)->careful;
+        map_link(*made);
         return 0;
 }
 
@@ -426,9 +198,9 @@ static int import_shared(struct ammap **made, const struct found *found, const a
             (options->capacity && options->capacity != known.capacity))
                 return AMMAP_ERR_INVALID;
         write = found->file.write && !(found->seals & UNWRITABLE);
-        rc = make_shared(made, found->fd, &head, &known, write, false);
+        rc = shared_make(made, found->fd, &head, &known, write ? SHARED_WRITE : 0);
         if (write && is_refused(rc))
-                rc = make_shared(made, found->fd, &head, &known, false, false);
+                rc = shared_make(made, found->fd, &head, &known, 0);
         return rc;
 }
 
@@ -524,7 +296,7 @@ int ammap_fd(const ammap_t *map)
  * what was sealed so since, or is from birth, as files in memory are. */
 static int add_seals(ammap_t *map, unsigned seals)
 {
-        int rc = map->file ? AMMAP_ERR_UNSUPPORTED : os_add_seals(map->backing.fd, seals);
+        int rc = map->kind->sealable ? os_add_seals(map->backing.fd, seals) : AMMAP_ERR_UNSUPPORTED;
         int found = rc < 0 ? os_seals(map->backing.fd) : 0;
 
         if ((rc == -EINVAL && found < 0) || (rc == -EPERM && found == AMMAP_SEAL_SEAL))
@@ -538,7 +310,7 @@ static int export_read(ammap_t *map)
 {
         int rc = os_seals(map->backing.fd), fd;
 
-        if (rc < 0 || map->file || !(rc & UNWRITABLE))
+        if (rc < 0 || !map->kind->sealable || !(rc & UNWRITABLE))
                 rc = add_seals(map, AMMAP_SEAL_FUTURE_WRITE);
         if (rc < 0)
                 return rc;
@@ -548,7 +320,7 @@ static int export_read(ammap_t *map)
 
 static int export_write(ammap_t *map)
 {
-        int seals = map->file ? 0 : os_seals(map->backing.fd);
+        int seals = map->kind->sealable ? os_seals(map->backing.fd) : 0;
 
         if (map->read_only || map_frozen(map) || (seals > 0 && ((unsigned)seals & UNWRITABLE)))
                 return AMMAP_ERR_READ_ONLY;
