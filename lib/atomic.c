@@ -68,8 +68,10 @@ static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t siz
         int rc;
 
         while ((rc = find_words(map, offset, count, size, words)) == 0) {
-                if (map->careful && !map->faults)
-                        return AMMAP_ERR_UNSUPPORTED;
+                if (map->careful && !map->faults) {
+                        rc = AMMAP_ERR_UNSUPPORTED;
+                        break;
+                }
                 if (!view && !(view = malloc(sizeof *view)))
                         return -ENOMEM;
                 os_fork_check();

@@ -276,11 +276,11 @@ int map_make(struct ammap **made, const struct kind *kind, uint64_t size, const 
         struct os_file file;
         struct ammap *map;
         void *block;
-        int rc = posix_memalign(&block, _Alignof(struct ammap),
-                                sizeof *map + (size_t)options->lanes * sizeof map->lane[0]);
+        int rc;
 
-        if (rc)
-                return -rc;
+        if (posix_memalign(&block, _Alignof(struct ammap),
+                           sizeof *map + (size_t)options->lanes * sizeof map->lane[0]) != 0)
+                return -ENOMEM;
         map = block;
         memset(map, 0, sizeof *map);
         map->kind = kind;
@@ -368,9 +368,10 @@ int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
                 (*map)->region.used = region_pages(size);
                 return 0;
         }
-        if ((rc = map_make(map, &kind_private, size, &known, NULL)) == 0)
-                map_link(*map);
-        return rc;
+        if ((rc = map_make(map, &kind_private, size, &known, NULL)) < 0)
+                return rc;
+        map_link(*map);
+        return 0;
 }
 
 int ammap_free(ammap_t *map)

@@ -128,7 +128,7 @@ int shared_make(struct ammap **made, int fd, const struct format_head *head, con
         return 0;
 }
 
-static void end(struct ammap *map)
+static void end_handle(struct ammap *map)
 {
         struct share *share = (struct share *)map->shared;
 
@@ -480,5 +480,5 @@ const struct kind kind_shared = {
         .thread_left = map_no_thread_left,
         .freeze_forked = freeze_forked,
         .forked = forked,
-        .end = end,
+        .end = end_handle,
 };

@@ -333,7 +333,7 @@ static int new_slot(struct shared *shared, struct slot **made)
         slot->shared_name = shared->name;
         slot->device = shared->device;
         slot->inode = shared->inode;
-        slot->id = os_thread();
+        slot->life = thread_life();
         atomic_store(&slot->thread, &my_slots);
         slot->next = my_slots.all;
         my_slots.all = slot;
@@ -544,13 +544,23 @@ uint64_t shared_slices(struct shared *shared)
         return count;
 }
 
-bool shared_is_held(struct shared *shared)
+static struct slot *held_slot(struct shared *shared)
 {
-        const struct slot *slot;
+        struct slot *slot;
 
         pthread_mutex_lock(&mutex);
-        for (slot = shared->mine; slot && !(holds_any(slot) && !os_thread_gone(os_process(), slot->id));)
+        for (slot = shared->mine; slot && !holds_any(slot);)
                 slot = slot->sibling;
         pthread_mutex_unlock(&mutex);
+        return slot;
+}
+
+/* A thread that ended with slices that nobody saw holds nothing. */
+bool shared_is_held(struct shared *shared)
+{
+        struct slot *slot;
+
+        while ((slot = held_slot(shared)) && thread_is_gone(slot->life))
+                forget_holds(slot);
         return slot;
 }

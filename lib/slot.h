@@ -33,7 +33,7 @@ struct slot {
         uint64_t shared_name; /* whose slot it is: struct shared's name; 0: its map is gone */
         uint64_t name;        /* as in OWNER_NAME */
         uint32_t index;
-        uint32_t id; /* its thread's, as the system knows it: no peer can say that it has ended */
+        struct thread_life life; /* its thread's: no peer can say that it has ended */
         uint64_t device, inode;
         struct os_slot place;
 

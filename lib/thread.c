@@ -53,6 +53,15 @@ static void new_life(struct owner *owner)
         pthread_mutexattr_destroy(&robust);
 }
 
+/* Nobody else has it for more than a look.  (So it is no lock that others wait for
+ * under those that the caller has.) */
+static void begin_life(struct owner *owner)
+{
+        while (pthread_mutex_trylock(&owner->life) == EBUSY)
+                os_pause();
+        atomic_fetch_add(&owner->number, 1);
+}
+
 /* By who has locked its life. */
 static void give_back_owner(struct owner *owner)
 {
@@ -113,7 +122,7 @@ static int claim_owner(struct owner **claimed)
         for (; owner; owner = owner->next)
                 if (!atomic_load_explicit(&owner->claimed, memory_order_relaxed) &&
                     !atomic_exchange_explicit(&owner->claimed, true, memory_order_acquire)) {
-                        pthread_mutex_lock(&owner->life);
+                        begin_life(owner);
                         *claimed = owner;
                         return 0;
                 }
@@ -122,7 +131,7 @@ static int claim_owner(struct owner **claimed)
                 return -ENOMEM;
         atomic_init(&owner->claimed, true);
         new_life(owner);
-        pthread_mutex_lock(&owner->life);
+        begin_life(owner);
         owner->next = atomic_load_explicit(&all_owners, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&all_owners, &owner->next, owner, memory_order_release,
                                                       memory_order_relaxed))
@@ -405,6 +414,23 @@ bool thread_bury(const struct lane *first, const struct lane *end)
         return found;
 }
 
+struct thread_life thread_life(void)
+{
+        struct owner *owner = self();
+
+        return (struct thread_life){ owner, atomic_load(&owner->number) };
+}
+
+bool thread_is_gone(struct thread_life life)
+{
+        if (atomic_load(&life.owner->number) != life.number)
+                return true;
+        if (!is_dead(life.owner))
+                return false;
+        bury(life.owner);
+        return true;
+}
+
 void thread_forked(void)
 {
         struct holds *block = atomic_load_explicit(&all_holds, memory_order_relaxed);
@@ -419,7 +445,7 @@ void thread_forked(void)
         }
         for (; owner; owner = owner->next) {
                 new_life(owner);
-                pthread_mutex_lock(&owner->life);
+                begin_life(owner);
                 if (owner != self())
                         give_back_owner(owner);
         }

@@ -76,6 +76,7 @@ struct owner {
         unsigned exits;              /* how often the thread's end has come by */
         _Atomic bool claimed;        /* taken by exchange, given back with release */
         pthread_mutex_t life;        /* the thread has it for as long as it lives: robust */
+        _Atomic uint64_t number;     /* which of its threads; changed by that when it begins */
         struct owner *next;          /* constant once it is on the list of all */
 };
 
@@ -128,6 +129,14 @@ uint64_t thread_slices(const struct lane *first, const struct lane *end);
  * destructors, is left as at a thread's end.  Whether there was such a hold of the lanes
  * from first to before end. */
 bool thread_bury(const struct lane *first, const struct lane *end);
+
+/* The calling thread's, which has had room; and whether it has ended since. */
+struct thread_life {
+        struct owner *owner;
+        uint64_t number;
+};
+struct thread_life thread_life(void);
+bool thread_is_gone(struct thread_life life);
 
 /* In a forked child: forget all threads but the calling one. */
 void thread_forked(void);
