@@ -2,10 +2,9 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * An ammap_t is a region of zero-filled memory together with its length and
- * its lock.  Every access is checked against the length and ordered by the
- * lock, so that threads can share the region without mmap, bounds checks and
- * pthread_rwlock written out by hand.
+ * An ammap_t is a region of zero-filled memory with its length and its lock.  Every
+ * access is checked against the length and ordered by the lock.  Threads and processes
+ * can share the region without hand-written mmap, bounds checks and pthread_rwlock.
  *
  *      ammap_t *map;
  *      int rc = ammap_new(&map, 4096);
@@ -14,19 +13,17 @@
  *      ammap_update_region(map, 0, "hello", 5);
  *      ammap_free(map);
  *
- * Units: offsets, lengths and sizes are in bytes; durations are relative, in
- * nanoseconds, on the monotonic clock.
+ * Units     Offsets, lengths and sizes are in bytes.  Timeouts are in nanoseconds from
+ *           now, on the monotonic clock.
+ * Results   A call that returns int returns 0 (or a count, where it says so) or a
+ *           negative code.  The code is an AMMAP_ERR_* below where the library refused,
+ *           and a negative errno (-ENOMEM, ...) where the system refused.
+ * Threads   Any thread may call any function at any time.  One exception: while one
+ *           thread calls ammap_free, no other thread may use the same map.
+ *           No function is a cancellation point.  No function may be called from a
+ *           signal handler, unless its manual page allows it.
  *
- * Results: a call that returns int returns 0 (or the count that it documents)
- * or a negative code: an AMMAP_ERR_* of below where the library refused, the
- * negative errno (-ENOMEM, ...) where the system did.
- *
- * Threads: every function may be called from any thread at any time, except
- * that ammap_free may race with no other use of the same map.  No function is
- * a cancellation point.  No function may be called from a signal handler
- * unless its manual page says so.
- *
- * Each function has a manual page; ammap(7) describes the model.
+ * Each function has a manual page with all its codes.  ammap(7) describes the model.
  */
 #ifndef AMMAP_H
 #define AMMAP_H
@@ -54,7 +51,7 @@ typedef _Atomic uint64_t ammap_atomic_uint64_t;
 #if defined(__GNUC__) || defined(__clang__)
 #define AMMAP_API __attribute__((visibility("default")))
 #define AMMAP_MUST_CHECK __attribute__((warn_unused_result))
-/* Put before a definition, these release the slice at the end of its scope:
+/* Written before a definition, these release the slice at the end of its scope:
  *      AMMAP_AUTO_SLICE ammap_slice_t slice = { 0 };
  */
 #define AMMAP_AUTO_SLICE __attribute__((cleanup(ammap_slice_release)))
@@ -68,72 +65,78 @@ typedef _Atomic uint64_t ammap_atomic_uint64_t;
 
 /* The values are part of the ABI and are never renumbered. */
 #define AMMAP_OK 0
-/* NULL where none is allowed, an unknown flag or option, a contradiction. */
+/* A pointer is NULL, a flag or option is unknown, or two options contradict each other. */
 #define AMMAP_ERR_INVALID (-10001)
-/* A size of zero, or beyond what the platform or the capacity allows. */
+/* The size is 0, or above what the platform or the capacity allows. */
 #define AMMAP_ERR_SIZE (-10002)
-/* The range leaves the map. */
+/* The range is not wholly inside the map. */
 #define AMMAP_ERR_BOUNDS (-10003)
-/* An atomic offset is not a multiple of its type's size. */
+/* The offset of an atomic is not a multiple of its size. */
 #define AMMAP_ERR_MISALIGNED (-10004)
-/* A live slice or view stands in the way; a try-call would have to wait. */
+/* A slice or view is in the way, or a try call would have to wait. */
 #define AMMAP_ERR_BUSY (-10005)
-/* The time given ran out. */
+/* The timeout ran out. */
 #define AMMAP_ERR_TIMEOUT (-10006)
-/* The calling thread's own slice stands in the way. */
+/* A slice that the calling thread holds is in the way. */
 #define AMMAP_ERR_DEADLOCK (-10007)
-/* A writer died inside its write; see ammap_recover. */
+/* A writer ended inside its write.  See ammap_recover. */
 #define AMMAP_ERR_OWNER_DEAD (-10008)
-/* A write to a frozen or read-only map. */
+/* The map is frozen, or this process may only read it. */
 #define AMMAP_ERR_READ_ONLY (-10009)
 /* This kind of map, or this system, cannot do that. */
 #define AMMAP_ERR_UNSUPPORTED (-10010)
-/* An imported descriptor is not a map of ours, or its header is damaged. */
+/* The descriptor or file holds no map of this library, or a damaged one. */
 #define AMMAP_ERR_FORMAT (-10011)
-/* An imported descriptor could still be shrunk by a peer. */
+/* Another process could make the memory behind the descriptor shorter. */
 #define AMMAP_ERR_UNSEALED (-10012)
-/* The memory behind the range is gone (truncated, unbackable). */
+/* The memory behind the range is gone: its file was made shorter, or its disk failed. */
 #define AMMAP_ERR_FAULT (-10013)
-/* A limit of a shared map is reached: 256 threads lock it, or the thread has read
- * slices of eight ranges of lanes that do not lie within one another. */
+/* A limit of a shared map is reached: 256 threads lock it, or the calling thread holds
+ * read slices of eight ranges of lanes, none of which lies within another. */
 #define AMMAP_ERR_LIMIT (-10014)
 
-/* A sentence for any code of this library or negative errno; never NULL.  The
- * text is constant and belongs to the library. */
+/* Returns a sentence that explains a code of this library or a negative errno.
+ * The result is never NULL.  The text is constant and belongs to the library. */
 AMMAP_API const char *ammap_strerror(int code);
 
-/* The code's name: "AMMAP_ERR_BOUNDS", "ENOMEM", "AMMAP_OK"; "UNKNOWN" for a
- * value that is no code.  Never NULL; constant; the library's. */
+/* Returns the name of a code: "AMMAP_ERR_BOUNDS", "ENOMEM", "AMMAP_OK"; "UNKNOWN" for
+ * a value that is no code.  The result is never NULL.  The text is constant and belongs
+ * to the library. */
 AMMAP_API const char *ammap_errname(int code);
 
-/* The version of the library at run time, "MAJOR.MINOR.PATCH". */
+/* Returns the version of the library that runs: "MAJOR.MINOR.PATCH". */
 AMMAP_API const char *ammap_version(void);
 
 /* --- Life --------------------------------------------------------------- */
 
 typedef struct ammap ammap_t;
 
-/* Whom a map is shared with.
- *   AMMAP_PRIVATE  nobody; where a descriptor or a file is given: as AMMAP_SHARED
- *   AMMAP_SHARED   other processes that use this library: a descriptor with a
- *                  header (ammap-format(5)), and a lock that all of them respect
- *   AMMAP_RAW      anyone: the bytes of the descriptor are all data, its size is
- *                  the length for good, and the lock is this handle's own */
+/* Who shares a map.
+ *   AMMAP_PRIVATE  nobody.  For calls that take a descriptor or a path: AMMAP_SHARED
+ *   AMMAP_SHARED   other processes that use this library.  The memory has a descriptor
+ *                  and a header (ammap-format(5)), and all processes use one lock
+ *   AMMAP_RAW      any program.  All bytes behind the descriptor are data, the length
+ *                  never changes, and the lock belongs to this handle alone */
 typedef enum ammap_share { AMMAP_PRIVATE, AMMAP_SHARED, AMMAP_RAW } ammap_share_t;
 
-/* What a forked child finds in place of a map: a copy; nothing, where its calls
- * answer AMMAP_ERR_UNSUPPORTED and ammap_free works; or zeros. */
+/* What a forked child has in place of the map.
+ *   AMMAP_FORK_COPY  a copy (private maps), or the same memory (all others)
+ *   AMMAP_FORK_OMIT  nothing: its calls return AMMAP_ERR_UNSUPPORTED; ammap_free works
+ *   AMMAP_FORK_WIPE  zeros */
 typedef enum ammap_fork { AMMAP_FORK_COPY, AMMAP_FORK_OMIT, AMMAP_FORK_WIPE } ammap_fork_t;
 
-/* Whether a property is wanted: AMMAP_TRY goes on without it where the system
- * refuses, AMMAP_MUST fails.  ammap_stat tells what was obtained. */
+/* Whether a property is wanted.
+ *   AMMAP_NO    no
+ *   AMMAP_TRY   yes; where the system refuses, the map is made without it
+ *   AMMAP_MUST  yes; where the system refuses, the call fails
+ * ammap_stat tells what was obtained of huge pages, guards and locked pages. */
 typedef enum ammap_want { AMMAP_NO, AMMAP_TRY, AMMAP_MUST } ammap_want_t;
 
-/* How a map is to be made.  Zero is the default of every field but struct_size.
+/* How to make a map.  The default of every field but struct_size is 0.
  *
- * struct_size says how much of the structure the caller knows; a library that
- * is older than the caller's header accepts the rest where it is all zeros and
- * refuses it with AMMAP_ERR_INVALID where it is not.
+ * struct_size tells the library how much of the structure the program knows.  A library
+ * that is older than the program's header accepts the fields that it does not know
+ * where they are 0, and returns AMMAP_ERR_INVALID where they are not.
  *
  *      ammap_options_t options = AMMAP_OPTIONS_INIT;
  *      options.lanes = 2;
@@ -164,98 +167,158 @@ typedef struct ammap_options {
                         AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, 0                        \
         }
 
-/* The most lanes that a map may have; it may not have more than bytes. */
+/* The largest number of lanes.  A map has no more lanes than bytes of capacity. */
 #define AMMAP_LANES_MAX 4096
 
-/* Make a map of size bytes, all zero, readable and writable.
- * Size: 1 to 128 TiB (2 GiB on 32-bit), then what the system grants.
- * 0, and *map is the caller's to ammap_free; or *map is NULL and the result
- * AMMAP_ERR_INVALID, AMMAP_ERR_SIZE or the system's code (-ENOMEM, ...). */
+/* Creates a map of `size` bytes, all zero, readable and writable.
+ *
+ *   map    receives the new map; NULL on an error
+ *   size   1 byte to 128 TiB (2 GiB on 32-bit systems)
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_INVALID   map is NULL
+ *   AMMAP_ERR_SIZE      size is 0 or above the limit
+ *   -ENOMEM, ...        the system refused the memory
+ * Free the map with ammap_free(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_new(ammap_t **map, uint64_t size);
 
-/* The same with options; NULL options are the default.
- * AMMAP_ERR_INVALID also for an unknown or contradictory option, AMMAP_ERR_SIZE
- * for a capacity below the size; for what AMMAP_MUST be and cannot the system's
- * code or AMMAP_ERR_UNSUPPORTED. */
+/* Creates a map with options.  NULL options are the default, as for ammap_new.
+ *
+ * Returns the codes of ammap_new, and
+ *   AMMAP_ERR_INVALID      also: an option is unknown or contradicts another
+ *   AMMAP_ERR_SIZE         also: the capacity is less than the size
+ *   AMMAP_ERR_UNSUPPORTED  the system has no such kind of map, or cannot do what an
+ *                          option says with AMMAP_MUST
+ *   -ENOMEM, ...           also: the system refused what an option says with AMMAP_MUST
+ * Free the map with ammap_free(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options);
 
-/* Give the memory back.  NULL is allowed and does nothing.
- * 0, or AMMAP_ERR_BUSY while a slice or a view of the map is alive in this
- * process, or the system's code (-ENOMEM: too many mappings to split one); on an error nothing
- * has changed. */
+/* Frees a map: gives its memory back to the system, or keeps it (options.recycle).
+ * NULL is allowed and does nothing.
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_BUSY   a slice or a view of the map is alive in this process
+ *   -ENOMEM          the process has too many mappings to split one
+ * On an error nothing has changed. */
 AMMAP_API int ammap_free(ammap_t *map);
 
-/* The length in bytes; 0 for NULL, and for a map that a fork left out. */
+/* Returns the length in bytes; 0 if map is NULL or a fork left the map out. */
 AMMAP_API uint64_t ammap_len(const ammap_t *map);
 
-/* Whether the length is 0. */
+/* Returns whether the length is 0. */
 AMMAP_API bool ammap_is_empty(const ammap_t *map);
 
-/* Make the map size bytes long, in place, within its capacity.  What is new, or
- * new again, is zero.  Slices and views live on; it waits for copies, and
- * changes as one for them.
- * 0; or AMMAP_ERR_BUSY where a live slice or view would be cut,
- * AMMAP_ERR_INVALID, AMMAP_ERR_SIZE (0, or beyond the capacity),
- * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED,
- * AMMAP_ERR_LIMIT, AMMAP_ERR_FAULT or the system's code (-ENOMEM; -EFBIG: beyond
- * RLIMIT_FSIZE; -EPERM: sealed against growth), and nothing has changed. */
+/* Changes the length of the map.  The address does not change.  Added bytes are zero,
+ * also if the map had that length before.  Slices and views stay valid.  Copies in
+ * progress finish first; no copy sees half of the change.
+ *
+ *   size   1 byte to the capacity
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_INVALID      map is NULL
+ *   AMMAP_ERR_SIZE         size is 0 or above the capacity
+ *   AMMAP_ERR_BUSY         a slice or view ends behind the new length; of a shared map also:
+ *                          a mut slice touches a lane that becomes shorter
+ *   AMMAP_ERR_OWNER_DEAD   a writer ended inside its write
+ *   AMMAP_ERR_READ_ONLY    the map is frozen, or this process may only read it
+ *   AMMAP_ERR_LIMIT        256 threads lock the shared map already
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  the map is raw, or a fork left it out
+ *   -ENOMEM, ...           the system has no memory for it
+ *   -EFBIG                 the memory would be longer than RLIMIT_FSIZE allows
+ *   -EPERM                 the memory is sealed against growth
+ * On an error nothing has changed. */
 AMMAP_API int ammap_resize(ammap_t *map, uint64_t size);
 
-/* Describe the map in a line of text for people, the length in it, cut to fit
- * and always terminated where size > 0.  The text's form is no interface.
- * The length of the whole text, as snprintf counts; or AMMAP_ERR_INVALID. */
+/* Writes a line of text about the map, for people.  Programs must not read it: its form
+ * may change.
+ *
+ *   text   receives the text, cut to fit and always terminated; NULL if size is 0
+ *   size   of text, in bytes
+ *
+ * Returns the length of the whole text, as snprintf does, or
+ *   AMMAP_ERR_INVALID      map is NULL, or text is NULL and size is not 0
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out */
 AMMAP_API int ammap_describe(const ammap_t *map, char *text, size_t size);
 
-/* Clear AMMAP_ERR_OWNER_DEAD: accept the bytes as the dead writer left them.
- * 0, also where there is nothing to clear; or AMMAP_ERR_INVALID,
- * AMMAP_ERR_READ_ONLY (this process may not write it), AMMAP_ERR_FAULT,
- * AMMAP_ERR_LIMIT, AMMAP_ERR_UNSUPPORTED or the system's code. */
+/* Ends the state AMMAP_ERR_OWNER_DEAD of all lanes, for all processes.  The bytes stay
+ * as the writer left them.  Other threads may read and write them at once.
+ *
+ * Returns 0, also if no lane is in that state, or
+ *   AMMAP_ERR_INVALID      map is NULL
+ *   AMMAP_ERR_READ_ONLY    this process may only read the map
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map is in the file now
+ *   AMMAP_ERR_LIMIT        256 threads lock the shared map already
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ *   a negative errno       the system refused */
 AMMAP_API int ammap_recover(ammap_t *map);
 
 /* --- Copies ------------------------------------------------------------- *
  *
- * Each copies as one: no reader sees half an update.  All wait for slices of
- * other threads that stand in the way.
+ * Each copy is atomic for the others: no reader sees half of an update.  Each waits for
+ * slices of other threads that are in its way.  A buffer may be NULL if its length is 0.
  *
- * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_DEADLOCK,
- * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED (a fork left
- * the map out), AMMAP_ERR_LIMIT (more threads than can lock a shared map),
- * -ENOMEM (a long copy, or one across lanes, found no memory to note what it
- * holds), -EAGAIN (more readers than can be counted).
- * In a file, or in memory that others may make shorter, also AMMAP_ERR_FAULT (it was
- * made shorter) and -ENOSPC or -EDQUOT (its disk is full).  Where some of the bytes were
- * written before one of these, their lanes answer AMMAP_ERR_OWNER_DEAD from then on.
- * On any other error the map is unchanged, and so is a buffer after AMMAP_ERR_INVALID
- * and AMMAP_ERR_BOUNDS.  A buffer may be NULL where its length is 0.
+ * Each returns 0, or
+ *   AMMAP_ERR_INVALID      a pointer is NULL
+ *   AMMAP_ERR_BOUNDS       a range is not wholly inside its map
+ *   AMMAP_ERR_DEADLOCK     the calling thread holds a slice that is in the way
+ *   AMMAP_ERR_OWNER_DEAD   a writer ended inside its write of one of the lanes
+ *   AMMAP_ERR_READ_ONLY    to write: the map is frozen, or this process may only read it
+ *   AMMAP_ERR_TIMEOUT      to read, for a process that may only read the map: writers
+ *                          left no moment for it for ten seconds
+ *   AMMAP_ERR_LIMIT        256 threads lock the shared map already
+ *   AMMAP_ERR_FAULT        the file, or unsealed memory, was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ *   -ENOMEM                there was no memory to note the lanes that it locks
+ *   -EAGAIN                more readers than the lock can count
+ *   -ENOSPC, -EDQUOT       to write: the disk of the file has no room
+ * If AMMAP_ERR_FAULT, -ENOSPC or -EDQUOT comes after some bytes were written, their lanes
+ * are in the state AMMAP_ERR_OWNER_DEAD.  On any other error the map is unchanged.
+ * A buffer is unchanged after AMMAP_ERR_INVALID and AMMAP_ERR_BOUNDS.
  */
 
-/* Copy length bytes at offset into buffer. */
+/* Copies length bytes at offset of the map into buffer. */
 AMMAP_API int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length);
 
-/* Copy length bytes of data to offset. */
+/* Copies length bytes of data into the map, to offset. */
 AMMAP_API int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length);
 
-/* Set length bytes at offset to byte. */
+/* Sets length bytes of the map at offset to byte. */
 AMMAP_API int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byte);
 
-/* Copy length bytes from one map to another or within one; the ranges may
- * overlap.  Two handles of one shared map, or of one file, are one map. */
+/* Copies length bytes from one map to another, or within one map.  The ranges may
+ * overlap.  Two handles of one shared map, or of one file, count as one map. */
 AMMAP_API int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length);
 
 /* --- Slices ------------------------------------------------------------- *
  *
- * A slice is a pointer into the map that holds its lock: as long as it lives,
- * a slice keeps writers away from the lanes that it touches, a mut slice keeps
- * everyone else away.  Any number of slices may be alive at once.  A slice
- * belongs to the thread that took it and is released by that thread; the
- * structure may be moved or copied, and one of the copies released.  What a
- * thread still holds when it ends is released for it; a mut slice then leaves
- * AMMAP_ERR_OWNER_DEAD behind.
+ * A slice is a pointer into the map that holds a lock.  While it is alive, a slice keeps
+ * writers away from the lanes that it touches, and a mut slice keeps all others away.
+ * A thread may hold many slices at once.
  *
- * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_DEADLOCK,
- * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_READ_ONLY, AMMAP_ERR_UNSUPPORTED,
- * AMMAP_ERR_LIMIT, -ENOMEM, -EAGAIN (more slices than can be counted); then the
- * structure is all zeros.
+ * A slice belongs to the thread that took it, and that thread releases it.  The structure
+ * may be moved or copied; one of the copies is released.  When a thread ends, its slices
+ * are released; its mut slices leave the state AMMAP_ERR_OWNER_DEAD.
+ *
+ * Each call that takes a slice returns 0, or
+ *   AMMAP_ERR_INVALID      a pointer is NULL
+ *   AMMAP_ERR_BOUNDS       the range is not wholly inside the map
+ *   AMMAP_ERR_DEADLOCK     the calling thread holds a slice that is in the way
+ *   AMMAP_ERR_OWNER_DEAD   a writer ended inside its write of one of the lanes
+ *   AMMAP_ERR_READ_ONLY    a mut slice: the map is frozen, or this process may only read it
+ *   AMMAP_ERR_LIMIT        256 threads lock the shared map already, or the calling thread
+ *                          holds read slices of eight other ranges
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out; or others could take the memory away
+ *                          and options.allow_faults is not set; or this process may only
+ *                          read the shared map, which is not frozen
+ *   -ENOMEM                there was no memory to note the lanes
+ *   -EAGAIN                more slices than the lock can count
+ * On an error the structure is all zeros.
  */
 
 struct ammap_span { /* the library's own */
@@ -275,32 +338,34 @@ typedef struct ammap_mut_slice {
         struct ammap_span ammap_private;
 } ammap_mut_slice_t;
 
-/* Wait for as long as it takes. */
+/* Take a slice; wait for as long as others are in the way. */
 AMMAP_API AMMAP_MUST_CHECK int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice);
 AMMAP_API AMMAP_MUST_CHECK int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
                                                   ammap_mut_slice_t *slice);
 
-/* Do not wait: AMMAP_ERR_BUSY where another thread stands in the way. */
+/* Take a slice if nobody is in the way.  Also returned:
+ *   AMMAP_ERR_BUSY   another thread is in the way */
 AMMAP_API AMMAP_MUST_CHECK int ammap_try_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice);
 AMMAP_API AMMAP_MUST_CHECK int ammap_try_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
                                                       ammap_mut_slice_t *slice);
 
-/* Wait for timeout_ns at most, then AMMAP_ERR_TIMEOUT; less than 0: for ever. */
+/* Take a slice; wait for timeout_ns nanoseconds at most (less than 0: for ever).
+ * Also returned:
+ *   AMMAP_ERR_TIMEOUT   another thread was in the way for so long */
 AMMAP_API AMMAP_MUST_CHECK int ammap_timed_as_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns,
                                                     ammap_slice_t *slice);
 AMMAP_API AMMAP_MUST_CHECK int ammap_timed_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
                                                         int64_t timeout_ns, ammap_mut_slice_t *slice);
 
-/* Release the slice and zero the structure; a zeroed one, and NULL, is let be.
- * Called from a thread that did not take the slice, it does nothing. */
+/* Release a slice and zero the structure.  They do nothing if slice is NULL or all
+ * zeros, or if another thread took the slice. */
 AMMAP_API void ammap_slice_release(ammap_slice_t *slice);
 AMMAP_API void ammap_mut_slice_release(ammap_mut_slice_t *slice);
 
 /* --- Raw pointers ------------------------------------------------------- */
 
-/* The address of the map's first byte, to read or to write through.  No lock is
- * taken or implied, and the caller answers for races.  The pointer is valid until
- * ammap_free.
+/* The address of the map's first byte, to read or to write through.  No lock is taken:
+ * the caller prevents races.  The pointer is valid until ammap_free.
  *
  * Returns the address, or NULL where
  *   map is NULL
@@ -314,13 +379,24 @@ AMMAP_API void *ammap_as_mut_ptr(ammap_t *map);
 
 /* --- Atomic views ------------------------------------------------------- *
  *
- * A view points at count atomics inside the map.  It takes no lock and stops
- * no writer; while it lives the map cannot be freed, or shrunk below its end.  The structure may be
- * moved or copied, and one of the copies released, by any thread.
+ * A view points at atomics inside the map.  It takes no lock and keeps nobody away.
+ * While it is alive the map cannot be freed, frozen, or made shorter than the view's
+ * end.  The structure may be moved or copied; one of the copies is released, by any
+ * thread.
  *
- * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_MISALIGNED (the offset
- * is not a multiple of 4 or 8), AMMAP_ERR_READ_ONLY (the map is frozen),
- * AMMAP_ERR_UNSUPPORTED or -ENOMEM; then the structure is all zeros.
+ * Each call that takes a view returns 0, or
+ *   AMMAP_ERR_INVALID      a pointer is NULL
+ *   AMMAP_ERR_BOUNDS       the atomics are not wholly inside the map
+ *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of their size, 4 or 8
+ *   AMMAP_ERR_READ_ONLY    the map is frozen, or this process may only read the raw map
+ *                          or file
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out; or others could take the memory away
+ *                          and options.allow_faults is not set; or this process may only
+ *                          read the shared map
+ *   -ENOMEM                there was no memory to note the view
+ * On an error the structure is all zeros.
  */
 
 typedef struct ammap_u32_view {
@@ -342,134 +418,199 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_atomic_u32_slice(ammap_t *map, uint64_t off
 AMMAP_API AMMAP_MUST_CHECK int ammap_atomic_u64_slice(ammap_t *map, uint64_t offset, size_t count,
                                                       ammap_u64_view_t *view);
 
-/* Release the view and zero the structure; a zeroed one, and NULL, is let be. */
+/* Release a view and zero the structure.  They do nothing if view is NULL or all zeros. */
 AMMAP_API void ammap_u32_view_release(ammap_u32_view_t *view);
 AMMAP_API void ammap_u64_view_release(ammap_u64_view_t *view);
 
-/* Sleep while the 32-bit word at offset is expected, until an ammap_wake_u32
- * of it or for timeout_ns (less than 0: for ever).
- * 0 when woken, or when the word is something else, and now and then for no
- * reason, so callers loop; AMMAP_ERR_TIMEOUT; AMMAP_ERR_INVALID,
- * AMMAP_ERR_BOUNDS or AMMAP_ERR_MISALIGNED. */
+/* Sleeps while the 32-bit word at offset has the value `expected`, until ammap_wake_u32
+ * wakes it, or for timeout_ns nanoseconds (less than 0: for ever).
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_TIMEOUT      the time ran out; the word may have changed: look again
+ *   AMMAP_ERR_INVALID      map is NULL
+ *   AMMAP_ERR_BOUNDS       the word is not wholly inside the map
+ *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of 4
+ *   AMMAP_ERR_FAULT        the file, or unsealed memory, was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ * 0 means: the thread was woken, the word has another value, or neither.  So call it in
+ * a loop that looks at the word. */
 AMMAP_API int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns);
 
-/* Wake up to count threads that sleep on the word at offset.
- * How many were woken; or AMMAP_ERR_INVALID (also for count < 0),
- * AMMAP_ERR_BOUNDS or AMMAP_ERR_MISALIGNED. */
+/* Wakes threads that sleep on the word at offset.
+ *
+ *   count   how many threads at most, 0 or more
+ *
+ * Returns how many threads were woken, or
+ *   AMMAP_ERR_INVALID      map is NULL, or count is less than 0
+ *   AMMAP_ERR_BOUNDS       the word is not wholly inside the map
+ *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of 4
+ *   AMMAP_ERR_FAULT        the file, or unsealed memory, was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out */
 AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
 
 /* --- Sharing ------------------------------------------------------------ *
  *
- * A map made with AMMAP_SHARED lies behind a descriptor that other processes can
- * be given: over a socket, by fork, or by exec.  Its address differs from process
- * to process; everything else is one: bytes, length, lock, wait and wake.  The
- * memory behind the descriptor is sealed against getting shorter from birth, and as
- * long as the map: its capacity is address space alone, until a resize.
+ * A shared map lies behind a descriptor that other processes can receive: over a socket,
+ * by fork or by exec.  Its address differs between processes.  All else is common to
+ * them: bytes, length, lock, wait and wake.  The memory is sealed against getting
+ * shorter.  It is as long as the map; the capacity is address space alone.
  *
- * A process that dies, at whatever instruction, stops nobody: as a reader it is
- * forgotten; as a writer it leaves AMMAP_ERR_OWNER_DEAD behind in every process
- * until one of them calls ammap_recover.
+ * A process may end at any instruction.  As a reader it is forgotten.  As a writer it
+ * leaves the state AMMAP_ERR_OWNER_DEAD, in every process, until one of them calls
+ * ammap_recover.
  *
- * A map that may not be written by this process answers AMMAP_ERR_READ_ONLY to
- * writes.  It copies out consistently.  It cannot keep writers away, so it has
- * slices only once the map is frozen, and no views: AMMAP_ERR_UNSUPPORTED.  A
- * process in another PID namespace has the map to read only, because the kernel
- * would not tell the others of its death; so has one that cannot know its own.
+ * A process may have a map that it can only read.  Its writes return
+ * AMMAP_ERR_READ_ONLY.  Its copies out are consistent.  It has slices once the map is
+ * frozen, and it has no views.  This is also so for a process in another PID namespace,
+ * because the kernel would not tell the others of its death, and for a process that
+ * cannot know its own namespace.
  *
- * Where someone else could take the memory away (files, and descriptors whose
- * size is not sealed) copies answer AMMAP_ERR_FAULT when that has happened, and
- * raise no signal; slices, views and pointers need options.allow_faults, else
- * AMMAP_ERR_UNSUPPORTED.
+ * Others can take away the memory of a file, and of a descriptor that is not sealed.
+ * After that copies return AMMAP_ERR_FAULT and raise no signal.  Slices, views and
+ * pointers of such maps need options.allow_faults.
  *
- * On an error *map is NULL, *fd is -1.
+ * On an error *map is NULL and *fd is -1.
  */
 
-/* Rights, and what ammap_export takes: the first, or both. */
+/* Rights.  ammap_export takes AMMAP_READ alone, or both. */
 #define AMMAP_READ 1U
 #define AMMAP_WRITE 2U
 
-/* Open or make a map in a file.  size is that of a new map; of one that is there
- * the length is as it is, and size 0 wants one to be there (-ENOENT).  A file
- * that may not be written is opened to be read where size is 0.  A file that holds
- * anything but a map, zeros included, is left as it is.  options as for
- * ammap_new_with; capacity is that of a new map; lanes, too, and of one that is
- * there 0 or what it has.  With AMMAP_RAW all bytes of the file are data.
- * 0, and *map is the caller's to ammap_free; or AMMAP_ERR_INVALID (also other lanes
- * than the file's), AMMAP_ERR_SIZE, AMMAP_ERR_FORMAT (something else is in the file),
- * AMMAP_ERR_UNSUPPORTED, AMMAP_ERR_TIMEOUT (another process has been opening it
- * for ten seconds) or the system's code. */
+/* Opens the map in a file, or makes one.
+ *
+ *   map      receives the map; NULL on an error
+ *   path     of the file
+ *   size     of a new map; an old one keeps its length.  0: the file must have a map
+ *   options  as for ammap_new_with; NULL is the default.  capacity is that of a new map;
+ *            lanes are 0, or those of the map that is there.  With AMMAP_RAW all bytes
+ *            of the file are data
+ *
+ * If size is 0 and the file may not be written, it is opened to be read.  A file that
+ * holds anything but a map is not changed.
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_INVALID      a pointer is NULL, an option is bad, or the lanes are not the
+ *                          file's
+ *   AMMAP_ERR_SIZE         the size or the capacity is not possible
+ *   AMMAP_ERR_FORMAT       the file holds something else, or a damaged map
+ *   AMMAP_ERR_TIMEOUT      another process was making or opening it for ten seconds
+ *   AMMAP_ERR_UNSUPPORTED  the system has no such maps, or the file's pages are huge
+ *   -ENOENT                size is 0 and there is no such file
+ *   -ENOSPC, -EACCES, ...  the system refused
+ * Free the map with ammap_free(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_open(ammap_t **map, const char *path, uint64_t size,
                                           const ammap_options_t *options);
 
-/* The descriptor behind the map.  It stays the map's: not to be closed, and gone
- * with ammap_free.  3 or more; AMMAP_ERR_INVALID; AMMAP_ERR_UNSUPPORTED: a private
- * map; AMMAP_ERR_FAULT: the program has closed it, or its number is another file's. */
+/* Returns the descriptor behind the map, 3 or more.  It belongs to the map: do not close
+ * it.  It is closed by ammap_free.  Or returns
+ *   AMMAP_ERR_INVALID      map is NULL
+ *   AMMAP_ERR_UNSUPPORTED  the map is private
+ *   AMMAP_ERR_FAULT        the program closed the descriptor, or its number is of another
+ *                          file now */
 AMMAP_API int ammap_fd(const ammap_t *map);
 
-/* Make a descriptor for another process, with no more rights than those.  What
- * is exported with AMMAP_READ alone nobody can ever make writable again; for that
- * the map is sealed with AMMAP_SEAL_FUTURE_WRITE, so that it cannot be exported
- * with AMMAP_WRITE any more; those who have it go on writing.
- * 0, and *fd is the caller's own, closed on exec; or AMMAP_ERR_INVALID,
- * AMMAP_ERR_READ_ONLY (it may not be written), AMMAP_ERR_UNSUPPORTED (a private
- * map; a file, which cannot be sealed), AMMAP_ERR_FAULT (as for ammap_fd) or the
- * system's code. */
+/* Makes a descriptor of the map for another process.
+ *
+ *   rights   AMMAP_READ: nobody can ever write through it.  For that the memory is sealed
+ *            with AMMAP_SEAL_FUTURE_WRITE: it cannot be exported with AMMAP_WRITE any
+ *            more, and those who can write it go on.  AMMAP_READ | AMMAP_WRITE: both
+ *   fd       receives the descriptor, closed on exec; -1 on an error
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_INVALID      a pointer is NULL, or the rights are others
+ *   AMMAP_ERR_READ_ONLY    it is to be written, and may not be
+ *   AMMAP_ERR_UNSUPPORTED  the map is private; or it is a file, which cannot be sealed
+ *   AMMAP_ERR_FAULT        as for ammap_fd
+ *   a negative errno       the system refused
+ * Close the descriptor with close(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_export(ammap_t *map, unsigned rights, int *fd);
 
-/* Make a map of a descriptor that another process, or this one, exported.  The
- * map keeps a duplicate; fd stays the caller's.  options: share AMMAP_RAW for
- * what this library did not make; capacity and lanes only for that, else 0 or
- * what the map has.  Nothing that lies behind the descriptor is trusted.
- * 0; or AMMAP_ERR_INVALID, AMMAP_ERR_FORMAT, AMMAP_ERR_UNSEALED (its size is not
- * sealed, and options.allow_faults is not set), AMMAP_ERR_SIZE (raw, and empty),
- * AMMAP_ERR_UNSUPPORTED or the system's code. */
+/* Makes a map of a descriptor that a process exported.  Nothing that lies behind the
+ * descriptor is trusted.
+ *
+ *   map      receives the map; NULL on an error
+ *   fd       the descriptor.  It stays the caller's: the map has a duplicate
+ *   options  share is AMMAP_RAW for memory that this library did not make.  capacity and
+ *            lanes are for that; else they are 0, or those of the map.  NULL is the
+ *            default
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_INVALID      map is NULL, an option is bad, or contradicts the map
+ *   AMMAP_ERR_FORMAT       the descriptor is of no map, or of a damaged one
+ *   AMMAP_ERR_UNSEALED     its size is not sealed, and options.allow_faults is not set
+ *   AMMAP_ERR_SIZE         the raw memory is empty
+ *   AMMAP_ERR_UNSUPPORTED  the system has no such maps, or the pages are huge
+ *   a negative errno       the system refused
+ * Free the map with ammap_free(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_import(ammap_t **map, int fd, const ammap_options_t *options);
 
-/* Send the map over a UNIX socket, as one byte and one descriptor, with the
- * rights that this process has.  ammap_export's codes, and the system's. */
+/* Sends the map over a UNIX socket, as one byte and one descriptor.  The receiver has
+ * the rights that this process has.
+ * Returns 0, the codes of ammap_fd, or a negative errno where the system refused. */
 AMMAP_API int ammap_send(ammap_t *map, int socket);
 
-/* Receive one: one byte is read from the socket.  ammap_import's codes;
- * AMMAP_ERR_FORMAT also for no descriptor, or several, which are closed; -EMFILE: one
- * was sent, this process can have no more, and it is lost; -ECONNRESET: the other end
- * is gone. */
+/* Receives a map that ammap_send sent.  It reads one byte from the socket.
+ *
+ * Returns 0, the codes of ammap_import, or
+ *   AMMAP_ERR_FORMAT   also: no descriptor came, or several, which are closed
+ *   -EMFILE            this process can have no more descriptors; the map is lost
+ *   -ECONNRESET        the other end is closed
+ * Free the map with ammap_free(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_recv(ammap_t **map, int socket, const ammap_options_t *options);
 
-/* Seals: what nobody can do any more with what lies behind the descriptor. */
+/* Seals: what nobody can do any more with the memory behind the descriptor. */
 #define AMMAP_SEAL_SHRINK 1U       /* make it shorter */
 #define AMMAP_SEAL_GROW 2U         /* make it longer */
 #define AMMAP_SEAL_WRITE 4U        /* write it; while someone has it writable: -EBUSY */
 #define AMMAP_SEAL_FUTURE_WRITE 8U /* write it, but for those who have it writable */
 #define AMMAP_SEAL_SEAL 16U        /* add another seal */
 
-/* Add seals.  0, also for seals that are there; or AMMAP_ERR_INVALID,
- * AMMAP_ERR_UNSUPPORTED (a private map, a file) or the system's code (-EPERM:
- * sealed against it). */
+/* Adds seals to the memory of the map.
+ *
+ * Returns 0, also if it has these seals, or
+ *   AMMAP_ERR_INVALID      map is NULL, or a seal is unknown
+ *   AMMAP_ERR_UNSUPPORTED  the map is private or a file
+ *   AMMAP_ERR_FAULT        as for ammap_fd
+ *   -EPERM                 the memory is sealed against more seals
+ *   -EBUSY                 AMMAP_SEAL_WRITE, while a process has it writable */
 AMMAP_API int ammap_seal(ammap_t *map, unsigned seals);
 
-/* Wait until the bytes, and the map's length, are on the disk that they belong
- * on.  0; or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_UNSUPPORTED (a
- * private map) or the system's code (-EIO). */
+/* Waits until the bytes of the range, and the length of the map, are on the disk.
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_INVALID      map is NULL
+ *   AMMAP_ERR_BOUNDS       the range is not wholly inside the map
+ *   AMMAP_ERR_UNSUPPORTED  the map is private
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   -EIO, ...              the disk failed, or the system refused */
 AMMAP_API int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length);
 
 /* --- Memory ------------------------------------------------------------- *
  *
- * The range is of bytes.  Where the work is on pages it is on all that the range
- * touches.
+ * Ranges are in bytes.  Work on pages is done on all pages that the range touches.
  *
- * 0, or AMMAP_ERR_INVALID, AMMAP_ERR_BOUNDS, AMMAP_ERR_UNSUPPORTED (a fork left
- * the map out), AMMAP_ERR_FAULT (others took the memory away) or the system's
- * code.
+ * Each call with a range returns 0, or
+ *   AMMAP_ERR_INVALID      map is NULL
+ *   AMMAP_ERR_BOUNDS       the range is not wholly inside the map
+ *   AMMAP_ERR_FAULT        the file, or unsealed memory, was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ *   a negative errno       the system refused
  */
 
-/* Make the pages present, so that no access waits for them. */
+/* Makes the pages present, so that no access waits for them.  -ENOSPC: the disk of the
+ * file has no room. */
 AMMAP_API int ammap_populate(ammap_t *map, uint64_t offset, uint64_t length);
 
-/* Make the bytes zero, as a write does, and give back the whole pages among
- * them, but for locked ones.  Also what a copy into the map returns. */
+/* Makes the bytes zero, as a write does, and gives the whole pages among them back to
+ * the system.  Locked pages become zero and stay.  It needs no room on a disk.  It also
+ * returns what a copy into the map returns. */
 AMMAP_API int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length);
 
-/* How a range will be used.  No advice changes a byte. */
+/* How the program will use a range.  No advice changes a byte. */
 typedef enum ammap_advice {
         AMMAP_ADVICE_NORMAL,
         AMMAP_ADVICE_RANDOM,
@@ -483,36 +624,48 @@ typedef enum ammap_advice {
 
 AMMAP_API int ammap_advise(ammap_t *map, uint64_t offset, uint64_t length, ammap_advice_t advice);
 
-/* Keep the pages in memory; no longer. */
+/* Lock the pages in memory, and unlock them. */
 AMMAP_API int ammap_mlock(ammap_t *map, uint64_t offset, uint64_t length);
 AMMAP_API int ammap_munlock(ammap_t *map, uint64_t offset, uint64_t length);
 
-/* Make the map read-only for good: every later write is AMMAP_ERR_READ_ONLY, and
- * the pages themselves cannot be written.  Waits for slices of other threads.
- * A shared map is frozen in every process, a raw one in this handle; views are
- * looked for in this process alone.
- * Also AMMAP_ERR_BUSY while a view is alive, AMMAP_ERR_DEADLOCK,
- * AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_LIMIT and AMMAP_ERR_READ_ONLY (this process may
- * not write it); then the map is as it was.  A frozen map: 0. */
+/* Makes the map read-only for good: each later write returns AMMAP_ERR_READ_ONLY, and the
+ * pages cannot be written.  A shared map or a file is frozen in every process, a raw map
+ * in this handle.  It waits for slices of other threads.  It looks for views in this
+ * process alone.
+ *
+ * Returns 0, also if the map is frozen already, or
+ *   AMMAP_ERR_INVALID      map is NULL
+ *   AMMAP_ERR_BUSY         a view is alive
+ *   AMMAP_ERR_DEADLOCK     the calling thread holds a slice
+ *   AMMAP_ERR_OWNER_DEAD   a writer ended inside its write
+ *   AMMAP_ERR_READ_ONLY    this process may only read the map
+ *   AMMAP_ERR_LIMIT        256 threads lock the shared map already
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ *   -ENOMEM                the process has too many mappings to split one
+ * On an error the map is as it was. */
 AMMAP_API int ammap_freeze(ammap_t *map);
 
-/* Make a copy of the map as it is at one instant: of its length, capacity, lanes
- * and options, not frozen.  Pages that hold nothing are not made present.  Of a
- * shared map that is not frozen it is another shared one; of a frozen one, of a raw
- * one and of a file, a private one.
- * 0, and *copy is the caller's to ammap_free; or *copy is NULL, and the result is
- * that of a read or of ammap_new_with. */
+/* Makes a copy of the map as it is at one instant: with its length, capacity, lanes and
+ * options, not frozen.  Pages that hold nothing are not made present.  The copy of a
+ * shared map is shared, if the map is not frozen; all other copies are private.
+ *
+ *   copy   receives the new map; NULL on an error
+ *
+ * Returns 0, or the codes of ammap_read_into and ammap_new_with.
+ * Free the copy with ammap_free(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_clone(ammap_t *map, ammap_t **copy);
 
-/* How a map is guarded. */
+/* How the ends of a map are guarded. */
 typedef enum ammap_guard {
         AMMAP_GUARD_NONE,
         AMMAP_GUARD_PAGES,   /* by mappings that cannot be touched */
         AMMAP_GUARD_MARKERS, /* by markers in the map's own */
 } ammap_guard_t;
 
-/* What a map is and has.  Set struct_size, by AMMAP_STAT_INIT; fields that the
- * library does not know become 0. */
+/* What a map is and has.  The caller sets struct_size, by AMMAP_STAT_INIT.  Fields that
+ * the library does not know become 0. */
 typedef struct ammap_statistics {
         size_t struct_size;
         uint64_t length;   /* all of these in bytes */
@@ -542,25 +695,34 @@ typedef struct ammap_statistics {
                 }                                                                                                      \
         }
 
-/* What resident, huge and locked are where the kernel does not tell: there is no
- * /proc, it may not be read, or no descriptor is left to read it by. */
+/* The value of resident, huge and locked if the kernel does not tell: there is no /proc,
+ * it may not be read, or the process can have no more descriptors. */
 #define AMMAP_STAT_UNKNOWN UINT64_MAX
 
-/* 0; or AMMAP_ERR_INVALID or AMMAP_ERR_UNSUPPORTED (a fork left the map out): then
- * all but struct_size is zero. */
+/* Tells what a map is and has.
+ *
+ *   stat   receives it; its struct_size is set
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_INVALID      a pointer is NULL, or struct_size is less than its own size
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ * On an error all of *stat but struct_size is 0. */
 AMMAP_API int ammap_stat(ammap_t *map, ammap_stat_t *stat);
 
-/* Whether a huge page is behind any part of the map: 1 or 0; or AMMAP_ERR_INVALID,
- * AMMAP_ERR_UNSUPPORTED (also where the kernel does not tell) or the system's code
- * (-EMFILE, ...). */
+/* Returns 1 if a huge page is behind any part of the map, 0 if none is, or
+ *   AMMAP_ERR_INVALID      map is NULL
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out, or the kernel does not tell
+ *   -EMFILE, ...           the system refused */
 AMMAP_API int ammap_is_hugepage_backed(ammap_t *map);
 
-/* Give back to the system what ammap_free has kept of maps made with
- * options.recycle, all but keep bytes of it.  The library keeps at most
- * AMMAP_RECYCLE_MAX bytes, what it needs to manage the maps included, and zeroes
- * them before they become a map again.
- * 0; or the system's code (-ENOMEM: too many mappings to split one), and what could
- * not be given back is kept. */
+/* Gives memory back to the system that ammap_free has kept of maps with options.recycle.
+ * The library keeps AMMAP_RECYCLE_MAX bytes at most, its own notes included, and makes
+ * them zero before they become a map again.
+ *
+ *   keep   how many bytes may stay
+ *
+ * Returns 0, or
+ *   -ENOMEM   the process has too many mappings to split one; the rest is kept */
 #define AMMAP_RECYCLE_MAX (UINT64_C(64) << 20)
 AMMAP_API int ammap_trim(uint64_t keep);
 
