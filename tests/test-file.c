@@ -5,7 +5,7 @@
  * What is a file's alone: a header that anyone may write and cut, locks of bytes
  * and what they are worth where threads, handles, forks and deaths meet, and the
  * order in which those get in who wait.  What files have in common with other maps
- * is in test-share.c and test-shared-lock.c, and what damaged files do in hostile.c.
+ * is in test-open.c and test-shared-lock.c, and what damaged files do in hostile.c.
  *
  * AMMAP_TEST_TIMES says how many times longer than usual it takes to be more
  * certain: it multiplies the rounds of what chance decides.
