@@ -20,6 +20,7 @@
  */
 #include "file.h"
 
+#include "header.h"
 #include "os.h"
 
 #include <errno.h>
@@ -37,31 +38,16 @@ static int unsupported(int rc)
 
 /* --- The header --- */
 
-static void fill_head(struct format_head *head, uint64_t size, const ammap_options_t *options)
-{
-        memset(head, 0, sizeof *head);
-        memcpy(head->magic, FORMAT_MAGIC, sizeof head->magic);
-        head->version = FORMAT_VERSION;
-        head->order = FORMAT_ORDER;
-        head->page = (uint32_t)os_page_size();
-        head->capacity = options->capacity;
-        head->lanes = (uint32_t)options->lanes;
-        head->data = format_data(head->lanes, 0, head->page);
-        os_boot(head->boot);
-        atomic_init(&head->length, size);
-}
-
 /* Whether a header is one of a file's, and does not lie about its numbers.  The
  * page may be another machine's, if it is one that ours fit into. */
 static bool is_ours(const struct format_head *head, uint64_t size)
 {
         uint64_t length = atomic_load(&head->length);
 
-        return memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) == 0 && head->version == FORMAT_VERSION &&
-               head->order == FORMAT_ORDER && head->lock_word == 0 && head->slots == 0 &&
-               head->page >= os_page_size() && (head->page & (head->page - 1)) == 0 && head->lanes > 0 &&
-               head->lanes <= AMMAP_LANES_MAX && head->lanes <= head->capacity && head->capacity <= CAPACITY_MAX &&
-               length > 0 && length <= head->capacity && head->data == format_data(head->lanes, 0, head->page) &&
+        return header_is_known(head) && head->lock_word == 0 && head->slots == 0 && head->page >= os_page_size() &&
+               (head->page & (head->page - 1)) == 0 && head->lanes > 0 && head->lanes <= AMMAP_LANES_MAX &&
+               head->lanes <= head->capacity && head->capacity <= CAPACITY_MAX && length > 0 &&
+               length <= head->capacity && head->data == format_data(head->lanes, 0, head->page) &&
                size >= head->data + head->capacity;
 }
 
@@ -195,7 +181,7 @@ static int make_new(struct ammap **made, const struct place *place, uint64_t siz
 
         if (rc < 0)
                 return rc;
-        fill_head(&head, size, &known);
+        header_fill(&head, size, &known, 0);
         if ((rc = os_random(head.identity, sizeof head.identity)) < 0)
                 return rc;
         if (place->there.size > 0 && (rc = os_resize_file(place->fd, 0)) < 0)

@@ -4,6 +4,7 @@
  *
  * New ones, those that are given to us, and what we give.
  */
+#include "header.h"
 #include "internal.h"
 
 #include <errno.h>
@@ -26,23 +27,6 @@ static int unsupported(int rc)
 
 /* --- New ones --- */
 
-static void fill_head(struct format_head *head, uint64_t size, const ammap_options_t *options)
-{
-        memset(head, 0, sizeof *head);
-        memcpy(head->magic, FORMAT_MAGIC, sizeof head->magic);
-        head->version = FORMAT_VERSION;
-        head->order = FORMAT_ORDER;
-        head->lock_word = (uint32_t)os_slot_word();
-        head->page = (uint32_t)os_page_size();
-        head->capacity = options->capacity;
-        head->lanes = (uint32_t)options->lanes;
-        head->slots = FORMAT_SLOTS;
-        head->data = format_data(head->lanes, head->slots, head->page);
-        head->pid_space = os_pid_space();
-        os_boot(head->boot);
-        atomic_init(&head->length, size);
-}
-
 /* Memory that nobody makes shorter, or what else the seals say. */
 static int sealed_memory(const char *name, uint64_t size, unsigned seals)
 {
@@ -63,7 +47,7 @@ static int new_shared(struct ammap **made, uint64_t size, const ammap_options_t 
 
         if (!is_possible())
                 return AMMAP_ERR_UNSUPPORTED;
-        fill_head(&head, size, options);
+        header_fill(&head, size, options, FORMAT_SLOTS);
         fd = sealed_memory(options->name, head.data + region_pages(size), AMMAP_SEAL_SHRINK);
         if (fd < 0)
                 return fd;
@@ -165,8 +149,7 @@ static bool is_ours(const struct format_head *head, uint64_t size, ammap_options
 {
         uint64_t length = atomic_load(&head->length);
 
-        if (memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) != 0 || head->version != FORMAT_VERSION ||
-            head->order != FORMAT_ORDER || head->lock_word != os_slot_word() || head->page != os_page_size() ||
+        if (!header_is_known(head) || head->lock_word != os_slot_word() || head->page != os_page_size() ||
             head->lanes == 0 || head->capacity == 0 || head->slots == 0 || head->slots > SLOTS_MAX)
                 return false;
         options->lanes = head->lanes;
