@@ -85,7 +85,7 @@ static int map_head(struct file *file, int fd)
 
         if (rc < 0)
                 return rc;
-        rc = os_map_file(address, file->head_size, fd, 0, file->write ? OS_WRITE : OS_READ, true);
+        rc = os_map_file(address, file->head_size, fd, 0, file->write ? OS_WRITE : OS_READ);
         if (rc < 0)
                 os_unmap(address, file->head_size);
         else

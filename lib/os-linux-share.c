@@ -369,9 +369,9 @@ static int move_over(void *address, void *from, size_t length)
 
 /* Mapped at the address at once, what is there would be gone when the file, or a
  * limit, refuses, and the hole anyone's.  So it is mapped elsewhere and moved. */
-static int map_piece(void *address, size_t length, int fd, uint64_t offset, int protection, int flags)
+static int map_piece(void *address, size_t length, int fd, uint64_t offset, int protection)
 {
-        void *copy = mmap(NULL, length, protection, flags, fd, (off_t)offset);
+        void *copy = mmap(NULL, length, protection, MAP_SHARED, fd, (off_t)offset);
         int rc;
 
         if (copy == MAP_FAILED)
@@ -380,11 +380,12 @@ static int map_piece(void *address, size_t length, int fd, uint64_t offset, int 
         if (!os_absent(rc))
                 return rc;
         /* Where nothing can be moved, the file has just not refused. */
-        return mmap(address, length, protection, flags | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED ? -errno : 0;
+        copy = mmap(address, length, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
+        return copy == MAP_FAILED ? -errno : 0;
 }
 
 /* In smaller pieces where there is no room for twice as much. */
-int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared)
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access)
 {
         static const int protection[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
         const size_t least = 256 * os_page_size();
@@ -395,8 +396,7 @@ int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_a
         for (size_t at = 0; at < length && rc == 0;) {
                 if (piece > length - at)
                         piece = length - at;
-                rc = map_piece((char *)address + at, piece, fd, offset + at, protection[access],
-                               shared ? MAP_SHARED : MAP_PRIVATE);
+                rc = map_piece((char *)address + at, piece, fd, offset + at, protection[access]);
                 if (rc == 0) {
                         at += piece;
                 } else if ((rc == -ENOMEM || rc == -EAGAIN) && piece > least) {
@@ -932,7 +932,7 @@ int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
         }
         rc = os_map_again(view, page, os_page_size());
         if (rc == -EINVAL && fd >= 0) /* valgrind doubles no mappings */
-                rc = os_map_file(view, os_page_size(), fd, offset, OS_WRITE, true);
+                rc = os_map_file(view, os_page_size(), fd, offset, OS_WRITE);
         if (rc == 0) {
                 rc = take(word_of(view));
                 if (rc >= 0) {

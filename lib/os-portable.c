@@ -330,9 +330,9 @@ int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)
         return -ENOSYS;
 }
 
-int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared)
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access)
 {
-        (void)address, (void)length, (void)fd, (void)offset, (void)access, (void)shared;
+        (void)address, (void)length, (void)fd, (void)offset, (void)access;
         return -ENOSYS;
 }
 

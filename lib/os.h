@@ -204,10 +204,9 @@ int os_allot(int fd, uint64_t offset, uint64_t length);
  * both are end of file where there is none.  A hint: holes may pass for data. */
 int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end);
 
-/* Map pages of a file over what is mapped at address: shared, or private to this
- * process, which sees others' changes of what it has not changed itself.  On an
- * error there still is something, the caller's own, at each page. */
-int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access, bool shared);
+/* Map pages of a file, as all who have it see them, over what is mapped at address.  On
+ * an error there still is something, the caller's own, at each page. */
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access);
 
 /* Map what is mapped shared at one address at another, over what is there; on an
  * error that stays. */

@@ -196,7 +196,7 @@ static int commit(struct region *region)
         if (!backing)
                 return os_protect(region->data, region->committed, OS_WRITE);
         return os_map_file(region->data, region->committed, backing->fd, backing->offset,
-                           region->frozen ? OS_READ : OS_WRITE, true);
+                           region->frozen ? OS_READ : OS_WRITE);
 }
 
 /* Guards without a mapping of their own, where the kernel has them. */

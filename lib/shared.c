@@ -78,7 +78,7 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
         }
         write = how & SHARED_WRITE;
         near = is_near(head->pid_space, &file, how & SHARED_FRESH);
-        rc = os_map_file(header, (size_t)head->data, fd, 0, write && near ? OS_WRITE : OS_READ, true);
+        rc = os_map_file(header, (size_t)head->data, fd, 0, write && near ? OS_WRITE : OS_READ);
         if (rc < 0) {
                 os_unmap(header, (size_t)head->data);
                 free(share);

@@ -526,21 +526,16 @@ START_TEST(files_are_mapped)
 
         ck_assert_int_eq(__real_os_map(&room, 4 * page), 0);
         bytes = room;
-        ck_assert_int_eq(os_map_file(bytes + page, page, fd, 2 * page, OS_WRITE, true), 0);
+        ck_assert_int_eq(os_map_file(bytes + page, page, fd, 2 * page, OS_WRITE), 0);
         shared[2 * page] = 5;
         ck_assert_uint_eq(bytes[page], 5);
         bytes[page] = 6;
         ck_assert_uint_eq(shared[2 * page], 6);
-        ck_assert_int_eq(os_map_file(bytes + page, page, fd, 2 * page, OS_WRITE, false), 0);
-        shared[2 * page] = 7;
-        ck_assert_uint_eq(bytes[page], 7);
-        bytes[page] = 8;
-        ck_assert_uint_eq(shared[2 * page], 7);
-        ck_assert_int_eq(os_map_file(bytes + page, page, fd, 0, OS_READ, true), 0);
+        ck_assert_int_eq(os_map_file(bytes + page, page, fd, 0, OS_READ), 0);
         ck_assert(is_fatal(bytes + page, false));
         ck_assert(!is_fatal(bytes + page, true));
         ck_assert_uint_eq(bytes[2 * page], 0);
-        ck_assert_int_eq(os_map_file(bytes, page, -1, 0, OS_READ, true), -EBADF);
+        ck_assert_int_eq(os_map_file(bytes, page, -1, 0, OS_READ), -EBADF);
 
         ck_assert_int_eq(os_remove(shared + 2 * page, page), 0);
         ck_assert_uint_eq(shared[2 * page], 0);
@@ -886,7 +881,7 @@ static void *call_all_cancelled(void *argument)
         thread_check_int(os_read_at(fd, 0, &byte, 1), 0);
         thread_check_int(os_next_data(fd, 0, &start, &end), 0);
         thread_check_int(__real_os_map(&room, page), 0);
-        thread_check_int(os_map_file(room, page, fd, 0, OS_WRITE, true), 0);
+        thread_check_int(os_map_file(room, page, fd, 0, OS_WRITE), 0);
         shared = room;
         thread_check_int(os_peek(&byte, shared, 1), 0);
         refuse.vm_copy = ENOSYS;
