@@ -439,7 +439,7 @@ static int copy_unentered(struct ammap *map, struct ammap **made)
         return rc;
 }
 
-static int clone(struct ammap *map, struct ammap **made)
+static int clone_map(struct ammap *map, struct ammap **made)
 {
         uint64_t length;
         span_t span;
@@ -476,7 +476,7 @@ const struct kind kind_shared = {
         .resize = resize,
         .freeze = freeze,
         .recover = recover,
-        .clone = clone,
+        .clone = clone_map,
         .thread_left = map_no_thread_left,
         .freeze_forked = freeze_forked,
         .forked = forked,
