@@ -25,7 +25,14 @@
 #include <sys/user.h>
 #include <sys/wait.h>
 
-enum { CALLS_MAX = 200, ERRORS_MAX = 6, DESCRIPTORS = 64 };
+enum { CALLS_MAX = 200, ERRORS_MAX = 6, DESCRIPTORS = 64, NTH_MAX = 6 };
+
+/* A kind of world that differs from these in nothing but the number of its lanes makes no
+ * other system calls. */
+static bool is_tried(const struct world_kind *kind)
+{
+        return kind->more || kind->share == AMMAP_RAW || (kind->file && kind->lanes == 1);
+}
 
 /* The errnos that the manuals name, but those of a bad argument. */
 static const struct {
@@ -251,7 +258,7 @@ START_TEST(in_turn)
                         for (unsigned n = 0; n < plain->count; n++)
                                 times += plain->number[n] == refusals[i].number;
                         for (unsigned e = 0; times > 0 && e < ERRORS_MAX && refusals[i].errors[e]; e++)
-                                for (unsigned nth = 0; nth <= (times > 1 ? times : 0); nth++, tried++)
+                                for (unsigned nth = 0; nth <= (times > 1 ? times : 0) && nth <= NTH_MAX; nth++, tried++)
                                         wrong += !run(
                                                 kind, call,
                                                 &(struct refusal){ refusals[i].number, refusals[i].errors[e], nth },
@@ -274,7 +281,9 @@ int main(void)
         if (under_valgrind())
                 return SKIPPED;
         tcase_set_timeout(tcase, 600);
-        tcase_add_loop_test(tcase, in_turn, 0, (int)COUNT_OF(world_kinds));
+        for (int i = 0; i < (int)COUNT_OF(world_kinds); i++)
+                if (is_tried(&world_kinds[i]))
+                        tcase_add_loop_test(tcase, in_turn, i, i + 1);
         return test_run(suite);
 }
 
