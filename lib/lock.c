@@ -1,156 +1,180 @@
-/* lock.c - the lock of a lane
+/* lock.c - the lock of a lane, between the threads of one process
  *
  * SPDX-License-Identifier: MIT
  *
- * One lock serves three kinds of user, and each has a path of its own:
+ * A reader-writer lock in one word (lane.word, lock.h), made of these known parts:
  *
- *   small copies out    read the bytes without entering, and check a sequence
- *                       number before and after: nothing shared is written;
- *   slices              enter while the lane is biased to readers by a store to
- *                       a hold of the thread's own (thread.h): no line is shared;
- *   writers             enter by one compare-and-swap and leave by one store.
+ *   seqlock                  short copies out read without entering
+ *   BRAVO reader bias        slices enter by a store to memory of their own thread
+ *   asymmetric Dekker        a light fence where threads enter, a heavy one (membarrier)
+ *                            where one waits for them
+ *   eventcount               who sleeps, and who wakes
+ *   phase-fair hand-over     turns, for those who have waited long ("hungry")
  *
- * All three meet in lane.word (its bits stand in lock.h).
+ * What it guarantees
  *
- * Entering and leaving
+ *   G1  While a writer is in, nobody else is in; readers may be in together.
+ *   G2  A copy without entering that succeeds is of a moment at which nobody wrote.
+ *   G3  Whoever cannot enter because of his own thread learns it before he waits.
+ *   G4  A thread that waits enters, as long as the others release what they take.
+ *   G5  A writer that is gone leaves the lane dead, and every later entry says so.
+ *   G6  A shrink takes no byte away that somebody reads or writes.
  *
- * A writer enters by adding WRITER where the word's lower bits are all 0; that
- * makes the sequence odd.  While WRITER is set the word belongs to the writer,
- * so that it leaves by a plain store that makes the sequence even again.  A
- * counted reader adds 1 where neither WRITER nor WTURN is set, and subtracts 1.
+ * The states of the word
  *
- * A reader that does not enter loads the word (begin), copies, and loads it
- * again (valid).  Same even sequence: no writer entered in between, for its
- * compare-and-swap would have shown.  Could the copy have seen a byte of a
- * writer whose odd sequence the second load missed?  The writer's release fence
- * stands between its compare-and-swap and its bytes, the reader's acquire fence
- * between its bytes and its second load: who sees the byte sees the sequence.
- * The sequence has 37 bits above WRITER: a copy of a few hundred bytes would
- * have to be stopped for exactly 2^37 writes, a third of an hour of nothing but
- * writes, to be fooled.
+ *      bits                       who is in                      who may enter
+ *      0, BIAS, SLOTS             readers that name the lane     readers by a name; a writer that
+ *                                                                revokes the bias
+ *      readers > 0                so many, counted               readers; nobody while WTURN is set
+ *      WRITER, sequence odd       one writer: the word is his    nobody
+ *      WRITER and DEAD            a writer that is gone          nobody, until lane_recover
+ *      RTURN                      nobody, or readers             readers
+ *      WTURN                      nobody, or readers             hungry writers
+ *      FROZEN                     readers                        readers; no writer ever again
  *
- * Bias
+ * How each enters and leaves
  *
- * BIAS says that a reader may enter by naming the lane in a hold of its own;
- * SLOTS says that such readers may be in.  Setting BIAS sets both; a writer
- * that finds SLOTS takes BIAS away, runs a heavy fence, and waits until no
- * hold names the lane.  (The holds of counted readers and of writers name it
- * too, but only while they are in, which the word says: they are waited for in
- * any case.)
+ * A writer enters by one compare-and-swap that adds WRITER to a word whose lower bits are
+ * 0.  That makes the sequence odd.  It leaves by one store that makes it even again.  A
+ * counted reader adds 1 to a word without WRITER and WTURN, and subtracts 1.
  *
- *      reader: hold.lane = lane        writer: word &= ~BIAS
- *              light fence                     heavy fence
- *              BIAS still set?                 does a hold name the lane?
+ * A reader that does not enter loads the word (begin), copies, and loads it again (valid).
+ * If it finds the same even sequence, nobody wrote in between.  The sequence has 37 bits
+ * above WRITER: to be fooled, a copy of a few hundred bytes must be stopped for exactly
+ * 2^37 writes, which is a third of an hour of nothing but writes.
  *
- * One of the two sees the other (os.h): the reader withdraws, or the writer
- * waits.  SLOTS is cleared, and BIAS is set beside a SLOTS that is set, only by a
- * step that changes the sequence too.  So a writer that has run its fence at some
- * sequence, and sees that sequence still, with SLOTS and without BIAS, knows that no
- * new reader came that way: its compare-and-swap proves it.
+ * BIAS says that a reader may enter by a name: it stores the lane in a hold of its own
+ * thread.  SLOTS says that such readers may be in.  A writer that finds SLOTS takes BIAS
+ * away, runs a heavy fence, and waits until no hold names the lane.  It clears SLOTS as it
+ * enters.  A writer that gives up leaves SLOTS set.  Who is to write many lanes takes the
+ * bias from all of them first, with one fence and one look at all holds (lane_settle).
  *
- * A writer clears SLOTS as it enters.  One that gives up leaves it set, and the next
- * counted reader that thinks of bias sets BIAS beside it, with the next sequence.
- * Who is to write many lanes takes the bias from all of them first, with one fence
- * and one look at all holds, and clears SLOTS, with the next sequence, where none
- * names the lane (lane_settle).
+ * BIAS comes back after a number of counted reads, but not before BIAS_PAUSE times as long
+ * as the last revocation took: revoking takes at most one part in BIAS_PAUSE of the time.
+ * While a writer that took it waits, it does not come back.
  *
- * BIAS comes back when a number of counted reads have passed and BIAS_PAUSE times as
- * long as the last revocation took: so that revoking takes at most one part in
- * BIAS_PAUSE of the time of whatever use of the lane.  While a writer that took it
- * waits, it does not come back.
+ * Invariants
  *
- * Waiting
+ *   I1  While WRITER is set, only the writer changes the word.
+ *   I2  The sequence takes no value twice within 2^37 writes.
+ *   I3  SLOTS is cleared, and BIAS is set beside a SLOTS that is set, only by a step that
+ *       changes the sequence too.  So a writer that ran its fence at some sequence, and
+ *       still sees it with SLOTS and without BIAS, knows that no new reader came by a name.
+ *   I4  A hold to write names a lane only while its thread is in.  A hold to read may name
+ *       it for a moment longer, by a reader that withdraws.
+ *   I5  A turn that is out has somebody hungry to take it, or somebody is about to take it
+ *       back.
+ *   I6  The length of a map is shorter before a shrink looks for those who are in.
  *
- * Who cannot enter spins for a bounded time, with pauses that grow: on a busy
- * lane the others then run long bursts out of their own cache.  Then it sleeps:
+ * What pairs with what
  *
- *      waiter: waiting |= ASLEEP       leaver: word = ..., or hold.lane = NULL
- *              heavy fence                     light fence
- *              may I enter now?                waiting?  then wake
- *              os_wait(event)
+ *      one side                        other side                      gives
+ *      writer: WRITER by CAS           begin: word (acquire)           G2: who copies a byte of the
+ *              fence (release)         copies                          writer's sees his odd sequence
+ *              bytes                   fence (acquire), word
  *
- * the same pairing; the light side is the one that runs all the time.  Waking
- * takes ASLEEP away and adds to event, which a waiter has read before it took
- * its last look: it does not fall asleep after the wake-up.  All readers are
- * woken, but one writer, who sets ASLEEP again for those who sleep on; a waiter
- * that gives up wakes the next.
+ *      writer leaves: word (release)   begin, CAS: word (acquire)      G1: the bytes are seen
  *
- * Turns
+ *      reader: hold.lane = lane        writer: word &= ~BIAS           G1: the reader withdraws, or
+ *              light fence                     heavy fence             the writer waits for him
+ *              BIAS still set?                 does a hold name it?
  *
- * Entering past those who wait is what makes the lock fast, and unfair.  So a
- * waiter becomes hungry when it has waited for HUNGRY_AFTER, or, a writer, when
- * it is readers who keep it out, after a short spin.  The hungry are counted in
- * waiting, where a leaving writer sees them and hands over in the same store
- * that leaves: RTURN if readers are hungry, else WTURN.  RTURN keeps writers out
- * until the last hungry reader has entered; WTURN keeps all out but hungry
- * writers until one of them has entered.  A hungry writer also sets WTURN by
- * itself where readers hold the lane.  So a hungry reader waits for one writer
- * at most, a hungry writer for the readers that are in and one turn of readers,
- * and then only for other hungry writers.
- * A turn must not be given to no one: whoever stores a turn looks afterwards
- * whether its hungry are still there, and the last of the hungry, having left,
- * looks whether the turn is theirs; full fences on both sides, so that one of
- * them takes it back.
- * One who waits may be stopped, by a debugger or in a signal handler, and must not
- * keep the others out with its turn.  Who sees a turn out that could be taken, and
- * sees it still after TURN_MAX, forgets all the hungry that it is for, and takes it
- * back (pass_over).  Each time that the hungry are forgotten is counted, beside them:
- * one that was forgotten sees so by the count, takes nothing off the new count, and
- * looks, as the last of them, whether a turn is out that is no one's.  That nobody
- * misses such a turn, no sleep lasts longer than SLEEP_MAX, or TURN_MAX beside a turn.
+ *      reader leaves: hold.lane =      writer: looks at holds          G1: his reads are over
+ *              NULL (release)          (acquire)
  *
- * One's own holds
+ *      waiter: waiting |= ASLEEP       leaver: word = ..., or          G4: he enters, or is woken
+ *              heavy fence                     hold.lane = NULL
+ *              may I enter now?                light fence
+ *              os_wait(event)                  waiting?  then wake
  *
- * Who cannot enter looks, before it waits, whether it is itself in the way, here or
- * in a lane that it wants besides: then AMMAP_ERR_DEADLOCK, for whoever keeps it out
- * here may wait for that.  A reader whom a waiting writer keeps out and who reads
- * already is counted all the same: its own hold keeps every writer out meanwhile.
+ *      who gives a turn: turn          last hungry: counts himself     I5: one of them takes the
+ *              full fence              out, full fence                 turn back
+ *              is anybody hungry?      is the turn out?
  *
- * Death
+ *      enters: notes his reach         shrink: length = shorter        G6: he finds the length too
+ *              light fence                     heavy fence             short and leaves, or the
+ *              length                          looks at holds, WRITER  shrink sees him
  *
- * A writer that is gone (a thread that ended holding a mut slice; in a forked
- * child, every writer but the forking thread) leaves WRITER set, and DEAD: all
- * quick paths stop at WRITER, the slow ones report DEAD.  lane_recover makes
- * the sequence even.  What a thread takes after its end has been seen, in the last
- * round of its destructors, is left by whoever has slept in vain for it: each thread
- * has a robust mutex, which says for certain that it is gone (thread_bury).
+ *      begin: word (acquire)           shrink: length = shorter        G6: who finds what lane_tear
+ *      length                                  lane_tear: word += 2    stored finds the length
  *
- * Frost
+ *      begin: word, what a writer      shrink: length = shorter        G6: he left after the look,
+ *              left (acquire)                  heavy fence             so that what he left is found
+ *      fence (causal)                          lane_tear saw him in    behind the length
+ *      length
  *
- * The writer that freezes a map leaves FROZEN in each lane, for good: no writer
- * enters by the quick path any more, and the slow one answers READ_ONLY.  It
- * writes no byte, which IDLE says from the compare-and-swap on by which it enters:
- * a forked child does not take it for a dead writer.
+ *      copies a byte that is gone      lane_tear: word += 2            G2: by that byte, or by the
+ *      valid: fence (acquire), word            fence (release)         kernel's lock of its page,
+ *                                              takes it away           valid finds word + 2
  *
- * Shrinks
- *
- * A shrink must not wait for the slices that it leaves whole, so it enters no
- * lane.  It publishes the shorter length, runs a heavy fence, and looks at the
- * holds, and at WRITER, for who is in; everyone else enters, notes in his hold
- * where he reaches, fences lightly, and looks at the length.  Again one of the
- * two sees the other: who entered unseen finds the length too short, and leaves.
- * What reads without entering reads the length after begin, and the shrink adds
- * to the sequence before it takes the bytes away (lane_tear).  A writer that is in
- * keeps such readers out, and adds to the sequence himself when he leaves.
- *
- *      shrink                          reader                      because
- *      length = shorter                begin: word (acquire)       he finds what lane_tear stored,
- *      heavy fence                     length                      which releases the length
- *      lane_tear: word += 2
- *
- *      length = shorter                begin: word (acquire),      lane_tear, behind its fence, saw
- *      heavy fence                     what the writer left        the writer in: he left later, and
- *      lane_tear: a writer is in       fence (causal)              what he left is found behind it
- *                                      length
- *
- *      lane_tear: word += 2            copies a byte that is gone  the fences pair by that byte (or by
- *      fence (release)                 valid: fence (acquire),     the kernel's lock of the page that
- *      takes the byte away             word                        it comes from): valid finds + 2
- *
- * The second row is where a writer's store and the shrink's fence stand in two threads
+ * In the last row but one the writer's store and the shrink's fence stand in two threads
  * and the reader in a third.  Where stores reach all other processors at once, the order
  * of the reader's loads is enough.  Elsewhere (POWER) it takes his fence: two full fences
  * forbid it in C11, as the heavy one does that interrupts him (os_fence_causal).
+ *
+ * Waiting, and progress
+ *
+ * Who cannot enter spins for a bounded time, with pauses that grow: on a busy lane the
+ * others then run long bursts out of their own cache.  Then it sleeps.  A waker takes
+ * ASLEEP away and adds to event.  A waiter has read event before its last look, so it does
+ * not fall asleep after the wake-up.  All readers are woken, but one writer, who sets
+ * ASLEEP again for those who sleep on.  A waiter that gives up wakes the next.
+ *
+ * To enter past those who wait is what makes the lock fast, and unfair.  So a waiter
+ * becomes hungry after HUNGRY_AFTER; a writer that readers keep out, after a short spin.
+ * The hungry are counted in waiting.  A writer that leaves sees them and hands over in the
+ * same store: RTURN if readers are hungry, else WTURN.  RTURN keeps writers out until the
+ * last hungry reader has entered.  WTURN keeps all but hungry writers out until one of
+ * them has entered.  A hungry writer also sets WTURN by itself where readers hold the lane.
+ * So a hungry reader waits for one writer at most.  A hungry writer waits for the readers
+ * that are in, for one turn of readers, and then only for other hungry writers.
+ *
+ * A waiter may be stopped, by a debugger or in a signal handler, and must not keep the
+ * others out with its turn.  Whoever sees a turn that could be taken, and sees it still
+ * after TURN_MAX, forgets all the hungry that it is for and takes it back (pass_over).
+ * How often the hungry were forgotten is counted beside them.  One that was forgotten sees
+ * so by that count, takes nothing off the new count, and looks, as the last of them,
+ * whether a turn is out that is no one's.  No sleep lasts longer than SLEEP_MAX, or
+ * TURN_MAX beside a turn, so that nobody misses such a turn.
+ *
+ * One's own holds (G3)
+ *
+ * Who cannot enter looks, before it waits, whether it is itself in the way, here or in a
+ * lane that it wants besides.  Then the answer is AMMAP_ERR_DEADLOCK: whoever keeps it out
+ * here may wait for that.  A reader that reads already is counted past a waiting writer:
+ * its own hold keeps every writer out meanwhile.
+ *
+ * Death (G5)
+ *
+ * A writer that is gone leaves WRITER set, and DEAD: a thread that ended with a mut slice,
+ * and in a forked child every writer but the forking thread.  All quick paths stop at
+ * WRITER; the slow ones report DEAD.  lane_recover makes the sequence even.  What a thread
+ * takes after its end has been seen, in the last round of its destructors, is left by
+ * whoever has slept in vain for it: each thread has a robust mutex that says for certain
+ * that it is gone (thread_bury).
+ *
+ * Frost
+ *
+ * The writer that freezes a map leaves FROZEN in each lane, for good.  No writer enters by
+ * the quick path any more, and the slow one answers READ_ONLY.  That writer writes no byte,
+ * and IDLE says so from the compare-and-swap on by which it enters: a forked child does
+ * not take it for a dead writer.
+ *
+ * Shrinks (G6)
+ *
+ * A shrink must not wait for the slices that it leaves whole, so it enters no lane.  It
+ * publishes the shorter length, runs a heavy fence, and waits for those whom a hold shows
+ * to reach beyond it, and for a writer whom no hold shows.  Everyone else enters, notes how
+ * far he reaches, fences lightly, and looks at the length.  lane_tear then adds to the
+ * sequence, so that no copy without entering succeeds over what is taken away.  A writer
+ * that is in keeps such copies out, and adds to the sequence when he leaves.
+ *
+ * References
+ *
+ *   Dice, Kogan: BRAVO - Biased Locking for Reader-Writer Locks, USENIX ATC 2019
+ *   Boehm: Can Seqlocks Get Along with Programming Language Memory Models?, MSPC 2012
+ *   Brandenburg, Anderson: Reader-Writer Synchronization (phase-fair), ECRTS 2009
+ *   membarrier(2); tests/model-bias.pml, model-sleep.pml, model-look.pml
  */
 #include "lock.h"
 
