@@ -1,97 +1,142 @@
-/* shared_lock.c - the lock of a shared map's lanes
+/* shared_lock.c - the lock of a shared map's lanes, between processes
  *
  * SPDX-License-Identifier: MIT
  *
- * The lock of lock.c again, among processes any of which may be killed at any
- * instruction, and some of which may be hostile.  So nothing that must be undone
- * is counted: whoever is in, or waits, has put his name somewhere, and whether
- * that name still stands for a living thread can be asked at any time (slot.c).
+ * A reader-writer lock among processes, any of which may be killed at any instruction, and
+ * some of which may be hostile.  Nothing that would have to be undone is counted.  Whoever
+ * is in, or waits, has put a name somewhere, and it can be asked at any time whether that
+ * name still stands for a living thread (slot.c: robust futexes).  The parts are known: an
+ * owner word taken by compare-and-swap, names of readers as hazard pointers have them, and
+ * a seqlock for short copies.
  *
- *      lane.owner      the slot that writes, or is about to, or 0
+ * What it guarantees
+ *
+ *   G1  While a writer owns a lane and its sequence is odd, no living thread reads it by a
+ *       name, and no other writes it.
+ *   G2  A copy without entering that succeeds is of a moment at which nobody wrote.
+ *   G3  After a death at any instruction of a writer either nothing is half written, or the
+ *       sequence is odd with no living owner: AMMAP_ERR_OWNER_DEAD for all.
+ *   G4  The death of a reader leaves nothing.
+ *   G5  Whoever cannot enter because of his own thread learns it before he waits.
+ *   G6  Whatever others write to the header, no call reads or writes outside the map, and
+ *       calls with a timeout end.
+ *
+ * The words of a lane, and of a thread's line
+ *
+ *      lane.owner      the slot that writes, or is about to, or 0; OWNER_WAITERS, _RESERVED
  *      lane.sequence   odd while bytes may be half written
  *      lane.next       the slot that is to come next, or 0: a hint
  *      lane.again      whether the owner is to look for readers once more
- *      line.run[]      the lanes that the slot's thread reads
+ *      line.run[]      the lanes that the slot's thread reads, and reach[]: how far
  *
- * A writer takes owner by compare-and-swap, waits until no living slot names the
- * lane in a run, makes the sequence odd, writes, makes it even, and lets owner
- * go.  A reader names the lanes in a run of its own line, and is in if none of
- * them has an owner then.
+ *      owner           sequence   means
+ *      0               even       free, or readers are in
+ *      a living slot   even       a writer waits for readers, or has just left
+ *      a living slot   odd        a writer is in
+ *      0, or a dead    odd        a writer died within: OWNER_DEAD
+ *      a dead slot     even       it left nothing to mend: the owner may be replaced
  *
- *      reader: run = lanes             writer: owner = me
- *              owner of these free?            does a run name the lane?
+ * How each enters and leaves
  *
- * All four are sequentially consistent, the store a read-modify-write: one of the
- * two sees the other.  A reader that sees an owner takes its name back and waits.
- * But where its thread reads the lane already, the owner waits for that, and must
- * not be waited for: the reader stays.  It may have named the lane in a place that
- * the owner has passed, and let go of the one that he waits at: so it says so in
- * lane.again, while it has both, and an owner who finds that set when he has found
- * no name looks once more.  (Not beside an owner who shrinks the map, who waits for
- * no slice, and whom the new one might not see.)
- * Small copies out enter nothing and look at the sequence before and after; the
- * fences are those of lock.c.
+ * A writer takes owner by compare-and-swap, waits until no living slot names the lane in a
+ * run, makes the sequence odd, writes, makes it even, and lets owner go.  A reader names
+ * the lanes in a run of its own line, and is in if none of them has an owner then.  A
+ * reader that sees an owner takes its name back and waits.
  *
- * Places
+ * If the reader's thread reads the lane already, the owner waits for that, and the reader
+ * must not wait for the owner: it stays.  It may have named the lane in a place that the
+ * owner has passed, and have let go of the one that the owner waits at.  So it says so in
+ * lane.again while it has both, and an owner who finds that set, when he has found no name,
+ * looks once more.  This does not hold beside an owner who shrinks the map: he waits for no
+ * slice, and might not see the new one.
  *
- * A line has eight places for slices and one for a copy.  A slice whose lanes lie
- * within those of a place that its thread has already shares that place, which is
- * counted in the thread's own record and seen by no one else: the lanes are named.
- * Another one takes a free place; where there is none it is AMMAP_ERR_LIMIT, at once.
- * A copy has a place of its own and needs none of the eight.
+ * A line has eight places for slices and one for a copy.  A slice whose lanes lie within
+ * those of a place that its thread has shares that place.  How many share it is counted in
+ * the thread's own record, which no other process sees: the lanes are named.  Another slice
+ * takes a free place; without one it is AMMAP_ERR_LIMIT, at once.
  *
- * With the run stands its reach: where in the map it ends.  Who shrinks the map goes
- * by it and passes over those that stay.  A slice that shares a place and goes
- * further writes the new reach, then the run again as it is, by an exchange, and then
- * looks whether someone who shrinks the map owns one of its lanes: that is the scheme
- * above once more, with the reach for a name.  When it leaves, the reach stays, until
- * the last one that shares the place has left: a shrink may be refused for it.
+ * With a run stands its reach: where in the map it ends.  Who shrinks the map goes by it
+ * and passes over those that stay.  A slice that shares a place and goes further writes the
+ * new reach, then the run again as it is, by an exchange, and then looks whether someone
+ * who shrinks the map owns one of its lanes.  When it leaves, the reach stays until the
+ * last one that shares the place has left: a shrink may be refused for it.
  *
- * Deadlocks
+ * Invariants
  *
- * Several lanes are entered in ascending order, to write one after the other.  Before
- * a thread waits for one of them it looks at what it holds itself of that and those
- * to come, through all its handles: AMMAP_ERR_DEADLOCK.  What it reads stands in its
- * own records, what it writes in the owners.  One that has not to wait comes to its
- * own lane, and finds out there.
+ *   I1  The sequence is changed by the owner alone, and by who recovers as owner.
+ *   I2  A thread stores the runs of its own line alone.
+ *   I3  What a thread holds, and so what it stores when it leaves, it knows from its own
+ *       record (slot.h), never from the header.
+ *   I4  There is no second word that tells of a death: the sequence alone does.
  *
- * Death
+ * What pairs with what
  *
- * A slot whose thread is gone stands for nobody: its runs are passed over, and an
- * owner that it is may be replaced by compare-and-swap.  What it left is told by
- * the sequence alone: even, and nothing was half written; odd with an owner that
- * is dead, or with none, and bytes may be.  That is what AMMAP_ERR_OWNER_DEAD is;
- * there is no second word that could disagree.  Each instruction of a writer is
- * before owner is taken, or between that and the odd sequence, or between odd and
- * even, or between even and owner's release: dead in the second and fourth, it
- * left nothing to repair.  Whoever finds the sequence odd lets owner go again, so
- * that all others can see so too, until shared_recover makes it even.
+ *      one side                        other side                      gives
+ *      reader: run = lanes             writer: owner = me              G1: the reader sees an owner,
+ *              owner of these free?            does a run name it?     or the writer sees the run
+ *                                                                      (all seq_cst, the stores RMWs)
  *
- * A reader that looks at sequence and owner one after the other may see an odd one
- * of a writer who then leaves: so it looks at the sequence again.
+ *      reader with a hold: run,        owner: finds no name            G1: he looks once more, or the
+ *              again = 1,                      again set?              reader's other name is found
+ *              lets the other run go           looks once more
  *
- * Waiting
+ *      slice goes further: reach,      shrink: owner = me              the slice waits, or the shrink
+ *              run by an exchange              reach of the runs       is refused
+ *              does a shrink own it?
  *
- * Spin, then set OWNER_WAITERS and sleep on owner's low half.  An owner leaves by
- * an exchange, sees the bit and wakes all.  A reader leaves by a plain store and
- * then looks for the bit, unfenced, and may miss it: so every sleep ends by itself
- * after some time, which is also how one sees that whom one waits for is dead.
+ *      writer: sequence odd            begin: sequence (acquire)       G2: as in lock.c
+ *              fence (release), bytes  copies, fence (acquire),
+ *                                      sequence
  *
- * Turns
+ *      writer leaves: sequence even    next owner, begin (acquire)     the bytes are seen
+ *              (release), owner = 0
  *
- * A waiter of HUNGRY_AFTER puts its name in next, if that is free or dead.  An
- * owner that finds one there leaves OWNER_RESERVED: writers other than next keep
- * out then for RESERVED_MAX, and readers enter.
- * So a stream of writers lets others in now and then.  A stream of readers does
- * not keep a writer out, who has taken owner before he waits for them.
+ *      waiter: OWNER_WAITERS, sleeps   owner leaves by an exchange     he sees the bit and wakes all
  *
- * Who lies
+ *      writer: owner = me (CAS)        freezer: frozen, heavy fence    the writer sees frozen, or the
+ *              light fence, frozen?            is anybody writing?     freezer waits for him
  *
- * A process that can write the header can make all this say anything.  What a
- * thread holds, and so what it will store on leaving, it knows from its own slot
- * record; indices are checked; no loop but waiting depends on what others write,
- * and waiting ends at its deadline.  The list through which the kernel finds the
- * lock words of a thread is on pages that no other process has (os.h).
+ * A reader leaves by a plain store and then looks for OWNER_WAITERS, unfenced, and may miss
+ * it.  So every sleep ends by itself after some time; that is also how a waiter sees that
+ * the one it waits for is dead.
+ *
+ * Death (G3, G4)
+ *
+ * A slot whose thread is gone stands for nobody: its runs are passed over, and an owner
+ * that it is may be replaced by compare-and-swap.  Each instruction of a writer lies before
+ * owner is taken, or between that and the odd sequence, or between odd and even, or between
+ * even and the release of owner.  Only in the third is something half written.  Whoever
+ * finds the sequence odd lets owner go again, so that all others can see so too, until
+ * shared_recover makes it even.  A reader that looks at sequence and owner one after the
+ * other may see an odd one of a writer who then leaves: so it looks at the sequence again.
+ *
+ * Progress
+ *
+ * A waiter spins, sets OWNER_WAITERS and sleeps on owner's low half.  After HUNGRY_AFTER it
+ * puts its name in next, if that is free or dead.  An owner that finds one there leaves
+ * OWNER_RESERVED: for RESERVED_MAX writers other than next keep out, and readers enter.  So
+ * a stream of writers lets others in now and then.  A stream of readers does not keep a
+ * writer out, who has taken owner before he waits for them.
+ *
+ * Deadlocks (G5)
+ *
+ * Several lanes are entered in ascending order, to write one after the other.  Before a
+ * thread waits for one of them it looks at what it holds itself of that and those to come,
+ * through all its handles: AMMAP_ERR_DEADLOCK.  What it reads stands in its own records,
+ * what it writes in the owners.
+ *
+ * Who lies (G6)
+ *
+ * A process that can write the header can make all this say anything.  Indices are
+ * checked.  No loop but waiting depends on what others write, and waiting ends at its
+ * deadline.  The list through which the kernel finds the lock words of a thread is on pages
+ * that no other process has (os.h).
+ *
+ * References
+ *
+ *   Michael: Hazard Pointers, IEEE TPDS 2004 (names that are asked for)
+ *   Boehm: Can Seqlocks Get Along with Programming Language Memory Models?, MSPC 2012
+ *   get_robust_list(2), futex(2); tests/model-shared.pml, model-reach.pml, tests/step.c
  */
 #include "shared_lock.h"
 
