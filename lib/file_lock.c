@@ -2,77 +2,98 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A file has no memory that stays: whoever may write it may cut it short at any
- * moment.  So no lock word can live there, and the lock is the kernel's: locks of
- * single bytes of the file that belong to an open file description (OFD locks),
- * which go when the last descriptor of it is closed, however that came about.
+ * A file has no memory that stays: whoever may write it may cut it short at any moment.
+ * So no lock word can live there.  The lock is the kernel's: locks of single bytes that
+ * belong to an open file description (OFD locks), which go when the last descriptor of it
+ * is closed, however that came about.
  *
- * Two layers
+ * What it guarantees
  *
- * A thread first takes the lanes that it wants from the other threads of its
- * process (lock.c), then from other processes, here.  Threads that read one lane
- * share the process's lock of it: the first takes it, the last gives it back.  A
- * writer is alone on its lane already.  What the process has is noted and locked
- * in one step, under the file's mutex, which nobody holds while he waits.
+ *   G1  While a process has a lane to write, no other has it; to read, no other writes it.
+ *   G2  After the death of a writer (its process, its thread, the machine) the lane says
+ *       AMMAP_ERR_OWNER_DEAD to all, until file_recover.
+ *   G3  No lock outlives the process that took it; no child keeps one of its parent's.
+ *   G4  Readers and writers do not starve each other.
+ *   G5  A thread that is in its own way, by another handle too, learns it at once.
+ *   G6  A frozen file is read without a lock.
  *
- * Each map has a description of its own for its locks, that no one else is ever
- * given: what ammap_fd tells, and what is mapped, is another one.  Else a dead
- * process's locks would live on in whoever was given a duplicate, and in its
- * children, for a mapping keeps the description that it is of.
- *
- * The bytes
+ * The bytes that are locked; nothing is read or written there for it
  *
  *      FILE_OPENING           a file is being made, or looked at
  *      FILE_LANES + i         lane i; after the last lane, the length
  *      FILE_QUEUES + i        the queue for lane i
  *
- * Dead writers
+ * The states of a lane, as its locked byte and the sequence in its record tell
  *
- * A writer makes the sequence in the lane's record odd before it writes a byte,
- * and even afterwards, before it gives the lock back.  So who has the lock, and
- * finds the sequence odd, knows that a writer died, whether with its process, its
- * thread or the machine: AMMAP_ERR_OWNER_DEAD, until file_recover makes it even.
- * The sequence is only looked at under the lock, and its low bit is what counts.
+ *      byte              sequence   means
+ *      free              even       nobody is in
+ *      locked to read    even       processes read
+ *      locked to write   odd        a process writes, or has a mut slice
+ *      locked to write   even       a writer has just entered, or is about to leave
+ *      free              odd        a writer died: OWNER_DEAD
  *
- * A shrink marks the last record in the same way, besides the lanes that it
- * takes: whoever recovers makes zero what it may not have come to.
+ * How each enters and leaves
  *
- * Waiting
+ * A thread first takes the lanes that it wants from the other threads of its process
+ * (lock.c), then from other processes, here.  Threads that read one lane share the
+ * process's lock of it: the first takes it, the last gives it back.  A writer is alone on
+ * its lane already.  What the process has is noted and locked in one step, under the file's
+ * mutex, which nobody holds while he waits.
  *
- * The kernel would let us sleep until a lock is free, but not until a deadline,
- * and it keeps no order.  So a waiter tries, and naps, and tries again; a lock
- * that takes a call to take is not for those who count nanoseconds.
+ * A writer makes the sequence odd before it writes a byte, and even before it gives the
+ * lock back.  A shrink marks the record of the length in the same way, besides the lanes
+ * that it takes: whoever recovers makes zero what it may not have come to.
  *
- * The queue is what keeps readers and writers from starving each other.  A writer
- * locks it, to write, before it locks the lane, and gives it back when it has the
- * lane.  A reader looks, each time, whether the queue is free, without locking it,
- * which would keep writers out, and waits if not: so a waiting writer lets in no
- * more readers, of any process, and waits for those that are in.  A reader whom a writer in the lane keeps waiting locks the
- * queue to read, which any number of readers can, until it is in: so one more
- * writer at most, who had the queue first, comes before it.  For the queue itself
- * the tries decide.
- * Who has the queue may be stopped, and must not keep the others out: one who finds
- * the queue taken and the lane free, for PASS_AFTER at every look, goes past it.
+ * Each map has a description of its own for its locks, that no one else is ever given.
+ * What ammap_fd tells, and what is mapped, is another one.  Else the locks of a dead
+ * process would live on in whoever was given a duplicate, and in its children: a mapping
+ * keeps the description that it is of.
  *
- * A thread that reads a lane and wants to read it again does not look at the
- * queue: the lock is there and it must not wait for a writer who waits for it.
+ * Invariants
  *
- * Deadlocks
+ *   I1  The sequence is looked at and changed only under the lock of the lane's byte.
+ *   I2  Lanes are locked in ascending order, all local ones first.  So nobody waits for a
+ *       thread of his own process while he has what others wait for.
+ *   I3  file->fd has been given to nobody, and nothing is mapped by it.
+ *   I4  Where frozen is seen, nothing else is looked at (FILE_FROZEN).
  *
- * Lanes are locked in ascending order, all local ones first: nobody waits for a
- * thread of his own process while he has what others wait for.  Two maps of one
- * process that lie in one file have descriptions of their own and keep each other
- * out; so a thread looks, before it naps, whether it is itself in its way through
- * another map: AMMAP_ERR_DEADLOCK, or, reading what it reads there, no queue.
+ * What pairs with what: the kernel's calls order all of it.  The sequence is written by
+ * calls too, and read after the lock of the byte was taken.
  *
- * Forks
+ * Waiting, and progress (G4)
  *
- * The child has its parent's descriptions, and so its locks, which must neither
- * keep others out after the parent's end nor be given back by the child.  It
- * closes them (file_forked; that gives nothing back, the parent has them too),
- * opens the file anew, and begins with nothing: the slices of the thread that
- * forked are void in the child.  Where it cannot open it, it has no map, as after
- * AMMAP_FORK_OMIT.
+ * The kernel would let us sleep until a lock is free, but not until a deadline, and it
+ * keeps no order.  So a waiter tries, naps, and tries again.
+ *
+ * A writer locks the queue to write before it locks the lane, and gives it back when it
+ * has the lane.  A reader looks each time whether the queue is free, without locking it,
+ * which would keep writers out; if it is not, the reader waits.  So a waiting writer lets
+ * in no more readers, of any process, and waits for those that are in.  A reader whom a
+ * writer in the lane keeps waiting locks the queue to read, which any number of readers
+ * can, until it is in.  So at most one more writer, who had the queue first, comes before
+ * it.  For the queue itself the tries decide.
+ *
+ * Who has the queue may be stopped, and must not keep the others out.  One who finds the
+ * queue taken and the lane free, for PASS_AFTER at every look, goes past the queue.
+ *
+ * A thread that reads a lane and wants to read it again does not look at the queue: the
+ * lock is there, and it must not wait for a writer who waits for it.
+ *
+ * Deadlocks (G5)
+ *
+ * Two maps of one process that lie in one file have descriptions of their own and keep each
+ * other out.  So a thread looks, before it naps, whether it is itself in its way through
+ * another map: AMMAP_ERR_DEADLOCK; or, if it reads what it reads there, no queue.
+ *
+ * Forks (G3)
+ *
+ * The child has its parent's descriptions, and so its locks.  They must neither keep others
+ * out after the parent's end nor be given back by the child.  It closes them (file_forked;
+ * that gives nothing back, the parent has them too), opens the file anew, and begins with
+ * nothing: the slices of the thread that forked are void in the child.  Where it cannot
+ * open the file, it has no map, as after AMMAP_FORK_OMIT.
+ *
+ * Reference: fcntl_locking(2), open file description locks.
  */
 #include "file.h"
 
