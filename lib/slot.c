@@ -2,22 +2,41 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The kernel marks the lock word of a slot when its thread is gone (os.h), at
- * whatever instruction it was.  That the word is taken, and that the generation
- * is still the one of a name, is what "alive" means to all others.
+ * A registry of threads whose members can be asked, from any process, whether they live.
+ * It rests on the kernel's robust futexes: when a thread is gone, at whatever instruction
+ * it was, the kernel marks the lock word of each of its slots (os.h).
+ *
+ * What it guarantees
+ *
+ *   G1  A name (slot and generation) stands for one thread, and is never given twice.
+ *   G2  While a thread lives, all processes find its slots alive, and nobody takes them.
+ *   G3  Soon after its end all processes find them dead.
+ *   G4  What this process holds it knows from its own records, whatever the header says.
+ *
+ * The states of a slot
+ *
+ *      word                   line                         means
+ *      0, or marked dead      anything                     free: the line means nothing
+ *      a living thread        another thread, or cleared   being taken: not alive yet
+ *      a living thread        that thread, generation n    alive, with the name n
  *
  *      taking      word, then the line cleared, generation + 1, process, thread
  *      leaving     the line cleared, then the word
  *
- * A thread that dies between two of these leaves a word that says so; whoever
- * takes the slot next clears the line before it gives itself a name, and no name
- * is given twice.  So a line whose slot is not taken means nothing; and a taken one
- * neither, until line and word agree on the thread: only then has the generation
- * changed, and a name that a dead thread left does not pass for the living one's.
+ * Invariants
  *
- * A map may be freed while other threads of the process have slots of it.  Then
- * they keep the place, which has pages of its own, until they come by here, for
- * the kernel's list of a thread's places leads through them; nothing else.
+ *   I1  The line is changed by the thread that has the word, and by none after its death:
+ *       whoever takes the slot next clears it before it gives itself a name.
+ *   I2  The generation changes before line and word agree on the thread.  So a name that a
+ *       dead thread left does not pass for that of the thread that has the slot now.
+ *   I3  A slot's record (slot.h) is never freed: a slice may be released twice.
+ *
+ * A map may be freed while other threads of the process have slots of it.  They keep the
+ * place, which has pages of its own, until they come by here: the kernel's list of a
+ * thread's places leads through them.  Nothing else of the map is kept.
+ *
+ * Whether a thread of this process has ended with slices, for ammap_free, is not asked of
+ * the header: each thread has a robust mutex of its own for that (thread_is_gone).
  */
 #include "slot.h"
 
