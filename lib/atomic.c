@@ -68,7 +68,7 @@ static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t siz
         int rc;
 
         while ((rc = find_words(map, offset, count, size, words)) == 0) {
-                if (map->careful && !map->faults) {
+                if (map->may_fault && !map->faults) {
                         rc = AMMAP_ERR_UNSUPPORTED;
                         break;
                 }
@@ -168,7 +168,7 @@ static int check_word(const ammap_t *map, const void *word)
 {
         uint32_t value;
 
-        return map->careful && os_peek(&value, word, sizeof value) < 0 ? AMMAP_ERR_FAULT : 0;
+        return map->may_fault && os_peek(&value, word, sizeof value) < 0 ? AMMAP_ERR_FAULT : 0;
 }
 
 /* A peer that may only read can take a wake-up away, by sleeping on the same word: so

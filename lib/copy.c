@@ -27,7 +27,7 @@ enum { OPTIMISTIC_TRIES = 4 };
 /* Memory that others can take away is copied by calls that survive it. */
 static inline int copy_out(const struct ammap *map, uint64_t offset, void *buffer, size_t length)
 {
-        if (map->careful)
+        if (map->may_fault)
                 return bytes_peek(&map->backing, (size_t)offset, map->base + offset, buffer, length);
         memcpy(buffer, map->base + offset, length);
         return 0;
@@ -39,7 +39,7 @@ static inline int copy_in(const struct ammap *map, uint64_t offset, const void *
         size_t more = length;
         int rc = 0;
 
-        if (map->careful)
+        if (map->may_fault)
                 rc = bytes_poke(&map->backing, (size_t)offset, map->base + offset, data, length, &more);
         else
                 memcpy(map->base + offset, data, length);
@@ -189,7 +189,7 @@ static int read_other(ammap_t *map, uint64_t offset, void *buffer, size_t length
         if (map->shared)
                 return read_shared(map, offset, buffer, length);
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
-        if (map->careful || length > OPTIMISTIC_MAX || first != map_lane_last(map, offset, length))
+        if (map->may_fault || length > OPTIMISTIC_MAX || first != map_lane_last(map, offset, length))
                 return read_locked(map, offset, buffer, length);
         if (read_optimistic(map, &map->lane[first], offset, buffer, length))
                 return 0;
@@ -202,7 +202,7 @@ int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
                 return AMMAP_ERR_INVALID;
         if (length == 0)
                 return map_look(map, offset, 0);
-        if (unlikely(!map->simple))
+        if (unlikely(!map->fast_path_ok))
                 return read_other(map, offset, buffer, length);
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
         if (length > OPTIMISTIC_MAX)
@@ -263,7 +263,7 @@ static NOINLINE int update_other(ammap_t *map, uint64_t offset, const void *data
 {
         uint64_t first = map_lane_index(map, offset);
 
-        if (map->careful || first != map_lane_last(map, offset, length))
+        if (map->may_fault || first != map_lane_last(map, offset, length))
                 return update_span(map, offset, data, length);
         if (map->shared)
                 return update_shared(map, (uint32_t)first, offset, data, length);
@@ -280,7 +280,7 @@ int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t 
                 return rc;
         if (length == 0)
                 return map_look(map, offset, 0);
-        if (unlikely(!map->simple))
+        if (unlikely(!map->fast_path_ok))
                 return update_other(map, offset, data, length);
         return update_lane(map, &map->lane[0], offset, data, length);
 }
@@ -336,7 +336,7 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
                 return map_look(map, offset, 0);
         if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
-        if (map->careful)
+        if (map->may_fault)
                 rc = fill_carefully(map, offset, length, byte, &done);
         else
                 memset(map->base + offset, byte, (size_t)length);
@@ -479,7 +479,7 @@ static int copy_entered(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t
                     (rc = take_parts(part, count, span)) < 0)
                         return rc;
                 within = map_has(to, to_offset, length) && map_has(from, from_offset, length);
-                if (within && (to->careful || from->careful))
+                if (within && (to->may_fault || from->may_fault))
                         rc = move_carefully(to, to_offset, from, from_offset, length, &done);
                 else if (within)
                         memmove(to->base + to_offset, from->base + from_offset, (size_t)length);

@@ -160,7 +160,7 @@ static int make_map(struct ammap **made, const struct place *place, const struct
                 return rc;
         }
         file->map = *made;
-        (*made)->careful = true;
+        (*made)->may_fault = true;
         (*made)->faults = options->allow_faults;
         if (atomic_load(&head->frozen)) {
                 atomic_store(&(*made)->frozen, true);
@@ -396,7 +396,7 @@ static int look(struct ammap *map, struct state *state)
         return 0;
 }
 
-int file_look(struct ammap *map)
+int file_refresh(struct ammap *map)
 {
         struct file *file = map->file;
         struct state state;
@@ -413,14 +413,14 @@ int file_look(struct ammap *map)
 
 bool file_was_frozen(struct ammap *map)
 {
-        file_look(map);
+        file_refresh(map);
         return atomic_load(&map->file->frozen);
 }
 
 static bool is_frozen(struct ammap *map)
 {
         if (!atomic_load(&map->frozen))
-                file_look(map);
+                file_refresh(map);
         return atomic_load(&map->frozen);
 }
 
@@ -477,7 +477,7 @@ static int zero_data(struct ammap *map, uint64_t from, uint64_t end)
 
 int file_zero_rest(struct ammap *map)
 {
-        int rc = file_look(map);
+        int rc = file_refresh(map);
 
         if (rc == 0)
                 rc = zero_data(map, atomic_load(&map->length), map->region.size);
@@ -569,7 +569,7 @@ static int resize(struct ammap *map, uint64_t size)
                 return AMMAP_ERR_READ_ONLY;
         if ((rc = file_enter_length(map->file)) < 0)
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(map->file) ? AMMAP_ERR_FORMAT : rc;
-        rc = file_look(map);
+        rc = file_refresh(map);
         length = atomic_load(&map->length);
         if (rc == 0 && atomic_load(&map->frozen))
                 rc = AMMAP_ERR_READ_ONLY;
@@ -625,7 +625,7 @@ static int freeze(struct ammap *map)
 
 static uint64_t length_of(const struct ammap *map)
 {
-        file_look(map->lane[0].map); /* the map, as one that can be changed */
+        file_refresh(map->lane[0].map); /* the map, as one that can be changed */
         return local_length(map);
 }
 
@@ -643,7 +643,7 @@ const struct kind kind_file = {
         .share = AMMAP_SHARED,
         .joint = true,
         .length = length_of,
-        .refresh = file_look,
+        .refresh = file_refresh,
         .frozen = is_frozen,
         .was_frozen = file_was_frozen,
         .is_held = local_is_held,

@@ -417,7 +417,7 @@ int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access acc
                 return AMMAP_ERR_UNSUPPORTED;
         if (access == WRITE && !file->write)
                 return AMMAP_ERR_READ_ONLY;
-        if (atomic_load(&file->frozen) && (rc = file_look(map)) == 0)
+        if (atomic_load(&file->frozen) && (rc = file_refresh(map)) == 0)
                 rc = FILE_FROZEN;
         for (i = first; i <= last && rc == 0; i++)
                 rc = enter_lane(map, i, access, deadline);
@@ -428,7 +428,7 @@ int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access acc
                         return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
         }
-        rc = file_look(map);
+        rc = file_refresh(map);
         if (rc == 0 && access == WRITE && atomic_load(&map->frozen))
                 rc = AMMAP_ERR_READ_ONLY;
         if (rc < 0)
@@ -589,7 +589,7 @@ int file_recover(struct ammap *map)
         os_fork_check();
         if (file->fd < 0)
                 return AMMAP_ERR_UNSUPPORTED;
-        if ((rc = file_look(map)) == AMMAP_ERR_FORMAT)
+        if ((rc = file_refresh(map)) == AMMAP_ERR_FORMAT)
                 return rc;
         if (atomic_load(&file->frozen))
                 return 0;

@@ -32,8 +32,8 @@ struct ammap {
         _Atomic bool frozen;      /* nobody writes; for good; set under both mutexes, all lanes held */
         _Atomic bool freezing;    /* for a forked child: the pages may be read only though frozen is not set */
         _Atomic bool omitted;     /* the fork left the memory out of this process */
-        bool simple;              /* what the quick paths want: one lane, locked here, of memory that stays */
-        bool careful;             /* memory that others can take away: to be copied by os_peek and os_poke ... */
+        bool fast_path_ok;        /* what the quick paths want: one lane, locked here, of memory that stays */
+        bool may_fault;           /* memory that others can take away: to be copied by os_peek and os_poke ... */
         bool faults;              /* ... unless who touches it himself has said that he may */
         bool read_only;           /* this process may not write; frozen, too, from the start */
         const struct kind *kind;
@@ -159,11 +159,11 @@ static inline bool map_has(const struct ammap *map, uint64_t offset, uint64_t co
 
 /* Why they do not: AMMAP_ERR_BOUNDS or _UNSUPPORTED; 0 where they do after all,
  * the shrink in whose midst the length was seen having been called off. */
-int map_refuse(struct ammap *map, uint64_t offset, uint64_t count);
+int map_recheck(struct ammap *map, uint64_t offset, uint64_t count);
 
 static inline int map_check(struct ammap *map, uint64_t offset, uint64_t count)
 {
-        return likely(map_has(map, offset, count)) ? 0 : map_refuse(map, offset, count);
+        return likely(map_has(map, offset, count)) ? 0 : map_recheck(map, offset, count);
 }
 
 /* The same, by the length that a file has now: for calls that take no lock, where that
@@ -272,7 +272,7 @@ enum { FILE_FROZEN = 1 };
 /* Lock, and unlock, lanes first to last against other processes, for a thread that
  * has them against those of its own, by holds that it has noted (but for
  * writing); to write also mark them as being written, and as written.  On the way
- * it does what file_look does.  0; FILE_FROZEN, to read;
+ * it does what file_refresh does.  0; FILE_FROZEN, to read;
  * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
  * _UNSUPPORTED (a fork left no lock) or the system's code. */
 int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access access, int64_t deadline);
@@ -297,7 +297,7 @@ int file_recover(struct ammap *map);
 
 /* Take over what other processes have made of the length, and of frozen.  0,
  * AMMAP_ERR_FAULT or AMMAP_ERR_UNSUPPORTED. */
-int file_look(struct ammap *map);
+int file_refresh(struct ammap *map);
 
 /* Whether it says that it is frozen. */
 bool file_was_frozen(struct ammap *map);

@@ -101,7 +101,7 @@ static int shrink(struct ammap *map, uint64_t size)
         if (rc == 0) {
                 atomic_store(&map->undo, 0);
                 for (struct lane *lane = first; lane < end; lane++)
-                        lane_tear(lane);
+                        lane_bump_sequence(lane);
         }
         end_shrink(map);
         return rc;
@@ -239,7 +239,7 @@ int local_copy(struct ammap *map, uint64_t length, struct ammap **copy)
                 return rc;
         map_link(made);
         to = made->base - (map->base - map->region.data);
-        if (map->careful)
+        if (map->may_fault)
                 rc = region_copy_careful(to, &map->region, map_region_offset(map, length));
         else
                 region_copy(to, &map->region, map_region_offset(map, length));

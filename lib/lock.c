@@ -95,15 +95,16 @@
  *              light fence                     heavy fence             short and leaves, or the
  *              length                          looks at holds, WRITER  shrink sees him
  *
- *      begin: word (acquire)           shrink: length = shorter        G6: who finds what lane_tear
- *      length                                  lane_tear: word += 2    stored finds the length
+ *      begin: word (acquire)           shrink: length = shorter        G6: who finds the new word
+ *      length                                  word += 2               finds the length
+ *                                              (lane_bump_sequence)
  *
  *      begin: word, what a writer      shrink: length = shorter        G6: he left after the look,
  *              left (acquire)                  heavy fence             so that what he left is found
- *      fence (causal)                          lane_tear saw him in    behind the length
- *      length
+ *      fence (causal)                          a writer is in          behind the length
+ *      length                                  (lane_bump_sequence)
  *
- *      copies a byte that is gone      lane_tear: word += 2            G2: by that byte, or by the
+ *      copies a byte that is gone      shrink: word += 2               G2: by that byte, or by the
  *      valid: fence (acquire), word            fence (release)         kernel's lock of its page,
  *                                              takes it away           valid finds word + 2
  *
@@ -165,8 +166,8 @@
  * A shrink must not wait for the slices that it leaves whole, so it enters no lane.  It
  * publishes the shorter length, runs a heavy fence, and waits for those whom a hold shows
  * to reach beyond it, and for a writer whom no hold shows.  Everyone else enters, notes how
- * far he reaches, fences lightly, and looks at the length.  lane_tear then adds to the
- * sequence, so that no copy without entering succeeds over what is taken away.  A writer
+ * far he reaches, fences lightly, and looks at the length.  lane_bump_sequence then adds to
+ * the sequence, so that no copy without entering succeeds over what is taken away.  A writer
  * that is in keeps such copies out, and adds to the sequence when he leaves.
  *
  * References
@@ -741,7 +742,7 @@ void lane_read_leave(struct lane *lane)
 
 /* --- Holds --- */
 
-void lane_unname(struct hold *hold, struct lane *lane)
+void hold_withdraw(struct hold *hold, struct lane *lane)
 {
         hold_drop(hold);
         os_fence_light();
@@ -771,7 +772,7 @@ int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_
 
 /* --- Shrinks --- */
 
-void lane_tear(struct lane *lane)
+void lane_bump_sequence(struct lane *lane)
 {
         uint64_t word = atomic_load(&lane->word);
 

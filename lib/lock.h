@@ -117,12 +117,12 @@ void lane_wake(struct lane *lane);
 /* For a shrink, which others may outlast on the lane: tear what is read without
  * entering, unless a writer is in, who will have done that; and whether a writer
  * is in whom no hold tells of: one who copies, or is about to note his hold. */
-void lane_tear(struct lane *lane);
+void lane_bump_sequence(struct lane *lane);
 bool lane_writes_unseen(const struct lane *lane);
 
 /* Take the name of a lane out of a hold, with the fence that lane_write_leave
  * has. */
-void lane_unname(struct hold *hold, struct lane *lane);
+void hold_withdraw(struct hold *hold, struct lane *lane);
 
 /* Enter as a hold of the calling thread, for HOLD_COPY or HOLD_SLICE. */
 int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
@@ -213,11 +213,11 @@ static inline struct hold *lane_hold_write_try(struct lane *lane, uint64_t use, 
 
 /* Enter to read as a hold of the calling thread, if the lane is biased: by
  * naming it in the hold, and then looking whether it still is; if not,
- * lane_unname.  NULL: it is not.  The light fence between that store and the look
+ * hold_withdraw.  NULL: it is not.  The light fence between that store and the look
  * at BIAS pairs with the heavy one in lane_write_slow between the clearing of
  * BIAS and the look at all holds.  It also stands between the note of reach and
  * the caller's look at the length of the map. */
-static inline struct hold *lane_name(struct lane *lane, uint64_t use, uint64_t reach)
+static inline struct hold *hold_publish(struct lane *lane, uint64_t use, uint64_t reach)
 {
         struct holds *mine = thread_holds;
         struct hold *hold;
@@ -237,11 +237,11 @@ static inline bool lane_still_biased(const struct lane *lane)
 
 static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uint64_t reach)
 {
-        struct hold *hold = lane_name(lane, use, reach);
+        struct hold *hold = hold_publish(lane, use, reach);
 
         if (!hold || lane_still_biased(lane))
                 return hold;
-        lane_unname(hold, lane);
+        hold_withdraw(hold, lane);
         return NULL;
 }
 
@@ -297,7 +297,7 @@ static inline void lane_hold_leave(struct hold *hold)
         uint64_t kind = atomic_load_explicit(&hold->use, memory_order_relaxed) & HOLD_KIND;
 
         if (kind == HOLD_BIASED) {
-                lane_unname(hold, lane);
+                hold_withdraw(hold, lane);
                 return;
         }
         /* Before the lane is left: who enters next may look for names. */

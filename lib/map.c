@@ -296,7 +296,7 @@ int map_make(struct ammap **made, const struct kind *kind, uint64_t size, const 
         set_name(map, options->name);
         map_begin(map, size, options);
         map->recycle = map->recycle && !backing;
-        map->simple = map->lanes == 1 && map->backing.own;
+        map->fast_path_ok = map->lanes == 1 && map->backing.own;
         if (!map->backing.own && !map->backing.write)
                 begin_read_only(map);
         rc = region_make(&map->region, size, &map->options, backing ? &map->backing : NULL, &map->base);
@@ -433,7 +433,7 @@ void map_unlock(struct ammap *map)
         pthread_mutex_unlock(&map->resizing);
 }
 
-int map_refuse(struct ammap *map, uint64_t offset, uint64_t count)
+int map_recheck(struct ammap *map, uint64_t offset, uint64_t count)
 {
         int rc;
 
@@ -487,12 +487,12 @@ int ammap_resize(ammap_t *map, uint64_t size)
 
 const void *ammap_as_ptr(const ammap_t *map)
 {
-        return map && (!map->careful || map->faults) ? map->base : NULL;
+        return map && (!map->may_fault || map->faults) ? map->base : NULL;
 }
 
 void *ammap_as_mut_ptr(ammap_t *map)
 {
-        if (!map || map->read_only || (map->careful && !map->faults) || !map->base || map_frozen(map))
+        if (!map || map->read_only || (map->may_fault && !map->faults) || !map->base || map_frozen(map))
                 return NULL;
         return map->base;
 }

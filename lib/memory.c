@@ -106,7 +106,7 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
         if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
                 return rc;
         from = map_region_offset(map, offset);
-        if (map->careful)
+        if (map->may_fault)
                 rc = region_zero_careful(&map->region, from, from + (size_t)length, &done);
         else
                 region_zero(&map->region, from, from + (size_t)length);

@@ -124,9 +124,9 @@ static int make_raw(struct ammap **made, const struct found *found, const ammap_
         }
         if (rc < 0)
                 return rc;
-        (*made)->careful = !(found->seals & AMMAP_SEAL_SHRINK);
+        (*made)->may_fault = !(found->seals & AMMAP_SEAL_SHRINK);
         (*made)->faults = options->allow_faults;
-        (*made)->simple = (*made)->lanes == 1 && !(*made)->careful;
+        (*made)->fast_path_ok = (*made)->lanes == 1 && !(*made)->may_fault;
         map_link(*made);
         return 0;
 }

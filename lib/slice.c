@@ -14,16 +14,16 @@
  * cannot do it leaves to the full one from the start.  The quick one looks at the
  * range once, when the hold is there: a shrink may have come before. */
 
-static inline bool is_simple(const ammap_t *map)
+static inline bool has_fast_path(const ammap_t *map)
 {
-        return map && map->simple;
+        return map && map->fast_path_ok;
 }
 
 static int take(ammap_t *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline, span_t *span)
 {
         if (!map)
                 return AMMAP_ERR_INVALID;
-        if (map->careful && !map->faults) {
+        if (map->may_fault && !map->faults) {
                 int rc = map_look(map, offset, length);
 
                 return rc < 0 ? rc : AMMAP_ERR_UNSUPPORTED;
@@ -67,7 +67,7 @@ static NOINLINE int take_slice(ammap_t *map, uint64_t offset, uint64_t length, i
 static NOINLINE int retake_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice,
                                  struct hold *hold)
 {
-        lane_unname(hold, &map->lane[0]);
+        hold_withdraw(hold, &map->lane[0]);
         return take_slice(map, offset, length, deadline, slice);
 }
 
@@ -107,9 +107,9 @@ static inline int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, in
 {
         struct hold *hold;
 
-        if (!slice || !is_simple(map))
+        if (!slice || !has_fast_path(map))
                 return take_other_slice(map, offset, length, deadline, slice);
-        if (!(hold = lane_name(&map->lane[0], HOLD_SLICE, offset + length)))
+        if (!(hold = hold_publish(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
         if (unlikely(!lane_still_biased(&map->lane[0]) || !map_has_simple(map, offset, length)))
                 return retake_slice(map, offset, length, deadline, slice, hold);
@@ -203,9 +203,9 @@ static inline int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length
 {
         struct hold *hold;
 
-        if (!slice || !is_simple(map) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
+        if (!slice || !has_fast_path(map) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_mut_slice(map, offset, length, deadline, slice);
-        os_fence_light(); /* as in lane_name */
+        os_fence_light(); /* as in hold_publish */
         if (unlikely(!map_has_simple(map, offset, length)))
                 return retake_mut_slice(map, offset, length, deadline, slice, hold);
         slice->ammap_private.ammap_hold = hold;

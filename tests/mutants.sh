@@ -29,10 +29,10 @@ leave-no-second-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_wa
 leave-no-first-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_write_leave_slow(lane);/goto quick;/;/static inline void lane_write_leave(/,/^}/s/atomic_store_explicit(&lane->word/quick: atomic_store_explicit(\&lane->word/|turns,
 read-valid-always|lock.h|/static inline bool lane_read_valid/,/^}/s/return .*/return true; (void)(0/;/static inline bool lane_read_valid/,/^}/s/(void)(0/(void)(sequence);/|words,
 read-begin-ignores-writer|lock.h|/static inline bool lane_read_begin/,/^}/s/return .*/return true;/|words,
-unname-no-look|lock.c|/^void lane_unname/,/^}/s/lane_wake(lane);/;/|bias,sleep-mutant-18
+unname-no-look|lock.c|/^void hold_withdraw/,/^}/s/lane_wake(lane);/;/|bias,sleep-mutant-18
 unbias-no-look|lock.h|/static inline bool lane_hold_unbias/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-18
 biased-no-recheck|lock.h|/static inline bool lane_still_biased/,/^}/s/return .*/return true;/|torture,bias-mutant-2
-biased-no-name|lock.h|/static inline struct hold .lane_name/,/^}/s/hold_note(.*/;/|bias,
+biased-no-name|lock.h|/static inline struct hold .hold_publish/,/^}/s/hold_note(.*/;/|bias,
 wake-no-count|lock.c|/^static void wake(/,/^}/s/atomic_fetch_add.*/;/|wakes,sleep-mutant-5
 wake-no-call|lock.c|/^static void wake(/,/^}/s/os_wake(.*/;/|wakes,
 wake-keeps-note|lock.c|/^static void wake(/,/^}/s/atomic_fetch_and.*/;/|turns,
