@@ -70,8 +70,8 @@ leave-slow-no-look-at-writers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_tur
 leave-slow-no-wake|lock.c|/^void lane_write_leave_slow/,/^}/s/lane_wake(lane);/;/|turns,sleep-mutant-4
 read-leave-no-look|lock.c|/^void lane_read_leave/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-17
 read-no-limit|lock.c|/^static int read_slow/,/^}/s/(word & LANE_READERS) == LANE_READERS/0/|words,
-abandon-no-wake|lock.c|/^static void abandon/,/^}/s/lane_wake(lane);/;/|ends,
-abandon-no-dead|lock.c|/^static void abandon/,/^}/s/ | LANE_DEAD//|ends,
+abandon-no-wake|lock.c|/^static void die/,/^}/s/lane_wake(lane);/;/|ends,
+abandon-no-dead|lock.c|/^static void die/,/^}/s/ | LANE_DEAD//|ends,
 fork-no-dead|lock.c|/^void lane_forked/,/^}/s/kept |= LANE_DEAD;/;/|ends,
 fork-keeps-waiting|lock.c|/^void lane_forked/,/^}/s/atomic_store(&lane->waiting, 0);/;/|ends,
 EOF
