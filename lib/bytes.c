@@ -11,18 +11,24 @@
  */
 #include "bytes.h"
 
-#include "os.h"
-
 #include <errno.h>
 #include <string.h>
+
+int backing_look(const struct backing *backing, struct os_file *file)
+{
+        int rc = os_file(backing->fd, file);
+
+        if (rc < 0)
+                return rc;
+        return file->device == backing->device && file->inode == backing->inode ? 0 : AMMAP_ERR_FAULT;
+}
 
 /* Whether it is still the backing's own, and has so many bytes. */
 static bool has(const struct backing *backing, uint64_t end)
 {
         struct os_file there;
 
-        return os_is_file(backing->fd, backing->device, backing->inode) > 0 && os_file(backing->fd, &there) == 0 &&
-               there.size >= end;
+        return backing_look(backing, &there) == 0 && there.size >= end;
 }
 
 /* Give a page of the file room.  0, or why not. */

@@ -12,7 +12,11 @@
 #ifndef BYTES_H
 #define BYTES_H
 
+#include "os.h"
 #include "region.h"
+
+/* What its descriptor is of.  AMMAP_ERR_FAULT: the number is another file's by now. */
+int backing_look(const struct backing *backing, struct os_file *file);
 
 /* Copy out.  Takes no room on the disk. */
 int bytes_peek(const struct backing *backing, size_t at, const unsigned char *from, void *to, size_t length);

@@ -218,6 +218,10 @@ static inline size_t map_region_offset(const struct ammap *map, uint64_t offset)
 int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map));
 int map_freeze_pages(struct ammap *map);
 
+/* Clone by what is given, which copies the first length bytes, while writers are kept out. */
+int map_clone(struct ammap *map, int (*copy)(struct ammap *map, uint64_t length, struct ammap **made),
+              struct ammap **made);
+
 /* What has been stored, by an old pointer or a view elsewhere, in bytes that a shrink
  * took away is not to be there when they are added again. */
 void map_drop_old(struct ammap *map, uint64_t length, uint64_t size);

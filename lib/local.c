@@ -5,7 +5,6 @@
  * Maps in files have this lock too, against the threads of their own process.
  */
 #include "internal.h"
-#include "span.h"
 
 /* --- The length --- */
 
@@ -26,7 +25,7 @@ static int grow(struct ammap *map, uint64_t size)
         int rc;
 
         map_drop_old(map, atomic_load(&map->length), size);
-        rc = region_grow(&map->region, region_pages((size_t)(map->base - map->region.data) + size));
+        rc = region_grow(&map->region, region_pages(map_region_offset(map, size)));
         if (rc == 0)
                 atomic_store_explicit(&map->length, size, memory_order_release);
         return rc;
@@ -75,7 +74,7 @@ static void end_shrink(struct ammap *map)
         if (undo)
                 atomic_store(&map->length, undo);
         else
-                region_cut(&map->region, (size_t)(map->base - map->region.data) + (size_t)size, map->region.used);
+                region_cut(&map->region, map_region_offset(map, size), map->region.used);
         atomic_fetch_add(&map->shrinks, 1);
 }
 
@@ -200,26 +199,15 @@ void local_leave_all(struct ammap *map, bool frozen)
         leave_lanes(map, map->lanes, frozen);
 }
 
-static int freeze_private(struct ammap *map)
-{
-        int rc = local_take_all(map);
-
-        if (rc < 0)
-                return rc;
-        rc = map_freeze(map, map_freeze_pages);
-        local_leave_all(map, rc == 0);
-        return rc;
-}
-
 /* The seal is for those who come later, and the kernel may not know it. */
-static int freeze_raw(struct ammap *map)
+static int freeze(struct ammap *map)
 {
         int rc = local_take_all(map);
 
         if (rc < 0)
                 return rc;
         rc = map_freeze(map, map_freeze_pages);
-        if (rc == 0)
+        if (rc == 0 && map->kind->sealable)
                 os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
         local_leave_all(map, rc == 0);
         return rc;
@@ -252,19 +240,7 @@ int local_copy(struct ammap *map, uint64_t length, struct ammap **copy)
 
 int local_clone(struct ammap *map, struct ammap **copy)
 {
-        uint64_t length;
-        span_t span;
-        int rc;
-
-        do {
-                length = map->kind->length(map);
-                rc = map_span_take(map, 0, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
-        } while (rc == AMMAP_ERR_BOUNDS); /* a shrink came between */
-        if (rc < 0)
-                return rc;
-        rc = local_copy(map, length, copy);
-        span_leave(&span, HOLD_COPY);
-        return rc;
+        return map_clone(map, local_copy, copy);
 }
 
 /* --- Forks --- */
@@ -280,41 +256,12 @@ static void forked(struct ammap *map)
                 end_shrink(map);
 }
 
-const struct kind kind_private = {
-        .name = "private",
-        .share = AMMAP_PRIVATE,
-        .length = local_length,
-        .refresh = map_no_refresh,
-        .frozen = is_frozen,
-        .was_frozen = was_frozen,
-        .is_held = local_is_held,
-        .slices = local_slices,
-        .resize = resize_private,
-        .freeze = freeze_private,
-        .recover = recover,
-        .clone = local_clone,
-        .thread_left = map_no_thread_left,
-        .freeze_forked = map_nothing,
-        .forked = forked,
-        .end = map_nothing,
-};
+/* What is different between them: the length of a raw map is for good, and its memory
+ * can be sealed. */
+#define LOCAL_KIND                                                                                                     \
+        .length = local_length, .refresh = map_no_refresh, .frozen = is_frozen, .was_frozen = was_frozen,              \
+        .is_held = local_is_held, .slices = local_slices, .freeze = freeze, .recover = recover, .clone = local_clone,  \
+        .thread_left = map_no_thread_left, .freeze_forked = map_nothing, .forked = forked, .end = map_nothing
 
-const struct kind kind_raw = {
-        .name = "raw",
-        .share = AMMAP_RAW,
-        .sealable = true,
-        .length = local_length,
-        .refresh = map_no_refresh,
-        .frozen = is_frozen,
-        .was_frozen = was_frozen,
-        .is_held = local_is_held,
-        .slices = local_slices,
-        .resize = resize_raw,
-        .freeze = freeze_raw,
-        .recover = recover,
-        .clone = local_clone,
-        .thread_left = map_no_thread_left,
-        .freeze_forked = map_nothing,
-        .forked = forked,
-        .end = map_nothing,
-};
+const struct kind kind_private = { LOCAL_KIND, .name = "private", .share = AMMAP_PRIVATE, .resize = resize_private };
+const struct kind kind_raw = { LOCAL_KIND, .name = "raw", .share = AMMAP_RAW, .sealable = true, .resize = resize_raw };

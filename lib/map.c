@@ -460,8 +460,7 @@ int map_recheck(struct ammap *map, uint64_t offset, uint64_t count)
 
 void map_drop_old(struct ammap *map, uint64_t length, uint64_t size)
 {
-        size_t shift = (size_t)(map->base - map->region.data), from = shift + (size_t)length;
-        size_t to = region_pages(shift + size);
+        size_t from = map_region_offset(map, length), to = region_pages(map_region_offset(map, size));
 
         if (to > map->region.committed)
                 to = map->region.committed;

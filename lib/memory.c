@@ -2,7 +2,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "file.h"
 #include "internal.h"
 #include "span.h"
 
@@ -149,6 +148,24 @@ int ammap_freeze(ammap_t *map)
         rc = map->kind->freeze(map);
         /* It is frozen already, or not ours to freeze. */
         return rc == AMMAP_ERR_READ_ONLY && !map->read_only ? 0 : rc;
+}
+
+int map_clone(struct ammap *map, int (*copy)(struct ammap *map, uint64_t length, struct ammap **made),
+              struct ammap **made)
+{
+        uint64_t length;
+        span_t span;
+        int rc;
+
+        do {
+                length = map->kind->length(map);
+                rc = map_span_take(map, 0, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
+        } while (rc == AMMAP_ERR_BOUNDS); /* a shrink came between */
+        if (rc < 0)
+                return rc;
+        rc = copy(map, length, made);
+        span_leave(&span, HOLD_COPY);
+        return rc;
 }
 
 int ammap_clone(ammap_t *map, ammap_t **copy)

@@ -5,8 +5,8 @@
  * The header and the data of a shared map are two mappings of one descriptor.  Who
  * may not write has both to be read only, and it is the kernel that keeps to that.
  */
+#include "bytes.h"
 #include "internal.h"
-#include "span.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -177,15 +177,6 @@ static void forked(struct ammap *map)
  * of the memory makes it look again; and what it finds is what it goes by.
  */
 
-static int look_at_memory(const struct ammap *map, struct os_file *file)
-{
-        int rc = os_file(map->backing.fd, file);
-
-        if (rc < 0)
-                return rc;
-        return file->device == map->shared->device && file->inode == map->shared->inode ? 0 : AMMAP_ERR_FAULT;
-}
-
 static uint64_t note_room(const struct ammap *map, uint64_t size)
 {
         uint64_t room = size - map->backing.offset, known = map_room(map);
@@ -203,8 +194,8 @@ static uint64_t look_for_room(const struct ammap *map)
 {
         struct os_file file;
 
-        return map_room(map) < map->capacity && look_at_memory(map, &file) == 0 ? note_room(map, file.size)
-                                                                                : map_room(map);
+        return map_room(map) < map->capacity && backing_look(&map->backing, &file) == 0 ? note_room(map, file.size)
+                                                                                        : map_room(map);
 }
 
 /* Whoever else makes it longer meanwhile must not make this one fail. */
@@ -212,12 +203,12 @@ static int grow_memory(struct ammap *map, uint64_t length)
 {
         uint64_t size = map->backing.offset + region_pages(length);
         struct os_file file;
-        int rc = look_at_memory(map, &file);
+        int rc = backing_look(&map->backing, &file);
 
         if (rc == 0 && file.size < size) {
                 int refused = os_resize_file(map->backing.fd, size);
 
-                if ((rc = look_at_memory(map, &file)) == 0 && file.size < size)
+                if ((rc = backing_look(&map->backing, &file)) == 0 && file.size < size)
                         rc = refused;
         }
         if (rc == 0)
@@ -441,25 +432,14 @@ static int copy_unentered(struct ammap *map, struct ammap **made)
 
 static int clone_map(struct ammap *map, struct ammap **made)
 {
-        uint64_t length;
-        span_t span;
-        int rc;
-
         if (is_frozen(map)) {
-                length = length_of(map);
+                uint64_t length = length_of(map);
+
                 return length ? local_copy(map, length, made) : AMMAP_ERR_SIZE; /* who wrote that lies */
         }
         if (map->read_only)
                 return copy_unentered(map, made);
-        do {
-                length = length_of(map);
-                rc = map_span_take(map, 0, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
-        } while (rc == AMMAP_ERR_BOUNDS); /* a shrink came between */
-        if (rc < 0)
-                return rc;
-        rc = copy(map, length, made);
-        span_leave(&span, HOLD_COPY);
-        return rc;
+        return map_clone(map, copy, made);
 }
 
 const struct kind kind_shared = {
