@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: MIT
  */
 #include "bytes.h"
-#include "file.h"
 #include "hints.h"
 #include "internal.h"
 #include "racy.h"
@@ -276,10 +275,10 @@ int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t 
 
         if (!map || (!data && length))
                 return AMMAP_ERR_INVALID;
-        if ((rc = map_check(map, offset, length)) < 0)
-                return rc;
         if (length == 0)
                 return map_look(map, offset, 0);
+        if ((rc = map_check(map, offset, length)) < 0)
+                return rc;
         if (unlikely(!map->fast_path_ok))
                 return update_other(map, offset, data, length);
         return update_lane(map, &map->lane[0], offset, data, length);
@@ -496,7 +495,9 @@ int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_off
 
         if (!to || !from)
                 return AMMAP_ERR_INVALID;
-        if ((rc = map_look(to, to_offset, length)) < 0 || (rc = map_look(from, from_offset, length)) < 0 || length == 0)
+        if (length == 0)
+                return (rc = map_look(to, to_offset, 0)) < 0 ? rc : map_look(from, from_offset, 0);
+        if ((rc = map_check(to, to_offset, length)) < 0 || (rc = map_check(from, from_offset, length)) < 0)
                 return rc;
         if (to->read_only)
                 return AMMAP_ERR_READ_ONLY;

@@ -8,7 +8,6 @@
 #include "internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* The most that a name in a lane's owner has room for. */

@@ -84,7 +84,8 @@ _Static_assert(sizeof(struct holds) == 256, "a block is as long as it is aligned
 
 extern _Thread_local struct holds *thread_holds;
 
-/* Once, but again where it failed.  left(hold) is called for whatever a thread still holds when it ends. */
+/* Once, but again where it failed.  left(hold) is called for whatever a thread still
+ * holds when it ends. */
 int thread_start(void (*left)(struct hold *hold));
 
 /* Once: ends(last) is called, too, when a thread ends that has ever had room; it
