@@ -717,6 +717,22 @@ static inline void check_unsupported(void)
 }
 #endif
 
+/* A suite of one case, whose tests need shared maps: add says which.  Its exit code. */
+static inline int run_sharing(const char *name, void (*add)(TCase *tcase))
+{
+        Suite *suite;
+        TCase *tcase;
+        char program[64];
+
+        snprintf(program, sizeof(program), "test-%s", name);
+        if (cannot_share(program))
+                return SKIPPED;
+        suite = suite_create(name);
+        tcase = share_case(suite, name);
+        add(tcase);
+        return test_run(suite);
+}
+
 /* --- A small disk --- */
 
 /* Mount one, that this process alone sees; false where that is not to be had. */

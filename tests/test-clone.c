@@ -160,19 +160,17 @@ START_TEST(clones_of_the_others)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tcase)
 {
-        Suite *suite = suite_create("clone");
-        TCase *tcase;
-
-        if (cannot_share("test-clone"))
-                return SKIPPED;
-        tcase = share_case(suite, "clone");
         tcase_add_test(tcase, clones_of_the_frozen);
         tcase_add_test(tcase, clones_that_follow_nobody);
         tcase_add_test(tcase, clones_of_the_sparse);
         tcase_add_test(tcase, clones_of_the_others);
-        return test_run(suite);
+}
+
+int main(void)
+{
+        return run_sharing("clone", add_tests);
 }
 
 #else

@@ -222,19 +222,17 @@ START_TEST(what_was_frozen_stays_so)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tcase)
 {
-        Suite *suite = suite_create("freeze");
-        TCase *tcase;
-
-        if (cannot_share("test-freeze"))
-                return SKIPPED;
-        tcase = share_case(suite, "freeze");
         tcase_add_test(tcase, frozen_for_all);
         tcase_add_test(tcase, a_freeze_waits);
         tcase_add_test(tcase, frozen_files);
         tcase_add_loop_test(tcase, what_was_frozen_stays_so, 0, 4);
-        return test_run(suite);
+}
+
+int main(void)
+{
+        return run_sharing("freeze", add_tests);
 }
 
 #else

@@ -506,14 +506,8 @@ START_TEST(twice_in_one_process)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tcase)
 {
-        Suite *suite = suite_create("import");
-        TCase *tcase;
-
-        if (cannot_share("test-import"))
-                return SKIPPED;
-        tcase = share_case(suite, "import");
         tcase_add_test(tcase, export_gives_no_more_rights);
         tcase_add_test(tcase, an_export_is_the_callers_own);
         tcase_add_test(tcase, nobody_makes_a_read_export_writable);
@@ -523,7 +517,11 @@ int main(void)
         tcase_add_test(tcase, what_import_looks_at);
         tcase_add_test(tcase, sealed_against_writers_alone);
         tcase_add_test(tcase, twice_in_one_process);
-        return test_run(suite);
+}
+
+int main(void)
+{
+        return run_sharing("import", add_tests);
 }
 
 #else

@@ -651,14 +651,8 @@ START_TEST(a_file_has_no_seals)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tcase)
 {
-        Suite *suite = suite_create("open");
-        TCase *tcase;
-
-        if (cannot_share("test-open"))
-                return SKIPPED;
-        tcase = share_case(suite, "open");
         tcase_add_test(tcase, a_file);
         tcase_add_test(tcase, slices_of_a_file);
         tcase_add_test(tcase, what_open_refuses);
@@ -674,7 +668,11 @@ int main(void)
         tcase_add_test(tcase, a_header_is_not_raw_bytes);
         tcase_add_test(tcase, another_user_opens_none_of_it_to_write);
         tcase_add_test(tcase, a_file_has_no_seals);
-        return test_run(suite);
+}
+
+int main(void)
+{
+        return run_sharing("open", add_tests);
 }
 
 #else

@@ -543,14 +543,8 @@ START_TEST(beside_credentials)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tcase)
 {
-        Suite *suite = suite_create("socket");
-        TCase *tcase;
-
-        if (cannot_share("test-socket"))
-                return SKIPPED;
-        tcase = share_case(suite, "socket");
         tcase_add_test(tcase, send_and_receive);
         tcase_add_test(tcase, who_may_only_read_sends_that);
         tcase_add_test(tcase, no_descriptor_is_a_standard_stream);
@@ -563,7 +557,11 @@ int main(void)
         tcase_add_test(tcase, sockets_that_do_not_wait);
         tcase_add_test(tcase, interrupted);
         tcase_add_test(tcase, beside_credentials);
-        return test_run(suite);
+}
+
+int main(void)
+{
+        return run_sharing("socket", add_tests);
 }
 
 #else
