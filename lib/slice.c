@@ -2,10 +2,10 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "hints.h"
-#include "internal.h"
-#include "slot.h"
-#include "span.h"
+#include "os/hints.h"
+#include "map/map.h"
+#include "lock/slot.h"
+#include "map/span.h"
 
 #include <string.h>
 

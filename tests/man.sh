@@ -144,7 +144,7 @@ done <"$work/calls"
 
 # The tables of ammap-format(5), a row a field: ".It 128 Ta 8 Ta Va length Ta what it is".  The compiler compares.
 {
-        printf '#include "format.h"\n'
+        printf '#include "memory/format.h"\n'
         awk '/^\.Ss / { structure = $3 == "head" ? "head" : $4 == "record" ? "lane" : $4 == "line" ? "line" : "" }
              /^\.It [0-9]+ Ta [0-9]+ Ta Va / && structure {
                      printf "_Static_assert(offsetof(struct format_%s, %s) == %d &&\n", structure, $7, $2
@@ -154,7 +154,7 @@ done <"$work/calls"
 test "$(grep -c offsetof "$work/format.c")" -ge 20 || fail "ammap-format.5: no tables of fields found"
 # shellcheck disable=SC2086 # flags are words
 $CC -std=c11 -I"$top_srcdir/lib" $CPPFLAGS $CFLAGS -fsyntax-only "$work/format.c" ||
-        fail "ammap-format.5: a table does not say what lib/format.h does"
+        fail "ammap-format.5: a table does not say what lib/memory/format.h does"
 
 # --- The formatters -----------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 /* model-bias.pml - readers that enter by their block, and the writers that
- * revoke the bias (lib/lock.c), on processors with store buffers
+ * revoke the bias (lib/lock/lock.c), on processors with store buffers
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,4 +1,4 @@
-/* model-look.pml - what another thread's hold tells (lib/thread.c, look)
+/* model-look.pml - what another thread's hold tells (lib/lock/thread.c, look)
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,5 +1,5 @@
 /* model-shared.pml - a lane among processes that may die at any step
- * (lib/shared_lock.c, lib/slot.c), on processors with store buffers
+ * (lib/lock/shared_lock.c, lib/lock/slot.c), on processors with store buffers
  *
  * SPDX-License-Identifier: MIT
  *

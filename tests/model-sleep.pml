@@ -1,4 +1,4 @@
-/* model-sleep.pml - sleeping, waking and turns (lib/lock.c), on processors with
+/* model-sleep.pml - sleeping, waking and turns (lib/lock/lock.c), on processors with
  * store buffers
  *
  * SPDX-License-Identifier: MIT

@@ -17,7 +17,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 libraries=$(pkg-config --libs check)
 flags='-std=gnu11 -g -O1 -w -D_GNU_SOURCE -pthread'
-sources=$(cd "$top/lib" && ls ./*.c | sed 's,^\./,,; s,\.c$,,; /^os-portable$/d')
+sources=$(cd "$top/lib" && ls ./*.c ./*/*.c | sed 's,^\./,,; s,\.c$,,; /^os.portable$/d')
 
 # NAME|FILE|EDIT (sed)|CASE or -,MODEL'S MUTANT or empty
 table()
@@ -86,8 +86,8 @@ patience=15
 sources_of()
 {
         mkdir -p "$2"
-        cp "$top"/lib/*.[ch] "$2/"
-        test "$1" = passes || sed "$patient" "$top/lib/lock.c" >"$2/lock.c"
+        cp -R "$top"/lib/. "$2/"
+        test "$1" = passes || sed "$patient" "$top/lib/lock/lock.c" >"$2/lock/lock.c"
 }
 
 build()
@@ -108,9 +108,9 @@ try()
         name=$1 file=$2 edit=$3 case=${4%,*} model=${4#*,} dir=$work/$1 caught=no status=0
         start=$(date +%s)
         sources_of "$case" "$dir/lib"
-        cp "$dir/lib/$file" "$dir/before"
-        sed "$edit" "$dir/before" >"$dir/lib/$file"
-        if cmp -s "$dir/before" "$dir/lib/$file"; then
+        cp "$dir/lib/lock/$file" "$dir/before"
+        sed "$edit" "$dir/before" >"$dir/lib/lock/$file"
+        if cmp -s "$dir/before" "$dir/lib/lock/$file"; then
                 caught='no: the edit does not apply'
         elif ! build "$dir/lib" "$dir/test" >"$dir/log" 2>&1; then
                 caught='no: it does not compile'

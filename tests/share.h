@@ -18,7 +18,7 @@
 
 #include "proc.h"
 
-#include "format.h"
+#include "memory/format.h"
 
 #include <fcntl.h>
 #include <poll.h>

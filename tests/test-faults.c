@@ -14,7 +14,7 @@
  */
 #include "proc.h"
 
-#include "os.h"
+#include "os/os.h"
 
 #include <stddef.h>
 

@@ -12,8 +12,8 @@
  */
 #include "support.h"
 
-#include "internal.h"
-#include "span.h"
+#include "map/map.h"
+#include "map/span.h"
 
 #include <ucontext.h>
 

@@ -9,7 +9,7 @@
  */
 #include "proc.h"
 
-#include "os.h"
+#include "os/os.h"
 
 #include <fcntl.h>
 #include <linux/futex.h>

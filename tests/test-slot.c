@@ -21,8 +21,8 @@
 
 #if TEST_OS_LINUX
 
-#include "internal.h"
-#include "slot.h"
+#include "map/map.h"
+#include "lock/slot.h"
 
 enum { SIZE = 8192 };
 

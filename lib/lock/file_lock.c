@@ -1,0 +1,666 @@
+/* file_lock.c - the lock of a map in a file, against other processes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A file has no memory that stays: whoever may write it may cut it short at any moment.
+ * So no lock word can live there.  The lock is the kernel's: locks of single bytes that
+ * belong to an open file description (OFD locks), which go when the last descriptor of it
+ * is closed, however that came about.
+ *
+ * What it guarantees
+ *
+ *   G1  While a process has a lane to write, no other has it; to read, no other writes it.
+ *   G2  After the death of a writer (its process, its thread, the machine) the lane says
+ *       AMMAP_ERR_OWNER_DEAD to all, until file_recover.
+ *   G3  No lock outlives the process that took it; no child keeps one of its parent's.
+ *   G4  Readers and writers do not starve each other.
+ *   G5  A thread that is in its own way, by another handle too, learns it at once.
+ *   G6  A frozen file is read without a lock.
+ *
+ * The bytes that are locked; nothing is read or written there for it
+ *
+ *      FILE_OPENING           a file is being made, or looked at
+ *      FILE_LANES + i         lane i; after the last lane, the length
+ *      FILE_QUEUES + i        the queue for lane i
+ *
+ * The states of a lane, as its locked byte and the sequence in its record tell
+ *
+ *      byte              sequence   means
+ *      free              even       nobody is in
+ *      locked to read    even       processes read
+ *      locked to write   odd        a process writes, or has a mut slice
+ *      locked to write   even       a writer has just entered, or is about to leave
+ *      free              odd        a writer died: OWNER_DEAD
+ *
+ * How each enters and leaves
+ *
+ * A thread first takes the lanes that it wants from the other threads of its process
+ * (lock.c), then from other processes, here.  Threads that read one lane share the
+ * process's lock of it: the first takes it, the last gives it back.  A writer is alone on
+ * its lane already.  What the process has is noted and locked in one step, under the file's
+ * mutex, which nobody holds while he waits.
+ *
+ * A writer makes the sequence odd before it writes a byte, and even before it gives the
+ * lock back.  A shrink marks the record of the length in the same way, besides the lanes
+ * that it takes: whoever recovers makes zero what it may not have come to.
+ *
+ * Each map has a description of its own for its locks, that no one else is ever given.
+ * What ammap_fd tells, and what is mapped, is another one.  Else the locks of a dead
+ * process would live on in whoever was given a duplicate, and in its children: a mapping
+ * keeps the description that it is of.
+ *
+ * Invariants
+ *
+ *   I1  The sequence is looked at and changed only under the lock of the lane's byte.
+ *   I2  Lanes are locked in ascending order, all local ones first.  So nobody waits for a
+ *       thread of his own process while he has what others wait for.
+ *   I3  file->fd has been given to nobody, and nothing is mapped by it.
+ *   I4  Where frozen is seen, nothing else is looked at (FILE_FROZEN).
+ *
+ * What pairs with what: the kernel's calls order all of it.  The sequence is written by
+ * calls too, and read after the lock of the byte was taken.
+ *
+ * Waiting, and progress (G4)
+ *
+ * The kernel would let us sleep until a lock is free, but not until a deadline, and it
+ * keeps no order.  So a waiter tries, naps, and tries again.
+ *
+ * A writer locks the queue to write before it locks the lane, and gives it back when it
+ * has the lane.  A reader looks each time whether the queue is free, without locking it,
+ * which would keep writers out; if it is not, the reader waits.  So a waiting writer lets
+ * in no more readers, of any process, and waits for those that are in.  A reader whom a
+ * writer in the lane keeps waiting locks the queue to read, which any number of readers
+ * can, until it is in.  So at most one more writer, who had the queue first, comes before
+ * it.  For the queue itself the tries decide.
+ *
+ * Who has the queue may be stopped, and must not keep the others out.  One who finds the
+ * queue taken and the lane free, for PASS_AFTER at every look, goes past the queue.
+ *
+ * A thread that reads a lane and wants to read it again does not look at the queue: the
+ * lock is there, and it must not wait for a writer who waits for it.
+ *
+ * Deadlocks (G5)
+ *
+ * Two maps of one process that lie in one file have descriptions of their own and keep each
+ * other out.  So a thread looks, before it naps, whether it is itself in its way through
+ * another map: AMMAP_ERR_DEADLOCK; or, if it reads what it reads there, no queue.
+ *
+ * Forks (G3)
+ *
+ * The child has its parent's descriptions, and so its locks.  They must neither keep others
+ * out after the parent's end nor be given back by the child.  It closes them (file_forked;
+ * that gives nothing back, the parent has them too), opens the file anew, and begins with
+ * nothing: the slices of the thread that forked are void in the child.  Where it cannot
+ * open the file, it has no map, as after AMMAP_FORK_OMIT.
+ *
+ * Reference: fcntl_locking(2), open file description locks.
+ */
+#include "map/file.h"
+
+#include "os/os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+        NAP_MIN = 50000, /* ns */
+        NAP_DOUBLES = 5, /* until 1.6 ms */
+        PASS_AFTER = 20000000,
+};
+#define LENGTH_WAIT INT64_C(10000000000) /* ns */
+
+/* All files of this process. */
+static pthread_mutex_t files_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct file *files;
+
+static bool same_file(const struct file *a, const struct file *b)
+{
+        return a->device == b->device && a->inode == b->inode;
+}
+
+void file_link(struct file *file)
+{
+        os_fork_check();
+        pthread_mutex_lock(&files_mutex);
+        for (struct file *other = files; other; other = other->next)
+                if (same_file(other, file)) {
+                        atomic_fetch_add(&other->twins, 1);
+                        atomic_fetch_add(&file->twins, 1);
+                }
+        file->next = files;
+        files = file;
+        pthread_mutex_unlock(&files_mutex);
+}
+
+static void unlink_file(struct file *file)
+{
+        struct file **link;
+
+        pthread_mutex_lock(&files_mutex);
+        for (link = &files; *link && *link != file; link = &(*link)->next)
+                ;
+        if (*link)
+                *link = file->next;
+        for (struct file *other = files; other; other = other->next)
+                if (same_file(other, file))
+                        atomic_fetch_sub(&other->twins, 1);
+        pthread_mutex_unlock(&files_mutex);
+}
+
+/* --- The header --- */
+
+static int result_of(int rc)
+{
+        return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
+}
+
+int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size)
+{
+        return result_of(os_peek(bytes, file->head + offset, size));
+}
+
+int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size)
+{
+        size_t done;
+
+        return result_of(os_poke(file->head + offset, bytes, size, &done));
+}
+
+bool file_is_same(const struct file *file)
+{
+        unsigned char identity[sizeof file->identity];
+
+        return file_peek(file, offsetof(struct format_head, identity), identity, sizeof identity) == 0 &&
+               memcmp(identity, file->identity, sizeof identity) == 0;
+}
+
+static int read_sequence(const struct file *file, uint64_t record, uint64_t *sequence)
+{
+        return file_peek(file, file_record(record) + offsetof(struct format_lane, sequence), sequence,
+                         sizeof *sequence);
+}
+
+static int write_sequence(const struct file *file, uint64_t record, uint64_t sequence)
+{
+        return file_poke(file, file_record(record) + offsetof(struct format_lane, sequence), &sequence,
+                         sizeof sequence);
+}
+
+/* --- Locks of bytes --- */
+
+static int lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
+{
+        return os_lock_byte(file->fd, FILE_LANES + lane, lock);
+}
+
+static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
+{
+        return os_lock_byte(file->fd, FILE_QUEUES + lane, lock);
+}
+
+int file_nap(int64_t deadline, unsigned tries)
+{
+        static const _Atomic uint32_t never;
+        int64_t now, until;
+
+        if (deadline == LANE_TRY)
+                return AMMAP_ERR_BUSY;
+        now = os_now();
+        if (now >= deadline)
+                return AMMAP_ERR_TIMEOUT;
+        until = now + ((int64_t)NAP_MIN << (tries < NAP_DOUBLES ? tries : NAP_DOUBLES));
+        os_wait(&never, 0, until < deadline ? until : deadline);
+        return 0;
+}
+
+/* --- One lane, under the mutex: 0, -EAGAIN, or why it cannot be had --- */
+
+/* What whoever has locked a lane finds there. */
+static int find_sequence(struct file *file, uint64_t i)
+{
+        uint64_t sequence;
+        int rc = read_sequence(file, i, &sequence);
+
+        if (rc < 0)
+                return rc;
+        if (sequence & 1)
+                return AMMAP_ERR_OWNER_DEAD;
+        file->lane[i].sequence = sequence;
+        return 0;
+}
+
+static void leave_queue(struct file *file, uint64_t i, enum access access, bool *queued)
+{
+        if (!*queued)
+                return;
+        *queued = false;
+        if (access == WRITE || --file->lane[i].queued == 0)
+                lock_queue(file, i, OS_UNLOCK);
+}
+
+/* past: without the queue. */
+static int try_write(struct file *file, uint64_t i, bool past, bool *queued)
+{
+        int rc;
+
+        if (!*queued && !past && (rc = lock_queue(file, i, OS_LOCK_WRITE)) < 0)
+                return rc;
+        *queued = *queued || !past;
+        if ((rc = lock_lane(file, i, OS_LOCK_WRITE)) < 0)
+                return rc;
+        leave_queue(file, i, WRITE, queued);
+        if ((rc = find_sequence(file, i)) < 0)
+                lock_lane(file, i, OS_UNLOCK);
+        else
+                file->lane[i].writing = true;
+        return rc;
+}
+
+static int join_queue_to_read(struct file *file, uint64_t i, bool *queued)
+{
+        struct file_lane *lane = &file->lane[i];
+        int rc = lane->queued > 0 ? 0 : lock_queue(file, i, OS_LOCK_READ);
+
+        if (rc < 0)
+                return rc;
+        lane->queued++;
+        *queued = true;
+        return 0;
+}
+
+/* past: without a look at the queue. */
+static int try_read(struct file *file, uint64_t i, bool past, bool *queued)
+{
+        struct file_lane *lane = &file->lane[i];
+        int rc;
+
+        if (!past && (rc = lock_queue(file, i, OS_LOOK_READ)) < 0)
+                return rc;
+        if (lane->readers == 0) {
+                rc = lock_lane(file, i, OS_LOCK_READ);
+                if (rc == -EAGAIN && !*queued && (rc = join_queue_to_read(file, i, queued)) == 0)
+                        rc = -EAGAIN;
+                if (rc < 0)
+                        return rc;
+                if ((rc = find_sequence(file, i)) < 0) {
+                        lock_lane(file, i, OS_UNLOCK);
+                        return rc;
+                }
+        }
+        lane->readers++;
+        return 0;
+}
+
+static void leave_lane(struct file *file, uint64_t i, enum access access)
+{
+        struct file_lane *lane = &file->lane[i];
+
+        if (access == WRITE && lane->writing) {
+                lane->writing = false;
+                lock_lane(file, i, OS_UNLOCK);
+        } else if (access == READ && lane->readers > 0 && --lane->readers == 0) {
+                lock_lane(file, i, OS_UNLOCK);
+        }
+}
+
+/* --- Entering --- */
+
+/* Whether the calling thread has a lane to read besides what it has just taken. */
+static bool reads_again(const struct lane *lane)
+{
+        const struct hold *hold = thread_hold_next(lane, lane + 1, NULL);
+
+        return hold && thread_hold_next(lane, lane + 1, hold);
+}
+
+int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum access access)
+{
+        const struct file *file = map->file;
+        int rc = 0;
+
+        if (atomic_load_explicit(&file->twins, memory_order_relaxed) == 0)
+                return 0;
+        os_fork_check();
+        pthread_mutex_lock(&files_mutex);
+        for (const struct file *other = files; other; other = other->next) {
+                const struct ammap *there = other->map;
+                const struct lane *from = &there->lane[first];
+                const struct lane *end = &there->lane[last < there->lanes ? last + 1 : there->lanes];
+
+                if (other == file || !same_file(other, file))
+                        continue;
+                for (struct hold *hold = NULL; rc >= 0 && (hold = thread_hold_next(from, end, hold));)
+                        rc = access == WRITE || (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE ? AMMAP_ERR_DEADLOCK
+                                                                                                    : 1;
+        }
+        pthread_mutex_unlock(&files_mutex);
+        return rc;
+}
+
+/* Whether nobody has had a lane for PASS_AFTER, as far as the looks since then tell. */
+static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
+{
+        int64_t now;
+
+        if (file->lane[i].readers > 0 || file->lane[i].writing || lock_lane(file, i, OS_LOOK_WRITE) < 0) {
+                *since = 0;
+                return false;
+        }
+        now = os_now();
+        if (*since == 0)
+                *since = now;
+        return now - *since >= PASS_AFTER;
+}
+
+/* FILE_FROZEN instead of waiting, and instead of a death: nobody writes any more. */
+static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t deadline)
+{
+        struct file *file = map->file;
+        bool queued = false, past = false;
+        int64_t free_since = 0;
+        int rc;
+
+        for (unsigned tries = 0;; tries++) {
+                pthread_mutex_lock(&file->mutex);
+                rc = access == WRITE ? try_write(file, i, past, &queued) : try_read(file, i, past, &queued);
+                if (rc != -EAGAIN)
+                        leave_queue(file, i, access, &queued);
+                else if (is_idle(file, i, &free_since))
+                        past = true;
+                pthread_mutex_unlock(&file->mutex);
+                if ((rc == -EAGAIN || rc == AMMAP_ERR_OWNER_DEAD) && file_was_frozen(map))
+                        rc = FILE_FROZEN;
+                if (rc != -EAGAIN)
+                        break;
+                if (tries == 0) {
+                        rc = access == READ && reads_again(&map->lane[i]) ? 1 : file_elsewhere(map, i, i, access);
+                        past = rc > 0;
+                }
+                if (!(tries == 0 && past) && (rc >= 0 || rc == -EAGAIN))
+                        rc = file_nap(deadline, tries);
+                if (rc < 0)
+                        break;
+        }
+        pthread_mutex_lock(&file->mutex);
+        leave_queue(file, i, access, &queued);
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+static void leave_lanes(struct file *file, uint64_t first, uint64_t end, enum access access)
+{
+        pthread_mutex_lock(&file->mutex);
+        for (uint64_t i = end; i-- > first;)
+                leave_lane(file, i, access);
+        pthread_mutex_unlock(&file->mutex);
+}
+
+/* Mark lanes that are locked as being written, or as written. */
+static int mark(struct file *file, uint64_t first, uint64_t end, uint64_t step)
+{
+        int rc = 0;
+
+        for (uint64_t i = first; i < end && rc == 0; i++)
+                rc = write_sequence(file, i, file->lane[i].sequence + step);
+        return rc;
+}
+
+int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access access, int64_t deadline)
+{
+        struct file *file = map->file;
+        uint64_t i;
+        int rc = 0;
+
+        os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (access == WRITE && !file->write)
+                return AMMAP_ERR_READ_ONLY;
+        if (atomic_load(&file->frozen) && (rc = file_refresh(map)) == 0)
+                rc = FILE_FROZEN;
+        for (i = first; i <= last && rc == 0; i++)
+                rc = enter_lane(map, i, access, deadline);
+        if (rc != 0) {
+                if (i > first)
+                        leave_lanes(file, first, i - 1, access);
+                if (rc == FILE_FROZEN)
+                        return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
+                return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
+        }
+        rc = file_refresh(map);
+        if (rc == 0 && access == WRITE && atomic_load(&map->frozen))
+                rc = AMMAP_ERR_READ_ONLY;
+        if (rc < 0)
+                leave_lanes(file, first, last + 1, access);
+        else if (access == WRITE && (rc = mark(file, first, last + 1, 1)) < 0)
+                file_leave(map, first, last, WRITE);
+        return rc;
+}
+
+void file_leave(struct ammap *map, uint64_t first, uint64_t last, enum access access)
+{
+        struct file *file = map->file;
+
+        os_fork_check();
+        if (file->fd < 0)
+                return;
+        for (uint64_t i = first; access == WRITE && i <= last && (i > first || file_is_same(file)); i++)
+                if (file->lane[i].writing)
+                        write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
+        leave_lanes(file, first, last + 1, access);
+}
+
+/* What stands in the file says it all, and who recovers may be another process. */
+void file_abandon(struct ammap *map, uint64_t lane)
+{
+        if (map->file->fd >= 0)
+                leave_lanes(map->file, lane, lane + 1, WRITE);
+        lane_recover(&map->lane[lane]);
+}
+
+/* --- The length --- */
+
+static int try_length(struct file *file, enum os_lock lock)
+{
+        int rc;
+
+        pthread_mutex_lock(&file->mutex);
+        rc = file->resizing ? -EAGAIN : lock_lane(file, file->map->lanes, lock);
+        if (rc == 0)
+                file->resizing = true;
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+void file_leave_length(struct file *file)
+{
+        pthread_mutex_lock(&file->mutex);
+        file->resizing = false;
+        lock_lane(file, file->map->lanes, OS_UNLOCK);
+        pthread_mutex_unlock(&file->mutex);
+}
+
+int file_enter_length(struct file *file)
+{
+        int64_t deadline = os_now() + LENGTH_WAIT;
+        uint64_t sequence;
+        int rc;
+
+        for (unsigned tries = 0; (rc = try_length(file, OS_LOCK_WRITE)) == -EAGAIN; tries++)
+                if (file_nap(deadline, tries) < 0)
+                        return AMMAP_ERR_BUSY;
+        if (rc < 0)
+                return rc;
+        rc = read_sequence(file, file->map->lanes, &sequence);
+        if (rc == 0 && (sequence & 1))
+                rc = AMMAP_ERR_OWNER_DEAD;
+        if (rc < 0)
+                file_leave_length(file);
+        return rc;
+}
+
+int file_mark_length(struct file *file, bool changing)
+{
+        uint64_t sequence;
+        int rc = read_sequence(file, file->map->lanes, &sequence);
+
+        if (rc == 0 && (sequence & 1) != changing)
+                rc = write_sequence(file, file->map->lanes, sequence + 1);
+        return rc;
+}
+
+/* --- Death --- */
+
+/* Whether to try again for a record that is locked: while its sequence stays the
+ * same odd one.  Who only looks is about to see that its writer is dead, and to let
+ * go; who has it for longer is its writer. */
+static bool may_be_dead(const struct file *file, uint64_t record, uint64_t *seen, unsigned tries)
+{
+        enum { TRIES = 100 };
+        uint64_t sequence;
+
+        if (tries == TRIES || read_sequence(file, record, &sequence) < 0 || !(sequence & 1) ||
+            (tries > 0 && sequence != *seen))
+                return false;
+        *seen = sequence;
+        return file_nap(OS_NEVER, 0) == 0;
+}
+
+/* A lane that this process has nobody in, for what is found there to be a dead
+ * one's.  1: it is to be cleared, and that takes someone who may write. */
+static int try_recover_lane(struct file *file, uint64_t i)
+{
+        uint64_t sequence = 0;
+        int rc = 0;
+
+        pthread_mutex_lock(&file->mutex);
+        if (file->lane[i].readers == 0 && !file->lane[i].writing &&
+            (rc = lock_lane(file, i, file->write ? OS_LOCK_WRITE : OS_LOCK_READ)) == 0) {
+                rc = read_sequence(file, i, &sequence);
+                if (rc == 0 && (sequence & 1))
+                        rc = file->write ? write_sequence(file, i, sequence + 1) : 1;
+                lock_lane(file, i, OS_UNLOCK);
+        }
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+static int recover_lane(struct file *file, uint64_t i)
+{
+        uint64_t seen = 0;
+        int rc;
+
+        for (unsigned tries = 0; (rc = try_recover_lane(file, i)) == -EAGAIN; tries++)
+                if (!may_be_dead(file, i, &seen, tries))
+                        return 0;
+        return rc;
+}
+
+static int recover_length(struct ammap *map)
+{
+        struct file *file = map->file;
+        uint64_t sequence = 0, seen = 0;
+        int rc;
+
+        for (unsigned tries = 0; (rc = try_length(file, file->write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
+             tries++)
+                if (!may_be_dead(file, map->lanes, &seen, tries))
+                        return 0;
+        if (rc < 0)
+                return rc;
+        rc = read_sequence(file, map->lanes, &sequence);
+        if (rc == 0 && (sequence & 1)) {
+                rc = file->write ? file_zero_rest(map) : 1;
+                if (rc == 0)
+                        rc = file_mark_length(file, false);
+        }
+        file_leave_length(file);
+        return rc;
+}
+
+/* A lane that someone is in to read or to write has no dead writer, but for one
+ * that came and died since, which is the next call's. */
+int file_recover(struct ammap *map)
+{
+        struct file *file = map->file;
+        int rc;
+
+        os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        if ((rc = file_refresh(map)) == AMMAP_ERR_FORMAT)
+                return rc;
+        if (atomic_load(&file->frozen))
+                return 0;
+        rc = recover_length(map);
+        for (uint64_t i = 0; i < map->lanes && rc == 0; i++) {
+                rc = recover_lane(file, i);
+                if (rc == 0)
+                        lane_recover(&map->lane[i]);
+        }
+        return rc > 0 ? AMMAP_ERR_READ_ONLY : rc;
+}
+
+/* --- Its end, and a fork --- */
+
+void file_end(struct ammap *map)
+{
+        struct file *file = map->file;
+
+        unlink_file(file);
+        if (file->fd >= 0)
+                os_close_file(file->fd, file->device, file->inode);
+        os_unmap(file->head, file->head_size);
+        pthread_mutex_destroy(&file->mutex);
+        free(file);
+        map->file = NULL;
+}
+
+/* What stands in for the lanes of slices that a fork has made void. */
+static struct file no_file = { .fd = -1 };
+static struct ammap no_map = { .file = &no_file, .kind = &kind_file };
+static struct lane void_lane = { .map = &no_map };
+
+/* Nobody holds a lane any more.  A hold that slices name is kept for them, or it
+ * would be another's when they are released. */
+static void forget(struct ammap *map)
+{
+        struct lane *end = map->lane + map->lanes;
+
+        for (struct hold *hold = NULL; (hold = thread_hold_next(map->lane, end, hold));) {
+                if ((atomic_load(&hold->use) & ~HOLD_KIND) != HOLD_SLICE) {
+                        hold_drop(hold);
+                        continue;
+                }
+                atomic_store(&hold->use, HOLD_COUNTED | HOLD_SLICE);
+                hold->rest = NULL;
+                atomic_fetch_add(&void_lane.word, LANE_READER);
+                atomic_store(&hold->lane, &void_lane);
+        }
+        for (struct lane *lane = map->lane; lane < end; lane++) {
+                lane_forked(lane, false); /* which was told of frozen before */
+                lane_recover(lane);
+        }
+}
+
+void file_forked(struct ammap *map)
+{
+        struct file *file = map->file;
+
+        pthread_mutex_init(&files_mutex, NULL);
+        pthread_mutex_init(&file->mutex, NULL);
+        forget(map);
+        for (uint64_t i = 0; i < map->lanes; i++)
+                file->lane[i] = (struct file_lane){ .readers = 0 };
+        file->resizing = false;
+        if (file->fd >= 0)
+                os_close_file(file->fd, file->device, file->inode);
+        file->fd = -1;
+        if (map->region.fork == AMMAP_FORK_OMIT)
+                return;
+        if (os_is_file(map->backing.fd, file->device, file->inode) > 0)
+                file->fd = os_reopen(map->backing.fd, file->write);
+        if (file->fd < 0)
+                region_leave_out(&map->region);
+}

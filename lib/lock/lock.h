@@ -1,0 +1,311 @@
+/* lock.h - the lock of a lane: its words and the paths that take no call
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The essay on top of lock.c explains the whole.
+ */
+#ifndef LOCK_H
+#define LOCK_H
+
+#include "os/hints.h"
+#include "os/os.h"
+#include "lock/thread.h"
+
+struct ammap;
+
+enum access { READ, WRITE };
+
+struct lane {
+        /* Line 0: written by whoever enters or leaves, read by all.
+         *
+         *   bits 0-19   how many read holds are counted here
+         *   bit  20     RTURN: hungry readers' turn, writers keep out
+         *   bit  21     WTURN: hungry writers' turn, all others keep out
+         *   bit  22     BIAS: readers may enter by their thread's block alone
+         *   bit  23     SLOTS: some may have done so and still be in
+         *   bit  24     FROZEN: nobody writes any more (never with WRITER)
+         *   bit  25     DEAD: the writer is gone (only with WRITER)
+         *   bit  26     WRITER: someone writes
+         *   bits 26-63  the sequence, odd while someone writes
+         *
+         * While WRITER is set all of bits 0 to 24 are 0, but for SLOTS, which
+         * then says that the writer writes no byte (IDLE), and the word belongs
+         * to the writer: nobody else changes it. */
+        _Alignas(128) _Atomic uint64_t word;
+
+        /* Who waits: bit 0 readers asleep, bit 1 writers asleep, bits 2-16 how
+         * many readers are hungry, bits 17-31 how many writers; bits 32-47 how often
+         * hungry readers were forgotten, bits 48-63 writers.  Changed by those who
+         * wait and by those who wake them, with RMWs. */
+        _Atomic uint64_t waiting;
+
+        /* Counted reads until a bias is considered.  A hint: relaxed, races
+         * lose a count. */
+        _Atomic uint32_t bias_countdown;
+
+        /* Line 1: those who sleep, by enum access. */
+        _Alignas(64) _Atomic uint32_t event[2]; /* futex words, counting wake-ups */
+        _Atomic uint32_t asleep[2];             /* how many are in os_wait or about to be */
+
+        _Atomic uint32_t spins;     /* how long spinning has paid lately; a hint */
+        _Atomic int64_t bias_after; /* os_now before which there is no bias; a hint */
+
+        /* A turn that nobody was seen to take, with its sequence, and os_now when that
+         * was seen first; by those who wait for it to end.  Hints. */
+        _Atomic uint64_t idle_turn;
+        _Atomic int64_t idle_since;
+
+        struct ammap *map; /* whose it is; constant, and nothing to the lock */
+};
+
+#define LANE_READER UINT64_C(1)
+#define LANE_READERS ((UINT64_C(1) << 20) - 1)
+#define LANE_RTURN (UINT64_C(1) << 20)
+#define LANE_WTURN (UINT64_C(1) << 21)
+#define LANE_BIAS (UINT64_C(1) << 22)
+#define LANE_SLOTS (UINT64_C(1) << 23)
+#define LANE_IDLE LANE_SLOTS
+#define LANE_FROZEN (UINT64_C(1) << 24)
+#define LANE_DEAD (UINT64_C(1) << 25)
+#define LANE_WRITER (UINT64_C(1) << 26)
+#define LANE_SEQUENCE (~(LANE_WRITER - 1))
+
+/* Deadlines besides those of os_now's clock. */
+#define LANE_TRY INT64_C(0)
+#define LANE_FOR_EVER OS_NEVER
+
+/* What one call wants of a run of lanes, which it enters one after the other: up to
+ * end, until when, and whether it has looked already at what its own thread has of
+ * those that it has not entered yet; and where it found that last, or NULL. */
+struct lane_request {
+        const struct lane *end;
+        int64_t deadline;
+        bool looked;
+        const struct hold *own;
+};
+
+/* --- lock.c --- */
+
+/* Once, but again where it failed.  left(...): a thread ends that has a hold of the lane: to write, and it is
+ * DEAD now, or to read, and it is about to be left. */
+int lane_start(void (*left)(struct lane *lane, enum access access));
+void lane_init(struct lane *lane, struct ammap *map);
+
+/* Enter to write, or to read counted, as one who does not note it among the
+ * thread's holds; for as long as a call of this library lasts.
+ * 0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD or, to write,
+ * _READ_ONLY; -EAGAIN: too many readers. */
+int lane_write_slow(struct lane *lane, int64_t deadline);
+int lane_read_slow(struct lane *lane, int64_t deadline);
+void lane_read_leave(struct lane *lane);
+
+/* Before many lanes are entered to write: take the bias from those that have it, all
+ * at once. */
+void lane_settle(struct lane *first, size_t count);
+
+/* Leave after writing, when someone waits. */
+void lane_write_leave_slow(struct lane *lane);
+
+/* The same as one who writes no byte: a child that is forked meanwhile finds the
+ * lane as it was, not DEAD.  Leave as the last writer ever, or by lane_write_leave. */
+int lane_freeze(struct lane *lane, struct lane_request *request);
+void lane_write_leave_frozen(struct lane *lane);
+
+/* Let in those who sleep and may enter. */
+void lane_wake(struct lane *lane);
+
+/* For a shrink, which others may outlast on the lane: tear what is read without
+ * entering, unless a writer is in, who will have done that; and whether a writer
+ * is in whom no hold tells of: one who copies, or is about to note his hold. */
+void lane_bump_sequence(struct lane *lane);
+bool lane_writes_unseen(const struct lane *lane);
+
+/* Take the name of a lane out of a hold, with the fence that lane_write_leave
+ * has. */
+void hold_withdraw(struct hold *hold, struct lane *lane);
+
+/* Enter as a hold of the calling thread, for HOLD_COPY or HOLD_SLICE. */
+int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
+int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
+
+/* Whether a live hold, by whichever thread, stands in the way of the lane's
+ * end.  For a caller who excludes all others. */
+bool lane_is_held(const struct lane *lane);
+
+/* Leave what the calling thread has to write as if it had ended within. */
+void lane_hold_abandon(struct hold *hold);
+
+/* Clear DEAD. */
+void lane_recover(struct lane *lane);
+
+/* In a forked child: forget who is in, for each lane; the map is frozen, whether the
+ * lane says so or not.  Then, once: who is in is what the calling thread holds. */
+void lane_forked(struct lane *lane, bool frozen);
+void lane_forked_all(void);
+
+/* --- The paths that take no call --- */
+
+/* Enter to write if no one is there, waits or may be in unseen.  Pairs
+ * (acquire) with the release of whoever left last; the fence keeps the bytes to
+ * be written behind the odd sequence, for lane_read_valid. */
+static inline bool lane_write_try(struct lane *lane)
+{
+        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed);
+
+        if (word & (LANE_WRITER | (LANE_WRITER - 1)))
+                return false;
+        if (!atomic_compare_exchange_strong_explicit(&lane->word, &word, word + LANE_WRITER, memory_order_acquire,
+                                                     memory_order_relaxed))
+                return false;
+        atomic_thread_fence(memory_order_release);
+        return true;
+}
+
+static inline int lane_write(struct lane *lane, int64_t deadline)
+{
+        return lane_write_try(lane) ? 0 : lane_write_slow(lane, deadline);
+}
+
+/* The writer owns the word: a plain store, released to whoever enters next and
+ * to lane_read_begin.  Then the fence that pairs with the heavy one of a waiter
+ * between its note in waiting and its last look at the word. */
+static inline void lane_write_leave(struct lane *lane)
+{
+        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0)) {
+                lane_write_leave_slow(lane);
+                return;
+        }
+        atomic_store_explicit(&lane->word, atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER,
+                              memory_order_release);
+        os_fence_light();
+        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
+                lane_wake(lane);
+}
+
+/* Read without entering: between begin, true, and valid, true, nobody wrote.
+ * What is read in between may be torn and must be read by racy.h's means.
+ * begin's acquire pairs with the release of the last writer; valid's fence
+ * keeps the reads before it, and pairs with the fence of lane_write_try. */
+static inline bool lane_read_begin(const struct lane *lane, uint64_t *sequence)
+{
+        *sequence = atomic_load_explicit(&lane->word, memory_order_acquire);
+        return !(*sequence & LANE_WRITER);
+}
+
+static inline bool lane_read_valid(const struct lane *lane, uint64_t sequence)
+{
+        atomic_thread_fence(memory_order_acquire);
+        return ((atomic_load_explicit(&lane->word, memory_order_relaxed) ^ sequence) & LANE_SEQUENCE) == 0;
+}
+
+/* Enter to write as a hold of the calling thread, if that takes no call; NULL:
+ * it does.  reach is what a shrink is to see; 0: that is for later. */
+static inline struct hold *lane_hold_write_try(struct lane *lane, uint64_t use, uint64_t reach)
+{
+        struct holds *mine = thread_holds;
+        struct hold *hold;
+
+        if (!mine || !(hold = holds_free(mine)) || !lane_write_try(lane))
+                return NULL;
+        hold_note(hold, lane, use | HOLD_WRITE, reach);
+        return hold;
+}
+
+/* Enter to read as a hold of the calling thread, if the lane is biased: by
+ * naming it in the hold, and then looking whether it still is; if not,
+ * hold_withdraw.  NULL: it is not.  The light fence between that store and the look
+ * at BIAS pairs with the heavy one in lane_write_slow between the clearing of
+ * BIAS and the look at all holds.  It also stands between the note of reach and
+ * the caller's look at the length of the map. */
+static inline struct hold *hold_publish(struct lane *lane, uint64_t use, uint64_t reach)
+{
+        struct holds *mine = thread_holds;
+        struct hold *hold;
+
+        if (!(atomic_load_explicit(&lane->word, memory_order_relaxed) & LANE_BIAS) || !mine ||
+            !(hold = holds_free(mine)))
+                return NULL;
+        hold_note(hold, lane, use | HOLD_BIASED, reach);
+        os_fence_light();
+        return hold;
+}
+
+static inline bool lane_still_biased(const struct lane *lane)
+{
+        return likely((atomic_load_explicit(&lane->word, memory_order_acquire) & LANE_BIAS) != 0);
+}
+
+static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uint64_t reach)
+{
+        struct hold *hold = hold_publish(lane, use, reach);
+
+        if (!hold || lane_still_biased(lane))
+                return hold;
+        hold_withdraw(hold, lane);
+        return NULL;
+}
+
+/* The lane of a hold of a kind that is in the calling thread's current block; NULL: it
+ * is another. */
+static inline struct lane *lane_of_mine(const struct hold *hold, uint64_t use)
+{
+        if (!hold || hold_block(hold) != thread_holds || atomic_load_explicit(&hold->use, memory_order_relaxed) != use)
+                return NULL;
+        return hold_lane(hold);
+}
+
+/* The ways back, if they take no call.  The fence is lane_write_leave's. */
+static inline bool lane_hold_unbias(struct hold *hold, uint64_t use)
+{
+        struct lane *lane = lane_of_mine(hold, use | HOLD_BIASED);
+
+        if (!lane)
+                return false;
+        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
+        os_fence_light();
+        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
+                lane_wake(lane);
+        return true;
+}
+
+static inline bool lane_hold_unwrite(struct hold *hold, uint64_t use)
+{
+        struct lane *lane = lane_of_mine(hold, use | HOLD_WRITE);
+
+        if (!lane)
+                return false;
+        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
+        lane_write_leave(lane);
+        return true;
+}
+
+static inline int lane_hold_write(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
+{
+        *hold = lane_hold_write_try(lane, use, 0);
+        return *hold ? 0 : lane_hold_write_slow(lane, request, use, hold);
+}
+
+static inline int lane_hold_read(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
+{
+        *hold = lane_hold_biased(lane, use, 0);
+        return *hold ? 0 : lane_hold_read_slow(lane, request, use, hold);
+}
+
+static inline void lane_hold_leave(struct hold *hold)
+{
+        struct lane *lane = hold_lane(hold);
+        uint64_t kind = atomic_load_explicit(&hold->use, memory_order_relaxed) & HOLD_KIND;
+
+        if (kind == HOLD_BIASED) {
+                hold_withdraw(hold, lane);
+                return;
+        }
+        /* Before the lane is left: who enters next may look for names. */
+        hold_drop(hold);
+        if (kind == HOLD_WRITE)
+                lane_write_leave(lane);
+        else
+                lane_read_leave(lane);
+}
+
+#endif /* LOCK_H */

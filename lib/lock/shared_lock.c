@@ -1,0 +1,1062 @@
+/* shared_lock.c - the lock of a shared map's lanes, between processes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A reader-writer lock among processes, any of which may be killed at any instruction, and
+ * some of which may be hostile.  Nothing that would have to be undone is counted.  Whoever
+ * is in, or waits, has put a name somewhere, and it can be asked at any time whether that
+ * name still stands for a living thread (slot.c: robust futexes).  The parts are known: an
+ * owner word taken by compare-and-swap, names of readers as hazard pointers have them, and
+ * a seqlock for short copies.
+ *
+ * What it guarantees
+ *
+ *   G1  While a writer owns a lane and its sequence is odd, no living thread reads it by a
+ *       name, and no other writes it.
+ *   G2  A copy without entering that succeeds is of a moment at which nobody wrote.
+ *   G3  After a death at any instruction of a writer either nothing is half written, or the
+ *       sequence is odd with no living owner: AMMAP_ERR_OWNER_DEAD for all.
+ *   G4  The death of a reader leaves nothing.
+ *   G5  Whoever cannot enter because of his own thread learns it before he waits.
+ *   G6  Whatever others write to the header, no call reads or writes outside the map, and
+ *       calls with a timeout end.
+ *
+ * The words of a lane, and of a thread's line
+ *
+ *      lane.owner      the slot that writes, or is about to, or 0; OWNER_WAITERS, _RESERVED
+ *      lane.sequence   odd while bytes may be half written
+ *      lane.next       the slot that is to come next, or 0: a hint
+ *      lane.again      whether the owner is to look for readers once more
+ *      line.run[]      the lanes that the slot's thread reads, and reach[]: how far
+ *
+ *      owner           sequence   means
+ *      0               even       free, or readers are in
+ *      a living slot   even       a writer waits for readers, or has just left
+ *      a living slot   odd        a writer is in
+ *      0, or a dead    odd        a writer died within: OWNER_DEAD
+ *      a dead slot     even       it left nothing to mend: the owner may be replaced
+ *
+ * How each enters and leaves
+ *
+ * A writer takes owner by compare-and-swap, waits until no living slot names the lane in a
+ * run, makes the sequence odd, writes, makes it even, and lets owner go.  A reader names
+ * the lanes in a run of its own line, and is in if none of them has an owner then.  A
+ * reader that sees an owner takes its name back and waits.
+ *
+ * If the reader's thread reads the lane already, the owner waits for that, and the reader
+ * must not wait for the owner: it stays.  It may have named the lane in a place that the
+ * owner has passed, and have let go of the one that the owner waits at.  So it says so in
+ * lane.again while it has both, and an owner who finds that set, when he has found no name,
+ * looks once more.  This does not hold beside an owner who shrinks the map: he waits for no
+ * slice, and might not see the new one.
+ *
+ * A line has eight places for slices and one for a copy.  A slice whose lanes lie within
+ * those of a place that its thread has shares that place.  How many share it is counted in
+ * the thread's own record, which no other process sees: the lanes are named.  Another slice
+ * takes a free place; without one it is AMMAP_ERR_LIMIT, at once.
+ *
+ * With a run stands its reach: where in the map it ends.  Who shrinks the map goes by it
+ * and passes over those that stay.  A slice that shares a place and goes further writes the
+ * new reach, then the run again as it is, by an exchange, and then looks whether someone
+ * who shrinks the map owns one of its lanes.  When it leaves, the reach stays until the
+ * last one that shares the place has left: a shrink may be refused for it.
+ *
+ * Invariants
+ *
+ *   I1  The sequence is changed by the owner alone, and by who recovers as owner.
+ *   I2  A thread stores the runs of its own line alone.
+ *   I3  What a thread holds, and so what it stores when it leaves, it knows from its own
+ *       record (slot.h), never from the header.
+ *   I4  There is no second word that tells of a death: the sequence alone does.
+ *
+ * What pairs with what
+ *
+ *      one side                        other side                      gives
+ *      reader: run = lanes             writer: owner = me              G1: the reader sees an owner,
+ *              owner of these free?            does a run name it?     or the writer sees the run
+ *                                                                      (all seq_cst, the stores RMWs)
+ *
+ *      reader with a hold: run,        owner: finds no name            G1: he looks once more, or the
+ *              again = 1,                      again set?              reader's other name is found
+ *              lets the other run go           looks once more
+ *
+ *      slice goes further: reach,      shrink: owner = me              the slice waits, or the shrink
+ *              run by an exchange              reach of the runs       is refused
+ *              does a shrink own it?
+ *
+ *      writer: sequence odd            begin: sequence (acquire)       G2: as in lock.c
+ *              fence (release), bytes  copies, fence (acquire),
+ *                                      sequence
+ *
+ *      writer leaves: sequence even    next owner, begin (acquire)     the bytes are seen
+ *              (release), owner = 0
+ *
+ *      waiter: OWNER_WAITERS, sleeps   owner leaves by an exchange     he sees the bit and wakes all
+ *
+ *      writer: owner = me (CAS)        freezer: frozen, heavy fence    the writer sees frozen, or the
+ *              light fence, frozen?            is anybody writing?     freezer waits for him
+ *
+ * A reader leaves by a plain store and then looks for OWNER_WAITERS, unfenced, and may miss
+ * it.  So every sleep ends by itself after some time; that is also how a waiter sees that
+ * the one it waits for is dead.
+ *
+ * Death (G3, G4)
+ *
+ * A slot whose thread is gone stands for nobody: its runs are passed over, and an owner
+ * that it is may be replaced by compare-and-swap.  Each instruction of a writer lies before
+ * owner is taken, or between that and the odd sequence, or between odd and even, or between
+ * even and the release of owner.  Only in the third is something half written.  Whoever
+ * finds the sequence odd lets owner go again, so that all others can see so too, until
+ * shared_recover makes it even.  A reader that looks at sequence and owner one after the
+ * other may see an odd one of a writer who then leaves: so it looks at the sequence again.
+ *
+ * Progress
+ *
+ * A waiter spins, sets OWNER_WAITERS and sleeps on owner's low half.  After HUNGRY_AFTER it
+ * puts its name in next, if that is free or dead.  An owner that finds one there leaves
+ * OWNER_RESERVED: for RESERVED_MAX writers other than next keep out, and readers enter.  So
+ * a stream of writers lets others in now and then.  A stream of readers does not keep a
+ * writer out, who has taken owner before he waits for them.
+ *
+ * Deadlocks (G5)
+ *
+ * Several lanes are entered in ascending order, to write one after the other.  Before a
+ * thread waits for one of them it looks at what it holds itself of that and those to come,
+ * through all its handles: AMMAP_ERR_DEADLOCK.  What it reads stands in its own records,
+ * what it writes in the owners.
+ *
+ * Who lies (G6)
+ *
+ * A process that can write the header can make all this say anything.  Indices are
+ * checked.  No loop but waiting depends on what others write, and waiting ends at its
+ * deadline.  The list through which the kernel finds the lock words of a thread is on pages
+ * that no other process has (os.h).
+ *
+ * References
+ *
+ *   Michael: Hazard Pointers, IEEE TPDS 2004 (names that are asked for)
+ *   Boehm: Can Seqlocks Get Along with Programming Language Memory Models?, MSPC 2012
+ *   get_robust_list(2), futex(2); tests/model-shared.pml, model-reach.pml, tests/step.c
+ */
+#include "lock/shared_lock.h"
+
+#include "ammap.h"
+#include "os/hints.h"
+#include "lock/slot.h"
+
+#include <errno.h>
+
+enum {
+        PAUSE_MAX = 64,
+        SPIN_MAX = 1024,        /* pauses in all before sleeping */
+        HUNGRY_AFTER = 2000000, /* ns, as all below */
+        RESERVED_MAX = 5000000,
+        OWNER_NAP = 10000000,
+        READER_NAP_MIN = 50000,
+        READER_NAP_MAX = 1000000,
+        THOROUGH_AFTER = 20000000,
+        LOST_MAX = 1000,  /* races until it is no accident any more */
+        END_TURN_MAX = 8, /* tries */
+};
+#define CUT_MAX INT64_C(10000000000) /* what a shrink waits for copies */
+
+/* Whom to keep out, and who may be in. */
+enum entry {
+        TO_WRITE,
+        TO_CUT,     /* answers BUSY where a mut slice may be in the way */
+        TO_RECOVER, /* answers BUSY where anyone is, and minds no odd sequence */
+};
+
+struct waiter {
+        struct shared *shared;
+        struct slot *slot;
+        struct format_lane *lane;
+        int64_t deadline;
+        int64_t since;    /* os_now when it first came to sleep, or 0 */
+        int64_t reserved; /* os_now when it first found the lane kept for another, or 0 */
+        int64_t nap;      /* the next one, for readers */
+        uint32_t pause, spun;
+        uint32_t lost; /* races for a word, in a row or not */
+};
+
+static bool may_spin;
+
+void shared_start(void)
+{
+        may_spin = os_cpus() > 1;
+}
+
+/* The half of owner that is slept on. */
+static const _Atomic uint32_t *low_half(const _Atomic uint64_t *word)
+{
+        const _Atomic uint32_t *half = (const _Atomic uint32_t *)(const void *)word;
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        half++;
+#endif
+        return half;
+}
+
+static void wake(const struct format_lane *lane)
+{
+        os_wake_shared(low_half(&lane->owner), INT32_MAX);
+}
+
+/* --- Waiting --- */
+
+static struct waiter begin_wait(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline)
+{
+        return (struct waiter){ .shared = shared,
+                                .slot = slot,
+                                .lane = &shared->lane[number],
+                                .deadline = deadline,
+                                .nap = READER_NAP_MIN,
+                                .pause = 1 };
+}
+
+static bool spin(struct waiter *w)
+{
+        /* cppcheck-suppress knownConditionTrueFalse ; it takes may_spin for false */
+        if (!may_spin || w->spun >= SPIN_MAX)
+                return false;
+        for (uint32_t n = w->pause; n > 0; n--)
+                os_pause();
+        w->spun += w->pause;
+        if (w->pause < PAUSE_MAX)
+                w->pause *= 2;
+        return true;
+}
+
+/* 0: go on waiting, now being the time; else it is over.  A child that was forked
+ * by a signal handler meanwhile has no slot to wait by. */
+static int out_of_time(struct waiter *w, int64_t *now)
+{
+        if (os_fork_check() || !slot_is_mine(w->slot))
+                return AMMAP_ERR_UNSUPPORTED;
+        if (w->deadline == LANE_TRY)
+                return AMMAP_ERR_BUSY;
+        *now = os_now();
+        if (w->since == 0)
+                w->since = *now;
+        return *now >= w->deadline ? AMMAP_ERR_TIMEOUT : 0;
+}
+
+/* The lane has changed underway, so that another look may be all that it takes; but
+ * one who changes it all the time is not to keep us here. */
+static int lost_race(struct waiter *w)
+{
+        int64_t now;
+
+        return ++w->lost < LOST_MAX ? 0 : out_of_time(w, &now);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+        return a < b ? a : b;
+}
+
+/* To ask the kernel takes a call: where one waits, or will not look again. */
+static bool is_thorough(const struct waiter *w)
+{
+        return w->deadline == LANE_TRY || (w->since && os_now() - w->since > THOROUGH_AFTER);
+}
+
+static void ask_turn(struct waiter *w)
+{
+        uint64_t next = atomic_load(&w->lane->next);
+
+        if (next != w->slot->name && (next == 0 || !slot_lives_named(w->shared, next, false)))
+                atomic_compare_exchange_strong(&w->lane->next, &next, w->slot->name);
+}
+
+/* The turn is over: used, or not wanted any more. */
+static void end_turn(struct waiter *w)
+{
+        uint64_t mine = w->slot->name, owner;
+
+        if (!w->since || !atomic_compare_exchange_strong(&w->lane->next, &mine, 0))
+                return;
+        owner = atomic_load(&w->lane->owner);
+        for (int tries = 0; (owner & OWNER_RESERVED) && !(owner & OWNER_NAME) && tries < END_TURN_MAX; tries++)
+                if (atomic_compare_exchange_strong(&w->lane->owner, &owner, 0)) {
+                        if (owner & OWNER_WAITERS)
+                                wake(w->lane);
+                        return;
+                }
+}
+
+/* For a lane whose owner has been seen so. */
+static int wait_for_owner(struct waiter *w, uint64_t seen)
+{
+        int64_t now;
+        int rc;
+
+        if (w->deadline != LANE_TRY && spin(w))
+                return 0;
+        if ((rc = out_of_time(w, &now)) < 0)
+                return rc;
+        if (now - w->since >= HUNGRY_AFTER)
+                ask_turn(w);
+        if (!(seen & OWNER_WAITERS) && !atomic_compare_exchange_strong(&w->lane->owner, &seen, seen | OWNER_WAITERS))
+                return 0;
+        os_wait_shared(low_half(&w->lane->owner), (uint32_t)(seen | OWNER_WAITERS),
+                       earlier(w->deadline, now + (now - w->since >= HUNGRY_AFTER ? OWNER_NAP : HUNGRY_AFTER)));
+        return 0;
+}
+
+/* For one who owns the lane, until a reader has gone. */
+static int wait_for_reader(struct waiter *w)
+{
+        uint64_t seen;
+        int64_t now;
+        int rc;
+
+        if (w->deadline != LANE_TRY && spin(w))
+                return 0;
+        if ((rc = out_of_time(w, &now)) < 0)
+                return rc;
+        seen = atomic_fetch_or(&w->lane->owner, OWNER_WAITERS) | OWNER_WAITERS;
+        os_wait_shared(low_half(&w->lane->owner), (uint32_t)seen, earlier(w->deadline, now + w->nap));
+        if (w->nap < READER_NAP_MAX)
+                w->nap *= 2;
+        return 0;
+}
+
+/* --- Readers, as writers see them --- */
+
+static inline bool run_names(uint32_t run, uint32_t first, uint32_t last)
+{
+        uint32_t from = run & RUN_LANES, to = from + (run >> 12 & RUN_LANES);
+
+        return (run & RUN_HELD) && from <= last && to >= first;
+}
+
+static inline bool run_has(uint32_t run, uint32_t first, uint32_t last)
+{
+        return (run & RUN_LANES) <= first && (run & RUN_LANES) + (run >> 12 & RUN_LANES) >= last;
+}
+
+/* Whether a line reads anything.  Most do not, and all runs are seen at once. */
+static inline bool reads_any(const struct format_line *line)
+{
+        uint32_t any = 0;
+
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                any |= atomic_load(&line->run[i]);
+        return any;
+}
+
+/* Whether it reads one of the lanes, to offset or beyond.  The reach is acquired: it
+ * may be one that came after the run, and then what was read under that has been
+ * read. */
+static bool line_reads(struct format_line *line, uint32_t first, uint32_t last, uint64_t offset, uint32_t *run)
+{
+        for (unsigned i = 0; i < FORMAT_PLACES; i++) {
+                *run = atomic_load(&line->run[i]);
+                if (run_names(*run, first, last) &&
+                    atomic_load_explicit(slot_reach(line, i), memory_order_acquire) >= offset)
+                        return true;
+        }
+        return false;
+}
+
+/* The first slot, from *index on, that does. */
+static inline bool find_reader(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset,
+                               uint32_t *index, uint32_t *run)
+{
+        uint32_t used = slots_used(shared);
+
+        for (; *index < used; ++*index)
+                if (unlikely(reads_any(&shared->line[*index])) &&
+                    line_reads(&shared->line[*index], first, last, offset, run))
+                        return true;
+        return false;
+}
+
+/* Whether a slice of someone who lives names the lane. */
+static bool has_slice(const struct shared *shared, uint32_t number)
+{
+        uint32_t used = slots_used(shared);
+
+        for (uint32_t index = 0; index < used; index++)
+                for (unsigned i = 0; i < FORMAT_PLACES; i++) {
+                        uint32_t run = atomic_load(&shared->line[index].run[i]);
+
+                        if ((run & RUN_SLICE) && run_names(run, number, number) && slot_lives(shared, index, false))
+                                return true;
+                }
+        return false;
+}
+
+static inline uint64_t use_of(const struct shared_hold *hold)
+{
+        return atomic_load_explicit(&hold->use, memory_order_relaxed);
+}
+
+/* Whether the calling thread reads one of the lanes, to offset or beyond, through
+ * whichever handle. */
+static bool i_read_to(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset)
+{
+        for (const struct slot *slot = my_slots.all; slot; slot = slot->next)
+                if (slot->device == shared->device && slot->inode == shared->inode)
+                        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, first, last) &&
+                                    atomic_load(slot_reach(slot->line, i)) >= offset)
+                                        return true;
+        return false;
+}
+
+static bool i_read(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        return i_read_to(shared, first, last, 0);
+}
+
+/* Whether it writes one of them. */
+static bool i_write(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        for (; first <= last; first++) {
+                uint64_t name = atomic_load(&shared->lane[first].owner) & OWNER_NAME;
+
+                if (name && slot_mine_named(shared, name))
+                        return true;
+        }
+        return false;
+}
+
+/* --- Owning a lane --- */
+
+static inline bool is_odd(const struct format_lane *lane)
+{
+        return atomic_load(&lane->sequence) & 1;
+}
+
+bool shared_is_dead(const struct shared *shared, uint32_t number)
+{
+        const struct format_lane *lane = &shared->lane[number];
+        uint64_t sequence = atomic_load(&lane->sequence), name = atomic_load(&lane->owner) & OWNER_NAME;
+
+        return (sequence & 1) && !(name && slot_lives_named(shared, name, false)) &&
+               atomic_load(&lane->sequence) == sequence;
+}
+
+static inline void disown(struct format_lane *lane)
+{
+        uint64_t next = atomic_load_explicit(&lane->next, memory_order_relaxed);
+        uint64_t owner = atomic_exchange(&lane->owner, next ? OWNER_RESERVED : 0);
+
+        if (unlikely((owner & OWNER_WAITERS) != 0))
+                wake(lane);
+}
+
+/* Not while one waits: the freezer who waits for it has the lane. */
+static inline void note_writing(struct slot *slot, bool writing)
+{
+        atomic_store_explicit(&slot->writing, writing, memory_order_release);
+}
+
+/* Whether someone else is to have a free lane first. */
+static bool is_kept(struct waiter *w, uint64_t owner)
+{
+        uint64_t next = atomic_load(&w->lane->next);
+
+        if (!(owner & OWNER_RESERVED) || next == 0 || next == w->slot->name)
+                return false;
+        if (w->reserved == 0)
+                w->reserved = os_now();
+        if (os_now() - w->reserved < RESERVED_MAX && slot_lives_named(w->shared, next, false))
+                return true;
+        atomic_compare_exchange_strong(&w->lane->next, &next, 0);
+        return false;
+}
+
+/* What it means that one who lives owns the lane. */
+static int meet_owner(const struct waiter *w, uint64_t name, enum entry entry)
+{
+        if (slot_mine_named(w->shared, name))
+                return entry == TO_WRITE ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
+        if (entry == TO_RECOVER || (entry == TO_CUT && atomic_load(&w->shared->line[slot_index(name)].mut_slices) > 0))
+                return AMMAP_ERR_BUSY;
+        return 0;
+}
+
+static bool take_owner(struct waiter *w, uint64_t seen, enum entry entry)
+{
+        if (entry == TO_WRITE)
+                note_writing(w->slot, true);
+        if (atomic_compare_exchange_strong(&w->lane->owner, &seen, w->slot->name | (seen & OWNER_WAITERS)))
+                return true;
+        if (entry == TO_WRITE)
+                note_writing(w->slot, false);
+        return false;
+}
+
+static NOINLINE int own_slow(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, enum entry entry,
+                             int64_t deadline)
+{
+        struct waiter w = begin_wait(shared, slot, number, deadline);
+        int rc = 0;
+
+        if (entry == TO_WRITE)
+                note_writing(slot, false);
+        if (entry == TO_WRITE && !shared_frozen(shared) &&
+            (i_read(shared, number, last) || i_write(shared, number, last)))
+                return AMMAP_ERR_DEADLOCK;
+        while (rc == 0) {
+                uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
+                bool kept = name ? slot_lives_named(shared, name, is_thorough(&w)) : is_kept(&w, seen);
+
+                if (entry != TO_RECOVER && shared_frozen(shared))
+                        rc = AMMAP_ERR_READ_ONLY;
+                else if (entry != TO_RECOVER && shared_is_dead(shared, number))
+                        rc = AMMAP_ERR_OWNER_DEAD;
+                else if (kept && name && entry == TO_CUT && has_slice(shared, number))
+                        rc = AMMAP_ERR_BUSY; /* whom the owner may wait for */
+                else if (kept && (!name || (rc = meet_owner(&w, name, entry)) == 0))
+                        rc = wait_for_owner(&w, seen);
+                else if (kept)
+                        continue; /* rc says it */
+                else if (take_owner(&w, seen, entry))
+                        break;
+                else
+                        rc = lost_race(&w);
+        }
+        end_turn(&w);
+        return rc;
+}
+
+/* On the way to last: before one waits for a lane one looks whether one holds it, or
+ * one that is yet to come. */
+static inline int own(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, enum entry entry,
+                      int64_t deadline)
+{
+        struct format_lane *lane = &shared->lane[number];
+        uint64_t nobody = 0;
+        int rc;
+
+        if (unlikely(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name)) &&
+            (rc = own_slow(shared, slot, number, last, entry, deadline)) < 0)
+                return rc;
+        /* Its writer may have died since one looked. */
+        if (likely(!is_odd(lane)) || entry == TO_RECOVER)
+                return 0;
+        disown(lane);
+        return shared_frozen(shared) ? AMMAP_ERR_READ_ONLY : AMMAP_ERR_OWNER_DEAD;
+}
+
+/* From here on bytes may be half written; the fence is lane_write_try's. */
+static inline void open_lane(struct format_lane *lane)
+{
+        uint64_t sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
+
+        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_relaxed);
+        atomic_thread_fence(memory_order_release);
+}
+
+static inline void close_lane(struct format_lane *lane)
+{
+        uint64_t sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
+
+        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_release);
+        disown(lane);
+}
+
+static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
+                                      int64_t deadline)
+{
+        struct waiter w = begin_wait(shared, slot, number, deadline);
+        uint32_t index = 0, run;
+        int rc;
+
+        if (i_read(shared, number, last) || i_write(shared, number + 1, last))
+                return AMMAP_ERR_DEADLOCK;
+        atomic_store(&w.lane->again, 0);
+        while (find_reader(shared, number, number, 0, &index, &run) || atomic_load(&w.lane->again)) {
+                if (index >= slots_used(shared)) { /* a reader may have moved to where one has looked */
+                        if ((rc = wait_for_reader(&w)) < 0)
+                                return rc;
+                        atomic_store(&w.lane->again, 0);
+                        index = 0;
+                        continue;
+                }
+                if (!slot_lives(shared, index, is_thorough(&w))) {
+                        index++;
+                        continue;
+                }
+                if (slot_mine_at(shared, index))
+                        return AMMAP_ERR_DEADLOCK;
+                if ((rc = wait_for_reader(&w)) < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+/* --- Writing --- */
+
+static NOINLINE int refuse_frozen(struct shared *shared)
+{
+        shared_frozen(shared); /* what it has seen it is not to forget */
+        return AMMAP_ERR_READ_ONLY;
+}
+
+static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, int64_t deadline)
+{
+        uint32_t index = 0, run;
+        int rc = own(shared, slot, number, last, TO_WRITE, deadline);
+
+        if (unlikely(rc < 0))
+                return rc;
+        os_fence_light_after();
+        if (unlikely(atomic_load(atomic_load(&shared->frozen_word)) != 0))
+                rc = refuse_frozen(shared);
+        else if (unlikely(find_reader(shared, number, number, 0, &index, &run) ||
+                          atomic_load(&shared->lane[number].again)))
+                rc = wait_until_unread(shared, slot, number, last, deadline);
+        if (unlikely(rc < 0))
+                disown(&shared->lane[number]);
+        return rc;
+}
+
+/* The quick way to what slot_take finds. */
+static inline int my_slot(struct shared *shared, struct slot **slot)
+{
+        *slot = slot_recent(shared);
+        if (likely(*slot && !os_forked_quick()))
+                return 0;
+        return slot_take(shared, slot);
+}
+
+int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
+{
+        int64_t deadline = LANE_FOR_EVER;
+        int rc;
+
+        if (unlikely(!shared->writable))
+                return AMMAP_ERR_READ_ONLY;
+        if (unlikely(lane == shared->lanes)) /* which nobody has while he waits for a slice */
+                deadline = os_now() + CUT_MAX;
+        if ((rc = my_slot(shared, slot)) < 0)
+                return rc;
+        note_writing(*slot, true);
+        if ((rc = write_lane(shared, *slot, lane, lane, deadline)) == 0) {
+                open_lane(&shared->lane[lane]);
+                return 0;
+        }
+        note_writing(*slot, false);
+        return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
+}
+
+void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
+{
+        note_writing(slot, false);
+        close_lane(&shared->lane[lane]);
+}
+
+static void disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
+{
+        while (end-- > first)
+                disown(&shared->lane[end]);
+}
+
+/* --- Holds --- */
+
+static inline void begin_hold(struct shared_hold *hold, uint32_t run, uint64_t use)
+{
+        hold->run = run;
+        atomic_store_explicit(&hold->use, use, memory_order_relaxed);
+}
+
+static uint32_t run_of(uint32_t first, uint32_t last)
+{
+        return RUN_HELD | (last - first) << 12 | first;
+}
+
+static void note_mut_slices(struct slot *slot, uint32_t more)
+{
+        uint32_t count = atomic_load_explicit(&slot->line->mut_slices, memory_order_relaxed);
+
+        atomic_store_explicit(&slot->line->mut_slices, count + more, memory_order_relaxed);
+}
+
+static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t use,
+                          int64_t deadline, struct shared_hold **taken)
+{
+        struct shared_hold *hold = slot_write_hold(slot);
+
+        if (!hold)
+                return -ENOMEM;
+        note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_cut */
+        note_writing(slot, true);
+        for (uint32_t lane = first; lane <= last; lane++) {
+                int rc = write_lane(shared, slot, lane, last, deadline);
+
+                if (rc == 0)
+                        continue;
+                disown_lanes(shared, first, lane);
+                note_writing(slot, false);
+                note_mut_slices(slot, -(uint32_t)use);
+                slot_write_unhold(hold);
+                return rc;
+        }
+        for (uint32_t lane = first; lane <= last; lane++)
+                open_lane(&shared->lane[lane]);
+        begin_hold(hold, run_of(first, last), use);
+        note_writing(slot, false);
+        *taken = hold;
+        return 0;
+}
+
+/* --- Reading --- */
+
+/* The first lane from first to last that has an owner or is odd; beyond: none. */
+static inline uint32_t find_writer(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        while (first <= last && !(atomic_load(&shared->lane[first].owner) & OWNER_NAME) &&
+               !is_odd(&shared->lane[first]))
+                first++;
+        return first;
+}
+
+/* Whether a lane's owner, if it has one, shrinks the map, who waits for no slice that
+ * stays; of others whoever owns what the calling thread reads waits for it. */
+static bool is_cut(const struct shared *shared, uint32_t lane)
+{
+        uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
+
+        return name && name == (atomic_load(&shared->lane[shared->lanes].owner) & OWNER_NAME);
+}
+
+/* The same, but for owners who wait for the calling thread. */
+static uint32_t find_other_writer(const struct shared *shared, uint32_t first, uint32_t last)
+{
+        for (; (first = find_writer(shared, first, last)) <= last && i_read(shared, first, first); first++) {
+                if (is_cut(shared, first))
+                        break;
+                atomic_store(&shared->lane[first].again, 1);
+        }
+        return first;
+}
+
+void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run)
+{
+        uint32_t first = run & RUN_LANES, last = first + (run >> 12 & RUN_LANES);
+
+        atomic_store_explicit(&slot->line->run[i], 0, memory_order_release);
+        for (; first <= last; first++)
+                if (unlikely(atomic_load_explicit(&shared->lane[first].owner, memory_order_relaxed) & OWNER_WAITERS))
+                        wake(&shared->lane[first]);
+}
+
+/* Until there seems to be no writer on a lane. */
+static int wait_until_unowned(struct waiter *w, uint32_t number)
+{
+        for (int rc = 0;;) {
+                uint64_t seen = atomic_load(&w->lane->owner), name = seen & OWNER_NAME;
+
+                if (!name || shared_frozen(w->shared))
+                        return shared_is_dead(w->shared, number) && !shared_frozen(w->shared) ? AMMAP_ERR_OWNER_DEAD
+                                                                                              : 0;
+                if (shared_is_dead(w->shared, number))
+                        return AMMAP_ERR_OWNER_DEAD;
+                if (slot_mine_named(w->shared, name))
+                        return AMMAP_ERR_DEADLOCK;
+                if (slot_lives_named(w->shared, name, is_thorough(w)))
+                        rc = wait_for_owner(w, seen);
+                else if (!is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
+                        wake(w->lane);
+                else /* dead since one looked, or gone */
+                        rc = lost_race(w);
+                if (rc < 0)
+                        return rc;
+        }
+}
+
+/* Name lanes in place i, and be in.  A turn that has been waited for ends when the
+ * name has been tried again. */
+static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
+                              int64_t deadline)
+{
+        struct waiter w = begin_wait(shared, slot, first, deadline);
+        uint32_t run = run_of(first, last);
+        int rc;
+
+        if (!shared_frozen(shared) && i_write(shared, first, last))
+                return AMMAP_ERR_DEADLOCK;
+        do {
+                uint32_t lane;
+
+                atomic_exchange(&slot->line->run[i], run);
+                lane = find_other_writer(shared, first, last);
+                end_turn(&w);
+                if (lane > last || shared_frozen(shared))
+                        return 0;
+                shared_unname(shared, slot, i, run);
+                w.lane = &shared->lane[lane];
+                if ((rc = wait_until_unowned(&w, lane)) == 0)
+                        rc = lost_race(&w);
+        } while (rc == 0);
+        end_turn(&w);
+        return rc;
+}
+
+/* Let place i reach further.  The name stands, so that no owner but one who shrinks
+ * the map matters: he may have looked at it already, and have gone by what it
+ * reached then.  The exchange is for him as that of a name: he sees the new reach,
+ * or is seen. */
+static int reach_further(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
+                         uint64_t reach, int64_t deadline)
+{
+        _Atomic uint64_t *place = slot_reach(slot->line, i);
+        uint64_t was = atomic_load_explicit(place, memory_order_relaxed);
+        struct waiter w = begin_wait(shared, slot, first, deadline);
+        int rc;
+
+        if (was >= reach)
+                return 0;
+        do {
+                uint32_t lane = first;
+
+                atomic_store_explicit(place, reach, memory_order_release);
+                if (!shared->writable)
+                        return 0;
+                atomic_exchange(&slot->line->run[i], atomic_load_explicit(&slot->line->run[i], memory_order_relaxed));
+                while (lane <= last && !is_cut(shared, lane))
+                        lane++;
+                end_turn(&w);
+                if (lane > last || shared_frozen(shared))
+                        return 0;
+                atomic_store_explicit(place, was, memory_order_release);
+                w.lane = &shared->lane[lane];
+                if ((rc = wait_until_unowned(&w, lane)) == 0)
+                        rc = lost_race(&w);
+        } while (rc == 0);
+        end_turn(&w);
+        return rc;
+}
+
+/* The place that has the lanes already; or FORMAT_RUNS. */
+static unsigned find_run(const struct slot *slot, uint32_t first, uint32_t last)
+{
+        unsigned i = 0;
+
+        while (i < FORMAT_RUNS && !(use_of(&slot->read[i]) && run_has(slot->read[i].run, first, last)))
+                i++;
+        return i;
+}
+
+/* Share what the thread has of them. */
+static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
+                        uint64_t reach, uint64_t use, int64_t deadline)
+{
+        struct shared_hold *hold = &slot->read[i];
+        int rc;
+
+        if (use_of(hold) >> 32 == UINT32_MAX)
+                return -EAGAIN;
+        if ((rc = reach_further(shared, slot, i, first, last, reach, deadline)) < 0)
+                return rc;
+        use += use_of(hold);
+        if ((uint32_t)use)
+                atomic_store(&slot->line->run[i], hold->run | RUN_SLICE);
+        atomic_store(&hold->use, use);
+        return 0;
+}
+
+static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t reach,
+                                uint64_t use, int64_t deadline, struct shared_hold **taken)
+{
+        uint32_t run = run_of(first, last);
+        unsigned i = FORMAT_COPY;
+
+        if (use == SHARED_SLICE ||
+            use_of(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
+                i = find_run(slot, first, last);
+                if (i < FORMAT_RUNS) {
+                        *taken = &slot->read[i];
+                        return enter_shared(shared, slot, i, first, last, reach, use, deadline);
+                }
+                for (i = 0; use_of(&slot->read[i]);)
+                        if (++i == FORMAT_RUNS)
+                                return i_write(shared, first, last) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_LIMIT;
+        }
+        atomic_store_explicit(slot_reach(slot->line, i), reach, memory_order_release);
+        atomic_exchange(&slot->line->run[i], run);
+        if (unlikely(find_writer(shared, first, last) <= last && shared->writable)) {
+                int rc;
+
+                shared_unname(shared, slot, i, run);
+                if ((rc = name_slow(shared, slot, i, first, last, deadline)) < 0)
+                        return rc;
+        }
+        if (use == SHARED_SLICE)
+                atomic_store_explicit(&slot->line->run[i], run | RUN_SLICE, memory_order_relaxed);
+        begin_hold(&slot->read[i], run, use);
+        *taken = &slot->read[i];
+        return 0;
+}
+
+int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum access access, uint64_t reach,
+                 uint64_t use, int64_t deadline, struct shared_hold **hold)
+{
+        uint32_t last = first + count - 1;
+        struct slot *slot;
+        int rc;
+
+        if (unlikely(!shared->writable)) {
+                if (access == WRITE)
+                        return AMMAP_ERR_READ_ONLY;
+                if (!shared_frozen(shared))
+                        return AMMAP_ERR_UNSUPPORTED;
+        }
+        if ((rc = my_slot(shared, &slot)) < 0)
+                return rc;
+        if (access == WRITE)
+                return enter_to_write(shared, slot, first, last, use, deadline, hold);
+        return enter_to_read(shared, slot, first, last, reach, use, deadline, hold);
+}
+
+bool shared_is_mine(const struct shared_hold *hold)
+{
+        return slot_is_mine(hold->slot) && use_of(hold) && !os_forked_quick();
+}
+
+void shared_leave(struct shared_hold *hold, uint64_t use)
+{
+        struct slot *slot = hold->slot;
+        struct shared *shared = slot->shared;
+        uint32_t first = hold->run & RUN_LANES, last = first + (hold->run >> 12 & RUN_LANES);
+        bool reads = hold >= slot->read && hold < slot->read + FORMAT_PLACES;
+
+        atomic_store_explicit(&hold->use, use_of(hold) - use, memory_order_relaxed);
+        if (reads && !use_of(hold)) {
+                shared_unname(shared, slot, (unsigned)(hold - slot->read), hold->run);
+        } else if (!reads) {
+                for (uint32_t lane = last + 1; lane-- > first;)
+                        close_lane(&shared->lane[lane]);
+                note_mut_slices(slot, -(uint32_t)use);
+                slot_write_unhold(hold);
+        }
+}
+
+void shared_abandon(struct shared_hold *hold, uint64_t use)
+{
+        struct slot *slot = hold->slot;
+        uint32_t first = hold->run & RUN_LANES, last = first + (hold->run >> 12 & RUN_LANES);
+
+        disown_lanes(slot->shared, first, last + 1);
+        note_mut_slices(slot, -(uint32_t)use);
+        slot_write_unhold(hold);
+}
+
+/* --- Without entering --- */
+
+int shared_look_again(struct shared *shared, uint32_t first, uint32_t count, unsigned looks)
+{
+        enum { SPINS = 64, NAP = 100000, THOROUGH = 256 };
+        const _Atomic uint32_t nobody = 0;
+
+        for (uint32_t lane = first; lane < first + count; lane++) {
+                uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
+
+                if (shared_is_dead(shared, lane) ||
+                    (looks % THOROUGH == THOROUGH - 1 && name && is_odd(&shared->lane[lane]) &&
+                     !slot_lives_named(shared, name, true) && is_odd(&shared->lane[lane]) &&
+                     (atomic_load(&shared->lane[lane].owner) & OWNER_NAME) == name))
+                        return AMMAP_ERR_OWNER_DEAD;
+        }
+        if (looks >= SPINS)
+                os_wait(&nobody, 0, os_now() + NAP);
+        else
+                for (unsigned n = looks; n > 0; n--)
+                        os_pause();
+        return 0;
+}
+
+/* --- Shrinks --- */
+
+/* Until nobody reads beyond the offset; but for slices. */
+static int wait_until_uncut(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t offset,
+                            int64_t deadline)
+{
+        struct waiter w = begin_wait(shared, slot, first, deadline);
+        uint32_t index = 0, run;
+        int rc;
+
+        while (find_reader(shared, first, last, offset + 1, &index, &run)) {
+                if (!slot_lives(shared, index, is_thorough(&w)))
+                        index++;
+                else if ((run & RUN_SLICE) || slot_mine_at(shared, index))
+                        return AMMAP_ERR_BUSY;
+                else if ((rc = wait_for_reader(&w)) < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+/* Copies end soon; whoever pretends to one is not waited for. */
+int shared_cut(struct shared *shared, uint32_t first, uint32_t last, uint64_t offset, struct slot *slot)
+{
+        int64_t deadline = os_now() + CUT_MAX;
+        uint32_t lane = first;
+        int rc = 0;
+
+        if (i_write(shared, first, last) || i_read_to(shared, first, last, offset + 1))
+                return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
+        while (lane <= last && (rc = own(shared, slot, lane, lane, TO_CUT, deadline)) == 0)
+                lane++;
+        if (rc == 0)
+                rc = wait_until_uncut(shared, slot, first, last, offset, deadline);
+        if (rc < 0) {
+                disown_lanes(shared, first, lane);
+                return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
+        }
+        for (lane = first; lane <= last; lane++)
+                open_lane(&shared->lane[lane]);
+        return 0;
+}
+
+void shared_cut_leave(struct shared *shared, uint32_t first, uint32_t last)
+{
+        for (uint32_t lane = last + 1; lane-- > first;)
+                close_lane(&shared->lane[lane]);
+}
+
+/* --- Death --- */
+
+/* Who lives and owns a dead lane is about to see that it is, and to let it go; who
+ * has it for longer is its writer. */
+static int own_dead(struct shared *shared, struct slot *slot, uint32_t lane)
+{
+        enum { TRIES = 8, NAP = 500000 };
+        const _Atomic uint32_t nobody = 0;
+        int rc;
+
+        for (unsigned tries = 0; (rc = own(shared, slot, lane, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY;
+             tries++) {
+                if (!is_odd(&shared->lane[lane]) || tries == TRIES)
+                        break;
+                os_wait(&nobody, 0, os_now() + NAP);
+        }
+        return rc;
+}
+
+int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *context), void *context)
+{
+        struct slot *slot;
+        int rc;
+
+        if (!is_odd(&shared->lane[lane]) || shared_frozen(shared))
+                return 0;
+        if (!shared->writable)
+                return shared_is_dead(shared, lane) ? AMMAP_ERR_READ_ONLY : 0;
+        if ((rc = my_slot(shared, &slot)) < 0)
+                return rc;
+        rc = own_dead(shared, slot, lane);
+        if (rc == 0 && is_odd(&shared->lane[lane])) {
+                if (mend)
+                        mend(context);
+                close_lane(&shared->lane[lane]);
+        } else if (rc == 0) {
+                disown(&shared->lane[lane]);
+        }
+        return rc == AMMAP_ERR_BUSY ? 0 : rc;
+}

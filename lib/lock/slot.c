@@ -1,0 +1,585 @@
+/* slot.c - a thread's place in the header of a shared map
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A registry of threads whose members can be asked, from any process, whether they live.
+ * It rests on the kernel's robust futexes: when a thread is gone, at whatever instruction
+ * it was, the kernel marks the lock word of each of its slots (os.h).
+ *
+ * What it guarantees
+ *
+ *   G1  A name (slot and generation) stands for one thread, and is never given twice.
+ *   G2  While a thread lives, all processes find its slots alive, and nobody takes them.
+ *   G3  Soon after its end all processes find them dead.
+ *   G4  What this process holds it knows from its own records, whatever the header says.
+ *
+ * The states of a slot
+ *
+ *      word                   line                         means
+ *      0, or marked dead      anything                     free: the line means nothing
+ *      a living thread        another thread, or cleared   being taken: not alive yet
+ *      a living thread        that thread, generation n    alive, with the name n
+ *
+ *      taking      word, then the line cleared, generation + 1, process, thread
+ *      leaving     the line cleared, then the word
+ *
+ * Invariants
+ *
+ *   I1  The line is changed by the thread that has the word, and by none after its death:
+ *       whoever takes the slot next clears it before it gives itself a name.
+ *   I2  The generation changes before line and word agree on the thread.  So a name that a
+ *       dead thread left does not pass for that of the thread that has the slot now.
+ *   I3  A slot's record (slot.h) is never freed: a slice may be released twice.
+ *
+ * A map may be freed while other threads of the process have slots of it.  They keep the
+ * place, which has pages of its own, until they come by here: the kernel's list of a
+ * thread's places leads through them.  Nothing else of the map is kept.
+ *
+ * Whether a thread of this process has ended with slices, for ammap_free, is not asked of
+ * the header: each thread has a robust mutex of its own for that (thread_is_gone).
+ */
+#include "lock/slot.h"
+
+#include "ammap.h"
+#include "lock/thread.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+        MINE_MAX = 1024,               /* of one thread: the kernel goes through 2,048 of its places when it ends */
+        RAISE_MAX = 10 * FORMAT_SLOTS, /* tries, each of which someone else has raised it; or lowered */
+        FREEZE_NAP = 50000,            /* ns */
+};
+#define FREEZE_MAX INT64_C(10000000000) /* what a freeze waits for calls that write, with every lane its own */
+
+_Thread_local struct my_slots my_slots;
+
+/* A leaf. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct shared *all_shared;
+static struct slot *unused; /* slots are never freed: a slice may be released twice */
+
+/* All that there are: a list that only grows, so that a child of fork() finds them, whoever held the mutex. */
+static struct slot *_Atomic every;
+
+static _Atomic uint32_t *word_of(const struct shared *shared, uint32_t index)
+{
+        unsigned char *end = shared->pages + (index + 1) * shared->page;
+
+        return (_Atomic uint32_t *)(void *)(end - os_slot_word());
+}
+
+/* --- Who lives --- */
+
+/* The kernel's: what of a lock word is a thread's ID. */
+#define WORD_THREAD UINT32_C(0x3fffffff)
+
+/* A thread that called exec, and was not the first of its process, has changed its
+ * ID before the kernel looked for what it had. */
+static bool is_gone(const struct shared *shared, uint32_t index)
+{
+        const struct format_line *line = &shared->line[index];
+        uint32_t word = atomic_load(word_of(shared, index));
+        uint32_t thread = atomic_load(&line->thread);
+
+        if (!shared->ids_count || !os_slot_taken(word) || (word & WORD_THREAD) != thread ||
+            !os_thread_gone(atomic_load(&line->process), thread))
+                return false;
+        if (shared->writable)
+                atomic_compare_exchange_strong(word_of(shared, index), &word, 0);
+        return true;
+}
+
+bool slot_lives(const struct shared *shared, uint32_t index, bool thorough)
+{
+        uint32_t word = atomic_load(word_of(shared, index));
+
+        return os_slot_taken(word) && (word & WORD_THREAD) == atomic_load(&shared->line[index].thread) &&
+               !(thorough && is_gone(shared, index));
+}
+
+bool slot_lives_named(const struct shared *shared, uint64_t name, bool thorough)
+{
+        uint32_t index = slot_index(name);
+
+        return index < shared->slots && slot_lives(shared, index, thorough) &&
+               (atomic_load(&shared->line[index].generation) & OWNER_GENERATIONS) == name >> (2 + OWNER_INDEX_BITS);
+}
+
+struct slot *slot_mine_at(const struct shared *shared, uint32_t index)
+{
+        struct slot *slot = my_slots.all;
+
+        while (slot && !(slot->index == index && slot->place.view && slot->device == shared->device &&
+                         slot->inode == shared->inode))
+                slot = slot->next;
+        return slot;
+}
+
+struct slot *slot_mine_named(const struct shared *shared, uint64_t name)
+{
+        struct slot *slot = slot_mine_at(shared, slot_index(name));
+
+        return slot && slot->name == name ? slot : NULL;
+}
+
+/* --- Records --- */
+
+static struct slot *new_record(void)
+{
+        struct slot *slot;
+
+        pthread_mutex_lock(&mutex);
+        slot = unused;
+        if (slot)
+                unused = slot->next;
+        pthread_mutex_unlock(&mutex);
+        if (slot || !(slot = aligned_alloc(_Alignof(struct slot), sizeof *slot)))
+                return slot;
+        memset(slot, 0, sizeof *slot);
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                slot->read[i].slot = slot;
+        slot->made_before = atomic_load(&every);
+        while (!atomic_compare_exchange_weak(&every, &slot->made_before, slot)) {
+        }
+        return slot;
+}
+
+static void old_record(struct slot *slot)
+{
+        pthread_mutex_lock(&mutex);
+        slot->next = unused;
+        unused = slot;
+        pthread_mutex_unlock(&mutex);
+}
+
+struct shared_hold *slot_more_holds(struct slot *slot)
+{
+        struct shared_hold *hold = malloc(sizeof *hold);
+
+        if (!hold)
+                return NULL;
+        memset(hold, 0, sizeof *hold);
+        hold->slot = slot;
+        hold->next = atomic_load_explicit(&slot->write, memory_order_relaxed);
+        atomic_store_explicit(&slot->write, hold, memory_order_release);
+        return hold;
+}
+
+static bool holds_any(const struct slot *slot)
+{
+        const struct shared_hold *hold = atomic_load(&slot->write);
+
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                if (atomic_load(&slot->read[i].use))
+                        return true;
+        while (hold && !atomic_load(&hold->use))
+                hold = hold->next;
+        return hold;
+}
+
+static void forget_holds(struct slot *slot)
+{
+        struct shared_hold *hold = atomic_load(&slot->write);
+
+        atomic_store(&slot->writing, false);
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                atomic_store(&slot->read[i].use, 0);
+        slot->unused = NULL;
+        for (; hold; hold = hold->next) {
+                atomic_store(&hold->use, 0);
+                slot_write_unhold(hold);
+        }
+}
+
+/* --- Taking one --- */
+
+static void clear_line(struct format_line *line)
+{
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                atomic_store(&line->run[i], 0);
+        atomic_store(&line->mut_slices, 0);
+}
+
+/* The place is the calling thread's: give the slot its new name. */
+static void name_place(struct shared *shared, struct slot *slot, uint32_t index)
+{
+        struct format_line *line = &shared->line[index];
+        uint64_t generation = (atomic_load(&line->generation) + 1) & OWNER_GENERATIONS;
+        uint32_t used = atomic_load(&shared->head->slots_used);
+
+        clear_line(line);
+        atomic_store(&line->generation, generation);
+        atomic_store(&line->process, os_process());
+        atomic_store(&line->thread, os_thread()); /* last: as slot_lives looks */
+        for (int tries = 0; used <= index && tries < RAISE_MAX; tries++)
+                if (atomic_compare_exchange_strong(&shared->head->slots_used, &used, index + 1))
+                        break;
+        slot->line = line;
+        slot->index = index;
+        slot->name = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
+}
+
+static int take_place(struct shared *shared, struct slot *slot)
+{
+        for (uint32_t index = 0; index < shared->slots; index++) {
+                unsigned char *page = shared->pages + index * shared->page;
+                uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
+                int rc = -EBUSY;
+
+                if (!os_slot_taken(atomic_load(word_of(shared, index))))
+                        rc = os_slot_claim(page, shared->fd, offset, &slot->place);
+
+                if (rc >= 0)
+                        name_place(shared, slot, index);
+                if (rc != -EBUSY)
+                        return rc < 0 ? rc : 0;
+        }
+        return -EBUSY;
+}
+
+/* Where all are taken, the kernel is asked which of their threads are gone. */
+static int find_place(struct shared *shared, struct slot *slot)
+{
+        bool gone = false;
+        int rc = take_place(shared, slot);
+
+        if (rc != -EBUSY)
+                return rc;
+        for (uint32_t index = 0; index < shared->slots; index++)
+                gone = is_gone(shared, index) || gone; /* and if it is, its place is free */
+        if (gone)
+                rc = take_place(shared, slot);
+        return rc == -EBUSY ? AMMAP_ERR_LIMIT : rc;
+}
+
+static void link_slot(struct shared *shared, struct slot *slot)
+{
+        pthread_mutex_lock(&mutex);
+        slot->shared = shared;
+        slot->sibling = shared->mine;
+        slot->link = &shared->mine;
+        if (shared->mine)
+                shared->mine->link = &slot->sibling;
+        shared->mine = slot;
+        pthread_mutex_unlock(&mutex);
+}
+
+/* --- Giving one up --- */
+
+static void unlink_slot(struct slot *slot)
+{
+        *slot->link = slot->sibling;
+        if (slot->sibling)
+                slot->sibling->link = slot->link;
+        slot->shared = NULL;
+}
+
+/* One of the calling thread's, which *link leads to. */
+static void give_up(struct slot *slot, struct slot **link)
+{
+        pthread_mutex_lock(&mutex);
+        if (slot->shared) {
+                clear_line(slot->line);
+                unlink_slot(slot);
+        }
+        pthread_mutex_unlock(&mutex);
+        if (slot->place.view) {
+                os_slot_release(&slot->place);
+                my_slots.places--;
+        }
+        slot->place.view = NULL;
+        slot->shared_name = 0;
+        slot->name = 0;
+        atomic_store(&slot->thread, NULL);
+        *link = slot->next;
+        memset(my_slots.recent, 0, sizeof my_slots.recent);
+        forget_holds(slot);
+        old_record(slot);
+}
+
+/* Those whose map has been freed. */
+static void sweep(void)
+{
+        struct slot **link = &my_slots.all;
+
+        while (*link) {
+                struct slot *slot = *link;
+                bool freed;
+
+                pthread_mutex_lock(&mutex);
+                freed = !slot->shared;
+                pthread_mutex_unlock(&mutex);
+                if (freed)
+                        give_up(slot, link);
+                else
+                        link = &slot->next;
+        }
+}
+
+/* One place less, of those that the thread has had for longest without need. */
+static int spare_one(void)
+{
+        struct slot **found = NULL;
+
+        for (struct slot **link = &my_slots.all; *link; link = &(*link)->next)
+                if ((*link)->place.view && !holds_any(*link))
+                        found = link;
+        if (!found)
+                return AMMAP_ERR_LIMIT;
+        give_up(*found, found);
+        return 0;
+}
+
+static int new_slot(struct shared *shared, struct slot **made)
+{
+        struct slot *slot;
+        int rc = 0;
+
+        sweep();
+        if (shared->writable && my_slots.places >= MINE_MAX && (rc = spare_one()) < 0)
+                return rc;
+        if (!(slot = new_record()))
+                return -ENOMEM;
+        slot->line = &slot->own;
+        slot->index = UINT32_MAX;
+        if (shared->writable && (rc = find_place(shared, slot)) < 0) {
+                old_record(slot);
+                return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+        }
+        slot->shared_name = shared->name;
+        slot->device = shared->device;
+        slot->inode = shared->inode;
+        slot->life = thread_life();
+        atomic_store(&slot->thread, &my_slots);
+        slot->next = my_slots.all;
+        my_slots.all = slot;
+        my_slots.places += slot->place.view != NULL;
+        link_slot(shared, slot);
+        *made = slot;
+        return 0;
+}
+
+int slot_take(struct shared *shared, struct slot **taken)
+{
+        struct slot *slot;
+
+        os_fork_check();
+        for (slot = my_slots.all; slot && slot->shared_name != shared->name;)
+                slot = slot->next;
+        if (!slot) {
+                struct hold *block; /* with one the thread's end will be told of */
+                int rc = thread_room(&block);
+
+                if (rc < 0 || (rc = new_slot(shared, &slot)) < 0)
+                        return rc;
+        }
+        my_slots.recent[shared->name % RECENT] = slot;
+        *taken = slot;
+        return 0;
+}
+
+/* --- Handles, threads and processes that come and go --- */
+
+static bool is_same(const struct shared *a, const struct shared *b)
+{
+        return a->device == b->device && a->inode == b->inode;
+}
+
+/* Room may be about to grow to what the memory has, which is no harm. */
+static void note_frozen(struct shared *shared, uint64_t length)
+{
+        uint64_t room = atomic_load(&shared->room);
+
+        if (atomic_load(&shared->frozen) == SHARED_FROZEN)
+                return;
+        atomic_store(&shared->last, length);
+        while (room > length && !atomic_compare_exchange_weak(&shared->room, &room, length)) {
+        }
+        atomic_store(&shared->frozen, SHARED_FROZEN);
+        atomic_store(&shared->frozen_word, &shared->frozen);
+}
+
+bool shared_learn_frozen(struct shared *shared)
+{
+        uint64_t length = atomic_load(&shared->head->length);
+
+        pthread_mutex_lock(&mutex);
+        for (struct shared *other = all_shared; other; other = other->next)
+                if (is_same(other, shared))
+                        note_frozen(other, length);
+        pthread_mutex_unlock(&mutex);
+        return true;
+}
+
+/* What a slot of this process still writes: AMMAP_ERR_BUSY, or _DEADLOCK for the
+ * caller's own slice; 1: a call is under way; 0. */
+static int slot_writes(const struct slot *slot)
+{
+        const struct shared_hold *hold = atomic_load(&slot->write);
+
+        while (hold && !atomic_load(&hold->use))
+                hold = hold->next;
+        if (hold)
+                return slot_is_mine(slot) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
+        return !slot_is_mine(slot) && atomic_load(&slot->writing);
+}
+
+int shared_freeze_begin(struct shared *shared)
+{
+        const int64_t deadline = os_now() + FREEZE_MAX;
+        const _Atomic uint32_t nobody = 0;
+        uint32_t live = SHARED_LIVE;
+        int rc;
+
+        pthread_mutex_lock(&mutex);
+        atomic_compare_exchange_strong(&shared->frozen, &live, SHARED_FREEZING);
+        atomic_store(&shared->frozen_word, &shared->frozen);
+        pthread_mutex_unlock(&mutex);
+        os_fence_heavy();
+        for (;;) {
+                const struct slot *slot;
+
+                rc = 0;
+                pthread_mutex_lock(&mutex);
+                for (slot = shared->mine; slot && rc == 0; slot = slot->sibling)
+                        rc = slot_writes(slot);
+                pthread_mutex_unlock(&mutex);
+                if (rc <= 0)
+                        break;
+                if (os_now() > deadline) {
+                        rc = AMMAP_ERR_BUSY;
+                        break;
+                }
+                os_wait(&nobody, 0, os_now() + FREEZE_NAP);
+        }
+        if (rc < 0)
+                shared_freeze_cancel(shared);
+        return rc;
+}
+
+void shared_freeze_cancel(struct shared *shared)
+{
+        uint32_t freezing = SHARED_FREEZING;
+
+        pthread_mutex_lock(&mutex);
+        if (atomic_compare_exchange_strong(&shared->frozen, &freezing, SHARED_LIVE))
+                atomic_store(&shared->frozen_word, &shared->head->frozen);
+        pthread_mutex_unlock(&mutex);
+}
+
+void shared_attach(struct shared *shared)
+{
+        static _Atomic uint64_t names;
+
+        shared->name = atomic_fetch_add(&names, 1) + 1;
+        shared->mine = NULL;
+        atomic_store(&shared->frozen, SHARED_LIVE);
+        atomic_store(&shared->frozen_word, &shared->head->frozen);
+        pthread_mutex_lock(&mutex);
+        for (const struct shared *other = all_shared; other; other = other->next)
+                if (is_same(other, shared) && atomic_load(&other->frozen) == SHARED_FROZEN)
+                        note_frozen(shared, atomic_load(&other->last));
+        shared->next = all_shared;
+        shared->link = &all_shared;
+        if (all_shared)
+                all_shared->link = &shared->next;
+        all_shared = shared;
+        pthread_mutex_unlock(&mutex);
+}
+
+bool shared_is_written(uint64_t device, uint64_t inode)
+{
+        bool found = false;
+
+        pthread_mutex_lock(&mutex);
+        for (const struct shared *shared = all_shared; shared && !found; shared = shared->next)
+                found = shared->writable && shared->device == device && shared->inode == inode;
+        pthread_mutex_unlock(&mutex);
+        return found;
+}
+
+void shared_detach(struct shared *shared)
+{
+        pthread_mutex_lock(&mutex);
+        *shared->link = shared->next;
+        if (shared->next)
+                shared->next->link = shared->link;
+        while (shared->mine) {
+                if (shared->writable)
+                        clear_line(shared->mine->line);
+                unlink_slot(shared->mine);
+        }
+        pthread_mutex_unlock(&mutex);
+        sweep();
+}
+
+/* They are all the parent's, and what slices still point at stays as it is. */
+static void forget_slot(struct slot *slot)
+{
+        atomic_store(&slot->thread, NULL);
+        forget_holds(slot);
+        if (slot->place.view)
+                os_slot_forget(&slot->place);
+        slot->place.view = NULL;
+}
+
+void shared_forked(void)
+{
+        pthread_mutex_init(&mutex, NULL);
+        for (struct shared *shared = all_shared; shared; shared = shared->next)
+                shared->mine = NULL;
+        for (struct slot *slot = atomic_load(&every); slot; slot = slot->made_before)
+                forget_slot(slot);
+        memset(&my_slots, 0, sizeof my_slots);
+        unused = NULL;
+}
+
+/* A slot that still writes is left with a name that is nobody's: its writer died. */
+bool shared_thread_exit(bool last)
+{
+        for (struct slot *slot = my_slots.all; slot && !last; slot = slot->next)
+                if (slot->shared_name && holds_any(slot))
+                        return true;
+        while (my_slots.all)
+                give_up(my_slots.all, &my_slots.all);
+        return false;
+}
+
+uint64_t shared_slices(struct shared *shared)
+{
+        uint64_t count = 0;
+
+        pthread_mutex_lock(&mutex);
+        for (const struct slot *slot = shared->mine; slot; slot = slot->sibling) {
+                for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                        count += (uint32_t)atomic_load(&slot->read[i].use);
+                for (const struct shared_hold *hold = atomic_load(&slot->write); hold; hold = hold->next)
+                        count += (uint32_t)atomic_load(&hold->use);
+        }
+        pthread_mutex_unlock(&mutex);
+        return count;
+}
+
+static struct slot *held_slot(struct shared *shared)
+{
+        struct slot *slot;
+
+        pthread_mutex_lock(&mutex);
+        for (slot = shared->mine; slot && !holds_any(slot);)
+                slot = slot->sibling;
+        pthread_mutex_unlock(&mutex);
+        return slot;
+}
+
+/* A thread that ended with slices that nobody saw holds nothing. */
+bool shared_is_held(struct shared *shared)
+{
+        struct slot *slot;
+
+        while ((slot = held_slot(shared)) && thread_is_gone(slot->life))
+                forget_holds(slot);
+        return slot;
+}

@@ -1,0 +1,452 @@
+/* thread.c - which thread holds which lane
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "lock/thread.h"
+
+#include "os/os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+_Thread_local struct holds *thread_holds;
+
+/* The list of all blocks, newest first.  Pushed to with release, walked with
+ * acquire, never cut. */
+static _Atomic(struct holds *) all_holds;
+
+static void (*hold_left)(struct hold *hold);
+static bool (*thread_ends)(bool last);
+
+/* The list of all owners, of the same kind. */
+static _Atomic(struct owner *) all_owners;
+
+/* Whose the current block is, or NULL. */
+static struct owner *self(void)
+{
+        return thread_holds ? atomic_load_explicit(&thread_holds->owner, memory_order_relaxed) : NULL;
+}
+
+static bool holds_any(const struct holds *block)
+{
+        for (unsigned i = 0; i < HOLDS; i++)
+                if (hold_lane(&block->hold[i]))
+                        return true;
+        return false;
+}
+
+static void give_back(struct holds *block)
+{
+        block->more = NULL;
+        block->roomy = NULL;
+        atomic_store_explicit(&block->owner, NULL, memory_order_release);
+}
+
+/* Also where it is locked, by a thread that a fork has left behind. */
+static void new_life(struct owner *owner)
+{
+        pthread_mutexattr_t robust;
+
+        pthread_mutexattr_init(&robust);
+        pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+        pthread_mutex_init(&owner->life, &robust);
+        pthread_mutexattr_destroy(&robust);
+}
+
+/* Nobody else has it for more than a look.  (So it is no lock that others wait for
+ * under those that the caller has.) */
+static void begin_life(struct owner *owner)
+{
+        while (pthread_mutex_trylock(&owner->life) == EBUSY)
+                os_pause();
+        atomic_fetch_add(&owner->number, 1);
+}
+
+/* By who has locked its life. */
+static void give_back_owner(struct owner *owner)
+{
+        owner->first = owner->last = owner->roomy = NULL;
+        owner->pages = 0;
+        owner->exits = 0;
+        pthread_mutex_unlock(&owner->life);
+        atomic_store_explicit(&owner->claimed, false, memory_order_release);
+}
+
+static void leave_all(struct owner *owner)
+{
+        struct holds *block, *more;
+
+        for (block = owner->first; block; block = more) {
+                more = block->more;
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (hold_lane(&block->hold[i]))
+                                hold_left(&block->hold[i]);
+                give_back(block);
+        }
+}
+
+/* A thread's end.  Other destructors that run after this one may still release
+ * slices: come again, last. */
+static void thread_exit(void *value)
+{
+        struct owner *owner = value;
+        const struct holds *block;
+        bool busy = thread_ends(false);
+
+        for (block = owner->first; block && !busy; block = block->more)
+                busy = holds_any(block);
+        if (busy && ++owner->exits < os_thread_rounds() && os_thread_set(owner) == 0)
+                return;
+        thread_ends(true);
+        leave_all(owner);
+        thread_holds = NULL;
+        give_back_owner(owner);
+}
+
+int thread_start(void (*left)(struct hold *hold))
+{
+        hold_left = left;
+        return os_thread_key(thread_exit);
+}
+
+void thread_at_end(bool (*ends)(bool last))
+{
+        thread_ends = ends;
+}
+
+/* Take what an ended thread left, or else something new. */
+static int claim_owner(struct owner **claimed)
+{
+        struct owner *owner = atomic_load_explicit(&all_owners, memory_order_acquire);
+
+        for (; owner; owner = owner->next)
+                if (!atomic_load_explicit(&owner->claimed, memory_order_relaxed) &&
+                    !atomic_exchange_explicit(&owner->claimed, true, memory_order_acquire)) {
+                        begin_life(owner);
+                        *claimed = owner;
+                        return 0;
+                }
+        owner = calloc(1, sizeof *owner);
+        if (!owner)
+                return -ENOMEM;
+        atomic_init(&owner->claimed, true);
+        new_life(owner);
+        begin_life(owner);
+        owner->next = atomic_load_explicit(&all_owners, memory_order_relaxed);
+        while (!atomic_compare_exchange_weak_explicit(&all_owners, &owner->next, owner, memory_order_release,
+                                                      memory_order_relaxed))
+                ;
+        *claimed = owner;
+        return 0;
+}
+
+/* From where the owner has come to: all that he takes costs him one walk. */
+static struct holds *claim_old(struct owner *owner)
+{
+        while (owner->unseen != owner->seen) {
+                struct holds *block = owner->unseen;
+                struct owner *nobody = NULL;
+
+                owner->unseen = block->next;
+                if (!atomic_load_explicit(&block->owner, memory_order_relaxed) &&
+                    atomic_compare_exchange_strong_explicit(&block->owner, &nobody, owner, memory_order_acquire,
+                                                            memory_order_relaxed))
+                        return block;
+        }
+        return NULL;
+}
+
+/* Put a page of new blocks on the list, or more for one who has many, and take the
+ * first. */
+static int claim_new(struct owner *owner, struct holds **block)
+{
+        enum { PAGES_MAX = 64 };
+        size_t pages = owner->pages == 0 ? 1 : owner->pages < PAGES_MAX ? 2 * (size_t)owner->pages : PAGES_MAX;
+        size_t size = pages * os_page_size(), count = size / sizeof **block;
+        struct holds *blocks, *first;
+        void *page = NULL;
+        int rc = os_map(&page, size);
+
+        if (rc < 0)
+                return rc;
+        blocks = page;
+        for (size_t i = 0; i + 1 < count; i++)
+                blocks[i].next = &blocks[i + 1];
+        atomic_store_explicit(&blocks[0].owner, owner, memory_order_relaxed);
+        first = atomic_load_explicit(&all_holds, memory_order_relaxed);
+        do
+                blocks[count - 1].next = first;
+        while (!atomic_compare_exchange_weak_explicit(&all_holds, &first, blocks, memory_order_release,
+                                                      memory_order_relaxed));
+        owner->pages = (unsigned)pages;
+        owner->unseen = blocks[0].next;
+        owner->seen = first;
+        *block = blocks;
+        return 0;
+}
+
+static int add_block(struct owner *owner)
+{
+        struct holds *block = claim_old(owner);
+        int rc;
+
+        if (!block && (rc = claim_new(owner, &block)) < 0)
+                return rc;
+        if (owner->last)
+                owner->last->more = block;
+        else
+                owner->first = block;
+        owner->last = block;
+        thread_holds = block;
+        return 0;
+}
+
+static int begin(void)
+{
+        struct owner *owner;
+        int rc = claim_owner(&owner);
+
+        if (rc < 0)
+                return rc;
+        owner->unseen = atomic_load_explicit(&all_holds, memory_order_acquire);
+        owner->seen = NULL;
+        if ((rc = os_thread_set(owner)) < 0) {
+                give_back_owner(owner);
+        } else if ((rc = add_block(owner)) < 0) {
+                os_thread_set(NULL);
+                give_back_owner(owner);
+        }
+        return rc;
+}
+
+static void move_on(struct owner *owner)
+{
+        struct holds *block = owner->roomy;
+
+        owner->roomy = block->roomy == block ? NULL : block->roomy;
+        block->roomy = NULL;
+        thread_holds = block;
+}
+
+int thread_room(struct hold **hold)
+{
+        struct owner *owner;
+        int rc = 0;
+
+        if (thread_holds && (*hold = holds_free(thread_holds)))
+                return 0;
+
+        os_fork_check();
+        owner = self();
+        if (!owner)
+                rc = begin();
+        else if (owner->roomy)
+                move_on(owner);
+        else
+                rc = add_block(owner);
+        if (rc == 0)
+                *hold = holds_free(thread_holds);
+        return rc;
+}
+
+void thread_has_room(struct holds *block)
+{
+        struct owner *owner = self();
+
+        if (!owner || block->roomy)
+                return;
+        block->roomy = owner->roomy ? owner->roomy : block;
+        owner->roomy = block;
+}
+
+/* Whether a lane is one of those. */
+static bool is_among(const struct lane *lane, const struct lane *first, const struct lane *end)
+{
+        return (uintptr_t)lane >= (uintptr_t)first && (uintptr_t)lane < (uintptr_t)end;
+}
+
+struct hold *thread_hold_any(const struct hold *after)
+{
+        const struct owner *owner = self();
+        struct holds *block = after ? hold_block(after) : owner ? owner->first : NULL;
+        struct hold *hold = after ? &block->hold[after - block->hold + 1] : block ? block->hold : NULL;
+
+        for (; block; block = block->more, hold = block ? block->hold : NULL)
+                for (; hold < block->hold + HOLDS; hold++)
+                        if (hold_lane(hold))
+                                return hold;
+        return NULL;
+}
+
+struct hold *thread_hold_next(const struct lane *first, const struct lane *end, const struct hold *after)
+{
+        struct hold *hold = thread_hold_any(after);
+
+        while (hold && !is_among(hold_lane(hold), first, end))
+                hold = thread_hold_any(hold);
+        return hold;
+}
+
+bool thread_owns(struct holds *block)
+{
+        return thread_holds && atomic_load_explicit(&block->owner, memory_order_relaxed) == self();
+}
+
+bool thread_any_names(const struct lane *lane)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (atomic_load_explicit(&block->hold[i].lane, memory_order_acquire) == lane)
+                                return true;
+        return false;
+}
+
+void thread_strike_named(const struct lane *first, size_t count, size_t size, uint64_t *words)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++) {
+                        const struct lane *lane = atomic_load_explicit(&block->hold[i].lane, memory_order_acquire);
+                        size_t at = ((uintptr_t)lane - (uintptr_t)first) / size;
+
+                        if (lane && at < count)
+                                words[at] = 0;
+                }
+}
+
+/* What a hold that may be another thread's tells; false where it is of none of
+ * those lanes.  The lane is looked at twice: what stands between belongs to it.
+ * A hold that has been let go, and taken again, in between may show what it is used
+ * for now, or its new reach, with its old lane.  So both are stored by a release
+ * (hold_note) and read by an acquire: who has seen either sees the old lane no more
+ * at the second look, and what the old one served to read has been read. */
+static bool look(const struct hold *hold, const struct lane *first, const struct lane *end, uint64_t *reach,
+                 uint64_t *use)
+{
+        struct lane *lane = atomic_load_explicit(&hold->lane, memory_order_acquire);
+
+        if (!is_among(lane, first, end))
+                return false;
+        *reach = atomic_load_explicit(&hold->reach, memory_order_acquire);
+        *use = atomic_load_explicit(&hold->use, memory_order_acquire);
+        return atomic_load_explicit(&hold->lane, memory_order_acquire) == lane;
+}
+
+bool thread_any_writes(const struct lane *lane)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        const struct lane *end = (const struct lane *)((uintptr_t)lane + 1);
+        uint64_t reach, use;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (look(&block->hold[i], lane, end, &reach, &use) && (use & HOLD_KIND) == HOLD_WRITE)
+                                return true;
+        return false;
+}
+
+enum reach thread_reach(const struct lane *first, const struct lane *end, uint64_t offset)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        enum reach found = REACH_NONE;
+        uint64_t reach, use;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (look(&block->hold[i], first, end, &reach, &use) && reach > offset) {
+                                if ((use & UINT32_MAX) > 0)
+                                        return REACH_SLICE;
+                                found = REACH_COPY;
+                        }
+        return found;
+}
+
+uint64_t thread_slices(const struct lane *first, const struct lane *end)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        uint64_t reach, use, count = 0;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++)
+                        if (look(&block->hold[i], first, end, &reach, &use))
+                                count += use & UINT32_MAX;
+        return count;
+}
+
+/* Whether its thread has ended without that: then its life is the caller's. */
+static bool is_dead(struct owner *owner)
+{
+        int rc = pthread_mutex_trylock(&owner->life);
+
+        if (rc == EOWNERDEAD)
+                pthread_mutex_consistent(&owner->life);
+        else if (rc == 0)
+                pthread_mutex_unlock(&owner->life);
+        return rc == EOWNERDEAD;
+}
+
+static void bury(struct owner *owner)
+{
+        for (struct holds *block = owner->first; block; block = block->more)
+                block->roomy = block; /* or it would become one of the caller's that have room */
+        leave_all(owner);
+        give_back_owner(owner);
+}
+
+bool thread_bury(const struct lane *first, const struct lane *end)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        bool found = false;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++) {
+                        struct owner *owner = atomic_load_explicit(&block->owner, memory_order_acquire);
+
+                        if (owner && owner != self() && is_among(hold_lane(&block->hold[i]), first, end) &&
+                            is_dead(owner)) {
+                                bury(owner);
+                                found = true;
+                        }
+                }
+        return found;
+}
+
+struct thread_life thread_life(void)
+{
+        struct owner *owner = self();
+
+        return (struct thread_life){ owner, atomic_load(&owner->number) };
+}
+
+bool thread_is_gone(struct thread_life life)
+{
+        if (atomic_load(&life.owner->number) != life.number)
+                return true;
+        if (!is_dead(life.owner))
+                return false;
+        bury(life.owner);
+        return true;
+}
+
+void thread_forked(void)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_relaxed);
+        struct owner *owner = atomic_load_explicit(&all_owners, memory_order_relaxed);
+
+        for (; block; block = block->next) {
+                if (thread_owns(block))
+                        continue;
+                for (unsigned i = 0; i < HOLDS; i++)
+                        atomic_store_explicit(&block->hold[i].lane, NULL, memory_order_relaxed);
+                give_back(block);
+        }
+        for (; owner; owner = owner->next) {
+                new_life(owner);
+                begin_life(owner);
+                if (owner != self())
+                        give_back_owner(owner);
+        }
+}

@@ -1,0 +1,681 @@
+/* file.c - maps in files
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * What stands in a file before the data is what stands before that of any shared
+ * map, without slots (format.h); the lock is another one (file_lock.c).
+ *
+ * The header is mapped, but touched by os_peek and os_poke only, and so is the
+ * data, unless the caller takes the risk (allow_faults): whoever may write the
+ * file may cut it short (AMMAP_ERR_FAULT), and the disk may be full (-ENOSPC); but
+ * the header has its room from the start, so that what stands there can always be
+ * changed.  Nothing is written in any other way, which could make
+ * the file longer again.
+ *
+ * A file is made, and looked at when it is opened, under the lock of one byte: so
+ * of two who make it one comes first, and the other finds it made.  It is sized,
+ * then its header is written, the magic last.  Who dies in between leaves a file
+ * of zeros, maybe with a header that lacks the magic, and the next one starts
+ * over.
+ */
+#include "map/file.h"
+
+#include "map/header.h"
+#include "os/os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPENING_WAIT INT64_C(10000000000) /* ns */
+#define CUT_WAIT INT64_C(1000000000)      /* ns */
+#define CAPACITY_MAX (UINT64_C(1) << 47)
+
+static int unsupported(int rc)
+{
+        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+}
+
+/* --- The header --- */
+
+/* Whether a header is one of a file's, and does not lie about its numbers.  The
+ * page may be another machine's, if it is one that ours fit into. */
+static bool is_ours(const struct format_head *head, uint64_t size)
+{
+        uint64_t length = atomic_load(&head->length);
+
+        return header_is_known(head) && head->lock_word == 0 && head->slots == 0 && head->page >= os_page_size() &&
+               (head->page & (head->page - 1)) == 0 && head->lanes > 0 && head->lanes <= AMMAP_LANES_MAX &&
+               head->lanes <= head->capacity && head->capacity <= CAPACITY_MAX && length > 0 &&
+               length <= head->capacity && head->data == format_data(head->lanes, 0, head->page) &&
+               size >= head->data + head->capacity;
+}
+
+/* What is in a file: 1, a map; 0, nothing, or what someone left who died while he
+ * made one, who writes the magic first and the version last; AMMAP_ERR_FORMAT,
+ * something else; or the system's code. */
+static int read_head(int fd, uint64_t size, struct format_head *head)
+{
+        int rc;
+
+        if (size == 0)
+                return 0;
+        memset(head, 0, sizeof *head);
+        rc = os_read_at(fd, 0, head, size < sizeof *head ? (size_t)size : sizeof *head);
+        if (rc < 0)
+                return rc == -ENODATA ? AMMAP_ERR_FORMAT : rc;
+        if (is_ours(head, size))
+                return 1;
+        return memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) == 0 && head->version == 0 ? 0 : AMMAP_ERR_FORMAT;
+}
+
+/* --- Making one --- */
+
+/* A file, open twice. */
+struct place {
+        struct os_file there;
+        int shown; /* what is mapped, and what others can be given */
+        int fd;    /* what locks are taken by: neither */
+};
+
+static int map_head(struct file *file, int fd)
+{
+        void *address = NULL;
+        int rc = os_reserve(&address, file->head_size, OS_NONE, true);
+
+        if (rc < 0)
+                return rc;
+        rc = os_map_file(address, file->head_size, fd, 0, file->write ? OS_WRITE : OS_READ);
+        if (rc < 0)
+                os_unmap(address, file->head_size);
+        else
+                file->head = address;
+        return rc;
+}
+
+static int file_new(struct file **made, const struct place *place, const struct format_head *head)
+{
+        struct file *file = calloc(1, sizeof *file + head->lanes * sizeof file->lane[0]);
+        int rc;
+
+        if (!file)
+                return -ENOMEM;
+        file->fd = place->fd;
+        file->write = place->there.write;
+        file->device = place->there.device;
+        file->inode = place->there.inode;
+        memcpy(file->identity, head->identity, sizeof file->identity);
+        file->head_size = region_pages(format_lines(head->lanes));
+        if ((rc = map_head(file, place->shown)) < 0) {
+                free(file);
+                return rc;
+        }
+        pthread_mutex_init(&file->mutex, NULL);
+        *made = file;
+        return 0;
+}
+
+static void file_drop(struct file *file)
+{
+        os_unmap(file->head, file->head_size);
+        pthread_mutex_destroy(&file->mutex);
+        free(file);
+}
+
+/* A new header, or the name of this run of the machine in one that is there. */
+static int write_head(const struct file *file, const struct format_head *head, bool fresh)
+{
+        enum { NUMBER = offsetof(struct format_head, version), REST = NUMBER + sizeof head->version };
+        unsigned char boot[sizeof head->boot];
+
+        if (fresh) {
+                int rc = file_poke(file, REST, (const unsigned char *)head + REST, sizeof *head - REST);
+
+                return rc < 0 ? rc : file_poke(file, NUMBER, &head->version, sizeof head->version);
+        }
+        os_boot(boot);
+        if (!file->write || memcmp(boot, head->boot, sizeof boot) == 0)
+                return 0;
+        return file_poke(file, offsetof(struct format_head, boot), boot, sizeof boot);
+}
+
+/* Make the map of a header that is, or is to be, in the file. */
+static int make_map(struct ammap **made, const struct place *place, const struct format_head *head, bool fresh,
+                    const ammap_options_t *options)
+{
+        const struct backing backing = { .fd = place->shown, .offset = head->data, .write = place->there.write };
+        uint64_t length = atomic_load(&head->length);
+        ammap_options_t known = *options;
+        struct file *file;
+        int rc;
+
+        known.share = AMMAP_SHARED;
+        known.capacity = head->capacity;
+        known.lanes = head->lanes;
+        if ((rc = map_check_options(length, &known)) < 0 || (rc = file_new(&file, place, head)) < 0)
+                return rc;
+        if ((rc = write_head(file, head, fresh)) < 0 ||
+            (rc = map_make(made, &kind_file, length, &known, &backing)) < 0) {
+                file_drop(file);
+                return rc;
+        }
+        file->map = *made;
+        (*made)->may_fault = true;
+        (*made)->faults = options->allow_faults;
+        if (atomic_load(&head->frozen)) {
+                atomic_store(&(*made)->frozen, true);
+                atomic_store(&file->frozen, true);
+        }
+        (*made)->file = file;
+        file_link(file);
+        map_link(*made);
+        return 0;
+}
+
+/* In a file where there is nothing, which stays so on an error. */
+static int make_new(struct ammap **made, const struct place *place, uint64_t size, const ammap_options_t *options)
+{
+        ammap_options_t known = *options;
+        struct format_head head;
+        int rc = map_check_options(size, &known);
+
+        if (rc < 0)
+                return rc;
+        header_fill(&head, size, &known, 0);
+        if ((rc = os_random(head.identity, sizeof head.identity)) < 0)
+                return rc;
+        if (place->there.size > 0 && (rc = os_resize_file(place->fd, 0)) < 0)
+                return rc;
+        rc = os_write_at(place->fd, 0, head.magic, sizeof head.magic);
+        if (rc == 0)
+                rc = os_resize_file(place->fd, head.data + region_pages(head.capacity));
+        if (rc == 0 && (rc = os_allot(place->fd, 0, format_lines(head.lanes))) != -ENOSPC && rc != -EDQUOT)
+                rc = make_map(made, place, &head, true, options);
+        if (rc < 0)
+                os_resize_file(place->fd, 0);
+        return rc;
+}
+
+/* Keep others from opening the file, and making it, meanwhile. */
+static int lock_opening(int fd, bool write)
+{
+        int64_t deadline = os_now() + OPENING_WAIT;
+        int rc;
+
+        for (unsigned tries = 0; (rc = os_lock_byte(fd, FILE_OPENING, write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
+             tries++)
+                if ((rc = file_nap(deadline, tries)) < 0)
+                        break;
+        return unsupported(rc);
+}
+
+/* What is sealed against writers is as good as open to be read. */
+static int look_at(int fd, struct os_file *there)
+{
+        int rc = os_file(fd, there), seals;
+
+        if (rc < 0)
+                return rc;
+        if (!there->regular)
+                return AMMAP_ERR_FORMAT;
+        seals = os_seals(fd);
+        if (seals < 0 && seals != -EINVAL)
+                return seals;
+        if (seals > 0 && ((unsigned)seals & (AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE)))
+                there->write = false;
+        return os_is_huge(fd) ? AMMAP_ERR_UNSUPPORTED : 0;
+}
+
+static int make_locked(struct ammap **made, struct place *place, uint64_t size, const ammap_options_t *options)
+{
+        struct format_head head;
+        int rc = look_at(place->fd, &place->there);
+
+        if (rc < 0 || (rc = read_head(place->fd, place->there.size, &head)) < 0)
+                return rc;
+        if (rc == 0)
+                return size > 0 ? make_new(made, place, size, options) : AMMAP_ERR_FORMAT;
+        if ((options->lanes && options->lanes != head.lanes) ||
+            (size == 0 && options->capacity && options->capacity != head.capacity))
+                return AMMAP_ERR_INVALID;
+        return make_map(made, place, &head, false, options);
+}
+
+/* A description of its own for a file that is open.  By its path, where there is one,
+ * it takes no /proc; but another file may be there by now. */
+static int open_again(const struct place *place, const char *path)
+{
+        int fd = path ? os_open(path, place->there.write, false) : -1;
+
+        if (fd >= 0 && os_is_file(fd, place->there.device, place->there.inode) > 0)
+                return fd;
+        if (fd >= 0)
+                os_close(fd);
+        return os_reopen(place->shown, place->there.write);
+}
+
+int file_make(struct ammap **made, int shown, const char *path, uint64_t size, const ammap_options_t *options)
+{
+        struct place place = { .shown = shown };
+        int rc = look_at(shown, &place.there);
+
+        place.fd = rc < 0 ? rc : open_again(&place, path);
+        if (place.fd < 0) {
+                os_close(shown);
+                return unsupported(place.fd);
+        }
+        rc = lock_opening(place.fd, place.there.write);
+        if (rc == 0)
+                rc = make_locked(made, &place, size, options);
+        if (rc == 0) {
+                os_lock_byte(place.fd, FILE_OPENING, OS_UNLOCK);
+                return 0;
+        }
+        os_close(place.fd);
+        os_close(shown);
+        return rc;
+}
+
+/* --- Opening one --- */
+
+static bool may_not_write(int rc)
+{
+        return rc == -EACCES || rc == -EPERM || rc == -EROFS || rc == -ETXTBSY;
+}
+
+/* Others may make the file, and take it away, in between; but not often.  A symbolic
+ * link to nothing is never followed to make something there. */
+static int open_path(const char *path, bool create)
+{
+        enum { TRIES = 100 };
+        int fd = os_open(path, true, false);
+
+        for (unsigned tries = 0; create && fd == -ENOENT && tries < TRIES; tries++) {
+                fd = os_open(path, true, true);
+                if (fd != -EEXIST)
+                        return fd;
+                fd = os_open(path, true, false);
+        }
+        if (create)
+                return fd == -ENOENT ? -EEXIST : fd;
+        return may_not_write(fd) ? os_open(path, false, false) : fd;
+}
+
+/* What is there has the length that it has, and is not made any longer. */
+static int open_raw(struct ammap **made, int fd, uint64_t size, const ammap_options_t *options)
+{
+        ammap_options_t known = *options;
+        struct os_file there;
+        int rc = look_at(fd, &there);
+
+        known.capacity = 0;
+        if (rc == 0)
+                rc = lock_opening(fd, there.write);
+        if (rc == 0) {
+                rc = os_file(fd, &there);
+                if (rc == 0 && there.size == 0 && size > 0)
+                        rc = os_resize_file(fd, size);
+                os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
+        }
+        if (rc == 0)
+                return share_raw(made, fd, &known);
+        os_close(fd);
+        return rc;
+}
+
+/* What can be said of options before it is known whether they are a new map's; of
+ * one that is there they say nothing of capacity and lanes. */
+static int read_options(uint64_t size, const ammap_options_t *options, ammap_options_t *known)
+{
+        ammap_options_t trial;
+        int rc = map_read_options(options, known);
+
+        if (rc < 0)
+                return rc;
+        if (known->share == AMMAP_PRIVATE)
+                known->share = AMMAP_SHARED;
+        if (size == 0)
+                known->capacity = 0;
+        trial = *known;
+        rc = map_check_options(size ? size : AMMAP_LANES_MAX, &trial);
+        return rc;
+}
+
+int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_options_t *options)
+{
+        ammap_options_t known;
+        int rc, fd;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        *map = NULL;
+        if (!path)
+                return AMMAP_ERR_INVALID;
+        if ((rc = read_options(size, options, &known)) < 0 || (rc = map_start()) < 0)
+                return rc;
+        fd = open_path(path, size > 0);
+        if (fd < 0)
+                return unsupported(fd);
+        return known.share == AMMAP_RAW ? open_raw(map, fd, size, &known) : file_make(map, fd, path, size, &known);
+}
+
+/* --- What others change --- */
+
+/* The part of the head that changes, and what must not. */
+struct state {
+        unsigned char identity[16], unused[40];
+        uint64_t length, generation;
+        uint32_t frozen;
+};
+enum {
+        STATE = offsetof(struct format_head, identity),
+        LENGTH = offsetof(struct format_head, length),
+        STATE_SIZE = offsetof(struct format_head, frozen) + sizeof(uint32_t) - STATE
+};
+_Static_assert(offsetof(struct state, length) == LENGTH - STATE, "as it stands in the file");
+
+/* Under the file's mutex, so that of two who look the later one has the last
+ * word.  Zeros are what is found where a file was cut and made longer again. */
+static int look(struct ammap *map, struct state *state)
+{
+        int rc = file_peek(map->file, STATE, state, STATE_SIZE);
+
+        if (rc < 0)
+                return rc;
+        if (state->length == 0)
+                return AMMAP_ERR_FAULT;
+        if (memcmp(state->identity, map->file->identity, sizeof state->identity) != 0)
+                return AMMAP_ERR_FORMAT;
+        if (state->length > map->capacity)
+                state->length = map->capacity;
+        if (state->frozen) {
+                atomic_store(&map->frozen, true);
+                atomic_store(&map->file->frozen, true);
+        }
+        atomic_store_explicit(&map->length, state->length, memory_order_release);
+        return 0;
+}
+
+int file_refresh(struct ammap *map)
+{
+        struct file *file = map->file;
+        struct state state;
+        int rc;
+
+        os_fork_check();
+        if (file->fd < 0 || atomic_load(&map->omitted))
+                return AMMAP_ERR_UNSUPPORTED;
+        pthread_mutex_lock(&file->mutex);
+        rc = look(map, &state);
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+bool file_was_frozen(struct ammap *map)
+{
+        file_refresh(map);
+        return atomic_load(&map->file->frozen);
+}
+
+static bool is_frozen(struct ammap *map)
+{
+        if (!atomic_load(&map->frozen))
+                file_refresh(map);
+        return atomic_load(&map->frozen);
+}
+
+static int set_frozen(struct ammap *map)
+{
+        const uint32_t frozen = 1;
+        int rc = file_poke(map->file, offsetof(struct format_head, frozen), &frozen, sizeof frozen);
+
+        if (rc == 0)
+                atomic_store(&map->frozen, true);
+        return rc;
+}
+
+/* --- Its length --- */
+
+static int set_length(struct ammap *map, uint64_t length)
+{
+        struct file *file = map->file;
+        struct state state;
+        int rc;
+
+        pthread_mutex_lock(&file->mutex);
+        rc = look(map, &state);
+        if (rc == 0) {
+                uint64_t both[2] = { length, state.generation + 1 };
+
+                rc = file_poke(file, LENGTH, both, sizeof both);
+        }
+        if (rc == 0)
+                atomic_store_explicit(&map->length, length, memory_order_release);
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+/* From an offset of the map to another: what the file has of it, rather than all that
+ * it could have. */
+static int zero_data(struct ammap *map, uint64_t from, uint64_t end)
+{
+        const uint64_t shift = map->backing.offset;
+        uint64_t first, last;
+        size_t done;
+        int rc = 0;
+
+        for (; rc == 0 && from < end; from = last - shift) {
+                if ((rc = os_next_data(map->file->fd, shift + from, &first, &last)) < 0 || first >= last ||
+                    first >= shift + end)
+                        break;
+                if (last > shift + end)
+                        last = shift + end;
+                rc = region_zero_careful(&map->region, (size_t)(first - shift), (size_t)(last - shift), &done);
+        }
+        return rc;
+}
+
+int file_zero_rest(struct ammap *map)
+{
+        int rc = file_refresh(map);
+
+        if (rc == 0)
+                rc = zero_data(map, atomic_load(&map->length), map->region.size);
+        return rc == AMMAP_ERR_FAULT ? 0 : rc;
+}
+
+/* What has been stored behind the length, through a view elsewhere or by an old pointer,
+ * is not to be there. */
+static int grow(struct ammap *map, uint64_t size)
+{
+        size_t used = map->region.used;
+        int rc = zero_data(map, atomic_load(&map->length), region_pages(size));
+
+        if (rc == AMMAP_ERR_FAULT) /* it was cut there, and has nothing */
+                rc = 0;
+        if (rc == 0)
+                rc = region_grow(&map->region, region_pages(size));
+        if (rc == 0 && (rc = set_length(map, size)) < 0)
+                map->region.used = used;
+        return rc;
+}
+
+static void forget_pages(struct region *region, size_t used)
+{
+        if (used >= region->used)
+                return;
+        os_unlock(region->data + used, region->used - used); /* locked ones cannot be given back */
+        region->used = used;
+}
+
+/* All who could be in these lanes are kept out.  What dies from here on has made
+ * the map shorter, and leaves its bytes to be made zero. */
+static int cut(struct ammap *map, uint64_t size, uint64_t length)
+{
+        size_t done;
+        int rc;
+
+        pthread_mutex_lock(&map->viewing);
+        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
+        if (rc == 0 && (rc = set_length(map, size)) < 0)
+                file_mark_length(map->file, false);
+        pthread_mutex_unlock(&map->viewing);
+        if (rc < 0)
+                return rc;
+        forget_pages(&map->region, region_pages(size));
+        rc = region_zero_careful(&map->region, (size_t)size, (size_t)length, &done);
+        if (rc == 0 || rc == AMMAP_ERR_FAULT)
+                file_mark_length(map->file, false); /* else there is something to recover */
+        return 0;
+}
+
+static void leave_lanes(struct ammap *map, uint64_t first, uint64_t end)
+{
+        while (end-- > first)
+                lane_write_leave(&map->lane[end]);
+}
+
+/* A slice that ends before the cut, but in a lane that is cut, or one of another
+ * process, which cannot be told from a copy, is waited for, but not for ever. */
+static int shrink(struct ammap *map, uint64_t size, uint64_t length)
+{
+        uint64_t first = map_lane_index(map, size), last = map_lane_index(map, length - 1), i;
+        int64_t deadline = os_now() + CUT_WAIT;
+        int rc = 0;
+
+        while (thread_reach(map->lane, map->lane + map->lanes, size) == REACH_SLICE)
+                if (!thread_bury(map->lane, map->lane + map->lanes))
+                        return AMMAP_ERR_BUSY;
+        for (i = first; i <= last; i++)
+                if ((rc = lane_write(&map->lane[i], deadline)) < 0)
+                        break;
+        if (rc == 0 && (rc = file_enter(map, first, last, WRITE, deadline)) == 0) {
+                rc = cut(map, size, length);
+                file_leave(map, first, last, WRITE);
+        }
+        leave_lanes(map, first, i);
+        return rc == AMMAP_ERR_TIMEOUT || rc == AMMAP_ERR_DEADLOCK ? AMMAP_ERR_BUSY : rc;
+}
+
+static int resize(struct ammap *map, uint64_t size)
+{
+        uint64_t length;
+        int rc;
+
+        os_fork_check();
+        if (map->file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (!map->file->write || is_frozen(map))
+                return AMMAP_ERR_READ_ONLY;
+        if ((rc = file_enter_length(map->file)) < 0)
+                return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(map->file) ? AMMAP_ERR_FORMAT : rc;
+        rc = file_refresh(map);
+        length = atomic_load(&map->length);
+        if (rc == 0 && atomic_load(&map->frozen))
+                rc = AMMAP_ERR_READ_ONLY;
+        if (rc == 0 && size > length)
+                rc = grow(map, size);
+        else if (rc == 0 && size < length)
+                rc = shrink(map, size, length);
+        file_leave_length(map->file);
+        return rc;
+}
+
+/* --- Freezing --- */
+
+/* The flag is what holds, whatever becomes of the pages. */
+static int freeze_file(struct ammap *map)
+{
+        int rc = set_frozen(map);
+
+        if (rc == 0)
+                region_freeze(&map->region);
+        return rc;
+}
+
+/* The length last: who cuts a file does not wait for ever for lanes. */
+static int freeze_entered(struct ammap *map)
+{
+        int rc = file_enter(map, 0, map->lanes - 1, WRITE, LANE_FOR_EVER);
+
+        if (rc < 0)
+                return rc;
+        rc = file_enter_length(map->file);
+        if (rc == 0) {
+                rc = map_freeze(map, freeze_file);
+                file_leave_length(map->file);
+        }
+        file_leave(map, 0, map->lanes - 1, WRITE);
+        return rc;
+}
+
+static int freeze(struct ammap *map)
+{
+        int rc;
+
+        if (file_was_frozen(map))
+                return 0;
+        rc = local_take_all(map);
+        if (rc < 0)
+                return rc;
+        rc = freeze_entered(map);
+        local_leave_all(map, rc == 0);
+        return rc;
+}
+
+static uint64_t length_of(const struct ammap *map)
+{
+        file_refresh(map->lane[0].map); /* the map, as one that can be changed */
+        return local_length(map);
+}
+
+/* Of this process, to the others. */
+static void thread_left(struct ammap *map, uint64_t lane, enum access access)
+{
+        if (access == WRITE)
+                file_abandon(map, lane);
+        else
+                file_leave(map, lane, lane, READ);
+}
+
+const struct kind kind_file = {
+        .name = "file",
+        .share = AMMAP_SHARED,
+        .joint = true,
+        .length = length_of,
+        .refresh = file_refresh,
+        .frozen = is_frozen,
+        .was_frozen = file_was_frozen,
+        .is_held = local_is_held,
+        .slices = local_slices,
+        .resize = resize,
+        .freeze = freeze,
+        .recover = file_recover,
+        .clone = local_clone,
+        .thread_left = thread_left,
+        .freeze_forked = map_nothing,
+        .forked = file_forked,
+        .end = file_end,
+};
+
+/* --- On the disk --- */
+
+int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        size_t page = os_page_size(), from;
+        int rc;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        os_fork_check();
+        if (map->backing.own)
+                return AMMAP_ERR_UNSUPPORTED;
+        if ((rc = map_look(map, offset, length)) < 0)
+                return rc;
+        from = (size_t)offset & ~(page - 1);
+        if (length > 0)
+                rc = os_sync(map->backing.fd, map->base + from, region_pages(offset + length) - from);
+        if (rc == 0 && map->file)
+                rc = os_sync(map->backing.fd, map->file->head, map->file->head_size);
+        return rc;
+}

@@ -1,0 +1,464 @@
+/* shared.c - maps in sealed memory that several processes lock
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The header and the data of a shared map are two mappings of one descriptor.  Who
+ * may not write has both to be read only, and it is the kernel that keeps to that.
+ */
+#include "memory/bytes.h"
+#include "map/map.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long one tries to read who keeps no writer out, in ns. */
+#define UNENTERED_MAX INT64_C(10000000000)
+
+/* What map->shared is the first part of. */
+struct share {
+        struct shared shared;
+        uint64_t pid_space; /* the PID namespace that this process's slots count in */
+        struct share *left; /* see forked */
+};
+
+/* --- Handles --- */
+
+static size_t header_size(const struct shared *shared)
+{
+        return (size_t)format_data(shared->lanes, shared->slots, (uint32_t)shared->page);
+}
+
+static void set_parts(struct shared *shared, void *header, uint32_t lanes, uint32_t slots)
+{
+        unsigned char *bytes = header;
+
+        shared->head = header;
+        shared->lane = (void *)(bytes + sizeof(struct format_head));
+        shared->line = (void *)(bytes + format_lines(lanes));
+        shared->page = os_page_size();
+        shared->pages = bytes + format_pages(lanes, slots, (uint32_t)shared->page);
+        shared->lanes = lanes;
+        shared->slots = slots;
+}
+
+/* How many bytes of data there are in so much memory. */
+static uint64_t room_in(const struct format_head *head, uint64_t size)
+{
+        uint64_t room = size > head->data ? size - head->data : 0;
+
+        return room < head->capacity ? room : head->capacity;
+}
+
+/* Whether this process may write a map that counts threads in that namespace: it
+ * must be its own.  A map that names none is of a process that did not know; only
+ * this process and what it forks are where that one was.  fresh: this one makes it.
+ * Two who do not know where they are need not be in the same place. */
+static bool is_near(uint64_t pid_space, const struct os_file *file, bool fresh)
+{
+        if (fresh)
+                return true;
+        return pid_space ? pid_space == os_pid_space() : shared_is_written(file->device, file->inode);
+}
+
+/* Map the header of a descriptor, whose numbers have been checked. */
+static int share_begin(struct share **begun, int fd, const struct format_head *head, unsigned how)
+{
+        struct share *share = calloc(1, sizeof *share);
+        struct os_file file;
+        void *header = NULL;
+        bool near, write;
+        int rc;
+
+        if (!share)
+                return -ENOMEM;
+        if ((rc = os_file(fd, &file)) < 0 || (rc = os_reserve(&header, (size_t)head->data, OS_NONE, true)) < 0) {
+                free(share);
+                return rc;
+        }
+        write = how & SHARED_WRITE;
+        near = is_near(head->pid_space, &file, how & SHARED_FRESH);
+        rc = os_map_file(header, (size_t)head->data, fd, 0, write && near ? OS_WRITE : OS_READ);
+        if (rc < 0) {
+                os_unmap(header, (size_t)head->data);
+                free(share);
+                return rc;
+        }
+        set_parts(&share->shared, header, head->lanes, head->slots);
+        os_nodump(share->shared.pages, (size_t)head->slots * share->shared.page); /* a dump would make all present */
+        share->shared.fd = fd;
+        share->shared.writable = write && near;
+        share->shared.ids_count = near;
+        share->shared.device = file.device;
+        share->shared.inode = file.inode;
+        atomic_init(&share->shared.room, room_in(head, file.size));
+        share->pid_space = head->pid_space;
+        *begun = share;
+        return 0;
+}
+
+static void unmap_header(struct share *share)
+{
+        os_unmap(share->shared.head, header_size(&share->shared));
+}
+
+int shared_make(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
+                unsigned how)
+{
+        struct backing backing = { .fd = fd, .offset = head->data };
+        struct share *share;
+        int rc = share_begin(&share, fd, head, how);
+
+        if (rc < 0)
+                return rc;
+        backing.write = share->shared.writable;
+        rc = map_make(made, &kind_shared, head->length, options, &backing);
+        if (rc < 0) {
+                unmap_header(share);
+                free(share);
+                return rc;
+        }
+        if (how & SHARED_FRESH)
+                memcpy(share->shared.head, head, sizeof *head);
+        atomic_store(&(*made)->length, 0); /* nobody looks at it: better none than a wrong one */
+        atomic_store(&(*made)->frozen, false);
+        shared_attach(&share->shared);
+        (*made)->shared = &share->shared;
+        map_link(*made);
+        return 0;
+}
+
+static void end_handle(struct ammap *map)
+{
+        struct share *share = (struct share *)map->shared;
+
+        if (!share) /* a fork left it out */
+                return;
+        shared_detach(&share->shared);
+        unmap_header(share);
+        free(share);
+}
+
+/* Who does not know, in the child, is told by its parent's number, which is 0 for a
+ * parent elsewhere. */
+static bool is_still_near(uint64_t pid_space)
+{
+        uint64_t space = pid_space ? os_pid_space() : 0;
+
+        return space ? space == pid_space : os_parent_is_near();
+}
+
+/* The child of a fork into another PID namespace is as strange to the others as
+ * one that has come from there.  Where the memory is left out the header is, too;
+ * what is left of the handle is kept, for a child that came without the fork
+ * handlers may find malloc locked. */
+static void forked(struct ammap *map)
+{
+        static struct share *left_out;
+        struct share *share = (struct share *)map->shared;
+
+        if (map->region.fork == AMMAP_FORK_OMIT) {
+                shared_detach(&share->shared);
+                unmap_header(share);
+                share->left = left_out;
+                left_out = share;
+                map->shared = NULL;
+        } else if (share->shared.ids_count && !is_still_near(share->pid_space)) {
+                share->shared.ids_count = false;
+                share->shared.writable = false;
+                map->read_only = true;
+        }
+}
+
+/* --- How much of it there is --------------------------------------------------
+ *
+ * The memory grows with the map, before the new length stands in the header, and
+ * all of the capacity is mapped.  A length that goes beyond what a process has seen
+ * of the memory makes it look again; and what it finds is what it goes by.
+ */
+
+static uint64_t note_room(const struct ammap *map, uint64_t size)
+{
+        uint64_t room = size - map->backing.offset, known = map_room(map);
+
+        if (room > map->capacity)
+                room = map->capacity;
+        if (atomic_load(&map->shared->frozen) == SHARED_FROZEN && room > atomic_load(&map->shared->last))
+                room = atomic_load(&map->shared->last);
+        while (known < room && !atomic_compare_exchange_weak(&map->shared->room, &known, room)) {
+        }
+        return known < room ? room : known;
+}
+
+static uint64_t look_for_room(const struct ammap *map)
+{
+        struct os_file file;
+
+        return map_room(map) < map->capacity && backing_look(&map->backing, &file) == 0 ? note_room(map, file.size)
+                                                                                        : map_room(map);
+}
+
+/* Whoever else makes it longer meanwhile must not make this one fail. */
+static int grow_memory(struct ammap *map, uint64_t length)
+{
+        uint64_t size = map->backing.offset + region_pages(length);
+        struct os_file file;
+        int rc = backing_look(&map->backing, &file);
+
+        if (rc == 0 && file.size < size) {
+                int refused = os_resize_file(map->backing.fd, size);
+
+                if ((rc = backing_look(&map->backing, &file)) == 0 && file.size < size)
+                        rc = refused;
+        }
+        if (rc == 0)
+                note_room(map, file.size);
+        return rc;
+}
+
+static uint64_t length_of(const struct ammap *map)
+{
+        uint64_t length, room;
+
+        if (!map->shared)
+                return 0;
+        if (shared_frozen(map->shared))
+                length = atomic_load(&map->shared->last);
+        else
+                length = atomic_load_explicit(&map->shared->head->length, memory_order_acquire);
+        room = map_room(map);
+        if (length > room)
+                room = look_for_room(map);
+        return length < room ? length : room;
+}
+
+bool share_has(const struct ammap *map, uint64_t offset, uint64_t count)
+{
+        return range_ok(length_of(map), offset, count);
+}
+
+/* --- Resizing --- */
+
+static void set_length(struct ammap *map, uint64_t size)
+{
+        atomic_store_explicit(&map->shared->head->length, size, memory_order_release);
+        atomic_fetch_add(&map->shared->head->generation, 1);
+}
+
+/* The lanes that it takes bytes from are odd meanwhile, as the one of the length
+ * is, so that what a death leaves half done is seen. */
+static int shrink(struct ammap *map, uint64_t length, uint64_t size, struct slot *slot)
+{
+        /* With the lane that slices of no bytes at the end are in. */
+        uint32_t first = (uint32_t)map_lane_index(map, size), last = (uint32_t)map_lane_index(map, length);
+        int rc;
+
+        pthread_mutex_lock(&map->viewing);
+        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, first, last, size, slot);
+        if (rc == 0) {
+                set_length(map, size);
+                region_cut(&map->region, (size_t)size, (size_t)look_for_room(map));
+                shared_cut_leave(map->shared, first, last);
+        }
+        pthread_mutex_unlock(&map->viewing);
+        return rc;
+}
+
+static int resize(struct ammap *map, uint64_t size)
+{
+        uint64_t length;
+        struct slot *slot;
+        int rc;
+
+        if (map_frozen(map))
+                return AMMAP_ERR_READ_ONLY;
+        if ((rc = shared_write(map->shared, map->shared->lanes, &slot)) < 0)
+                return rc;
+        length = length_of(map);
+        if (size < length) {
+                rc = shrink(map, length, size, slot);
+        } else if (size > length) {
+                rc = grow_memory(map, size);
+                if (rc == 0) {
+                        map_drop_old(map, length, size);
+                        rc = region_grow(&map->region, region_pages(size));
+                }
+                if (rc == 0)
+                        set_length(map, size);
+        }
+        shared_write_leave(map->shared, map->shared->lanes, slot);
+        return rc;
+}
+
+/* --- Who is in --- */
+
+static bool is_held(struct ammap *map)
+{
+        return map->shared && shared_is_held(map->shared);
+}
+
+static uint64_t slices(const struct ammap *map)
+{
+        return shared_slices(map->shared);
+}
+
+/* The writer of the length that died may have been about to cut it. */
+static void mend_length(void *context)
+{
+        struct ammap *map = context;
+
+        if (!map->region.frozen)
+                region_cut(&map->region, (size_t)length_of(map), (size_t)look_for_room(map));
+}
+
+static int recover(struct ammap *map)
+{
+        uint32_t lanes = map->shared->lanes;
+        int rc;
+
+        map_lock(map); /* region_cut's */
+        rc = shared_recover(map->shared, lanes, mend_length, map);
+        map_unlock(map);
+        for (uint32_t lane = 0; lane < lanes && rc == 0; lane++)
+                rc = shared_recover(map->shared, lane, NULL, NULL);
+        return rc;
+}
+
+/* --- Freezing --- */
+
+static bool is_frozen(struct ammap *map)
+{
+        if (!atomic_load(&map->frozen) && map->shared && shared_frozen(map->shared))
+                atomic_store(&map->frozen, true);
+        return atomic_load(&map->frozen);
+}
+
+static void freeze_forked(struct ammap *map)
+{
+        if (atomic_load(&map->frozen))
+                shared_learn_frozen(map->shared);
+        else
+                shared_freeze_cancel(map->shared);
+}
+
+/* The length, then all lanes, as a shrink takes them: who has the length waits for
+ * no slice.  So one of these is waited for without it. */
+static int take_all(struct ammap *map, struct slot **slot)
+{
+        struct shared *shared = map->shared;
+        struct shared_hold *hold;
+
+        for (;;) {
+                int rc;
+
+                map_lock(map);
+                rc = shared_write(shared, shared->lanes, slot);
+                if (rc == 0) {
+                        rc = shared_cut(shared, 0, shared->lanes - 1, 0, *slot);
+                        if (rc == 0)
+                                return 0;
+                        shared_write_leave(shared, shared->lanes, *slot);
+                }
+                map_unlock(map);
+                if (rc != AMMAP_ERR_BUSY)
+                        return rc;
+                rc = shared_enter(shared, 0, shared->lanes, WRITE, 0, SHARED_COPY, LANE_FOR_EVER, &hold);
+                if (rc < 0)
+                        return rc;
+                shared_leave(hold, SHARED_COPY);
+        }
+}
+
+/* Others look at the flag whenever they have entered to write.  The seal is for
+ * those who come later, and the kernel may not know it. */
+static int freeze(struct ammap *map)
+{
+        struct shared *shared = map->shared;
+        struct slot *slot;
+        int rc;
+
+        if (is_frozen(map))
+                return 0;
+        if (map->read_only)
+                return AMMAP_ERR_READ_ONLY;
+        rc = take_all(map, &slot);
+        if (rc < 0)
+                return rc;
+        rc = shared_freeze_begin(shared);
+        if (rc == 0 && (rc = map_freeze(map, map_freeze_pages)) < 0)
+                shared_freeze_cancel(shared);
+        if (rc == 0) {
+                shared_learn_frozen(shared);
+                atomic_store(&shared->head->frozen, 1);
+                os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
+        }
+        shared_cut_leave(shared, 0, shared->lanes - 1);
+        shared_write_leave(shared, shared->lanes, slot);
+        map_unlock(map);
+        return rc;
+}
+
+/* --- Cloning --- */
+
+static int copy(struct ammap *map, uint64_t length, struct ammap **made)
+{
+        int rc = length ? share_new(made, length, &map->options) : AMMAP_ERR_SIZE;
+
+        if (rc == 0)
+                region_copy((*made)->base, &map->region, (size_t)length);
+        return rc;
+}
+
+/* The same for one who cannot keep writers out: until none came by. */
+static int copy_unentered(struct ammap *map, struct ammap **made)
+{
+        const int64_t deadline = os_now() + UNENTERED_MAX;
+        struct shared *shared = map->shared;
+        uint64_t sequence;
+        int rc = 0;
+
+        for (unsigned looks = 0; rc == 0; looks++) {
+                if (shared_read_begin(shared, 0, shared->lanes + 1, &sequence)) {
+                        rc = copy(map, length_of(map), made);
+                        if (rc < 0 || shared_read_valid(shared, 0, shared->lanes + 1, sequence))
+                                return rc;
+                        map_destroy(*made);
+                        *made = NULL;
+                }
+                rc = os_now() > deadline ? AMMAP_ERR_TIMEOUT : shared_look_again(shared, 0, shared->lanes + 1, looks);
+        }
+        return rc;
+}
+
+static int clone_map(struct ammap *map, struct ammap **made)
+{
+        if (is_frozen(map)) {
+                uint64_t length = length_of(map);
+
+                return length ? local_copy(map, length, made) : AMMAP_ERR_SIZE; /* who wrote that lies */
+        }
+        if (map->read_only)
+                return copy_unentered(map, made);
+        return map_clone(map, copy, made);
+}
+
+const struct kind kind_shared = {
+        .name = "shared",
+        .share = AMMAP_SHARED,
+        .joint = true,
+        .sealable = true,
+        .length = length_of,
+        .refresh = map_no_refresh,
+        .frozen = is_frozen,
+        .was_frozen = is_frozen,
+        .is_held = is_held,
+        .slices = slices,
+        .resize = resize,
+        .freeze = freeze,
+        .recover = recover,
+        .clone = clone_map,
+        .thread_left = map_no_thread_left,
+        .freeze_forked = freeze_forked,
+        .forked = forked,
+        .end = end_handle,
+};

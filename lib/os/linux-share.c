@@ -1,0 +1,1009 @@
+/* os-linux-share.c - descriptors, memory that others can reach, and slots
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#define _FILE_OFFSET_BITS 64
+
+#include "os/os.h"
+
+#include "os/calm.h"
+
+#include <ammap.h>
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What a libc's headers may be too old for. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x10
+#endif
+#ifndef F_OFD_SETLK
+#define F_OFD_GETLK 36
+#define F_OFD_SETLK 37
+#endif
+#ifndef HUGETLBFS_MAGIC
+#define HUGETLBFS_MAGIC 0x958458f6
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+#ifndef PIDFD_GET_PID_NAMESPACE
+#define PIDFD_GET_PID_NAMESPACE _IO(0xFF, 5)
+#endif
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4
+#endif
+
+/* /proc/self is the thread group's leader, which may have ended before us. */
+#define PROC_SELF "/proc/thread-self"
+
+/* --- Copies that raise no signal --- */
+
+/* The bytes go through a pipe, in pieces that fit in for certain. */
+static int copy_piece(const int ends[2], void *to, const void *from, size_t length, size_t *done)
+{
+        ssize_t n;
+
+        do
+                n = write(ends[1], from, length);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        if ((size_t)n < length)
+                return -EFAULT;
+        do
+                n = read(ends[0], to, length);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        *done += (size_t)n;
+        return (size_t)n < length ? -EFAULT : 0;
+}
+
+static int copy_by_pipe(char *to, const char *from, size_t length, size_t *done)
+{
+        int ends[2], rc = 0;
+
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -errno;
+        while (*done < length && rc == 0)
+                rc = copy_piece(ends, to + *done, from + *done, length - *done < PIPE_BUF ? length - *done : PIPE_BUF,
+                                done);
+        close(ends[0]);
+        close(ends[1]);
+        return rc;
+}
+
+typedef ssize_t vm_copy(pid_t pid, const struct iovec *local, unsigned long locals, const struct iovec *remote,
+                        unsigned long remotes, unsigned long flags);
+
+/* The kernel copies up to 2 GiB at once, or up to the page that it cannot have. */
+static int copy_by_kernel(vm_copy *copy, char *local, char *remote, size_t length, size_t *done)
+{
+        while (*done < length) {
+                struct iovec near = { local + *done, length - *done }, far = { remote + *done, length - *done };
+                ssize_t n = copy((pid_t)os_thread(), &near, 1, &far, 1, 0);
+
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        return -EFAULT;
+                *done += (size_t)n;
+        }
+        return 0;
+}
+
+int os_peek(void *to, const void *from, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        size_t done = 0;
+        int rc = copy_by_kernel(process_vm_readv, to, (char *)(uintptr_t)from, length, &done);
+
+        if (rc < 0 && rc != -EFAULT)
+                rc = copy_by_pipe(to, from, length, &done);
+        return os_calm_end(calm, rc);
+}
+
+int os_poke(void *to, const void *from, size_t length, size_t *done)
+{
+        struct os_calm calm = os_calm_begin();
+        int rc;
+
+        *done = 0;
+        rc = copy_by_kernel(process_vm_writev, (char *)(uintptr_t)from, to, length, done);
+        if (rc < 0 && rc != -EFAULT)
+                rc = copy_by_pipe(to, from, length, done);
+        return os_calm_end(calm, rc);
+}
+
+/* --- Descriptors --- */
+
+/* What is written to a standard stream that is closed must not go to a map. */
+static int keep(int fd)
+{
+        int kept, rc;
+
+        if (fd < 0 || fd >= OS_FD_MIN)
+                return fd;
+        kept = fcntl(fd, F_DUPFD_CLOEXEC, OS_FD_MIN);
+        rc = kept < 0 ? -errno : kept;
+        close(fd);
+        return rc;
+}
+
+int os_memory(const char *name, uint64_t size)
+{
+        struct os_calm calm = os_calm_begin();
+        const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+        char label[250]; /* as long as the kernel takes */
+        int fd, rc;
+
+        (void)snprintf(label, sizeof label, "%s", name && *name ? name : "ammap");
+        fd = memfd_create(label, flags | MFD_NOEXEC_SEAL);
+        if (fd < 0 && errno == EINVAL)
+                fd = memfd_create(label, flags); /* before Linux 6.3 */
+        if (fd < 0)
+                return os_calm_end(calm, -errno);
+        if ((fd = keep(fd)) < 0)
+                return os_calm_end(calm, fd);
+        (void)fchmod(fd, 0644); /* else who has it to read could open it again to write */
+        rc = os_resize_file(fd, size);
+        if (rc < 0)
+                close(fd);
+        return os_calm_end(calm, rc < 0 ? rc : fd);
+}
+
+/* O_NONBLOCK: a named pipe without a peer would be waited for. */
+static int open_file(const char *path, bool write, int flags)
+{
+        int fd;
+
+        do
+                fd = open(path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0666);
+        while (fd < 0 && errno == EINTR);
+        return fd < 0 ? -errno : keep(fd);
+}
+
+int os_open(const char *path, bool write, bool create)
+{
+        struct os_calm calm = os_calm_begin();
+
+        return os_calm_end(calm, open_file(path, write, create ? O_CREAT | O_EXCL | O_NOFOLLOW : 0));
+}
+
+int os_reopen(int fd, bool write)
+{
+        struct os_calm calm = os_calm_begin();
+        char path[64];
+        int rc;
+
+        if (fcntl(fd, F_GETFD) < 0)
+                return os_calm_end(calm, -errno);
+        (void)snprintf(path, sizeof path, PROC_SELF "/fd/%d", fd);
+        rc = open_file(path, write, 0);
+        return os_calm_end(calm, rc == -ENOENT ? -ENOSYS : rc);
+}
+
+int os_file(int fd, struct os_file *file)
+{
+        struct os_calm calm = os_calm_begin();
+        struct stat st;
+        int flags, access;
+
+        memset(file, 0, sizeof *file);
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fstat(fd, &st) < 0)
+                return os_calm_end(calm, -errno);
+        access = flags & O_ACCMODE;
+        file->regular = S_ISREG(st.st_mode) && !(flags & O_PATH) && (access == O_RDONLY || access == O_RDWR);
+        file->write = access == O_RDWR;
+        file->size = (uint64_t)st.st_size;
+        file->device = st.st_dev;
+        file->inode = st.st_ino;
+        return os_calm_end(calm, 0);
+}
+
+bool os_is_huge(int fd)
+{
+        struct os_calm calm = os_calm_begin();
+        struct statfs there;
+        bool huge = fstatfs(fd, &there) == 0 && (unsigned long)there.f_type == HUGETLBFS_MAGIC;
+
+        os_calm_end(calm, 0);
+        return huge;
+}
+
+static int resize(int fd, uint64_t size)
+{
+        int rc;
+
+        if (size > INT64_MAX)
+                return -EFBIG;
+        do
+                rc = ftruncate(fd, (off_t)size);
+        while (rc < 0 && errno == EINTR);
+        return rc < 0 ? -errno : 0;
+}
+
+/* Beyond RLIMIT_FSIZE the kernel sends the thread SIGXFSZ, which is fatal: taken
+ * back, unless one was pending before, which is not ours to take. */
+int os_resize_file(int fd, uint64_t size)
+{
+        const struct timespec at_once = { 0, 0 };
+        struct os_calm calm = os_calm_begin();
+        sigset_t ours, before, pending;
+        int rc;
+
+        sigemptyset(&ours);
+        sigaddset(&ours, SIGXFSZ);
+        sigemptyset(&pending);
+        pthread_sigmask(SIG_BLOCK, &ours, &before);
+        sigpending(&pending);
+        rc = resize(fd, size);
+        if (rc == -EFBIG && !sigismember(&pending, SIGXFSZ))
+                while (sigtimedwait(&ours, NULL, &at_once) < 0 && errno == EINTR)
+                        ;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return os_calm_end(calm, rc);
+}
+
+int os_read_at(int fd, uint64_t offset, void *buffer, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        int rc = 0;
+
+        for (size_t at = 0; at < length && rc == 0;) {
+                ssize_t n = pread(fd, (char *)buffer + at, length - at, (off_t)(offset + at));
+
+                if (n > 0)
+                        at += (size_t)n;
+                else if (n == 0)
+                        rc = -ENODATA;
+                else if (errno != EINTR)
+                        rc = -errno;
+        }
+        return os_calm_end(calm, rc);
+}
+
+int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+
+        while (length > 0) {
+                ssize_t n = pwrite(fd, bytes, length, (off_t)offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return os_calm_end(calm, n < 0 ? -errno : -EIO);
+                bytes = (const char *)bytes + n;
+                offset += (uint64_t)n;
+                length -= (size_t)n;
+        }
+        return os_calm_end(calm, 0);
+}
+
+int os_allot(int fd, uint64_t offset, uint64_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        int rc;
+
+        do
+                rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) < 0 ? -errno : 0;
+        while (rc == -EINTR);
+        return os_calm_end(calm, rc);
+}
+
+static int seek_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)
+{
+        off_t data = lseek(fd, (off_t)offset, SEEK_DATA), hole;
+
+        if (data < 0)
+                return -errno;
+        hole = lseek(fd, data, SEEK_HOLE);
+        if (hole < 0)
+                return -errno;
+        *start = (uint64_t)data;
+        *end = (uint64_t)hole;
+        return 0;
+}
+
+/* Seeking moves the position that everyone has who has this open file: not
+ * ours to move.  Where the file cannot be opened anew all of it is data. */
+int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)
+{
+        struct os_calm calm = os_calm_begin();
+        struct os_file file;
+        int own, rc = os_file(fd, &file);
+
+        if (rc < 0)
+                return os_calm_end(calm, rc);
+        *start = offset < file.size ? offset : file.size;
+        *end = file.size;
+        own = *start < *end ? os_reopen(fd, false) : -1;
+        if (own < 0)
+                return os_calm_end(calm, 0);
+        rc = seek_data(own, offset, start, end);
+        if (rc == -ENXIO) /* no more data, or cut short since */
+                *start = *end;
+        close(own);
+        return os_calm_end(calm, rc == -ENXIO ? 0 : rc);
+}
+
+/* --- Mappings --- */
+
+/* Over what is there: it stays where this fails. */
+static int move_over(void *address, void *from, size_t length)
+{
+        int rc;
+
+        if (mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address) != MAP_FAILED)
+                return 0;
+        rc = -errno;
+        munmap(from, length);
+        return rc;
+}
+
+/* Mapped at the address at once, what is there would be gone when the file, or a
+ * limit, refuses, and the hole anyone's.  So it is mapped elsewhere and moved. */
+static int map_piece(void *address, size_t length, int fd, uint64_t offset, int protection)
+{
+        void *copy = mmap(NULL, length, protection, MAP_SHARED, fd, (off_t)offset);
+        int rc;
+
+        if (copy == MAP_FAILED)
+                return -errno;
+        rc = move_over(address, copy, length);
+        if (!os_absent(rc))
+                return rc;
+        /* Where nothing can be moved, the file has just not refused. */
+        copy = mmap(address, length, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
+        return copy == MAP_FAILED ? -errno : 0;
+}
+
+/* In smaller pieces where there is no room for twice as much. */
+int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access)
+{
+        static const int protection[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
+        const size_t least = 256 * os_page_size();
+        struct os_calm calm = os_calm_begin();
+        size_t piece = length;
+        int rc = 0;
+
+        for (size_t at = 0; at < length && rc == 0;) {
+                if (piece > length - at)
+                        piece = length - at;
+                rc = map_piece((char *)address + at, piece, fd, offset + at, protection[access]);
+                if (rc == 0) {
+                        at += piece;
+                } else if ((rc == -ENOMEM || rc == -EAGAIN) && piece > least) {
+                        piece = (piece / 2 + os_page_size() - 1) & ~(os_page_size() - 1);
+                        rc = 0;
+                }
+        }
+        return os_calm_end(calm, rc);
+}
+
+/* Of old size 0, a shared mapping is doubled; this is allowed where the file is
+ * sealed against new ones.  Straight to the address, a limit on locked memory
+ * would be found after what is there was unmapped. */
+int os_map_again(void *address, void *shared, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        void *copy = mremap(shared, 0, length, MREMAP_MAYMOVE);
+
+        if (copy == MAP_FAILED)
+                return os_calm_end(calm, -errno);
+        return os_calm_end(calm, move_over(address, copy, length));
+}
+
+int os_remove(void *address, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+
+        return os_calm_end(calm, madvise(address, length, MADV_REMOVE) < 0 ? -errno : 0);
+}
+
+int os_sync(int fd, void *address, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        int rc;
+
+        do
+                rc = msync(address, length, MS_SYNC);
+        while (rc < 0 && errno == EINTR);
+        while (rc == 0 && fsync(fd) < 0)
+                if (errno != EINTR)
+                        rc = -1;
+        return os_calm_end(calm, rc < 0 ? -errno : 0);
+}
+
+/* --- Seals --- */
+
+static const struct {
+        unsigned ours;
+        int system;
+} seal[] = {
+        { AMMAP_SEAL_SHRINK, F_SEAL_SHRINK }, { AMMAP_SEAL_GROW, F_SEAL_GROW },
+        { AMMAP_SEAL_WRITE, F_SEAL_WRITE },   { AMMAP_SEAL_FUTURE_WRITE, F_SEAL_FUTURE_WRITE },
+        { AMMAP_SEAL_SEAL, F_SEAL_SEAL },
+};
+enum { SEALS = sizeof seal / sizeof seal[0] };
+
+int os_seals(int fd)
+{
+        struct os_calm calm = os_calm_begin();
+        int system = fcntl(fd, F_GET_SEALS);
+        unsigned seals = 0;
+
+        if (system < 0)
+                return os_calm_end(calm, -errno);
+        for (size_t i = 0; i < SEALS; i++)
+                if (system & seal[i].system)
+                        seals |= seal[i].ours;
+        return os_calm_end(calm, (int)seals);
+}
+
+/* The kernel refuses seals that are there, too, where it takes no more. */
+int os_add_seals(int fd, unsigned seals)
+{
+        struct os_calm calm = os_calm_begin();
+        int system = 0, there = os_seals(fd);
+
+        if (there < 0)
+                return os_calm_end(calm, there);
+        for (size_t i = 0; i < SEALS; i++)
+                if (seals & seal[i].ours)
+                        system |= seal[i].system;
+        if ((seals & ~(unsigned)there) == 0)
+                return os_calm_end(calm, 0);
+        return os_calm_end(calm, fcntl(fd, F_ADD_SEALS, system) < 0 ? -errno : 0);
+}
+
+/* --- Sockets --- */
+
+int os_send(int socket, int fd)
+{
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control;
+        char byte = 0;
+        struct iovec data = { &byte, 1 };
+        struct msghdr message = {
+                .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes
+        };
+        struct os_calm calm = os_calm_begin();
+        struct cmsghdr *header;
+        ssize_t n;
+
+        memset(&control, 0, sizeof control);
+        header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(header), &fd, sizeof fd);
+        do
+                n = sendmsg(socket, &message, MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        return os_calm_end(calm, n < 0 ? -errno : 0);
+}
+
+/* A libc's macro may not be up to our warnings (musl's). */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+static struct cmsghdr *next_header(struct msghdr *message, struct cmsghdr *header)
+{
+        return CMSG_NXTHDR(message, header);
+}
+#pragma GCC diagnostic pop
+
+/* What was received is closed sooner or later: a socket is not to linger then for as
+ * long as its sender chose. */
+static void linger_not(int fd)
+{
+        const struct linger at_once = { .l_onoff = 0 };
+
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+/* A stream at its end gives no byte; so does a datagram that has none. */
+static bool is_datagram(int socket)
+{
+        int type = 0;
+        socklen_t size = sizeof type;
+
+        return getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
+}
+
+/* Close what came but the first that was sent; how many were. */
+static size_t take_descriptors(struct msghdr *message, int *first)
+{
+        size_t sent = 0;
+
+        for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = next_header(message, header)) {
+                bool rights = header->cmsg_type == SCM_RIGHTS;
+
+                if (header->cmsg_level != SOL_SOCKET || !(rights || header->cmsg_type == SCM_PIDFD))
+                        continue;
+                for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= header->cmsg_len; at += sizeof(int)) {
+                        int fd;
+
+                        memcpy(&fd, CMSG_DATA(header) + at, sizeof fd);
+                        if (rights)
+                                linger_not(fd);
+                        if (rights && sent++ == 0)
+                                *first = fd;
+                        else if (fd >= 0) /* an SCM_PIDFD may hold an error */
+                                close(fd);
+                }
+        }
+        return sent;
+}
+
+/* Of those that are sent at once as many as there is room for are received, to be
+ * closed; the rest of the room is for what the socket's owner has asked for besides. */
+enum { MOST_SENT = 16, OTHERS = 512 };
+
+int os_receive(int socket)
+{
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(MOST_SENT * sizeof(int)) + OTHERS];
+        } control;
+        char byte;
+        struct iovec data = { &byte, 1 };
+        struct msghdr message = {
+                .msg_iov = &data, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes
+        };
+        struct os_calm calm = os_calm_begin();
+        size_t sent;
+        ssize_t n;
+        int fd = -1;
+
+        do
+                n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return os_calm_end(calm, -errno);
+        sent = take_descriptors(&message, &fd);
+        if (n == 0 && sent == 0 && !is_datagram(socket))
+                return os_calm_end(calm, -ECONNRESET);
+        if (n == 1 && sent == 1 && !(message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
+                return os_calm_end(calm, keep(fd));
+        if (n == 1 && sent == 0 && (message.msg_flags & MSG_CTRUNC))
+                return os_calm_end(calm, -EMFILE);
+        if (sent > 0)
+                close(fd);
+        return os_calm_end(calm, -EBADMSG);
+}
+
+int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
+{
+        static const short type[] = {
+                [OS_UNLOCK] = F_UNLCK,    [OS_LOCK_READ] = F_RDLCK,  [OS_LOCK_WRITE] = F_WRLCK,
+                [OS_LOOK_READ] = F_RDLCK, [OS_LOOK_WRITE] = F_WRLCK,
+        };
+        struct flock range = {
+                .l_type = type[lock], .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = 1, .l_pid = 0
+        };
+        bool looks = lock == OS_LOOK_READ || lock == OS_LOOK_WRITE;
+        struct os_calm calm = os_calm_begin();
+        int rc;
+
+        do
+                rc = fcntl(fd, looks ? F_OFD_GETLK : F_OFD_SETLK, &range);
+        while (rc < 0 && errno == EINTR);
+        if (rc < 0)
+                rc = errno == EACCES ? -EAGAIN : -errno;
+        else if (looks && range.l_type != F_UNLCK)
+                rc = -EAGAIN;
+        return os_calm_end(calm, rc);
+}
+
+/* --- Who is who --- */
+
+/* 32 digits and 4 dashes. */
+static bool parse_boot(const char *text, unsigned char boot[16])
+{
+        for (size_t digits = 0; digits < 32; text++) {
+                static const char hex[] = "0123456789abcdef";
+                const char *digit;
+
+                if (*text == '-')
+                        continue;
+                digit = *text ? strchr(hex, *text) : NULL;
+                if (!digit)
+                        return false;
+                boot[digits / 2] = (unsigned char)(boot[digits / 2] << 4 | (digit - hex));
+                digits++;
+        }
+        return true;
+}
+
+/* The file is for kernels and filters that do not know the call. */
+int os_random(void *bytes, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        ssize_t n = getrandom(bytes, length, 0);
+        int fd, rc;
+
+        if (n == (ssize_t)length)
+                return os_calm_end(calm, 0);
+        if ((fd = open_file("/dev/urandom", false, 0)) < 0)
+                return os_calm_end(calm, fd);
+        n = read(fd, bytes, length);
+        rc = n == (ssize_t)length ? 0 : n < 0 ? -errno : -EIO;
+        close(fd);
+        return os_calm_end(calm, rc);
+}
+
+void os_boot(unsigned char boot[16])
+{
+        struct os_calm calm = os_calm_begin();
+        char text[64] = "";
+        int fd = open_file("/proc/sys/kernel/random/boot_id", false, 0);
+
+        memset(boot, 0, 16);
+        if (fd >= 0) {
+                os_read_at(fd, 0, text, 36);
+                close(fd);
+        }
+        if (!parse_boot(text, boot))
+                memset(boot, 0, 16);
+        os_calm_end(calm, 0);
+}
+
+/* Linux 6.11 tells without /proc. */
+static uint64_t ask_pid_space(void)
+{
+        int self = (int)syscall(SYS_pidfd_open, (pid_t)os_thread(), PIDFD_THREAD);
+        int space = self < 0 ? -1 : ioctl(self, PIDFD_GET_PID_NAMESPACE, 0);
+        struct stat st;
+        uint64_t name = space < 0 || fstat(space, &st) < 0 ? 0 : st.st_ino;
+
+        if (space >= 0)
+                close(space);
+        if (self >= 0)
+                close(self);
+        return name;
+}
+
+uint64_t os_pid_space(void)
+{
+        struct os_calm calm = os_calm_begin();
+        struct stat st;
+        uint64_t name = stat(PROC_SELF "/ns/pid", &st) < 0 ? ask_pid_space() : st.st_ino;
+
+        os_calm_end(calm, 0);
+        return name;
+}
+
+bool os_parent_is_near(void)
+{
+        return getppid() != 0;
+}
+
+uint32_t os_process(void)
+{
+        return (uint32_t)getpid();
+}
+
+uint32_t os_thread(void)
+{
+        return (uint32_t)syscall(SYS_gettid);
+}
+
+/* EINVAL: no thread is ever named so. */
+bool os_thread_gone(uint32_t process, uint32_t thread)
+{
+        struct os_calm calm = os_calm_begin();
+        bool gone = syscall(SYS_tgkill, (pid_t)process, (pid_t)thread, 0) < 0 && (errno == ESRCH || errno == EINVAL);
+
+        os_calm_end(calm, 0);
+        return gone;
+}
+
+/* --- Slots ---------------------------------------------------------------- *
+ *
+ * The kernel marks the words of a thread that ends: those of the robust mutexes
+ * that it holds, which it finds by a list that libc keeps in the mutexes
+ * themselves.  A slot's word is made to be one of these words, with nothing else
+ * of the mutex in reach of other processes: who could write the list's pointers
+ * could make this process write wherever they like.
+ *
+ * So a slot is seen through a view of two pages, side by side, with a mutex
+ * across the middle: HEAD bytes of it, the word among them, lie at the end of
+ * the first page and the rest, the pointers above all, on the second.
+ *
+ *      first page                      second page, always private
+ *      ...               | word, ... | pointers, kind, ... | copy of HEAD bytes
+ *
+ * libc locks and unlocks the mutex while the first page is a private one too:
+ * what others have written it never reads.  In between, while the slot is held,
+ * the slot's page is mapped there, and only the kernel looks, at the word, and
+ * we, by plain compare and exchange.
+ */
+
+/* What of a mutex lies on the first page: its alignment allows no less. */
+enum { HEAD = 8 };
+
+struct own {
+        pthread_mutex_t mutex;
+        unsigned char head[HEAD]; /* as libc left them when it had locked */
+};
+
+static struct own *own_of(void *view)
+{
+        return (void *)((char *)view + os_page_size() - HEAD);
+}
+
+static _Atomic uint32_t *word_of(void *page)
+{
+        return (void *)((char *)page + os_page_size() - os_slot_word());
+}
+
+static int robust_init(pthread_mutex_t *mutex)
+{
+        pthread_mutexattr_t attr;
+        int rc = pthread_mutexattr_init(&attr);
+
+        if (rc != 0)
+                return -rc;
+        rc = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+        if (rc == 0)
+                rc = pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+        if (rc == 0)
+                rc = pthread_mutex_init(mutex, &attr);
+        pthread_mutexattr_destroy(&attr);
+        return -rc;
+}
+
+static size_t slot_word;
+static pthread_once_t slot_word_once = PTHREAD_ONCE_INIT;
+
+/* Where in the mutex that the thread locked last the kernel looks for its word,
+ * by the list as the kernel has it; SIZE_MAX: not in its head, or a pointer is. */
+static size_t find_word(const pthread_mutex_t *mutex)
+{
+        const struct robust_list_head *list = NULL;
+        size_t size = 0, word;
+        uintptr_t start = (uintptr_t)mutex, node;
+        uint32_t thread = os_thread();
+
+        if (syscall(SYS_get_robust_list, 0, &list, &size) < 0 || !list || size != sizeof *list)
+                return SIZE_MAX;
+        node = (uintptr_t)list->list.next;
+        if (node < start + HEAD || node > start + sizeof(pthread_mutex_t) - sizeof(void *))
+                return SIZE_MAX;
+        word = node + (uintptr_t)list->futex_offset - start;
+        if ((word != 0 && word != 4) || memcmp((const char *)mutex + word, &thread, sizeof thread) != 0)
+                return SIZE_MAX;
+        return word;
+}
+
+/* glibc has a pointer back, too, and who knows what others have: when neighbours
+ * in the list come and go, nothing may change in a head. */
+static size_t find_word_in(pthread_mutex_t mutex[3])
+{
+        unsigned char head[3][HEAD];
+        size_t word = 0;
+
+        for (size_t i = 0; i < 3; i++) {
+                pthread_mutex_lock(&mutex[i]); /* just made: nobody else has it */
+                word = find_word(&mutex[i]);
+                memcpy(head[i], &mutex[i], HEAD);
+        }
+        pthread_mutex_unlock(&mutex[1]);
+        if (memcmp(head[0], &mutex[0], HEAD) != 0 || memcmp(head[2], &mutex[2], HEAD) != 0)
+                word = SIZE_MAX;
+        pthread_mutex_unlock(&mutex[0]);
+        pthread_mutex_unlock(&mutex[2]);
+        return word;
+}
+
+static void find_slot_word(void)
+{
+        pthread_mutex_t mutex[3];
+        size_t word;
+
+        for (size_t i = 0; i < 3; i++)
+                if (robust_init(&mutex[i]) < 0)
+                        return;
+        word = find_word_in(mutex);
+        if (word < HEAD)
+                slot_word = HEAD - word;
+}
+
+size_t os_slot_word(void)
+{
+        struct os_calm calm = os_calm_begin();
+
+        pthread_once(&slot_word_once, find_slot_word);
+        os_calm_end(calm, 0);
+        return slot_word;
+}
+
+bool os_slot_taken(uint32_t word)
+{
+        return (word & FUTEX_TID_MASK) != 0 && !(word & FUTEX_OWNER_DIED);
+}
+
+/* Put a page of zeros over the slot's.  It is there from the beginning, for this
+ * must not fail for want of memory: with the slot's page in sight the mutex cannot
+ * leave libc's list, and when the thread ends musl marks the words of all on it,
+ * whoever they name by then. */
+static int view_detach(void *view, void *spare)
+{
+        return move_over(view, spare, os_page_size());
+}
+
+/* Have libc take the mutex off its list. */
+static void view_free(void *view)
+{
+        struct own *own = own_of(view);
+
+        memcpy(&own->mutex, own->head, HEAD);
+        pthread_mutex_unlock(&own->mutex);
+        pthread_mutex_destroy(&own->mutex);
+        munmap(view, 2 * os_page_size());
+}
+
+/* A view of a private page: its mutex is locked, and on libc's list.  A child
+ * made by a bare clone has a libc that calls it by its parent's name, and a
+ * kernel that knows of no list. */
+static int view_new(void **view)
+{
+        uint32_t thread = os_thread();
+        struct own *own;
+        int rc = os_map(view, 2 * os_page_size());
+
+        if (rc < 0)
+                return rc;
+        own = own_of(*view);
+        rc = robust_init(&own->mutex);
+        if (rc == 0)
+                rc = -pthread_mutex_trylock(&own->mutex);
+        if (rc < 0) {
+                os_unmap(*view, 2 * os_page_size());
+                return rc;
+        }
+        memcpy(own->head, &own->mutex, HEAD);
+        if (atomic_load(word_of(*view)) == thread)
+                return 0;
+        view_free(*view);
+        return -ENOSYS;
+}
+
+/* Once: the caller has other slots to try.  FUTEX_WAITERS stays, as in a lock. */
+static int take(_Atomic uint32_t *word)
+{
+        uint32_t was = atomic_load(word);
+
+        if (os_slot_taken(was) || !atomic_compare_exchange_strong(word, &was, os_thread() | (was & FUTEX_WAITERS)))
+                return -EBUSY;
+        return (was & FUTEX_OWNER_DIED) != 0 ? OS_SLOT_LEFT : 0;
+}
+
+/* Killed before take() has the word, the thread leaves a word behind that does
+ * not name it, which the kernel passes over; killed after, one that it marks. */
+int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
+{
+        struct os_calm calm = os_calm_begin();
+        void *view = NULL, *spare = NULL;
+        int rc;
+
+        slot->view = NULL;
+        slot->spare = NULL;
+        if (os_slot_word() == 0)
+                return os_calm_end(calm, -ENOSYS);
+        if (os_slot_taken(atomic_load(word_of(page))))
+                return os_calm_end(calm, -EBUSY);
+        rc = view_new(&view);
+        if (rc < 0)
+                return os_calm_end(calm, rc);
+        rc = os_map(&spare, os_page_size());
+        if (rc < 0) {
+                view_free(view);
+                return os_calm_end(calm, rc);
+        }
+        rc = os_map_again(view, page, os_page_size());
+        if (rc == -EINVAL && fd >= 0) /* valgrind doubles no mappings */
+                rc = os_map_file(view, os_page_size(), fd, offset, OS_WRITE);
+        if (rc == 0) {
+                rc = take(word_of(view));
+                if (rc >= 0) {
+                        slot->view = view;
+                        slot->spare = spare;
+                        return os_calm_end(calm, rc);
+                }
+                if (view_detach(view, spare) < 0)
+                        return os_calm_end(calm, rc); /* as in os_slot_release */
+        } else {
+                os_unmap(spare, os_page_size());
+        }
+        view_free(view);
+        return os_calm_end(calm, rc);
+}
+
+/* 0 in place of this thread's name.  Who keeps changing the word can delay this,
+ * and who has put another name there keeps it. */
+static void give_back(_Atomic uint32_t *word)
+{
+        uint32_t was = atomic_load(word), thread = os_thread();
+
+        while ((was & FUTEX_TID_MASK) == thread)
+                if (atomic_compare_exchange_weak(word, &was, 0)) {
+                        if (was & FUTEX_WAITERS)
+                                os_wake_shared(word, INT_MAX);
+                        return;
+                }
+}
+
+/* The order matters.  First the word is given back, while the mutex is on the
+ * list still: until then the kernel marks it, and after that it names nobody, or
+ * whoever took it next, and the kernel passes over it.  Then the slot's page goes
+ * out of sight, and a page with this thread's name in the word into its place:
+ * now the kernel would mark that, which nobody sees.  Only then libc unlocks, for
+ * it refuses where the word does not name the thread, and what stands in the
+ * shared word is anyone's choice; and then the pages can go, with nothing on the
+ * list that points there.  (Unlocked at once, on the shared page, a thread killed
+ * between leaving the list and clearing the word would rely on the kernel's look
+ * at the operation pending; and one whose word was forged would stay on the list
+ * and have its pages unmapped under it.)
+ *
+ * Where the page cannot be put there (too many mappings), the view stays for good,
+ * and on the list, and the word this thread's until its end, if no one has taken
+ * it yet: it is a leak, but nothing that points nowhere. */
+void os_slot_release(struct os_slot *slot)
+{
+        struct os_calm calm = os_calm_begin();
+        void *view = slot->view;
+
+        give_back(word_of(view));
+        slot->view = NULL; /* before the pages can be another's: a forked child puts one there */
+        if (view_detach(view, slot->spare) == 0)
+                view_free(view);
+        else
+                take(word_of(view));
+        os_calm_end(calm, 0);
+}
+
+/* The list of the thread that forked has come along.  glibc empties it, in fork
+ * but not in a bare clone; musl goes on with it, and when a thread ends writes to
+ * all the words on it: the slot's page, which is the parent's, goes out of its
+ * sight.  The pages must stay, for what comes onto such a list is linked to what
+ * is there; and libc cannot take it off, for to one that has emptied its list
+ * this would bring an old one back.  A thread that did not fork has no list here,
+ * but whose a slot is the word alone says, and that anyone may have written. */
+void os_slot_forget(struct os_slot *slot)
+{
+        struct os_calm calm = os_calm_begin();
+
+        view_detach(slot->view, slot->spare);
+        slot->view = NULL;
+        os_calm_end(calm, 0);
+}

@@ -1,0 +1,212 @@
+/* atomic.c - atomic views, wait and wake
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "map/map.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHARED_NAP INT64_C(90000000) /* ns: less than the 100 ms that are promised */
+
+/* A view that is alive, on its map's list; guard: the map's viewing. */
+struct view {
+        struct view *next, **link;
+        uint64_t end; /* where in the map it ends */
+};
+
+/* The address of count words of size bytes at offset. */
+static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words)
+{
+        int rc;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        /* A count that overflows in bytes is beyond every map. */
+        if ((rc = map_look(map, offset, count > UINT64_MAX / size ? UINT64_MAX : count * size)) < 0)
+                return rc;
+        if (offset % size != 0)
+                return AMMAP_ERR_MISALIGNED;
+        if (atomic_load(&map->omitted)) /* by a fork, which the length of a shared map does not tell of */
+                return AMMAP_ERR_UNSUPPORTED;
+        *words = map->base + offset;
+        return 0;
+}
+
+static void add_view(struct ammap *map, struct view *view, uint64_t end)
+{
+        *view = (struct view){ .next = map->view, .link = &map->view, .end = end };
+        if (map->view)
+                map->view->link = &view->next;
+        map->view = view;
+        atomic_fetch_add(&map->views, 1);
+}
+
+static void drop_view(struct ammap *map, struct view *view)
+{
+        *view->link = view->next;
+        if (view->next)
+                view->next->link = view->link;
+        free(view);
+        atomic_fetch_sub(&map->views, 1);
+}
+
+bool map_views_reach(const struct ammap *map, uint64_t offset)
+{
+        const struct view *view = map->view;
+
+        while (view && view->end <= offset)
+                view = view->next;
+        return view;
+}
+
+/* The same, and the map pinned by a view; private words: the map, and the view. */
+static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words, uintptr_t *private)
+{
+        struct view *view = NULL;
+        int rc;
+
+        while ((rc = find_words(map, offset, count, size, words)) == 0) {
+                if (map->may_fault && !map->faults) {
+                        rc = AMMAP_ERR_UNSUPPORTED;
+                        break;
+                }
+                if (!view && !(view = malloc(sizeof *view)))
+                        return -ENOMEM;
+                os_fork_check();
+                pthread_mutex_lock(&map->viewing);
+                rc = map_has(map, offset, count * size) ? 0 : 1; /* 1: a shrink came first */
+                if (rc == 0 && map_frozen(map))
+                        rc = AMMAP_ERR_READ_ONLY;
+                if (rc == 0 && map->shared && !map->shared->writable)
+                        rc = AMMAP_ERR_UNSUPPORTED;
+                if (rc == 0) {
+                        private[0] = (uintptr_t)map;
+                        private[1] = (uintptr_t)view;
+                        add_view(map, view, offset + count * size);
+                        view = NULL;
+                }
+                pthread_mutex_unlock(&map->viewing);
+                if (rc <= 0)
+                        break;
+        }
+        free(view);
+        return rc;
+}
+
+static void unpin(const uintptr_t *private)
+{
+        struct ammap *map = (struct ammap *)private[0];
+
+        if (!map)
+                return;
+        os_fork_check();
+        pthread_mutex_lock(&map->viewing);
+        drop_view(map, (struct view *)private[1]);
+        pthread_mutex_unlock(&map->viewing);
+}
+
+int ammap_atomic_u32(ammap_t *map, uint64_t offset, ammap_u32_view_t *view)
+{
+        return ammap_atomic_u32_slice(map, offset, 1, view);
+}
+
+int ammap_atomic_u64(ammap_t *map, uint64_t offset, ammap_u64_view_t *view)
+{
+        return ammap_atomic_u64_slice(map, offset, 1, view);
+}
+
+int ammap_atomic_u32_slice(ammap_t *map, uint64_t offset, size_t count, ammap_u32_view_t *view)
+{
+        void *words;
+        int rc;
+
+        if (!view)
+                return AMMAP_ERR_INVALID;
+        memset(view, 0, sizeof *view);
+        if ((rc = pin_words(map, offset, count, sizeof *view->value, &words, view->ammap_private)) < 0)
+                return rc;
+        view->value = words;
+        view->count = count;
+        return 0;
+}
+
+int ammap_atomic_u64_slice(ammap_t *map, uint64_t offset, size_t count, ammap_u64_view_t *view)
+{
+        void *words;
+        int rc;
+
+        if (!view)
+                return AMMAP_ERR_INVALID;
+        memset(view, 0, sizeof *view);
+        if ((rc = pin_words(map, offset, count, sizeof *view->value, &words, view->ammap_private)) < 0)
+                return rc;
+        view->value = words;
+        view->count = count;
+        return 0;
+}
+
+void ammap_u32_view_release(ammap_u32_view_t *view)
+{
+        if (!view)
+                return;
+        unpin(view->ammap_private);
+        memset(view, 0, sizeof *view);
+}
+
+void ammap_u64_view_release(ammap_u64_view_t *view)
+{
+        if (!view)
+                return;
+        unpin(view->ammap_private);
+        memset(view, 0, sizeof *view);
+}
+
+/* Whether a word is still there. */
+static int check_word(const ammap_t *map, const void *word)
+{
+        uint32_t value;
+
+        return map->may_fault && os_peek(&value, word, sizeof value) < 0 ? AMMAP_ERR_FAULT : 0;
+}
+
+/* A peer that may only read can take a wake-up away, by sleeping on the same word: so
+ * each sleep is short, and the word is looked at again. */
+static int wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        int64_t until;
+        int rc;
+
+        do {
+                until = os_now() + SHARED_NAP;
+                rc = os_wait_shared(word, expected, until < deadline ? until : deadline);
+        } while (rc == -ETIMEDOUT && until < deadline);
+        return rc;
+}
+
+int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns)
+{
+        void *word;
+        int rc = find_words(map, offset, 1, sizeof expected, &word);
+
+        if (rc < 0 || (rc = check_word(map, word)) < 0)
+                return rc;
+        rc = map->backing.fd < 0 ? os_wait(word, expected, os_deadline(timeout_ns))
+                                 : wait_shared(word, expected, os_deadline(timeout_ns));
+        return rc == -ETIMEDOUT ? AMMAP_ERR_TIMEOUT : 0;
+}
+
+int ammap_wake_u32(ammap_t *map, uint64_t offset, int count)
+{
+        void *word;
+        int rc;
+
+        if (count < 0)
+                return AMMAP_ERR_INVALID;
+        if ((rc = find_words(map, offset, 1, sizeof(uint32_t), &word)) < 0 || (rc = check_word(map, word)) < 0)
+                return rc;
+        if (count == 0) /* futexes take 0 for 1 */
+                return 0;
+        return map->backing.fd < 0 ? os_wake(word, count) : os_wake_shared(word, count);
+}
