@@ -2,11 +2,11 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "memory/bytes.h"
-#include "os/hints.h"
 #include "map/map.h"
-#include "memory/racy.h"
 #include "map/span.h"
+#include "memory/bytes.h"
+#include "memory/racy.h"
+#include "os/hints.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* memory.c - the pages of a map: present, discarded, locked, frozen, cloned
+/* pages.c - the pages of a map: present, discarded, locked, frozen, cloned
  *
  * SPDX-License-Identifier: MIT
  */

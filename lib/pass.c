@@ -1,4 +1,4 @@
-/* share.c - maps in memory that other processes have too
+/* pass.c - maps in memory that other processes have too
  *
  * SPDX-License-Identifier: MIT
  *

@@ -2,10 +2,10 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "os/hints.h"
-#include "map/map.h"
 #include "lock/slot.h"
+#include "map/map.h"
 #include "map/span.h"
+#include "os/hints.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* atomic.c - atomic views, wait and wake
+/* view.c - atomic views, wait and wake
  *
  * SPDX-License-Identifier: MIT
  */

@@ -19,7 +19,7 @@ libraries=$(pkg-config --libs check)
 flags='-std=gnu11 -g -O1 -w -D_GNU_SOURCE -pthread'
 sources=$(cd "$top/lib" && ls ./*.c ./*/*.c | sed 's,^\./,,; s,\.c$,,; /^os.portable$/d')
 
-# NAME|FILE|EDIT (sed)|CASE or -,MODEL'S MUTANT or empty
+# NAME|FILE of lib/lock|EDIT (sed)|CASE or -,MODEL'S MUTANT or empty
 table()
 {
         cat <<'EOF'

@@ -1,4 +1,4 @@
-/* test-atomic.c - lib/atomic.c: atomic views, wait and wake
+/* test-atomic.c - lib/view.c: atomic views, wait and wake
  *
  * SPDX-License-Identifier: MIT
  *

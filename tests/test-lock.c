@@ -1,9 +1,9 @@
-/* test-lock.c - lib/lock.c and lib/thread.c: the words of a lane, and the race
+/* test-lock.c - lib/lock/lock.c and thread.c: the words of a lane, and the race
  *
  * SPDX-License-Identifier: MIT
  *
  * What the lock does with each value of a lane's word, as tables; then each
- * transition that the essay in lib/lock.c describes, brought about on purpose:
+ * transition that the essay in lib/lock/lock.c describes, brought about on purpose:
  * bias and its revocation, turns and their end, death, recovery, forks, the end
  * of threads.  Then rounds of sleeping and waking in which no wake-up may be
  * lost, and torture on every path, where torn reads and broken exclusion are

@@ -1,4 +1,4 @@
-/* test-map.c - lib/map.c: the life of a map
+/* test-map.c - lib/map/map.c: the life of a map
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,4 +1,4 @@
-/* test-os-share.c - the part of lib/os.h that sharing is made of
+/* test-os-share.c - the part of lib/os/os.h that sharing is made of
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,4 +1,4 @@
-/* test-os.c - lib/os.h: the contract with the system
+/* test-os.c - lib/os/os.h: the contract with the system
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,4 +1,4 @@
-/* test-recycle.c - lib/recycle.c: freed maps kept, zeroed and given back
+/* test-recycle.c - lib/memory/recycle.c: freed maps kept, zeroed and given back
  *
  * SPDX-License-Identifier: MIT
  *

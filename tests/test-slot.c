@@ -1,4 +1,4 @@
-/* test-slot.c - lib/shared_lock.c and lib/slot.c: rare meetings, and slots that come and go
+/* test-slot.c - lib/lock/shared_lock.c and slot.c: rare meetings, and slots that come and go
  *
  * SPDX-License-Identifier: MIT
  *
@@ -21,8 +21,8 @@
 
 #if TEST_OS_LINUX
 
-#include "map/map.h"
 #include "lock/slot.h"
+#include "map/map.h"
 
 enum { SIZE = 8192 };
 

@@ -7,9 +7,9 @@
 #ifndef LOCK_H
 #define LOCK_H
 
+#include "lock/thread.h"
 #include "os/hints.h"
 #include "os/os.h"
-#include "lock/thread.h"
 
 struct ammap;
 

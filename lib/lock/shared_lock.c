@@ -141,8 +141,8 @@
 #include "lock/shared_lock.h"
 
 #include "ammap.h"
-#include "os/hints.h"
 #include "lock/slot.h"
+#include "os/hints.h"
 
 #include <errno.h>
 

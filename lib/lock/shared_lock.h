@@ -7,9 +7,9 @@
 #ifndef SHARED_LOCK_H
 #define SHARED_LOCK_H
 
+#include "lock/lock.h"
 #include "memory/format.h"
 #include "os/hints.h"
-#include "lock/lock.h"
 #include "os/os.h"
 
 #include <pthread.h>

@@ -12,8 +12,8 @@
 #ifndef SLOT_H
 #define SLOT_H
 
-#include "os/hints.h"
 #include "lock/shared_lock.h"
+#include "os/hints.h"
 
 /* What stands in a lane's owner, and in its next. */
 #define OWNER_WAITERS UINT64_C(1)  /* someone sleeps on the low half */

@@ -6,7 +6,7 @@
  * lives.  The quick paths know one of them, thread_holds, and move on to another
  * when it is full.  They serve three ends: a thread that asks for what its own slice
  * forbids is told so; a fork, or a thread's end, knows what is left behind; and
- * a reader of a biased lane (lib/lock.c) shows itself to writers in its block
+ * a reader of a biased lane (lock.c) shows itself to writers in its block
  * instead of in the lane.
  *
  * All blocks are on one list, which only grows: a block whose thread has ended

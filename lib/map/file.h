@@ -7,8 +7,8 @@
 #ifndef FILE_H
 #define FILE_H
 
-#include "memory/format.h"
 #include "map/map.h"
+#include "memory/format.h"
 
 /* What this process has of a lane.  Guard: the file's mutex; sequence: whoever
  * writes. */

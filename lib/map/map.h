@@ -2,18 +2,17 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Calls go down only: the nouns (map, copy, slice, atomic, memory), then range,
- * region and lock, then thread, then os.
+ * Calls go down only: lib/, map, lock, memory, os.
  */
 #ifndef MAP_H
 #define MAP_H
 
 #include "ammap.h"
-#include "os/hints.h"
 #include "lock/lock.h"
+#include "lock/shared_lock.h"
 #include "memory/range.h"
 #include "memory/region.h"
-#include "lock/shared_lock.h"
+#include "os/hints.h"
 
 #include <pthread.h>
 
@@ -252,7 +251,7 @@ enum { SHARED_WRITE = 1, SHARED_FRESH = 2 };
 int shared_make(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
                 unsigned how);
 
-/* --- share.c --- */
+/* --- pass.c --- */
 
 /* Make a map of checked options that others can be given. */
 int share_new(struct ammap **made, uint64_t size, const ammap_options_t *options);
@@ -306,7 +305,7 @@ int file_refresh(struct ammap *map);
 /* Whether it says that it is frozen. */
 bool file_was_frozen(struct ammap *map);
 
-/* --- atomic.c --- */
+/* --- view.c --- */
 
 /* Whether a live view ends beyond an offset.  Under viewing. */
 bool map_views_reach(const struct ammap *map, uint64_t offset);

@@ -5,8 +5,8 @@
  * The header and the data of a shared map are two mappings of one descriptor.  Who
  * may not write has both to be read only, and it is the kernel that keeps to that.
  */
-#include "memory/bytes.h"
 #include "map/map.h"
+#include "memory/bytes.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,8 +5,8 @@
 #ifndef SPAN_H
 #define SPAN_H
 
-#include "os/hints.h"
 #include "map/map.h"
+#include "os/hints.h"
 
 /* The caller's slices hold one, so that its type stands in ammap.h:
  *

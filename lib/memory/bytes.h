@@ -12,8 +12,8 @@
 #ifndef BYTES_H
 #define BYTES_H
 
-#include "os/os.h"
 #include "memory/region.h"
+#include "os/os.h"
 
 /* What its descriptor is of.  AMMAP_ERR_FAULT: the number is another file's by now. */
 int backing_look(const struct backing *backing, struct os_file *file);

@@ -1,4 +1,4 @@
-/* os-calm.h - calls of libc that a caller does not notice
+/* calm.h - calls of libc that a caller does not notice
  *
  * SPDX-License-Identifier: MIT
  *

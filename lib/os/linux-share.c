@@ -1,4 +1,4 @@
-/* os-linux-share.c - descriptors, memory that others can reach, and slots
+/* linux-share.c - descriptors, memory that others can reach, and slots
  *
  * SPDX-License-Identifier: MIT
  */

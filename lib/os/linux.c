@@ -1,4 +1,4 @@
-/* os-linux.c - futexes, membarrier, advice on memory and the kernel's account of it
+/* linux.c - futexes, membarrier, advice on memory and the kernel's account of it
  *
  * SPDX-License-Identifier: MIT
  */

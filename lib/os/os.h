@@ -6,7 +6,7 @@
  * call stated once.  Results are 0 (or what is documented) or a negative errno;
  * no call touches errno's meaning for the caller, prints or aborts.
  *
- * os-posix.c holds what POSIX offers everywhere.  os-linux.c and os-portable.c
+ * posix.c holds what POSIX offers everywhere.  linux.c and portable.c
  * both hold the rest, futexes and fences; configure --with-os chooses one.
  */
 #ifndef OS_H
@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- os-posix.c --- */
+/* --- posix.c --- */
 
 /* The size of a page in bytes. */
 size_t os_page_size(void);
@@ -71,7 +71,7 @@ int os_at_fork(void (*before)(void), void (*after)(void), void (*child)(void));
  * lock or a list left by a thread that the child does not have would matter. */
 bool os_fork_check(void);
 
-/* --- os-linux.c or os-portable.c --- */
+/* --- linux.c or portable.c --- */
 
 /* Once, before any other call of this part. */
 void os_start(void);
@@ -147,7 +147,7 @@ int os_usage(const void *address, size_t length, struct os_usage *usage);
 /* For each of so many pages, whether it holds anything, in memory or swapped. */
 int os_present(const void *address, size_t pages, unsigned char *present);
 
-/* --- os-linux-share.c, or os-portable.c: -ENOSYS --- */
+/* --- linux-share.c, or portable.c: -ENOSYS --- */
 
 /* None of these is a cancellation point, and all leave errno as it was. */
 

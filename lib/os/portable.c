@@ -1,4 +1,4 @@
-/* os-portable.c - the same as os-linux.c from POSIX alone
+/* portable.c - the same as linux.c from POSIX alone
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,4 +1,4 @@
-/* os-posix.c - what POSIX offers everywhere
+/* posix.c - what POSIX offers everywhere
  *
  * SPDX-License-Identifier: MIT
  */
