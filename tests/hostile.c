@@ -14,6 +14,8 @@
  */
 #include "share.h"
 
+static int damage_rounds = 1500;
+
 #if TEST_OS_LINUX
 
 #include <stdarg.h>
@@ -21,8 +23,6 @@
 #include <sys/mount.h>
 
 enum { LENGTH = 3 * 4096 + 5, CAPACITY = 5 * 4096, LANES = 3, HEAD_MAX = 64 * 1024 };
-
-static int damage_rounds = 1500;
 
 /* --- What is damaged -------------------------------------------------------- */
 
@@ -369,7 +369,7 @@ static void victim_body(struct peer *parent, void *argument)
         }
 }
 
-START_TEST(damaged)
+DEFINE_LOOP_TEST("hostile", damaged, 0, FORMS)
 {
         struct victim *victim = calloc(1, sizeof(*victim));
         struct peer peer;
@@ -419,7 +419,6 @@ START_TEST(damaged)
         munmap(victim->board, sizeof(*victim->board));
         free(victim);
 }
-END_TEST
 
 /* --- Changed underway ------------------------------------------------------------------ */
 
@@ -508,7 +507,7 @@ static size_t find_words(const unsigned char *header, bool slots, struct words w
         return 6;
 }
 
-START_TEST(fields_changed_underway)
+DEFINE_LOOP_TEST("hostile", fields_changed_underway, 0, 2)
 {
         struct sweep sweep = { 0 };
         struct words words[6];
@@ -551,7 +550,6 @@ START_TEST(fields_changed_underway)
         ck_assert_int_eq(ammap_free(sweep.map), 0);
         munmap(sweep.board, sizeof(*sweep.board));
 }
-END_TEST
 
 /* --- Taken away underway --------------------------------------------------------------- */
 
@@ -670,7 +668,7 @@ static void rob(struct thief *thief)
         munmap(thief->board, sizeof(*thief->board));
 }
 
-START_TEST(files_cut_while_in_use)
+DEFINE_TEST("hostile", files_cut_while_in_use)
 {
         for (int raw = 0; raw < 2; raw++) {
                 struct path path = path_of("cut");
@@ -687,9 +685,8 @@ START_TEST(files_cut_while_in_use)
                 close(thief.fd);
         }
 }
-END_TEST
 
-START_TEST(holes_punched_while_in_use)
+DEFINE_TEST("hostile", holes_punched_while_in_use)
 {
         ammap_t *map = make_shared(LENGTH, 0, LANES);
         struct thief thief = { NULL, false, true, ammap_fd(map), 0, NULL, { 0 } };
@@ -698,7 +695,6 @@ START_TEST(holes_punched_while_in_use)
         rob(&thief);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Memory that there is not ------------------------------------------------------------ */
 
@@ -746,7 +742,7 @@ static void full_body(void *argument)
         }
 }
 
-START_TEST(a_full_disk)
+DEFINE_TEST("hostile", a_full_disk)
 {
         char directory[250];
         struct full *full = board_of(sizeof(*full));
@@ -760,7 +756,6 @@ START_TEST(a_full_disk)
         ck_assert_int_eq(rmdir(directory), 0);
         munmap(full, sizeof(*full));
 }
-END_TEST
 
 /* Huge pages that the system does not have: refused, or a code from copies. */
 static void unbacked_body(void *argument)
@@ -790,52 +785,26 @@ static void unbacked_body(void *argument)
         }
 }
 
-START_TEST(pages_that_there_are_not)
+DEFINE_TEST("hostile", pages_that_there_are_not)
 {
         child_passes(unbacked_body, NULL);
 }
-END_TEST
 
 #else
 
-START_TEST(unsupported)
+DEFINE_TEST("hostile", unsupported)
 {
         check_unsupported();
 }
-END_TEST
 
 #endif
 
 int main(int argc, char **argv)
 {
-        Suite *suite = suite_create("hostile");
-        TCase *tcase;
-
-#if TEST_OS_LINUX
-        if (cannot_share("hostile"))
-                return SKIPPED;
-        if (argc > 1)
-                damage_rounds = atoi(argv[1]);
-        if (damage_rounds < 1) {
-                fprintf(stderr, "usage: hostile [ROUNDS]\n");
-                return 2;
-        }
+        damage_rounds = (int)stress_of(argc, argv, damage_rounds, 1, "ROUNDS");
+        test_time_extra = (unsigned)damage_rounds / 100;
         /* Thousands of files are written and flushed: better to no disk. */
         if (access("/dev/shm", R_OK | W_OK | X_OK) == 0)
                 setenv("TMPDIR", "/dev/shm", 0);
-        test_time_extra = (unsigned)damage_rounds / 100;
-        tcase = share_case(suite, "hostile");
-        tcase_add_loop_test(tcase, damaged, 0, FORMS);
-        tcase_add_loop_test(tcase, fields_changed_underway, 0, 2);
-        tcase_add_test(tcase, files_cut_while_in_use);
-        tcase_add_test(tcase, holes_punched_while_in_use);
-        tcase_add_test(tcase, a_full_disk);
-        tcase_add_test(tcase, pages_that_there_are_not);
-#else
-        (void)argc;
-        (void)argv;
-        tcase = share_case(suite, "hostile");
-        tcase_add_test(tcase, unsupported);
-#endif
-        return test_run(suite);
+        return run_sharing("hostile");
 }

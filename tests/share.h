@@ -51,7 +51,6 @@
 #define TEST_READS_LOCK TEST_TSAN
 #endif
 
-#define SKIPPED 77
 #define KB UINT64_C(1024)
 #define MB (UINT64_C(1) << 20)
 #define PAGE ((uint64_t)sysconf(_SC_PAGESIZE))
@@ -717,20 +716,10 @@ static inline void check_unsupported(void)
 }
 #endif
 
-/* A suite of one case, whose tests need shared maps: add says which.  Its exit code. */
-static inline int run_sharing(const char *name, void (*add)(TCase *tcase))
+/* A suite whose tests need shared maps. */
+static inline int run_sharing(const char *name)
 {
-        Suite *suite;
-        TCase *tcase;
-        char program[64];
-
-        snprintf(program, sizeof(program), "test-%s", name);
-        if (cannot_share(program))
-                return SKIPPED;
-        suite = suite_create(name);
-        tcase = share_case(suite, name);
-        add(tcase);
-        return test_run(suite);
+        return cannot_share(name) ? SKIPPED : run_tests(name, share_case);
 }
 
 /* --- A small disk --- */

@@ -17,6 +17,8 @@
  */
 #include "share.h"
 
+static double seconds = 1;
+
 #if TEST_OS_LINUX && (defined(__x86_64__) || defined(__aarch64__))
 #define CAN_STEP 1
 #else
@@ -29,8 +31,6 @@
 
 enum { BLOCK = 192, LENGTH = 20480, SHORT = 12200, CAPACITY = 40000 };
 enum { OLD = 0x11, NEW = 0x22, FILLED = 0x33 };
-
-static double seconds = 1;
 
 enum call_kind {
         CALL_READ,
@@ -458,17 +458,15 @@ static void step_through(enum call_kind kind, bool warm)
         munmap(subject.board, sizeof(*subject.board));
 }
 
-START_TEST(warm_calls)
+DEFINE_LOOP_TEST("step", warm_calls, 0, CALLS)
 {
         step_through((enum call_kind)_i, true);
 }
-END_TEST
 
-START_TEST(first_calls)
+DEFINE_LOOP_TEST("step", first_calls, 0, CALL_SLICE_RELEASE)
 {
         step_through((enum call_kind)_i, false);
 }
-END_TEST
 
 /* --- The making of a file ----------------------------------------------------- */
 
@@ -515,7 +513,7 @@ static long kill_maker_at(const struct making *making, long count)
         return steps;
 }
 
-START_TEST(half_made_files)
+DEFINE_TEST("step", half_made_files)
 {
         struct path path = path_of("made");
         struct making making = { path.text, board_of(sizeof(struct board)) };
@@ -527,7 +525,6 @@ START_TEST(half_made_files)
         printf("step: open of a new file: %ld instructions, killed at %ld of them\n", order.all, order.done - 1);
         munmap(making.board, sizeof(*making.board));
 }
-END_TEST
 
 /* Whether a child can be led here: sandboxes and emulators know better. */
 static bool stepping_works(void)
@@ -553,47 +550,26 @@ static bool stepping_works(void)
 
 #elif !TEST_OS_LINUX
 
-START_TEST(unsupported)
+DEFINE_TEST("step", unsupported)
 {
         check_unsupported();
 }
-END_TEST
+
+#else
+
+DEFINE_NO_TEST("no single-stepping on this processor");
 
 #endif
 
 int main(int argc, char **argv)
 {
-        Suite *suite = suite_create("step");
-        TCase *tcase;
-
 #if CAN_STEP
         if (!stepping_works()) {
                 printf("step: no single-stepping here\n");
                 return SKIPPED;
         }
-        if (argc > 1)
-                seconds = atof(argv[1]);
-        if (!(seconds > 0)) {
-                fprintf(stderr, "usage: step [SECONDS]\n");
-                return 2;
-        }
-        test_time_extra = 8 * (unsigned)seconds;
-        tcase = share_case(suite, "step");
-        tcase_add_loop_test(tcase, warm_calls, 0, CALLS);
-        tcase_add_loop_test(tcase, first_calls, 0, CALL_SLICE_RELEASE);
-        tcase_add_test(tcase, half_made_files);
-#elif TEST_OS_LINUX
-        (void)argc;
-        (void)argv;
-        (void)suite;
-        (void)tcase;
-        printf("step: no single-stepping on this processor\n");
-        return SKIPPED;
-#else
-        (void)argc;
-        (void)argv;
-        tcase = share_case(suite, "step");
-        tcase_add_test(tcase, unsupported);
 #endif
-        return test_run(suite);
+        seconds = stress_of(argc, argv, seconds, 1e-3, "SECONDS");
+        test_time_extra = 8 * (unsigned)seconds;
+        return run_tests("step", share_case);
 }

@@ -148,7 +148,7 @@ static void *read_blocks(void *argument)
         return NULL;
 }
 
-START_TEST(no_read_is_torn)
+DEFINE_TEST("stress-lock", no_read_is_torn)
 {
         static const size_t blocks[] = { 8, 24, 64, 250, 1024, 4096, 4097, 65536 + 8 };
         static const uint64_t lane_counts[] = { 1, 3 };
@@ -167,7 +167,6 @@ START_TEST(no_read_is_torn)
                 }
         seconds = whole;
 }
-END_TEST
 
 /* --- Exclusion ------------------------------------------------------------------- */
 
@@ -255,19 +254,17 @@ static void check_additions(size_t readers, uint64_t lanes)
         load_close(&load);
 }
 
-START_TEST(additions_add_up)
+DEFINE_TEST("stress-lock", additions_add_up)
 {
         check_additions(0, 1);
         check_additions(0, 3);
 }
-END_TEST
 
-START_TEST(additions_add_up_among_readers)
+DEFINE_TEST("stress-lock", additions_add_up_among_readers)
 {
         check_additions(THREADS, 1);
         check_additions(THREADS / 2, 3);
 }
-END_TEST
 
 /* --- Starvation -------------------------------------------------------------------- */
 
@@ -388,31 +385,28 @@ static void check_starvation(const char *what, void *(*stream)(void *), size_t s
         load_close(&load);
 }
 
-START_TEST(a_writer_gets_in_among_readers)
+DEFINE_TEST("stress-lock", a_writer_gets_in_among_readers)
 {
         check_starvation("a writer among readers", read_stream, 4, write_now_and_then, 1);
         check_starvation("a writer among readers", read_stream, THREADS, write_now_and_then, 1);
         check_starvation("a writer among readers", read_stream, 4, write_now_and_then, 3);
 }
-END_TEST
 
-START_TEST(a_reader_gets_in_among_writers)
+DEFINE_TEST("stress-lock", a_reader_gets_in_among_writers)
 {
         check_starvation("a reader among writers", write_stream, 4, read_now_and_then, 1);
         check_starvation("a reader among writers", write_stream, THREADS, read_now_and_then, 1);
         check_starvation("a reader among writers", write_stream, 4, read_now_and_then, 3);
         check_starvation("a reader among copies", copy_stream, 4, read_now_and_then, 1);
 }
-END_TEST
 
-START_TEST(a_writer_gets_in_among_writers)
+DEFINE_TEST("stress-lock", a_writer_gets_in_among_writers)
 {
         check_starvation("a writer among writers", write_stream, 4, write_now_and_then, 1);
         check_starvation("a writer among copies", copy_stream, 4, write_now_and_then, 3);
 }
-END_TEST
 
-START_TEST(all_get_in_among_all)
+DEFINE_TEST("stress-lock", all_get_in_among_all)
 {
         struct load load;
 
@@ -424,12 +418,11 @@ START_TEST(all_get_in_among_all)
         ck_assert_int_le(atomic_load(&load.longest_write), WAIT_LIMIT * test_scale());
         load_close(&load);
 }
-END_TEST
 
 /* --- Lanes -------------------------------------------------------------------------- */
 
 /* One lane is held all the time; the other one is written all the same. */
-START_TEST(a_held_lane_stops_no_other)
+DEFINE_TEST("stress-lock", a_held_lane_stops_no_other)
 {
         ammap_t *map = new_map(200, 2);
         ammap_mut_slice_t mut;
@@ -441,7 +434,6 @@ START_TEST(a_held_lane_stops_no_other)
         ammap_mut_slice_release(&mut);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Half of the writers in each of two lanes, beside those who want both. */
 static void *write_own_lane(void *argument)
@@ -492,7 +484,7 @@ static void *write_both_lanes(void *argument)
         return NULL;
 }
 
-START_TEST(writers_of_lanes_and_of_all_lanes)
+DEFINE_TEST("stress-lock", writers_of_lanes_and_of_all_lanes)
 {
         struct load load;
         uint64_t sums[2];
@@ -508,7 +500,6 @@ START_TEST(writers_of_lanes_and_of_all_lanes)
         ck_assert_int_le(atomic_load(&load.longest_write), WAIT_LIMIT * test_scale());
         load_close(&load);
 }
-END_TEST
 
 /* --- Everything at once ---------------------------------------------------------------- */
 
@@ -599,7 +590,7 @@ static void *mix(void *argument)
         return NULL;
 }
 
-START_TEST(all_calls_mixed)
+DEFINE_TEST("stress-lock", all_calls_mixed)
 {
         struct load load;
 
@@ -608,7 +599,6 @@ START_TEST(all_calls_mixed)
         ck_assert_int_gt(atomic_load(&load.reads), THREADS);
         load_close(&load);
 }
-END_TEST
 
 /* --- Threads that end in the middle ------------------------------------------------------ */
 
@@ -660,7 +650,7 @@ static void *write_and_recover(void *argument)
         return NULL;
 }
 
-START_TEST(threads_end_with_slices_under_load)
+DEFINE_TEST("stress-lock", threads_end_with_slices_under_load)
 {
         struct load load;
 
@@ -671,35 +661,15 @@ START_TEST(threads_end_with_slices_under_load)
         ck_assert_int_eq(ammap_recover(load.map), 0);
         load_close(&load);
 }
-END_TEST
 
 /* The tests that go on for the time given, how many such times each at most. */
 enum { LONGEST_TEST = 5 };
 
 int main(int argc, char **argv)
 {
-        const char *given = argc > 1 ? argv[1] : getenv("AMMAP_STRESS_SECONDS");
-        Suite *suite = suite_create("stress-lock");
-        TCase *tcase;
+        const char *usual = getenv("AMMAP_STRESS_SECONDS");
 
-        if (given)
-                seconds = atof(given);
-        if (!(seconds > 0 && seconds < 1e6)) {
-                fprintf(stderr, "usage: stress-lock [SECONDS]\n");
-                return 2;
-        }
+        seconds = stress_of(argc, argv, usual ? atof(usual) : seconds, 1e-3, "SECONDS");
         test_time_extra = (unsigned)(seconds * LONGEST_TEST);
-        tcase = test_case(suite, "stress-lock");
-        tcase_add_test(tcase, no_read_is_torn);
-        tcase_add_test(tcase, additions_add_up);
-        tcase_add_test(tcase, additions_add_up_among_readers);
-        tcase_add_test(tcase, a_writer_gets_in_among_readers);
-        tcase_add_test(tcase, a_reader_gets_in_among_writers);
-        tcase_add_test(tcase, a_writer_gets_in_among_writers);
-        tcase_add_test(tcase, all_get_in_among_all);
-        tcase_add_test(tcase, a_held_lane_stops_no_other);
-        tcase_add_test(tcase, writers_of_lanes_and_of_all_lanes);
-        tcase_add_test(tcase, all_calls_mixed);
-        tcase_add_test(tcase, threads_end_with_slices_under_load);
-        return test_run(suite);
+        return run_tests("stress-lock", test_case);
 }

@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
+ * - DEFINE_TEST(case, name), in place of Check's START_TEST: all that a test
+ *   needs to be run.
  * - A watchdog over every test.  Check's own works only where it forks, and it
  *   does not under valgrind (CK_FORK=no).
  * - Checks for threads other than the test's own, where ck_assert may not be
@@ -112,7 +114,7 @@ static inline int64_t patience_ns(void)
 /* --- The suite ---------------------------------------------------------- */
 
 /* Seconds that a test may take beyond the usual: for those that go on for as
- * long as they are told.  To be set before test_case. */
+ * long as they are told.  To be set before run_tests. */
 static unsigned test_time_extra;
 
 static inline unsigned test_time(void)
@@ -178,15 +180,132 @@ static inline TCase *test_case(Suite *suite, const char *name)
         return tcase;
 }
 
-static inline int test_run(Suite *suite)
+/* A test that DEFINE_TEST has put on the list. */
+struct test {
+        const char *case_name;
+        void (*add)(TCase *tcase);
+        int line;
+        TCase *tcase;
+        struct test *next;
+};
+
+/* Constructors put the tests here, before main, in whatever order the compiler
+ * and the linker have left them; the list is in the order of the lines, which
+ * all are of one file.  They need nothing but these two variables, which have
+ * no constructor, and call nothing of Check's, of the C library's or of the
+ * library under test: so the order among all other constructors, those of the
+ * sanitizers too, does not matter either. */
+static struct test *test_list;
+static const char *test_none;
+
+static inline void test_register(struct test *test)
 {
-        SRunner *runner = srunner_create(suite);
+        struct test **place = &test_list;
+
+        while (*place && (*place)->line < test->line)
+                place = &(*place)->next;
+        test->next = *place;
+        *place = test;
+}
+
+/* A loop that never runs would leave the test out, and not be seen: DEFINE_LOOP_TEST_IF is. */
+static inline void test_check_loop(const char *name, int from, int to)
+{
+        if (from < to)
+                return;
+        fprintf(stderr, "%s: a loop from %d to %d leaves the test out\n", name, from, to);
+        exit(EXIT_FAILURE);
+}
+
+/* A test of this case that runs for each _i from here to there, the end not
+ * included.  Its body follows.  It is on the list because it stands in the
+ * program's file (not in a header: the order is that of the lines), and is left
+ * out only where the condition does not hold as the suite starts. */
+#define DEFINE_LOOP_TEST_IF(condition, case_name, name, from, to)                                                      \
+        _Static_assert(__INCLUDE_LEVEL__ == 0, "a test stands in the file of its suite");                              \
+        static void name##_run(int _i);                                                                                \
+        START_TEST(name)                                                                                               \
+        {                                                                                                              \
+                name##_run(_i);                                                                                        \
+        }                                                                                                              \
+        END_TEST                                                                                                       \
+        static void name##_add(TCase *tcase)                                                                           \
+        {                                                                                                              \
+                int first_i, end_i;                                                                                    \
+                                                                                                                       \
+                if (!(condition))                                                                                      \
+                        return;                                                                                        \
+                first_i = (int)(from);                                                                                 \
+                end_i = (int)(to);                                                                                     \
+                test_check_loop(#name, first_i, end_i);                                                                \
+                tcase_add_loop_test(tcase, name, first_i, end_i);                                                      \
+        }                                                                                                              \
+        __attribute__((constructor, used)) static void name##_register(void)                                           \
+        {                                                                                                              \
+                static struct test test = { case_name, name##_add, __LINE__, NULL, NULL };                             \
+                                                                                                                       \
+                test_register(&test);                                                                                  \
+        }                                                                                                              \
+        static void name##_run(__attribute__((unused)) int _i)
+
+#define DEFINE_LOOP_TEST(case_name, name, from, to) DEFINE_LOOP_TEST_IF(true, case_name, name, from, to)
+#define DEFINE_TEST_IF(condition, case_name, name) DEFINE_LOOP_TEST_IF(condition, case_name, name, 0, 1)
+#define DEFINE_TEST(case_name, name) DEFINE_LOOP_TEST_IF(true, case_name, name, 0, 1)
+
+/* In place of tests, where this system or processor leaves nothing to be tested. */
+#define DEFINE_NO_TEST(why)                                                                                            \
+        __attribute__((constructor, used)) static void no_test_register(void)                                          \
+        {                                                                                                              \
+                test_none = why;                                                                                       \
+        }                                                                                                              \
+        _Static_assert(__INCLUDE_LEVEL__ == 0, "it is said in the file of the suite")
+
+/* The exit code of a program that is skipped. */
+#define SKIPPED 77
+
+/* Run what is on the list, the cases in the order of their first tests; to be
+ * returned by main.  make_case is test_case, or one that adds to it.  An empty
+ * list is a failure where the file does not say that it has no tests. */
+static inline int run_tests(const char *name, TCase *(*make_case)(Suite *suite, const char *name))
+{
+        Suite *suite;
+        SRunner *runner;
         int failed;
 
+        if (!test_list == !test_none) {
+                fprintf(stderr, "%s %s\n", name, test_list ? "has tests, and says that it has none" : "has no test");
+                return EXIT_FAILURE;
+        }
+        if (test_none) {
+                printf("%s: %s\n", name, test_none);
+                return SKIPPED;
+        }
+        suite = suite_create(name);
+        for (struct test *test = test_list; test; test = test->next) {
+                struct test *first = test_list;
+
+                while (strcmp(first->case_name, test->case_name) != 0)
+                        first = first->next;
+                if (first == test)
+                        first->tcase = make_case(suite, first->case_name);
+                test->add(first->tcase);
+        }
+        runner = srunner_create(suite);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
         return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* How much a stress is to do: its first argument, or what is usual. */
+static inline double stress_of(int argc, char **argv, double usual, double least, const char *unit)
+{
+        double given = argc > 1 ? atof(argv[1]) : usual;
+
+        if (given >= least && given < 1e6)
+                return given;
+        fprintf(stderr, "usage: %s [%s]\n", argv[0], unit);
+        exit(2);
 }
 
 /* --- Random ------------------------------------------------------------- */

@@ -63,7 +63,7 @@ static void check_u64(ammap_t *map, uint64_t offset, uint64_t count, bool array)
         ck_assert(view_is_zero(&view));
 }
 
-START_TEST(views_are_bounded_and_aligned)
+DEFINE_TEST("atomic", views_are_bounded_and_aligned)
 {
         size_t length_count;
         const uint64_t *lengths = map_lengths(&length_count);
@@ -93,10 +93,9 @@ START_TEST(views_are_bounded_and_aligned)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
 /* Every offset of a small map, aligned or not. */
-START_TEST(every_offset_of_a_small_map)
+DEFINE_TEST("atomic", every_offset_of_a_small_map)
 {
         for (uint64_t length = 1; length <= 33; length++) {
                 ammap_t *map = new_pattern_map(length, 1);
@@ -112,9 +111,8 @@ START_TEST(every_offset_of_a_small_map)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(views_refuse_bad_input)
+DEFINE_TEST("atomic", views_refuse_bad_input)
 {
         ammap_t *map = new_pattern_map(64, 1);
         const uint64_t offsets[] = { 0, 1, 64, UINT64_MAX };
@@ -152,9 +150,8 @@ START_TEST(views_refuse_bad_input)
         /* None of the refused has left a view behind. */
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(wait_refuses_bad_input)
+DEFINE_TEST("atomic", wait_refuses_bad_input)
 {
         ammap_t *map = new_map(64, 1);
         const struct {
@@ -197,9 +194,8 @@ START_TEST(wait_refuses_bad_input)
         ck_assert(is_all(ammap_as_ptr(map), 0, 64));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(a_view_is_the_memory)
+DEFINE_TEST("atomic", a_view_is_the_memory)
 {
         ammap_t *map = new_map(64, 2);
         ammap_u32_view_t narrow;
@@ -222,10 +218,9 @@ START_TEST(a_view_is_the_memory)
         ammap_u64_view_release(&wide);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* The lock knows nothing of views, in either direction. */
-START_TEST(a_view_takes_no_lock)
+DEFINE_TEST("atomic", a_view_takes_no_lock)
 {
         ammap_t *map = new_map(64, 1);
         ammap_u32_view_t view, second;
@@ -256,7 +251,6 @@ START_TEST(a_view_takes_no_lock)
         ammap_u32_view_release(&view);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void *release_u64_view(void *argument)
 {
@@ -264,7 +258,7 @@ static void *release_u64_view(void *argument)
         return NULL;
 }
 
-START_TEST(a_view_is_released_once_and_by_any_thread)
+DEFINE_TEST("atomic", a_view_is_released_once_and_by_any_thread)
 {
         ammap_t *map = new_map(64, 1);
         ammap_u64_view_t view, moved, second;
@@ -283,7 +277,6 @@ START_TEST(a_view_is_released_once_and_by_any_thread)
         ammap_u64_view_release(&second);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Sums -------------------------------------------------------------------- */
 
@@ -311,7 +304,7 @@ static void *add(void *argument)
         return NULL;
 }
 
-START_TEST(additions_are_not_lost)
+DEFINE_TEST("atomic", additions_are_not_lost)
 {
         struct adders adders = { new_map(128, 2), rounds(100000) };
         struct task tasks[ADDERS];
@@ -332,7 +325,6 @@ START_TEST(additions_are_not_lost)
         ck_assert_uint_eq(wide_sum, (uint64_t)ADDERS * (uint64_t)adders.each);
         ck_assert_int_eq(ammap_free(adders.map), 0);
 }
-END_TEST
 
 static void *view_and_release(void *argument)
 {
@@ -347,7 +339,7 @@ static void *view_and_release(void *argument)
         return NULL;
 }
 
-START_TEST(views_are_counted_by_threads_at_once)
+DEFINE_TEST("atomic", views_are_counted_by_threads_at_once)
 {
         ammap_t *map = new_map(64, 1);
         struct task tasks[4];
@@ -358,11 +350,10 @@ START_TEST(views_are_counted_by_threads_at_once)
                 task_join(&tasks[i]);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Wait and wake ----------------------------------------------------------- */
 
-START_TEST(another_value_does_not_wait)
+DEFINE_TEST("atomic", another_value_does_not_wait)
 {
         ammap_t *map = new_map(64, 1);
         const int64_t timeouts[] = { -1, INT64_MIN, 0, 1, SECOND, INT64_MAX };
@@ -373,7 +364,6 @@ START_TEST(another_value_does_not_wait)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Wait as callers do: 0 may come for no reason. */
 static int wait_out(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns, int64_t *took_ns)
@@ -388,7 +378,7 @@ static int wait_out(ammap_t *map, uint64_t offset, uint32_t expected, int64_t ti
         }
 }
 
-START_TEST(the_time_runs_out_on_the_monotonic_clock)
+DEFINE_TEST("atomic", the_time_runs_out_on_the_monotonic_clock)
 {
         ammap_t *map = new_map(64, 1);
         const int64_t timeouts[] = { 0, 1, 1000, MS, 20 * MS, 150 * MS };
@@ -402,7 +392,6 @@ START_TEST(the_time_runs_out_on_the_monotonic_clock)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 struct waiter {
         ammap_t *map;
@@ -431,7 +420,7 @@ static void waiter_start(struct waiter *waiter, ammap_t *map, uint64_t offset, i
         ck_assert(task_sleeps(&waiter->task));
 }
 
-START_TEST(the_woken_are_counted)
+DEFINE_TEST("atomic", the_woken_are_counted)
 {
         enum { WAITERS = 5 };
         ammap_t *map = new_map(64, 1);
@@ -468,9 +457,8 @@ START_TEST(the_woken_are_counted)
         ck_assert_int_eq(ammap_wake_u32(map, 8, INT_MAX), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(all_are_woken_at_once)
+DEFINE_TEST("atomic", all_are_woken_at_once)
 {
         enum { WAITERS = 6 };
         ammap_t *map = new_map(4096, 3);
@@ -490,10 +478,9 @@ START_TEST(all_are_woken_at_once)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* The time given and a wake: woken in time is 0, whatever the time was. */
-START_TEST(a_timed_wait_is_woken)
+DEFINE_TEST("atomic", a_timed_wait_is_woken)
 {
         ammap_t *map = new_map(64, 1);
         struct waiter waiter;
@@ -508,7 +495,6 @@ START_TEST(a_timed_wait_is_woken)
         ck_assert_int_eq(waiter.result, 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void ignore_signal(int signal_number)
 {
@@ -530,7 +516,7 @@ static void *wait_in_a_storm(void *argument)
 }
 
 /* The handler is without SA_RESTART, so that the system says EINTR each time. */
-START_TEST(signals_neither_end_nor_stretch_a_wait)
+DEFINE_TEST("atomic", signals_neither_end_nor_stretch_a_wait)
 {
         struct stormed stormed = { new_map(64, 1), 0, INT_MIN };
         struct sigaction action, before;
@@ -554,7 +540,6 @@ START_TEST(signals_neither_end_nor_stretch_a_wait)
         ck_assert_int_gt(sent, 1);
         ck_assert_int_eq(ammap_free(stormed.map), 0);
 }
-END_TEST
 
 struct pingpong {
         ammap_t *map;
@@ -580,7 +565,7 @@ static void *play(void *argument)
         return NULL;
 }
 
-START_TEST(no_wake_up_is_lost)
+DEFINE_TEST("atomic", no_wake_up_is_lost)
 {
         const int count = under_valgrind() ? 2000 : 20000;
         ammap_t *map = new_map(64, 1);
@@ -596,10 +581,9 @@ START_TEST(no_wake_up_is_lost)
         ck_assert_uint_eq(last, 2 * (uint32_t)count);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Many words and many threads: a wake for one is not swallowed by another. */
-START_TEST(no_wake_up_goes_to_another_word)
+DEFINE_TEST("atomic", no_wake_up_goes_to_another_word)
 {
         enum { PAIRS = 4 };
         ammap_t *maps[PAIRS];
@@ -621,29 +605,8 @@ START_TEST(no_wake_up_goes_to_another_word)
         for (size_t p = 0; p < PAIRS; p++)
                 ck_assert_int_eq(ammap_free(maps[p]), 0);
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("atomic");
-        TCase *tcase = test_case(suite, "atomic");
-
-        tcase_add_test(tcase, views_are_bounded_and_aligned);
-        tcase_add_test(tcase, every_offset_of_a_small_map);
-        tcase_add_test(tcase, views_refuse_bad_input);
-        tcase_add_test(tcase, wait_refuses_bad_input);
-        tcase_add_test(tcase, a_view_is_the_memory);
-        tcase_add_test(tcase, a_view_takes_no_lock);
-        tcase_add_test(tcase, a_view_is_released_once_and_by_any_thread);
-        tcase_add_test(tcase, additions_are_not_lost);
-        tcase_add_test(tcase, views_are_counted_by_threads_at_once);
-        tcase_add_test(tcase, another_value_does_not_wait);
-        tcase_add_test(tcase, the_time_runs_out_on_the_monotonic_clock);
-        tcase_add_test(tcase, the_woken_are_counted);
-        tcase_add_test(tcase, all_are_woken_at_once);
-        tcase_add_test(tcase, a_timed_wait_is_woken);
-        tcase_add_test(tcase, signals_neither_end_nor_stretch_a_wait);
-        tcase_add_test(tcase, no_wake_up_is_lost);
-        tcase_add_test(tcase, no_wake_up_goes_to_another_word);
-        return test_run(suite);
+        return run_tests("atomic", test_case);
 }

@@ -12,7 +12,7 @@
 
 /* --- Clone --------------------------------------------------------------------- */
 
-START_TEST(clones_of_the_frozen)
+DEFINE_TEST("clone", clones_of_the_frozen)
 {
         static const uint64_t lengths[] = { 1, 5000, 16 * 4096, 100001 };
 
@@ -58,11 +58,10 @@ START_TEST(clones_of_the_frozen)
                 ck_assert_int_eq(ammap_free(second), 0);
         }
 }
-END_TEST
 
 /* Who had the memory writable before the freeze writes on, or never was there a
  * freeze, and the flag is a lie: the clones are of nobody else's pages. */
-START_TEST(clones_that_follow_nobody)
+DEFINE_TEST("clone", clones_that_follow_nobody)
 {
         enum { FORGED, FROZEN, FROZEN_READ_ONLY, WAYS };
 
@@ -97,10 +96,9 @@ START_TEST(clones_that_follow_nobody)
                 munmap(peer, (size_t)(data + length));
         }
 }
-END_TEST
 
 /* What holds nothing is not copied. */
-START_TEST(clones_of_the_sparse)
+DEFINE_TEST("clone", clones_of_the_sparse)
 {
         const uint64_t full = MB;
         ammap_t *map = make_shared(sizeof(void *) > 4 ? 1024 * MB : 128 * MB, 0, 1), *clone;
@@ -117,7 +115,6 @@ START_TEST(clones_of_the_sparse)
         ck_assert_int_eq(ammap_free(clone), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static ino_t inode_of(int fd)
 {
@@ -127,7 +124,7 @@ static ino_t inode_of(int fd)
         return stat.st_ino;
 }
 
-START_TEST(clones_of_the_others)
+DEFINE_TEST("clone", clones_of_the_others)
 {
         struct path path = path_of("file");
         ammap_t *maps[] = { make_shared(5000, 9000, 3), make_raw(5000), open_map(path.text, 5000, false) };
@@ -158,26 +155,14 @@ START_TEST(clones_of_the_others)
                 ck_assert_int_eq(ammap_free(maps[i]), 0);
         }
 }
-END_TEST
-
-static void add_tests(TCase *tcase)
-{
-        tcase_add_test(tcase, clones_of_the_frozen);
-        tcase_add_test(tcase, clones_that_follow_nobody);
-        tcase_add_test(tcase, clones_of_the_sparse);
-        tcase_add_test(tcase, clones_of_the_others);
-}
-
-int main(void)
-{
-        return run_sharing("clone", add_tests);
-}
 
 #else
 
-int main(void)
-{
-        return SKIPPED;
-}
+DEFINE_NO_TEST("no map is shared here");
 
 #endif
+
+int main(void)
+{
+        return run_sharing("clone");
+}

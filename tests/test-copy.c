@@ -69,11 +69,10 @@ static void check_read(ammap_t *map, uint64_t offset, uint64_t length)
         ck_assert(is_all(buffer + MARGIN / 2 + length, CANARY, sizeof(buffer) - MARGIN / 2 - length));
 }
 
-START_TEST(read_into_is_bounded)
+DEFINE_TEST("copy", read_into_is_bounded)
 {
         each_range(check_read);
 }
-END_TEST
 
 static void check_update(ammap_t *map, uint64_t offset, uint64_t length)
 {
@@ -93,11 +92,10 @@ static void check_update(ammap_t *map, uint64_t offset, uint64_t length)
         }
 }
 
-START_TEST(update_region_is_bounded)
+DEFINE_TEST("copy", update_region_is_bounded)
 {
         each_range(check_update);
 }
-END_TEST
 
 static void check_fill(ammap_t *map, uint64_t offset, uint64_t length)
 {
@@ -111,14 +109,13 @@ static void check_fill(ammap_t *map, uint64_t offset, uint64_t length)
         }
 }
 
-START_TEST(fill_is_bounded)
+DEFINE_TEST("copy", fill_is_bounded)
 {
         each_range(check_fill);
 }
-END_TEST
 
 /* Two maps of unlike length, every triple of edges; and one map on itself. */
-START_TEST(copy_is_bounded_on_both_sides)
+DEFINE_TEST("copy", copy_is_bounded_on_both_sides)
 {
         static const struct {
                 uint64_t to, to_lanes, from, from_lanes;
@@ -150,9 +147,8 @@ START_TEST(copy_is_bounded_on_both_sides)
                 ck_assert_int_eq(ammap_free(from), 0);
         }
 }
-END_TEST
 
-START_TEST(copy_within_one_map_is_bounded)
+DEFINE_TEST("copy", copy_within_one_map_is_bounded)
 {
         ammap_t *map = new_pattern_map(24, 3);
         unsigned char *bytes = ammap_as_mut_ptr(map);
@@ -179,11 +175,10 @@ START_TEST(copy_within_one_map_is_bounded)
                         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- NULL and the like, one table per call --------------------------------- */
 
-START_TEST(read_into_refuses_bad_input)
+DEFINE_TEST("copy", read_into_refuses_bad_input)
 {
         ammap_t *map = new_pattern_map(100, 2);
         unsigned char buffer[128];
@@ -220,9 +215,8 @@ START_TEST(read_into_refuses_bad_input)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(update_region_refuses_bad_input)
+DEFINE_TEST("copy", update_region_refuses_bad_input)
 {
         ammap_t *map = new_pattern_map(100, 2);
         unsigned char buffer[128] = { 0 };
@@ -256,9 +250,8 @@ START_TEST(update_region_refuses_bad_input)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(fill_refuses_bad_input)
+DEFINE_TEST("copy", fill_refuses_bad_input)
 {
         ammap_t *map = new_pattern_map(100, 2);
         const struct {
@@ -286,9 +279,8 @@ START_TEST(fill_refuses_bad_input)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(copy_refuses_bad_input)
+DEFINE_TEST("copy", copy_refuses_bad_input)
 {
         ammap_t *map = new_pattern_map(100, 2);
         ammap_t *other = new_pattern_map(50, 1);
@@ -329,11 +321,10 @@ START_TEST(copy_refuses_bad_input)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(ammap_free(other), 0);
 }
-END_TEST
 
 /* --- What the bytes are ----------------------------------------------------- */
 
-START_TEST(fill_sets_every_byte_value)
+DEFINE_TEST("copy", fill_sets_every_byte_value)
 {
         ammap_t *map = new_map(1000, 7);
 
@@ -343,11 +334,10 @@ START_TEST(fill_sets_every_byte_value)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* 1000 bytes in 7 lanes are six of 143 and one of 142: each range that begins
  * or ends at a border, or next to it. */
-START_TEST(ranges_go_over_lanes_of_uneven_size)
+DEFINE_TEST("copy", ranges_go_over_lanes_of_uneven_size)
 {
         ammap_t *map = new_pattern_map(1000, 7);
         uint64_t borders[7 * 3 + 1];
@@ -369,10 +359,9 @@ START_TEST(ranges_go_over_lanes_of_uneven_size)
                 }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A map of which the last lanes are empty: 10 bytes in 6 lanes of 2. */
-START_TEST(lanes_may_be_empty)
+DEFINE_TEST("copy", lanes_may_be_empty)
 {
         for (uint64_t size = 1; size < 40; size++)
                 for (uint64_t lanes = 1; lanes <= size; lanes++) {
@@ -388,7 +377,6 @@ START_TEST(lanes_may_be_empty)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
 static void *new_model(uint64_t size)
 {
@@ -409,7 +397,7 @@ static void random_range(struct random *random, uint64_t size, uint64_t *offset,
                 *length += size;
 }
 
-START_TEST(all_calls_agree_with_a_plain_array)
+DEFINE_TEST("copy", all_calls_agree_with_a_plain_array)
 {
         struct random random = random_start("test-copy: all_calls_agree_with_a_plain_array");
 
@@ -478,10 +466,9 @@ START_TEST(all_calls_agree_with_a_plain_array)
                 }
         }
 }
-END_TEST
 
 /* Overlap by every distance, in both directions, over lanes. */
-START_TEST(copy_within_one_map_is_memmove)
+DEFINE_TEST("copy", copy_within_one_map_is_memmove)
 {
         enum { SIZE = 200 };
         ammap_t *map = new_map(SIZE, 7);
@@ -499,9 +486,8 @@ START_TEST(copy_within_one_map_is_memmove)
                         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(large_copies_are_whole)
+DEFINE_TEST("copy", large_copies_are_whole)
 {
         const uint64_t size = (5 << 20) + 13;
         ammap_t *map = new_pattern_map(size, 3);
@@ -520,7 +506,6 @@ START_TEST(large_copies_are_whole)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(ammap_free(other), 0);
 }
-END_TEST
 
 /* --- Copies in circles ------------------------------------------------------ */
 
@@ -598,19 +583,17 @@ static void run_circle(size_t map_count, size_t copier_count, const uint64_t lan
 }
 
 /* A deadlock is the watchdog's. */
-START_TEST(two_maps_are_copied_both_ways_at_once)
+DEFINE_TEST("copy", two_maps_are_copied_both_ways_at_once)
 {
         run_circle(2, 2, (const uint64_t[3]){ 1, 1, 0 });
         run_circle(2, 4, (const uint64_t[3]){ 3, 7, 0 });
 }
-END_TEST
 
-START_TEST(three_maps_are_copied_in_a_circle)
+DEFINE_TEST("copy", three_maps_are_copied_in_a_circle)
 {
         run_circle(3, 3, (const uint64_t[3]){ 1, 1, 1 });
         run_circle(3, 6, (const uint64_t[3]){ 2, 1, 5 });
 }
-END_TEST
 
 struct halves {
         ammap_t *map;
@@ -627,7 +610,7 @@ static void *copy_halves(void *argument)
         return NULL;
 }
 
-START_TEST(one_map_is_copied_up_and_down_at_once)
+DEFINE_TEST("copy", one_map_is_copied_up_and_down_at_once)
 {
         static const uint64_t lanes[] = { 1, 2, 5 };
 
@@ -648,7 +631,6 @@ START_TEST(one_map_is_copied_up_and_down_at_once)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* --- Lanes, and handles ------------------------------------------------------- */
 
@@ -698,7 +680,7 @@ static void check_lane(ammap_t *map, uint64_t lane, unsigned char byte)
 
 /* Others have the lanes between the two ranges, and read the source, and the
  * calling thread does both: nobody is in the way, and nobody is waited for. */
-START_TEST(a_copy_takes_no_other_lanes)
+DEFINE_LOOP_TEST("handles", a_copy_takes_no_other_lanes, 0, KINDS)
 {
         struct pair pair;
         struct holder between, reader;
@@ -734,9 +716,8 @@ START_TEST(a_copy_takes_no_other_lanes)
         }
         pair_free(&pair);
 }
-END_TEST
 
-START_TEST(a_copy_takes_all_of_its_lanes)
+DEFINE_LOOP_TEST("handles", a_copy_takes_all_of_its_lanes, 0, KINDS)
 {
         struct pair pair;
         ammap_mut_slice_t mut;
@@ -760,10 +741,9 @@ START_TEST(a_copy_takes_all_of_its_lanes)
         ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, pair.one, 0, LANES * LANE, 0), 0);
         pair_free(&pair);
 }
-END_TEST
 
 /* By whichever handle, overlapping by every distance. */
-START_TEST(two_handles_are_one_map)
+DEFINE_LOOP_TEST("handles", two_handles_are_one_map, 0, KINDS)
 {
         enum { SIZE = LANES * LANE };
         unsigned char model[SIZE], bytes[SIZE];
@@ -789,7 +769,6 @@ START_TEST(two_handles_are_one_map)
         ck_assert_int_eq(ammap_copy(pair.one, 0, pair.two, 1, SIZE), AMMAP_ERR_BOUNDS);
         pair_free(&pair);
 }
-END_TEST
 
 struct route {
         ammap_t *to, *from;
@@ -816,7 +795,7 @@ static void go_body(struct peer *parent, void *argument)
 
 /* There and back, between two handles of one map, and between two maps, by threads
  * and by processes.  A deadlock is the watchdog's. */
-START_TEST(handles_are_copied_both_ways_at_once)
+DEFINE_LOOP_TEST("handles", handles_are_copied_both_ways_at_once, 0, KINDS)
 {
         _Atomic int *wrong = board_of(sizeof(*wrong));
         int count = rounds(_i == IN_FILE ? 300 : 5000);
@@ -851,35 +830,13 @@ START_TEST(handles_are_copied_both_ways_at_once)
         pair_free(&second);
         pair_free(&first);
 }
-END_TEST
+
+static TCase *copy_case(Suite *suite, const char *name)
+{
+        return strcmp(name, "handles") == 0 ? share_case(suite, name) : test_case(suite, name);
+}
 
 int main(void)
 {
-        Suite *suite = suite_create("copy");
-        TCase *tcase = test_case(suite, "copy");
-
-        tcase_add_test(tcase, read_into_is_bounded);
-        tcase_add_test(tcase, update_region_is_bounded);
-        tcase_add_test(tcase, fill_is_bounded);
-        tcase_add_test(tcase, copy_is_bounded_on_both_sides);
-        tcase_add_test(tcase, copy_within_one_map_is_bounded);
-        tcase_add_test(tcase, read_into_refuses_bad_input);
-        tcase_add_test(tcase, update_region_refuses_bad_input);
-        tcase_add_test(tcase, fill_refuses_bad_input);
-        tcase_add_test(tcase, copy_refuses_bad_input);
-        tcase_add_test(tcase, fill_sets_every_byte_value);
-        tcase_add_test(tcase, ranges_go_over_lanes_of_uneven_size);
-        tcase_add_test(tcase, lanes_may_be_empty);
-        tcase_add_test(tcase, all_calls_agree_with_a_plain_array);
-        tcase_add_test(tcase, copy_within_one_map_is_memmove);
-        tcase_add_test(tcase, large_copies_are_whole);
-        tcase_add_test(tcase, two_maps_are_copied_both_ways_at_once);
-        tcase_add_test(tcase, three_maps_are_copied_in_a_circle);
-        tcase_add_test(tcase, one_map_is_copied_up_and_down_at_once);
-        tcase = share_case(suite, "handles");
-        tcase_add_loop_test(tcase, a_copy_takes_no_other_lanes, 0, KINDS);
-        tcase_add_loop_test(tcase, a_copy_takes_all_of_its_lanes, 0, KINDS);
-        tcase_add_loop_test(tcase, two_handles_are_one_map, 0, KINDS);
-        tcase_add_loop_test(tcase, handles_are_copied_both_ways_at_once, 0, KINDS);
-        return test_run(suite);
+        return run_tests("copy", copy_case);
 }

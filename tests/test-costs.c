@@ -159,7 +159,7 @@ static int64_t cost_of(const struct cost *cost, const struct cost_kind *kind, si
         return least;
 }
 
-START_TEST(costs_are_linear)
+DEFINE_LOOP_TEST("costs", costs_are_linear, 0, COUNT_OF(costs) * COUNT_OF(kinds))
 {
         const struct cost *cost = &costs[(size_t)_i / COUNT_OF(kinds)];
         const struct cost_kind *kind = &kinds[(size_t)_i % COUNT_OF(kinds)];
@@ -170,13 +170,8 @@ START_TEST(costs_are_linear)
         ck_assert_msg(many < MORE * SLACK * few, "%s, %s: %d times as many cost %.0f times as much", kind->name,
                       cost->name, MORE, (double)many / (double)few);
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("costs");
-        TCase *tcase = share_case(suite, "costs");
-
-        tcase_add_loop_test(tcase, costs_are_linear, 0, COUNT_OF(costs) * COUNT_OF(kinds));
-        return test_run(suite);
+        return run_tests("costs", share_case);
 }

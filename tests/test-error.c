@@ -45,23 +45,21 @@ static const int no_codes[] = {
         1, 2, ENOMEM, 10001, 10008, -9999, -10000, -10015, -10016, -4096, -100000, INT_MAX, INT_MIN, INT_MIN + 1,
 };
 
-START_TEST(values_are_pinned)
+DEFINE_TEST("error", values_are_pinned)
 {
         for (size_t i = 0; i < COUNT_OF(codes); i++)
                 ck_assert_int_eq(codes[i].code, codes[i].value);
 }
-END_TEST
 
-START_TEST(every_code_has_its_name)
+DEFINE_TEST("error", every_code_has_its_name)
 {
         for (size_t i = 0; i < COUNT_OF(codes); i++)
                 ck_assert_str_eq(ammap_errname(codes[i].code), codes[i].name);
         for (size_t i = 0; i < COUNT_OF(system_codes); i++)
                 ck_assert_str_eq(ammap_errname(system_codes[i].code), system_codes[i].name);
 }
-END_TEST
 
-START_TEST(every_code_has_a_sentence_of_its_own)
+DEFINE_TEST("error", every_code_has_a_sentence_of_its_own)
 {
         for (size_t i = 0; i < COUNT_OF(codes); i++) {
                 const char *text = ammap_strerror(codes[i].code);
@@ -80,9 +78,8 @@ START_TEST(every_code_has_a_sentence_of_its_own)
                         ck_assert_str_ne(text, ammap_strerror(system_codes[k].code));
         }
 }
-END_TEST
 
-START_TEST(what_is_no_code_is_unknown)
+DEFINE_TEST("error", what_is_no_code_is_unknown)
 {
         for (size_t i = 0; i < COUNT_OF(no_codes); i++) {
                 ck_assert_str_eq(ammap_errname(no_codes[i]), "UNKNOWN");
@@ -90,11 +87,10 @@ START_TEST(what_is_no_code_is_unknown)
                 ck_assert_uint_gt(strlen(ammap_strerror(no_codes[i])), 0);
         }
 }
-END_TEST
 
 /* The whole width around zero and around the codes: never NULL, never empty,
  * and the C library's own name where it has one. */
-START_TEST(every_number_is_answered)
+DEFINE_TEST("error", every_number_is_answered)
 {
         for (int code = -11000; code < 1000; code++) {
                 ck_assert_ptr_nonnull(ammap_strerror(code));
@@ -110,9 +106,8 @@ START_TEST(every_number_is_answered)
         }
 #endif
 }
-END_TEST
 
-START_TEST(the_text_is_constant)
+DEFINE_TEST("error", the_text_is_constant)
 {
         for (size_t i = 0; i < COUNT_OF(codes); i++) {
                 const char *text = ammap_strerror(codes[i].code);
@@ -136,7 +131,6 @@ START_TEST(the_text_is_constant)
                 ck_assert_str_eq(text, copy);
         }
 }
-END_TEST
 
 static void *ask_for_all(void *argument)
 {
@@ -150,7 +144,7 @@ static void *ask_for_all(void *argument)
         return NULL;
 }
 
-START_TEST(any_thread_may_ask)
+DEFINE_TEST("error", any_thread_may_ask)
 {
         struct task tasks[4];
 
@@ -159,9 +153,8 @@ START_TEST(any_thread_may_ask)
         for (size_t i = 0; i < COUNT_OF(tasks); i++)
                 task_join(&tasks[i]);
 }
-END_TEST
 
-START_TEST(the_version_is_the_headers)
+DEFINE_TEST("error", the_version_is_the_headers)
 {
         char text[32];
 
@@ -169,20 +162,8 @@ START_TEST(the_version_is_the_headers)
         ck_assert_str_eq(AMMAP_VERSION, text);
         ck_assert_str_eq(ammap_version(), AMMAP_VERSION);
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("error");
-        TCase *tcase = test_case(suite, "error");
-
-        tcase_add_test(tcase, values_are_pinned);
-        tcase_add_test(tcase, every_code_has_its_name);
-        tcase_add_test(tcase, every_code_has_a_sentence_of_its_own);
-        tcase_add_test(tcase, what_is_no_code_is_unknown);
-        tcase_add_test(tcase, every_number_is_answered);
-        tcase_add_test(tcase, the_text_is_constant);
-        tcase_add_test(tcase, any_thread_may_ask);
-        tcase_add_test(tcase, the_version_is_the_headers);
-        return test_run(suite);
+        return run_tests("error", test_case);
 }

@@ -419,7 +419,7 @@ static unsigned live_through(enum refusable call, ammap_want_t want, unsigned wh
 
 static const unsigned worlds[] = { 0, 1, 2, 3, 4, 5, 8, 11, 16, 32, 38, 64, 63, 93, 127, 126 };
 
-START_TEST(refused_where_tried)
+DEFINE_LOOP_TEST("refusals", refused_where_tried, 0, CALL_COUNT)
 {
         unsigned refused = 0;
 
@@ -429,11 +429,10 @@ START_TEST(refused_where_tried)
                         refused += live_through((enum refusable)_i, AMMAP_TRY, worlds[w], errors[e]);
         ck_assert_msg(refused > 0 || _i == CALL_os_collapse, "%s was never called", names[_i]);
 }
-END_TEST
 
 /* Half is done, and then it fails: what the library cannot go without is as it
  * was, for as long as it can be put back. */
-START_TEST(refused_half_way)
+DEFINE_LOOP_TEST("refusals", refused_half_way, 0, CALL_COUNT)
 {
         warm_up();
         for (size_t w = 0; w < COUNT_OF(worlds); w++)
@@ -458,10 +457,9 @@ START_TEST(refused_half_way)
                         }
                 }
 }
-END_TEST
 
 /* As long as the library has given something back it is not the library's. */
-START_TEST(never_what_is_not_ours)
+DEFINE_LOOP_TEST("refusals", never_what_is_not_ours, 0, CALL_COUNT)
 {
         warm_up();
         for (unsigned which = 0; which < 4; which++)
@@ -487,11 +485,10 @@ START_TEST(never_what_is_not_ours)
                                 break;
                 }
 }
-END_TEST
 
 /* The locks of a map, and its access, are what they were before the call that
  * failed half-way; those of pages that were locked before, too. */
-START_TEST(half_a_lock)
+DEFINE_TEST("refusals", half_a_lock)
 {
         const uint64_t before[][2] = { { 0, 0 }, { 0, 2 }, { 3, 6 }, { 9, 16 }, { 1, 15 } };
         ammap_t *map;
@@ -529,12 +526,11 @@ START_TEST(half_a_lock)
                                 ck_assert_int_eq(ammap_free(map), 0);
                         }
 }
-END_TEST
 
 /* Of a map that is to be left out no part is: another handler of the fork may put
  * something there before this library's takes the rest away. */
 /* A view that cannot be noted is none, and stops nothing. */
-START_TEST(no_memory_for_a_view)
+DEFINE_TEST("refusals", no_memory_for_a_view)
 {
         ammap_u32_view_t u32;
         ammap_u64_view_t u64;
@@ -558,9 +554,8 @@ START_TEST(no_memory_for_a_view)
         ammap_u32_view_release(&u32);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(half_an_omission)
+DEFINE_TEST("refusals", half_an_omission)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct child child = { .fork = AMMAP_FORK_OMIT };
@@ -575,10 +570,9 @@ START_TEST(half_an_omission)
         child_passes(look_in_child, &child);
         ck_assert_int_eq(ammap_free(child.map), 0);
 }
-END_TEST
 
 /* However long the kernel takes for its account, nobody waits for it. */
-START_TEST(stat_beside_a_resize)
+DEFINE_TEST("refusals", stat_beside_a_resize)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_stat_t stat = AMMAP_STAT_INIT;
@@ -593,7 +587,6 @@ START_TEST(stat_beside_a_resize)
         resized_beside = NULL;
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static ammap_t *new_recycled(uint64_t size)
 {
@@ -606,7 +599,7 @@ static ammap_t *new_recycled(uint64_t size)
 }
 
 /* What the system does not take back is kept, and ammap_trim says so. */
-START_TEST(trim_refused)
+DEFINE_TEST("refusals", trim_refused)
 {
         enum { COUNT = 6 };
         struct footprint before;
@@ -633,11 +626,10 @@ START_TEST(trim_refused)
                 ck_assert_footprint(before);
         }
 }
-END_TEST
 
 /* Where there is no room for a freed map, and none can be made, the caller has it
  * as it was: what is kept stays within its bound. */
-START_TEST(keep_refused)
+DEFINE_TEST("refusals", keep_refused)
 {
         enum { COUNT = AMMAP_RECYCLE_MAX >> 20 };
         struct footprint before;
@@ -662,9 +654,8 @@ START_TEST(keep_refused)
         ck_assert_int_eq(ammap_trim(0), 0);
         ck_assert_footprint(before);
 }
-END_TEST
 
-START_TEST(refused_where_needed)
+DEFINE_LOOP_TEST("refusals", refused_where_needed, 0, CALL_COUNT)
 {
         if (!TEST_OS_LINUX && _i == CALL_os_unmap)
                 return; /* there is always something else that fails, and then this cannot */
@@ -673,10 +664,9 @@ START_TEST(refused_where_needed)
                 for (size_t w = 0; w < COUNT_OF(worlds); w++)
                         live_through((enum refusable)_i, AMMAP_MUST, worlds[w], errors[e]);
 }
-END_TEST
 
 /* The very code of the system, from the very call that must be. */
-START_TEST(codes)
+DEFINE_TEST("refusals", codes)
 {
         static const struct {
                 enum refusable call;
@@ -711,10 +701,9 @@ START_TEST(codes)
                                 ck_assert_footprint(before);
                         }
 }
-END_TEST
 
 /* Huge pages are off: madvise says 0, and none come. */
-START_TEST(no_huge_pages)
+DEFINE_TEST("refusals", no_huge_pages)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_stat_t stat = AMMAP_STAT_INIT;
@@ -742,11 +731,10 @@ START_TEST(no_huge_pages)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_footprint(before);
 }
-END_TEST
 
 /* Guards are there where the kernel has no markers, and so is what a fork finds
  * where it has no policies. */
-START_TEST(done_by_hand)
+DEFINE_TEST("refusals", done_by_hand)
 {
         static const enum refusable calls[] = { CALL_os_guard, CALL_os_omit_on_fork, CALL_os_wipe_on_fork,
                                                 CALL_os_discard };
@@ -779,11 +767,10 @@ START_TEST(done_by_hand)
                                 ck_assert_footprint(before);
                         }
 }
-END_TEST
 
 /* No byte of a secret goes back to the system as it was: not by a shrink, a
  * discard, a free or a clone that fails, whatever is refused. */
-START_TEST(secrets)
+DEFINE_TEST("refusals", secrets)
 {
         for (enum refusable call = 0; call <= CALL_COUNT; call++)
                 for (unsigned which = 0; which < 4; which++)
@@ -824,10 +811,9 @@ START_TEST(secrets)
                                 secret_length = 0;
                         }
 }
-END_TEST
 
 /* The test of the test: what is no secret is seen to go. */
-START_TEST(no_secret)
+DEFINE_TEST("refusals", no_secret)
 {
         ammap_t *map;
 
@@ -841,7 +827,6 @@ START_TEST(no_secret)
         ck_assert_uint_eq(looked, 100);
         ck_assert_uint_eq(unwiped, 100);
 }
-END_TEST
 
 /* Link-time optimisation binds the library's calls before the linker can. */
 /* Link-time optimisation wraps some of them and not others. */
@@ -865,27 +850,8 @@ static bool is_wrapped(void)
 
 int main(void)
 {
-        Suite *suite = suite_create("faults");
-        TCase *tcase = test_case(suite, "refusals");
-
-        if (!is_wrapped()) {
-                printf("skipped: the linker did not wrap the calls\n");
-                return 77;
-        }
-        tcase_add_loop_test(tcase, refused_where_tried, 0, CALL_COUNT);
-        tcase_add_loop_test(tcase, refused_where_needed, 0, CALL_COUNT);
-        tcase_add_loop_test(tcase, refused_half_way, 0, CALL_COUNT);
-        tcase_add_loop_test(tcase, never_what_is_not_ours, 0, CALL_COUNT);
-        tcase_add_test(tcase, half_a_lock);
-        tcase_add_test(tcase, trim_refused);
-        tcase_add_test(tcase, keep_refused);
-        tcase_add_test(tcase, stat_beside_a_resize);
-        tcase_add_test(tcase, no_memory_for_a_view);
-        tcase_add_test(tcase, half_an_omission);
-        tcase_add_test(tcase, codes);
-        tcase_add_test(tcase, no_huge_pages);
-        tcase_add_test(tcase, done_by_hand);
-        tcase_add_test(tcase, secrets);
-        tcase_add_test(tcase, no_secret);
-        return test_run(suite);
+        if (is_wrapped())
+                return run_tests("faults", test_case);
+        printf("faults: the linker did not wrap the calls\n");
+        return SKIPPED;
 }

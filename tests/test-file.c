@@ -99,7 +99,7 @@ static void peer_kill_after(struct peer *peer, uint64_t ns)
 
 /* --- What is in the file ------------------------------------------------------- */
 
-START_TEST(one_handle_sees_what_another_does)
+DEFINE_TEST("file", one_handle_sees_what_another_does)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, 10000, 100000, 3), *again = open_in(&path);
@@ -134,7 +134,6 @@ START_TEST(one_handle_sees_what_another_does)
         ck_assert_int_eq(ammap_fill(map, 0, 1, 1), AMMAP_ERR_READ_ONLY);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* All zeros, or a header but for its magic, is what a creator that died leaves;
  * anything else is somebody's. */
@@ -156,7 +155,7 @@ static void refused(const struct path *path, int fd)
 }
 
 /* What a killed creator leaves: the magic first, the version last. */
-START_TEST(what_is_taken_for_half_made)
+DEFINE_TEST("file", what_is_taken_for_half_made)
 {
         static const uint32_t none = 0;
         struct path path = path_of("map");
@@ -184,9 +183,8 @@ START_TEST(what_is_taken_for_half_made)
         }
         close(fd);
 }
-END_TEST
 
-START_TEST(what_is_not_ours_is_let_be)
+DEFINE_TEST("file", what_is_not_ours_is_let_be)
 {
         static const off_t sizes[] = { 1, 7, 8, 255, 256, 8192, 50000 };
         struct path path = path_of("map");
@@ -221,10 +219,9 @@ START_TEST(what_is_not_ours_is_let_be)
         refused(&path, fd);
         close(fd);
 }
-END_TEST
 
 /* A file that is cut, and in which another map is made, is not the old handle's. */
-START_TEST(made_anew)
+DEFINE_TEST("file", made_anew)
 {
         static const struct {
                 uint64_t size, lanes;
@@ -271,9 +268,8 @@ START_TEST(made_anew)
         free(before);
         free(after);
 }
-END_TEST
 
-START_TEST(links_to_nothing_are_not_followed)
+DEFINE_TEST("file", links_to_nothing_are_not_followed)
 {
         struct path path = path_of("link"), target = path_of("target");
         ammap_t *map;
@@ -288,9 +284,8 @@ START_TEST(links_to_nothing_are_not_followed)
         map = make_in(&path, 100, 0, 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(lanes_are_the_files)
+DEFINE_TEST("file", lanes_are_the_files)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, 5000, 0, 3), *other;
@@ -305,7 +300,6 @@ START_TEST(lanes_are_the_files)
                 }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 struct disagreement {
         const struct path *path;
@@ -329,7 +323,7 @@ static void disagree_body(struct peer *parent, void *argument)
 }
 
 /* Of several creators that want different maps one decides. */
-START_TEST(creators_that_disagree)
+DEFINE_TEST("file", creators_that_disagree)
 {
         for (int round = 0; round < chances(25); round++) {
                 struct path path = path_of("map");
@@ -351,7 +345,6 @@ START_TEST(creators_that_disagree)
                 }
         }
 }
-END_TEST
 
 static void opener_body(struct peer *parent, void *argument)
 {
@@ -365,7 +358,7 @@ static void opener_body(struct peer *parent, void *argument)
 }
 
 /* Who makes a file, or looks at it, has its first byte locked. */
-START_TEST(one_opens_at_a_time)
+DEFINE_TEST("file", one_opens_at_a_time)
 {
         struct path path = path_of("map");
         struct flock first = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
@@ -394,7 +387,6 @@ START_TEST(one_opens_at_a_time)
         peer_end(&peer);
         close(fd);
 }
-END_TEST
 
 /* --- Cut, and written over -------------------------------------------------------- */
 
@@ -408,7 +400,7 @@ static void check_gone(ammap_t *map)
         ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_FAULT);
 }
 
-START_TEST(cut_short)
+DEFINE_TEST("file", cut_short)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, MB, 2 * MB, 2), *other;
@@ -446,7 +438,6 @@ START_TEST(cut_short)
         ck_assert_int_eq(ammap_free(other), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 struct cutting {
         ammap_t *map;
@@ -489,7 +480,7 @@ static void cut_user_body(struct peer *parent, void *argument)
 }
 
 /* Resized, written and cut by several at once. */
-START_TEST(cut_while_resized)
+DEFINE_TEST("file", cut_while_resized)
 {
         struct random random = random_start("cut_while_resized");
 
@@ -513,11 +504,10 @@ START_TEST(cut_while_resized)
                 ck_assert_int_eq(ammap_free(cutting.map), 0);
         }
 }
-END_TEST
 
 /* What takes no lock goes by the length that another handle, or process, has given
  * the file since. */
-START_TEST(the_length_of_others)
+DEFINE_TEST("file", the_length_of_others)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 2 * SIZE, 1), *other = open_in(&path), *own;
@@ -594,10 +584,9 @@ START_TEST(the_length_of_others)
         ck_assert_int_eq(ammap_free(other), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* What is stored in bytes that a shrink took away is not there when they come again. */
-START_TEST(stores_beyond_the_end)
+DEFINE_LOOP_TEST("file", stores_beyond_the_end, 0, 2)
 {
         const uint64_t ends[] = { 1, LANE - 3, LANE, 3 * LANE + 5 };
         struct path path = path_of("map");
@@ -618,7 +607,6 @@ START_TEST(stores_beyond_the_end)
         ck_assert_int_eq(ammap_free(other), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- A full disk, and what gets half-way ------------------------------------------- */
 
@@ -753,7 +741,7 @@ static void full_disk_body(struct peer *parent, void *argument)
         peer_tell(parent, 'o');
 }
 
-START_TEST(a_full_disk)
+DEFINE_LOOP_TEST("file", a_full_disk, 0, 8)
 {
         struct path path = path_of("full");
         struct full full = { path.text, _i & 1, _i & 2, _i & 4 };
@@ -770,10 +758,9 @@ START_TEST(a_full_disk)
                 ck_assert_int_eq(word, 'o');
         ck_assert_int_eq(rmdir(path.text), 0);
 }
-END_TEST
 
 /* A source that is cut has the target half written, whatever map that is. */
-START_TEST(a_source_that_is_cut)
+DEFINE_LOOP_TEST("file", a_source_that_is_cut, 0, 3)
 {
         struct path path = path_of("map");
         const ammap_share_t kinds[] = { AMMAP_PRIVATE, AMMAP_SHARED, AMMAP_SHARED };
@@ -803,7 +790,6 @@ START_TEST(a_source_that_is_cut)
         ck_assert_int_eq(ammap_free(to), 0);
         ck_assert_int_eq(ammap_free(from), 0);
 }
-END_TEST
 
 /* --- Frozen beats everything ------------------------------------------------------ */
 
@@ -840,7 +826,7 @@ static void freezer_body(struct peer *parent, void *argument)
         peer_hear(parent);
 }
 
-START_TEST(frozen_beats_everything)
+DEFINE_LOOP_TEST("file", frozen_beats_everything, 0, 4)
 {
         const enum op reads[] = { OP_READ_INTO, OP_COPY_FROM, OP_SLICE, OP_TRY_SLICE, OP_TIMED_SLICE };
         struct path path = path_of("map");
@@ -888,10 +874,9 @@ START_TEST(frozen_beats_everything)
         peer_tell(&peer, 'e');
         peer_end(&peer);
 }
-END_TEST
 
 /* Whoever may write the file may write the header of an open map. */
-START_TEST(written_over)
+DEFINE_TEST("file", written_over)
 {
         struct random random = random_start("written_over");
         struct path path = path_of("map");
@@ -931,7 +916,6 @@ START_TEST(written_over)
         ck_assert_int_eq(ammap_free(map), 0);
         close(fd);
 }
-END_TEST
 
 /* --- Threads, processes, handles ------------------------------------------------------ */
 
@@ -992,7 +976,7 @@ static void add_peer_body(struct peer *parent, void *argument)
         child_must_int(ammap_free(adding->map), 0);
 }
 
-START_TEST(threads_of_several_processes)
+DEFINE_TEST("file", threads_of_several_processes)
 {
         struct path path = path_of("map");
         struct adding adding = { &path, make_in(&path, SIZE, 0, 2), chances(400) };
@@ -1008,7 +992,6 @@ START_TEST(threads_of_several_processes)
         ck_assert_uint_eq(sum, (COUNT_OF(peers) + 1) * ADDERS * (uint64_t)adding.times);
         ck_assert_int_eq(ammap_free(adding.map), 0);
 }
-END_TEST
 
 struct copying {
         ammap_t *map;
@@ -1030,7 +1013,7 @@ static void copy_body(struct peer *parent, void *argument)
         }
 }
 
-START_TEST(copies_are_whole)
+DEFINE_TEST("file", copies_are_whole)
 {
         struct path path = path_of("map");
         struct copying copying = { make_in(&path, SIZE, 0, 2), false };
@@ -1044,12 +1027,11 @@ START_TEST(copies_are_whole)
                 peer_end(&peers[i]);
         ck_assert_int_eq(ammap_free(copying.map), 0);
 }
-END_TEST
 
 /* --- Who waits ----------------------------------------------------------------------- */
 
 /* A writer that waits lets no more readers in but those that read already. */
-START_TEST(no_reader_passes_a_waiting_writer)
+DEFINE_TEST("file", no_reader_passes_a_waiting_writer)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 0, 2);
@@ -1074,10 +1056,9 @@ START_TEST(no_reader_passes_a_waiting_writer)
         remote_end(&writer);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Whom a writer keeps waiting, to read, comes before the writers that came later. */
-START_TEST(no_writer_passes_a_waiting_reader)
+DEFINE_TEST("file", no_writer_passes_a_waiting_reader)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 0, 2);
@@ -1105,7 +1086,6 @@ START_TEST(no_writer_passes_a_waiting_reader)
         remote_end(&writer);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static bool queue_is_free(const struct path *path, uint64_t lane)
 {
@@ -1121,7 +1101,7 @@ static bool queue_is_free(const struct path *path, uint64_t lane)
 }
 
 /* One who waits is stopped, with its place in the queue, and keeps nobody out. */
-START_TEST(the_stopped_are_passed)
+DEFINE_LOOP_TEST("file", the_stopped_are_passed, 0, 4)
 {
         const struct request read_one = { .order = DO_READ, .offset = 0, .length = 1 };
         const struct request write_one = { DO_OP, OP_UPDATE, 0, 1, 0 };
@@ -1153,7 +1133,6 @@ START_TEST(the_stopped_are_passed)
         remote_end(&other);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 struct crowding {
         const struct path *path;
@@ -1185,7 +1164,7 @@ static int by_length(const void *a, const void *b)
 }
 
 /* One that writes among many that read without pause, and the other way round. */
-START_TEST(a_crowd_lets_one_in)
+DEFINE_TEST("file", a_crowd_lets_one_in)
 {
         static int64_t took[100000];
         struct path path = path_of("map");
@@ -1223,11 +1202,10 @@ START_TEST(a_crowd_lets_one_in)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Two handles of one process ------------------------------------------------------- */
 
-START_TEST(two_handles)
+DEFINE_TEST("file", two_handles)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 0, 2), *again = open_in(&path);
@@ -1255,10 +1233,9 @@ START_TEST(two_handles)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(ammap_free(again), 0);
 }
-END_TEST
 
 /* Who reads through one handle waits for no writer that waits for him. */
-START_TEST(two_handles_and_a_waiting_writer)
+DEFINE_TEST("file", two_handles_and_a_waiting_writer)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 0, 2), *again = open_in(&path);
@@ -1294,11 +1271,10 @@ START_TEST(two_handles_and_a_waiting_writer)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(ammap_free(again), 0);
 }
-END_TEST
 
 /* --- Death ---------------------------------------------------------------------------- */
 
-START_TEST(a_dead_writer)
+DEFINE_TEST("file", a_dead_writer)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 0, 2), *again;
@@ -1328,7 +1304,6 @@ START_TEST(a_dead_writer)
         ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void *leave_slices(void *argument)
 {
@@ -1340,7 +1315,7 @@ static void *leave_slices(void *argument)
 }
 
 /* The reader's locks go with it, once for all its slices; the writer is dead to all. */
-START_TEST(threads_that_end)
+DEFINE_TEST("file", threads_that_end)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 0, 2), *again = open_in(&path);
@@ -1366,7 +1341,6 @@ START_TEST(threads_that_end)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(ammap_free(again), 0);
 }
-END_TEST
 
 /* Sends the map with a slice of its own alive. */
 static void sender_body(struct peer *parent, void *argument)
@@ -1385,7 +1359,7 @@ static void sender_body(struct peer *parent, void *argument)
 }
 
 /* Whoever has a dead writer's descriptor does not have its locks. */
-START_TEST(locks_are_not_sent)
+DEFINE_TEST("file", locks_are_not_sent)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 0, 2), *received;
@@ -1409,7 +1383,6 @@ START_TEST(locks_are_not_sent)
         close(sockets[0]);
         close(sockets[1]);
 }
-END_TEST
 
 /* --- Forks ---------------------------------------------------------------------------- */
 
@@ -1456,7 +1429,7 @@ static void end_thread_body(struct peer *parent, void *argument)
         pthread_exit(NULL);
 }
 
-START_TEST(a_child_has_nothing_of_its_parents)
+DEFINE_TEST("file", a_child_has_nothing_of_its_parents)
 {
         struct path path = path_of("map");
         struct inheritance from = { make_in(&path, SIZE, 0, 2), { 0 }, { 0 } };
@@ -1491,7 +1464,6 @@ START_TEST(a_child_has_nothing_of_its_parents)
         remote_end(&witness);
         ck_assert_int_eq(ammap_free(from.map), 0);
 }
-END_TEST
 
 /* own: the handles that the parent opens itself, besides what it has inherited. */
 struct orphaning {
@@ -1540,7 +1512,7 @@ static void orphaner_body(struct peer *parent, void *argument)
 }
 
 /* A child that outlives its parent does not keep its locks alive. */
-START_TEST(an_orphan)
+DEFINE_LOOP_TEST("file", an_orphan, 0, 3)
 {
         struct path path = path_of("map");
         struct orphaning orphaning = { path,      make_in(&path, SIZE, 0, 2), { NULL, NULL }, (size_t)_i, { -1, -1 },
@@ -1563,7 +1535,6 @@ START_TEST(an_orphan)
         peer_close(&orphan);
         ck_assert_int_eq(ammap_free(orphaning.map), 0);
 }
-END_TEST
 
 /* In a child of who may not open the file any more. */
 static void shut_out_body(struct peer *parent, void *argument)
@@ -1610,7 +1581,7 @@ static void shut_out_body(struct peer *parent, void *argument)
         _exit(0);
 }
 
-START_TEST(a_child_that_is_shut_out)
+DEFINE_TEST("file", a_child_that_is_shut_out)
 {
         struct path path = path_of("map");
         struct peer peer;
@@ -1624,7 +1595,6 @@ START_TEST(a_child_that_is_shut_out)
         ck_assert_int_eq(op_run(OP_UPDATE, map, 0, SIZE, 0), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A map by its path, where there is no /proc. */
 static void rooted_body(struct peer *parent, void *argument)
@@ -1662,7 +1632,7 @@ static void rooted_body(struct peer *parent, void *argument)
         peer_tell(parent, 'o');
 }
 
-START_TEST(a_path_needs_no_proc)
+DEFINE_TEST("file", a_path_needs_no_proc)
 {
         struct path path = path_of("root"), file;
         struct peer peer;
@@ -1680,11 +1650,10 @@ START_TEST(a_path_needs_no_proc)
         unlink(file.text);
         ck_assert_int_eq(rmdir(path.text), 0);
 }
-END_TEST
 
 /* --- Its length ------------------------------------------------------------------------ */
 
-START_TEST(what_a_shrink_waits_for)
+DEFINE_TEST("file", what_a_shrink_waits_for)
 {
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, 100000, 200000, 4);
@@ -1718,7 +1687,6 @@ START_TEST(what_a_shrink_waits_for)
         remote_end(&reader);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 enum { LITTLE = 10, MUCH = 200000 };
 
@@ -1735,7 +1703,7 @@ static void shrinker_body(struct peer *parent, void *argument)
 }
 
 /* Whenever it dies: one length or the other, and zeros behind the shorter one. */
-START_TEST(killed_shrinks)
+DEFINE_TEST("file", killed_shrinks)
 {
         struct random random = random_start("killed_shrinks");
         struct path path = path_of("map");
@@ -1763,7 +1731,6 @@ START_TEST(killed_shrinks)
         printf("killed_shrinks: %d of %d were in the middle\n", dead, chances(100));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Killed at random -------------------------------------------------------------------- */
 
@@ -1813,7 +1780,7 @@ static void worker_body(struct peer *parent, void *argument)
 }
 
 /* All bytes are one value, or it is said that a writer died. */
-START_TEST(killed_at_random)
+DEFINE_TEST("file", killed_at_random)
 {
         struct random random = random_start("killed_at_random");
         struct path path = path_of("map");
@@ -1856,63 +1823,20 @@ START_TEST(killed_at_random)
         printf("killed_at_random: %d kills, %d dead writers seen\n", kills, dead);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 #else
 
-START_TEST(unsupported)
+DEFINE_TEST("file", unsupported)
 {
         check_unsupported();
 }
-END_TEST
 
 #endif
 
 int main(void)
 {
-        Suite *suite = suite_create("file");
-        TCase *tcase;
-
 #if TEST_OS_LINUX
         test_time_extra = 60 * (test_times() - 1) * (unsigned)test_scale();
-        tcase = share_case(suite, "file");
-        tcase_add_test(tcase, one_handle_sees_what_another_does);
-        tcase_add_test(tcase, what_is_taken_for_half_made);
-        tcase_add_test(tcase, what_is_not_ours_is_let_be);
-        tcase_add_test(tcase, made_anew);
-        tcase_add_test(tcase, links_to_nothing_are_not_followed);
-        tcase_add_test(tcase, lanes_are_the_files);
-        tcase_add_test(tcase, creators_that_disagree);
-        tcase_add_test(tcase, one_opens_at_a_time);
-        tcase_add_test(tcase, cut_short);
-        tcase_add_test(tcase, cut_while_resized);
-        tcase_add_test(tcase, the_length_of_others);
-        tcase_add_loop_test(tcase, stores_beyond_the_end, 0, 2);
-        tcase_add_loop_test(tcase, a_full_disk, 0, 8);
-        tcase_add_loop_test(tcase, a_source_that_is_cut, 0, 3);
-        tcase_add_loop_test(tcase, frozen_beats_everything, 0, 4);
-        tcase_add_test(tcase, written_over);
-        tcase_add_test(tcase, threads_of_several_processes);
-        tcase_add_test(tcase, copies_are_whole);
-        tcase_add_test(tcase, no_reader_passes_a_waiting_writer);
-        tcase_add_test(tcase, no_writer_passes_a_waiting_reader);
-        tcase_add_loop_test(tcase, the_stopped_are_passed, 0, 4);
-        tcase_add_test(tcase, a_crowd_lets_one_in);
-        tcase_add_test(tcase, two_handles);
-        tcase_add_test(tcase, two_handles_and_a_waiting_writer);
-        tcase_add_test(tcase, a_dead_writer);
-        tcase_add_test(tcase, threads_that_end);
-        tcase_add_test(tcase, locks_are_not_sent);
-        tcase_add_test(tcase, a_child_has_nothing_of_its_parents);
-        tcase_add_loop_test(tcase, an_orphan, 0, 3);
-        tcase_add_test(tcase, a_child_that_is_shut_out);
-        tcase_add_test(tcase, a_path_needs_no_proc);
-        tcase_add_test(tcase, what_a_shrink_waits_for);
-        tcase_add_test(tcase, killed_shrinks);
-        tcase_add_test(tcase, killed_at_random);
-#else
-        tcase = share_case(suite, "file");
-        tcase_add_test(tcase, unsupported);
 #endif
-        return test_run(suite);
+        return run_tests("file", share_case);
 }

@@ -16,6 +16,8 @@
 #include "proc.h"
 #include "share.h"
 
+static unsigned points = 12; /* of a call, about */
+
 #if TEST_OS_LINUX
 #define LINUX_ONLY true
 #else
@@ -70,8 +72,6 @@ static bool is_private(enum map_kind kind)
 {
         return kind < SHARED;
 }
-
-static unsigned points = 12; /* of a call, about */
 
 /* --- The thread that is led ------------------------------------------------- */
 
@@ -463,7 +463,7 @@ static void sweep(struct subject *subject, unsigned long wanted)
                         call_names[subject->call], count, tally.forks - forks);
 }
 
-START_TEST(forked)
+DEFINE_LOOP_TEST("fork-points", forked, 0, LINUX_ONLY ? MAPS : SHARED)
 {
         enum map_kind kind = (enum map_kind)_i;
         struct path path = path_of("forked");
@@ -485,7 +485,6 @@ START_TEST(forked)
         printf("fork-points: %s: %u calls of %u instructions, %u forks; OWNER_DEAD in %u of them\n", map_names[kind],
                calls, tally.instructions, tally.forks, tally.dead);
 }
-END_TEST
 
 /* Whether the trap flag works here: emulators and tools know better. */
 static volatile sig_atomic_t traps;
@@ -510,27 +509,20 @@ static bool trapping_works(void)
         return traps > 0;
 }
 
-int main(int argc, char **argv)
-{
-        Suite *suite = suite_create("fork-points");
-        TCase *tcase = share_case(suite, "fork-points");
-
-        if (!trapping_works()) {
-                printf("fork-points: no trap flag here\n");
-                return 77;
-        }
-        if (argc > 1)
-                points = (unsigned)atoi(argv[1]);
-        tcase_add_loop_test(tcase, forked, 0, LINUX_ONLY ? MAPS : SHARED);
-        return test_run(suite);
-}
-
 #else
 
-int main(void)
-{
-        printf("fork-points: no trap flag on this processor, or under this sanitizer\n");
-        return 77;
-}
+DEFINE_NO_TEST("no trap flag on this processor, or under this sanitizer");
 
 #endif
+
+int main(int argc, char **argv)
+{
+#if CAN_TRAP
+        if (!trapping_works()) {
+                printf("fork-points: no trap flag here\n");
+                return SKIPPED;
+        }
+#endif
+        points = (unsigned)stress_of(argc, argv, points, 1, "POINTS");
+        return run_tests("fork-points", share_case);
+}

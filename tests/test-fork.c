@@ -128,7 +128,7 @@ static int child_frees_at_once(void *argument)
         return CHILD_OK;
 }
 
-START_TEST(vanished_readers_are_forgotten)
+DEFINE_TEST("fork", vanished_readers_are_forgotten)
 {
         for (size_t f = 0; f < COUNT_OF(forks); f++) {
                 ammap_t *map = new_pattern_map(600, 3);
@@ -150,7 +150,6 @@ START_TEST(vanished_readers_are_forgotten)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 static int child_finds_the_owner_dead(void *argument)
 {
@@ -191,7 +190,7 @@ static int child_forks_on_at_once(void *argument)
         return CHILD_OK;
 }
 
-START_TEST(vanished_writers_are_dead_owners)
+DEFINE_TEST("fork", vanished_writers_are_dead_owners)
 {
         for (size_t f = 0; f < COUNT_OF(forks); f++) {
                 ammap_t *map = new_pattern_map(600, 3);
@@ -213,7 +212,6 @@ START_TEST(vanished_writers_are_dead_owners)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* --- One's own slices ------------------------------------------------------------- */
 
@@ -289,7 +287,7 @@ static void own_check_and_free(struct own *own)
         ck_assert_int_eq(ammap_free(own->map), 0);
 }
 
-START_TEST(ones_own_slices_live_on)
+DEFINE_TEST("fork", ones_own_slices_live_on)
 {
         for (size_t f = 0; f < COUNT_OF(forks); f++) {
                 struct own own;
@@ -302,7 +300,6 @@ START_TEST(ones_own_slices_live_on)
                 own_check_and_free(&own);
         }
 }
-END_TEST
 
 /* The same from another thread than the first: it is the child's only one. */
 static void *fork_from_here(void *argument)
@@ -330,7 +327,7 @@ static void *fork_from_here(void *argument)
         return NULL;
 }
 
-START_TEST(a_thread_may_fork)
+DEFINE_TEST("fork", a_thread_may_fork)
 {
         struct task tasks[2];
 
@@ -339,7 +336,6 @@ START_TEST(a_thread_may_fork)
         for (size_t i = 0; i < 2; i++)
                 task_join(&tasks[i]);
 }
-END_TEST
 
 /* Beside one's own read slice, another's on the same lane: one stays, one goes. */
 static int child_keeps_one_of_two(void *argument)
@@ -356,7 +352,7 @@ static int child_keeps_one_of_two(void *argument)
         return CHILD_OK;
 }
 
-START_TEST(of_two_readers_the_forking_one_stays)
+DEFINE_TEST("fork", of_two_readers_the_forking_one_stays)
 {
         for (size_t f = 0; f < COUNT_OF(forks); f++) {
                 struct own own = { .map = new_pattern_map(600, 1) };
@@ -372,7 +368,6 @@ START_TEST(of_two_readers_the_forking_one_stays)
                 ck_assert_int_eq(ammap_free(own.map), 0);
         }
 }
-END_TEST
 
 /* --- Those who waited at the fork --------------------------------------------------- */
 
@@ -391,7 +386,7 @@ static int child_meets_no_waiters(void *argument)
         return CHILD_OK;
 }
 
-START_TEST(vanished_waiters_are_forgotten)
+DEFINE_TEST("fork", vanished_waiters_are_forgotten)
 {
         for (int writes = 0; writes < 2; writes++)
                 for (size_t f = 0; f < COUNT_OF(forks); f++) {
@@ -422,7 +417,6 @@ START_TEST(vanished_waiters_are_forgotten)
                         ck_assert_int_eq(ammap_free(own.map), 0);
                 }
 }
-END_TEST
 
 static void *wait_for_word(void *argument)
 {
@@ -437,7 +431,7 @@ static int child_wakes_nobody(void *argument)
         return CHILD_OK;
 }
 
-START_TEST(a_child_wakes_nobody_in_its_parent)
+DEFINE_TEST("fork", a_child_wakes_nobody_in_its_parent)
 {
         ammap_t *map = new_map(64, 1);
         struct task task;
@@ -455,7 +449,6 @@ START_TEST(a_child_wakes_nobody_in_its_parent)
         task_join(&task);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- In the child ---------------------------------------------------------------------- */
 
@@ -502,7 +495,7 @@ static int child_is_a_process(void *argument)
         return CHILD_OK;
 }
 
-START_TEST(a_child_has_threads_and_maps_of_its_own)
+DEFINE_TEST("fork", a_child_has_threads_and_maps_of_its_own)
 {
         ammap_t *map = new_map(4096, 1);
         struct holder holder;
@@ -513,7 +506,6 @@ START_TEST(a_child_has_threads_and_maps_of_its_own)
         holder_stop(&holder);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 #endif
 
 /* --- Forks in the thick of it ------------------------------------------------------------ */
@@ -613,38 +605,33 @@ static void fork_while_busy(int kind, uint64_t lanes, int threads, int count)
         ck_assert_int_eq(ammap_free(busy.map), 0);
 }
 
-START_TEST(forks_during_updates)
+DEFINE_TEST("fork", forks_during_updates)
 {
         fork_while_busy(0, 1, 1, rounds(150));
         fork_while_busy(0, 3, 1, rounds(50));
 }
-END_TEST
 
-START_TEST(forks_during_fills)
+DEFINE_TEST("fork", forks_during_fills)
 {
         fork_while_busy(1, 1, 1, rounds(100));
 }
-END_TEST
 
-START_TEST(forks_during_mut_slices)
+DEFINE_TEST("fork", forks_during_mut_slices)
 {
         fork_while_busy(2, 1, 2, rounds(100));
 }
-END_TEST
 
-START_TEST(forks_during_reads)
+DEFINE_TEST("fork", forks_during_reads)
 {
         fork_while_busy(3, 1, 2, rounds(100));
         fork_while_busy(4, 2, 3, rounds(100));
 }
-END_TEST
 
-START_TEST(forks_during_everything)
+DEFINE_TEST("fork", forks_during_everything)
 {
         fork_while_busy(-1, 1, BUSY_THREADS, rounds(150));
         fork_while_busy(-1, 3, BUSY_THREADS, rounds(100));
 }
-END_TEST
 
 #if !TEST_SANITIZED
 static void *make_and_free(void *argument)
@@ -680,7 +667,7 @@ static int child_makes_and_frees(void *argument)
 }
 
 /* Whatever list the library keeps of its maps, nobody leaves it locked. */
-START_TEST(forks_while_maps_come_and_go)
+DEFINE_TEST("fork", forks_while_maps_come_and_go)
 {
         struct busy busy = { new_map(100, 1), 0, false, 0 };
         struct task tasks[3];
@@ -702,31 +689,9 @@ START_TEST(forks_while_maps_come_and_go)
         ck_assert_msg(hung == 0 && wrong == 0, "%d children hung, %d were wrong", hung, wrong);
         ck_assert_int_eq(ammap_free(busy.map), 0);
 }
-END_TEST
 #endif
 
 int main(void)
 {
-        Suite *suite = suite_create("fork");
-        TCase *tcase = test_case(suite, "fork");
-
-        tcase_add_test(tcase, vanished_readers_are_forgotten);
-        tcase_add_test(tcase, vanished_writers_are_dead_owners);
-        tcase_add_test(tcase, ones_own_slices_live_on);
-        tcase_add_test(tcase, a_thread_may_fork);
-        tcase_add_test(tcase, of_two_readers_the_forking_one_stays);
-        tcase_add_test(tcase, vanished_waiters_are_forgotten);
-        tcase_add_test(tcase, a_child_wakes_nobody_in_its_parent);
-#if !TEST_SANITIZED
-        tcase_add_test(tcase, a_child_has_threads_and_maps_of_its_own);
-#endif
-        tcase_add_test(tcase, forks_during_updates);
-        tcase_add_test(tcase, forks_during_fills);
-        tcase_add_test(tcase, forks_during_mut_slices);
-        tcase_add_test(tcase, forks_during_reads);
-        tcase_add_test(tcase, forks_during_everything);
-#if !TEST_SANITIZED
-        tcase_add_test(tcase, forks_while_maps_come_and_go);
-#endif
-        return test_run(suite);
+        return run_tests("fork", test_case);
 }

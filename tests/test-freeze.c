@@ -12,7 +12,7 @@
 
 /* --- Freeze ------------------------------------------------------------------ */
 
-START_TEST(frozen_for_all)
+DEFINE_TEST("freeze", frozen_for_all)
 {
         for (int who = 0; who < 3; who++) {
                 ammap_t *map = make_shared(5000, 9000, 3), *again = import_again(map, AMMAP_READ | AMMAP_WRITE), *late;
@@ -61,9 +61,8 @@ START_TEST(frozen_for_all)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(a_freeze_waits)
+DEFINE_TEST("freeze", a_freeze_waits)
 {
         ammap_t *map = make_shared(5000, 0, 3);
         struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, AMMAP_OPTIONS_INIT };
@@ -95,9 +94,8 @@ START_TEST(a_freeze_waits)
         ck_assert_int_eq(ammap_freeze(map), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(frozen_files)
+DEFINE_TEST("freeze", frozen_files)
 {
         struct path path = path_of("file");
         ammap_t *map = open_map(path.text, 5000, true), *again = open_map(path.text, 0, false);
@@ -131,7 +129,6 @@ START_TEST(frozen_files)
         ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* What a process has seen frozen stays so for it, through whichever handle, and so
  * does the length: a peer who takes the flag back, or says that it is another map's
@@ -216,30 +213,18 @@ static void thawed_body(void *argument)
                 child_must_int(ammap_free(maps[i]), 0);
 }
 
-START_TEST(what_was_frozen_stays_so)
+DEFINE_LOOP_TEST("freeze", what_was_frozen_stays_so, 0, 4)
 {
         child_passes(thawed_body, &_i);
-}
-END_TEST
-
-static void add_tests(TCase *tcase)
-{
-        tcase_add_test(tcase, frozen_for_all);
-        tcase_add_test(tcase, a_freeze_waits);
-        tcase_add_test(tcase, frozen_files);
-        tcase_add_loop_test(tcase, what_was_frozen_stays_so, 0, 4);
-}
-
-int main(void)
-{
-        return run_sharing("freeze", add_tests);
 }
 
 #else
 
-int main(void)
-{
-        return SKIPPED;
-}
+DEFINE_NO_TEST("no map is shared here");
 
 #endif
+
+int main(void)
+{
+        return run_sharing("freeze");
+}

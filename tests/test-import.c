@@ -17,7 +17,7 @@
 
 /* --- Export ------------------------------------------------------------- */
 
-START_TEST(export_gives_no_more_rights)
+DEFINE_TEST("import", export_gives_no_more_rights)
 {
         static const unsigned wrong[] = { 0, AMMAP_WRITE, 4, 5, 6, 7, 8, 0x80000000U, UINT_MAX };
         ammap_t *map = make_shared(4096, 0, 0);
@@ -32,9 +32,8 @@ START_TEST(export_gives_no_more_rights)
         ck_assert_int_eq(seals_of(ammap_fd(map)) & F_SEAL_FUTURE_WRITE, 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(an_export_is_the_callers_own)
+DEFINE_TEST("import", an_export_is_the_callers_own)
 {
         ammap_t *map = make_shared(4096, 0, 0), *again;
         int first = export_of(map, AMMAP_READ | AMMAP_WRITE), second = export_of(map, AMMAP_READ | AMMAP_WRITE);
@@ -55,7 +54,6 @@ START_TEST(an_export_is_the_callers_own)
         ck_assert_int_eq(ammap_fill(again, 0, 4096, 4), 0);
         ck_assert_int_eq(ammap_free(again), 0);
 }
-END_TEST
 
 static void attack_mapping(int fd, size_t size)
 {
@@ -162,7 +160,7 @@ static void use_in_new_thread(ammap_t *map, unsigned char byte)
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
 
-START_TEST(nobody_makes_a_read_export_writable)
+DEFINE_TEST("import", nobody_makes_a_read_export_writable)
 {
         ammap_t *map = make_shared(10000, 20000, 2), *writer = import_again(map, AMMAP_READ | AMMAP_WRITE), *reader;
         unsigned char *before, *after;
@@ -204,7 +202,6 @@ START_TEST(nobody_makes_a_read_export_writable)
         ck_assert_int_eq(ammap_free(writer), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- A map that may only be read ------------------------------------------ */
 
@@ -255,7 +252,7 @@ static void check_read_only(ammap_t *map, bool frozen)
         ck_assert_int_eq(ammap_free(copy), 0);
 }
 
-START_TEST(read_only_handles)
+DEFINE_TEST("import", read_only_handles)
 {
         ammap_t *map = make_shared(5000, 10000, 3), *reader;
         struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ), NULL, AMMAP_OPTIONS_INIT };
@@ -285,11 +282,10 @@ START_TEST(read_only_handles)
         ck_assert_int_eq(ammap_free(reader), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Seals --------------------------------------------------------------- */
 
-START_TEST(sealing)
+DEFINE_TEST("import", sealing)
 {
         static const unsigned wrong[] = { 32, 64, 33, 0x80000000U, UINT_MAX };
         ammap_t *map = make_shared(4096, 9000, 0), *again = import_of(ammap_fd(map), AMMAP_SHARED);
@@ -329,11 +325,10 @@ START_TEST(sealing)
         close(other);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Import --------------------------------------------------------------- */
 
-START_TEST(descriptors_that_are_no_maps)
+DEFINE_TEST("import", descriptors_that_are_no_maps)
 {
         static const ammap_share_t shares[] = { AMMAP_PRIVATE, AMMAP_SHARED, AMMAP_RAW };
         ammap_t *map = make_shared(4096, 0, 0);
@@ -362,11 +357,10 @@ START_TEST(descriptors_that_are_no_maps)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Content of a memfd against its seals: what import says, by itself, raw, and
  * both where faults are allowed. */
-START_TEST(what_import_looks_at)
+DEFINE_TEST("import", what_import_looks_at)
 {
         enum content { EMPTY, BYTE, PAGE_OF_ZEROS, NOISE, GENUINE };
         static const struct {
@@ -451,10 +445,9 @@ START_TEST(what_import_looks_at)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A file's bytes in memory that others can shrink, and nobody can write. */
-START_TEST(sealed_against_writers_alone)
+DEFINE_TEST("import", sealed_against_writers_alone)
 {
         static const int seals[] = { F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_WRITE | F_SEAL_SEAL };
         struct path path = path_of("file");
@@ -476,9 +469,8 @@ START_TEST(sealed_against_writers_alone)
         }
         ck_assert_int_eq(ammap_free(origin), 0);
 }
-END_TEST
 
-START_TEST(twice_in_one_process)
+DEFINE_TEST("import", twice_in_one_process)
 {
         ammap_t *map = make_shared(5000, 20000, 4), *one = import_again(map, AMMAP_READ | AMMAP_WRITE),
                 *two = import_again(one, AMMAP_READ | AMMAP_WRITE);
@@ -504,31 +496,14 @@ START_TEST(twice_in_one_process)
         ck_assert_int_eq(ammap_fill(two, 0, 20000, 8), 0);
         ck_assert_int_eq(ammap_free(two), 0);
 }
-END_TEST
-
-static void add_tests(TCase *tcase)
-{
-        tcase_add_test(tcase, export_gives_no_more_rights);
-        tcase_add_test(tcase, an_export_is_the_callers_own);
-        tcase_add_test(tcase, nobody_makes_a_read_export_writable);
-        tcase_add_test(tcase, read_only_handles);
-        tcase_add_test(tcase, sealing);
-        tcase_add_test(tcase, descriptors_that_are_no_maps);
-        tcase_add_test(tcase, what_import_looks_at);
-        tcase_add_test(tcase, sealed_against_writers_alone);
-        tcase_add_test(tcase, twice_in_one_process);
-}
-
-int main(void)
-{
-        return run_sharing("import", add_tests);
-}
 
 #else
 
-int main(void)
-{
-        return SKIPPED;
-}
+DEFINE_NO_TEST("no map is shared here");
 
 #endif
+
+int main(void)
+{
+        return run_sharing("import");
+}

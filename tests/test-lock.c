@@ -133,7 +133,7 @@ static const struct {
           LANE_BIAS | LANE_SLOTS | LANE_READERS },
 };
 
-START_TEST(words_decide_who_enters)
+DEFINE_LOOP_TEST("words", words_decide_who_enters, 0, COUNT_OF(rules))
 {
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
@@ -166,9 +166,8 @@ START_TEST(words_decide_who_enters)
         atomic_store(&lane->word, 0);
         free_quiet(map);
 }
-END_TEST
 
-START_TEST(a_writer_keeps_all_out)
+DEFINE_TEST("words", a_writer_keeps_all_out)
 {
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
@@ -208,9 +207,8 @@ START_TEST(a_writer_keeps_all_out)
         atomic_store(&lane->word, 0);
         free_quiet(map);
 }
-END_TEST
 
-START_TEST(a_sequence_tells_writers_alone)
+DEFINE_TEST("words", a_sequence_tells_writers_alone)
 {
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
@@ -238,10 +236,9 @@ START_TEST(a_sequence_tells_writers_alone)
         atomic_store(&lane->word, 0);
         free_quiet(map);
 }
-END_TEST
 
 /* The limit as users meet it. */
-START_TEST(too_many_readers_are_refused)
+DEFINE_TEST("words", too_many_readers_are_refused)
 {
         ammap_t *map = new_map(5000, 1);
         struct lane *lane = only_lane(map);
@@ -265,11 +262,10 @@ START_TEST(too_many_readers_are_refused)
         ammap_slice_release(&slice);
         free_quiet(map);
 }
-END_TEST
 
 /* --- Bias -------------------------------------------------------------------- */
 
-START_TEST(reading_sets_the_bias_and_writing_revokes_it)
+DEFINE_TEST("bias", reading_sets_the_bias_and_writing_revokes_it)
 {
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
@@ -307,9 +303,8 @@ START_TEST(reading_sets_the_bias_and_writing_revokes_it)
         }
         free_quiet(map);
 }
-END_TEST
 
-START_TEST(there_is_no_bias_too_soon_or_in_a_turn)
+DEFINE_TEST("bias", there_is_no_bias_too_soon_or_in_a_turn)
 {
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
@@ -333,9 +328,8 @@ START_TEST(there_is_no_bias_too_soon_or_in_a_turn)
         make_biased(map);
         free_quiet(map);
 }
-END_TEST
 
-START_TEST(a_writer_waits_for_the_biased)
+DEFINE_TEST("bias", a_writer_waits_for_the_biased)
 {
         ammap_t *map = new_map(100, 1);
         struct call call = { OP_MUT_SLICE, map, 0, 1, -1, INT_MIN, 0 };
@@ -363,10 +357,9 @@ START_TEST(a_writer_waits_for_the_biased)
         ck_assert_int_eq(call.result, 0);
         free_quiet(map);
 }
-END_TEST
 
 /* More biased holds than a block has room for, in two threads' blocks. */
-START_TEST(many_holds_are_all_seen)
+DEFINE_TEST("bias", many_holds_are_all_seen)
 {
         enum { COUNT = 40 };
         ammap_t *map = new_map(100, 1), *wide = new_map(COUNT, COUNT);
@@ -396,10 +389,9 @@ START_TEST(many_holds_are_all_seen)
         ck_assert_int_eq(ammap_free(wide), 0);
         free_quiet(map);
 }
-END_TEST
 
 /* Who writes many lanes takes the bias of all of them, and none from a reader. */
-START_TEST(many_lanes_are_settled_at_once)
+DEFINE_TEST("bias", many_lanes_are_settled_at_once)
 {
         enum { LANES = 100 };
 
@@ -430,11 +422,10 @@ START_TEST(many_lanes_are_settled_at_once)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* Two slices of one thread hold a lane, one as its first and one as a later
  * lane: each release must leave the other's. */
-START_TEST(slices_keep_the_holds_they_noted)
+DEFINE_TEST("bias", slices_keep_the_holds_they_noted)
 {
         for (int order = 0; order < 4; order++) {
                 ammap_t *map = new_map(90, 3);
@@ -455,7 +446,6 @@ START_TEST(slices_keep_the_holds_they_noted)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* --- Turns --------------------------------------------------------------------- */
 
@@ -510,7 +500,7 @@ static void *hot_writer_body(void *argument)
 
 /* Under hot writers, a hungry reader gets in as the next: no writer enters
  * after the one that leaves. */
-START_TEST(hungry_readers_are_next)
+DEFINE_TEST("turns", hungry_readers_are_next)
 {
         ammap_t *map = new_map(100, 1);
 
@@ -542,11 +532,10 @@ START_TEST(hungry_readers_are_next)
         }
         free_quiet(map);
 }
-END_TEST
 
 /* A writer whom readers keep out gets in before every reader that comes later;
  * then the readers that have become hungry, before the next writer. */
-START_TEST(turns_alternate)
+DEFINE_TEST("turns", turns_alternate)
 {
         ammap_t *map = new_map(100, 1);
 
@@ -581,7 +570,6 @@ START_TEST(turns_alternate)
         }
         free_quiet(map);
 }
-END_TEST
 
 struct long_reader {
         ammap_t *map;
@@ -602,7 +590,7 @@ static void *long_reader_body(void *argument)
 
 /* A hungry writer that sleeps through a turn of readers claims the next, while
  * those readers are still in and nobody leaves. */
-START_TEST(a_writer_claims_after_a_turn_of_readers)
+DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
 {
         ammap_t *map = new_map(100, 1);
 
@@ -631,10 +619,9 @@ START_TEST(a_writer_claims_after_a_turn_of_readers)
         }
         free_quiet(map);
 }
-END_TEST
 
 /* The same for a turn that is taken back under it, by a hungry one that gave up. */
-START_TEST(a_writer_claims_after_another_gave_up)
+DEFINE_TEST("turns", a_writer_claims_after_another_gave_up)
 {
         ammap_t *map = new_map(100, 1);
 
@@ -658,10 +645,9 @@ START_TEST(a_writer_claims_after_another_gave_up)
         }
         free_quiet(map);
 }
-END_TEST
 
 /* Who is hungry decides what a leaving writer stores. */
-START_TEST(a_leaving_writer_gives_the_turn)
+DEFINE_TEST("turns", a_leaving_writer_gives_the_turn)
 {
         static const struct {
                 uint32_t readers, writers;
@@ -689,9 +675,8 @@ START_TEST(a_leaving_writer_gives_the_turn)
                 }
         free_quiet(map);
 }
-END_TEST
 
-START_TEST(a_turn_of_no_one_is_taken_back)
+DEFINE_TEST("turns", a_turn_of_no_one_is_taken_back)
 {
         ammap_t *map = new_map(100, 1);
         struct waiter waiter;
@@ -720,7 +705,6 @@ START_TEST(a_turn_of_no_one_is_taken_back)
         check_quiet(map);
         free_quiet(map);
 }
-END_TEST
 
 /* The hungry are forgotten, as one does who passes them over. */
 static void forget(ammap_t *map, bool writers)
@@ -768,7 +752,7 @@ static bool writes_unseen_stepping(const struct lane *lane)
 
 /* One writes here whom no hold tells of.  Whatever becomes meanwhile of a hold that only
  * looked here, to read, a shrink must not take it for the writer's. */
-START_TEST(a_hold_that_moves_on)
+DEFINE_TEST("turns", a_hold_that_moves_on)
 {
         ammap_t *map = new_map(8192, 2);
         struct lane *here = &map->lane[0];
@@ -794,13 +778,12 @@ START_TEST(a_hold_that_moves_on)
         atomic_store(&here->word, word);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 #endif
 
 /* One has a turn and is stopped; it stands in the words alone.  The others wait for
  * it, or try again, for so long and no longer. */
-START_TEST(a_turn_that_nobody_takes_ends)
+DEFINE_LOOP_TEST("passes", a_turn_that_nobody_takes_ends, 0, 5)
 {
         static const struct {
                 uint64_t turn;
@@ -845,10 +828,9 @@ START_TEST(a_turn_that_nobody_takes_ends)
         }
         free_quiet(map);
 }
-END_TEST
 
 /* A writer's turn is not idle while it waits for readers. */
-START_TEST(a_turn_that_cannot_be_taken_stays)
+DEFINE_LOOP_TEST("passes", a_turn_that_cannot_be_taken_stays, 0, 2)
 {
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
@@ -872,11 +854,10 @@ START_TEST(a_turn_that_cannot_be_taken_stays)
         ck_assert_int_eq(writer.result, 0);
         free_quiet(map);
 }
-END_TEST
 
 /* One that was passed over goes on as if it had come just now, and takes nothing off
  * the count of those that came since. */
-START_TEST(the_forgotten_go_on)
+DEFINE_LOOP_TEST("passes", the_forgotten_go_on, 0, 4)
 {
         bool writes = _i & 1, gives_up = _i & 2;
         ammap_t *map = new_map(100, 1);
@@ -912,10 +893,9 @@ START_TEST(the_forgotten_go_on)
         check_quiet(map);
         free_quiet(map);
 }
-END_TEST
 
 /* Hungry ones that give up about when they get the turn. */
-START_TEST(giving_up_races_with_the_turn)
+DEFINE_TEST("turns", giving_up_races_with_the_turn)
 {
         struct random random = random_start("giving_up_races_with_the_turn");
         ammap_t *map = new_map(100, 1);
@@ -940,7 +920,6 @@ START_TEST(giving_up_races_with_the_turn)
         }
         free_quiet(map);
 }
-END_TEST
 
 /* Readers that overlap at all times, and a writer that still gets in; bounded
  * in time here, for no one counts readers. */
@@ -972,7 +951,7 @@ static void *relay_body(void *argument)
         return NULL;
 }
 
-START_TEST(writers_get_in_among_readers)
+DEFINE_LOOP_TEST("turns", writers_get_in_among_readers, 0, 2)
 {
         ammap_t *map = new_map(100, 1);
         struct relay relay = { .map = map };
@@ -1000,9 +979,8 @@ START_TEST(writers_get_in_among_readers)
         ck_assert_int_lt(worst, SECOND * test_scale());
         free_quiet(map);
 }
-END_TEST
 
-START_TEST(readers_get_in_among_writers)
+DEFINE_TEST("turns", readers_get_in_among_writers)
 {
         ammap_t *map = new_map(5000, 1);
         struct hot hot = { map, false };
@@ -1025,11 +1003,10 @@ START_TEST(readers_get_in_among_writers)
         ck_assert_int_lt(worst, SECOND * test_scale());
         free_quiet(map);
 }
-END_TEST
 
 /* --- Death, threads, forks ------------------------------------------------------- */
 
-START_TEST(all_who_wait_hear_of_a_death)
+DEFINE_TEST("ends", all_who_wait_hear_of_a_death)
 {
         ammap_t *map = new_map(100, 1);
 
@@ -1056,7 +1033,6 @@ START_TEST(all_who_wait_hear_of_a_death)
         }
         free_quiet(map);
 }
-END_TEST
 
 struct hot_recover {
         ammap_t *map;
@@ -1088,7 +1064,7 @@ static void *surviving_body(void *argument)
 }
 
 /* Two recover at once, while others write and die: never a broken word. */
-START_TEST(recovery_races_with_everyone)
+DEFINE_TEST("ends", recovery_races_with_everyone)
 {
         ammap_t *map = new_map(100, 1);
         struct hot_recover hot = { .map = map };
@@ -1114,7 +1090,6 @@ START_TEST(recovery_races_with_everyone)
         ck_assert_int_eq(ammap_recover(map), 0);
         free_quiet(map);
 }
-END_TEST
 
 static void *block_body(void *argument)
 {
@@ -1132,7 +1107,7 @@ static void *block_body(void *argument)
         return block;
 }
 
-START_TEST(threads_leave_nothing_behind)
+DEFINE_LOOP_TEST("ends", threads_leave_nothing_behind, 0, 2)
 {
         ammap_t *map = new_map(100, 1);
         void *first = NULL;
@@ -1162,7 +1137,6 @@ START_TEST(threads_leave_nothing_behind)
         ck_assert_int_eq(others, 0);
         free_quiet(map);
 }
-END_TEST
 
 static void check_child(pid_t child)
 {
@@ -1208,7 +1182,7 @@ static int child_free(ammap_t *map)
 }
 
 /* _i: bit 0 raw, bit 1 biased */
-START_TEST(a_child_keeps_its_own_reads)
+DEFINE_LOOP_TEST("ends", a_child_keeps_its_own_reads, 0, 4)
 {
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
@@ -1254,13 +1228,12 @@ START_TEST(a_child_keeps_its_own_reads)
         ck_assert_int_eq(writer.result, 0);
         free_quiet(map);
 }
-END_TEST
 
 enum { CHILD_TRY, CHILD_NO_TIME, CHILD_WAIT, CHILD_FREE, CHILD_READ, CHILD_LAST };
 
 /* A child's first act meets what a thread that it has not left: a reader that
  * is in, or a writer. */
-START_TEST(a_child_is_not_kept_out_by_the_gone)
+DEFINE_LOOP_TEST("ends", a_child_is_not_kept_out_by_the_gone, 0, 4)
 {
         bool raw = _i & 1, writes = _i & 2;
         ammap_t *map = new_map(100, 1);
@@ -1302,9 +1275,8 @@ START_TEST(a_child_is_not_kept_out_by_the_gone)
         holder_stop(&other);
         free_quiet(map);
 }
-END_TEST
 
-START_TEST(a_child_keeps_its_own_write)
+DEFINE_LOOP_TEST("ends", a_child_keeps_its_own_write, 0, 2)
 {
         ammap_t *map = new_map(100, 1);
         ammap_mut_slice_t mut;
@@ -1328,10 +1300,9 @@ START_TEST(a_child_keeps_its_own_write)
         ammap_mut_slice_release(&mut);
         free_quiet(map);
 }
-END_TEST
 
 /* Forks while everyone fights for the lock. */
-START_TEST(children_of_a_fight_go_on)
+DEFINE_TEST("ends", children_of_a_fight_go_on)
 {
         ammap_t *map = new_map(5000, 2);
         struct relay relay = { .map = map };
@@ -1376,7 +1347,6 @@ START_TEST(children_of_a_fight_go_on)
         printf("children_of_a_fight_go_on: %d found a writer gone\n", dead);
         free_quiet(map);
 }
-END_TEST
 
 /* --- Wake-ups ---------------------------------------------------------------------- */
 
@@ -1447,7 +1417,7 @@ static void *party_body(void *argument)
 
 static const unsigned crowds[] = { 2, 3, 8, 32 };
 
-START_TEST(no_wake_up_is_lost)
+DEFINE_LOOP_TEST("wakes", no_wake_up_is_lost, 0, COUNT_OF(crowds))
 {
         struct random random = random_start("no_wake_up_is_lost");
         ammap_t *map = new_map(100, 1);
@@ -1471,7 +1441,6 @@ START_TEST(no_wake_up_is_lost)
                (unsigned long long)gave_up);
         free_quiet(map);
 }
-END_TEST
 
 /* Two threads, each of which sleeps until the other lets go, for each pair of
  * kinds; the sleeper is seen asleep before it is woken. */
@@ -1502,7 +1471,7 @@ static const struct {
         bool sleeper_writes, holder_writes, biased;
 } couples[] = { { true, false, false }, { true, false, true }, { false, true, false }, { true, true, false } };
 
-START_TEST(sleepers_are_woken)
+DEFINE_LOOP_TEST("wakes", sleepers_are_woken, 0, 4)
 {
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
@@ -1535,10 +1504,9 @@ START_TEST(sleepers_are_woken)
         task_join(&task);
         free_quiet(map);
 }
-END_TEST
 
 /* Writers asleep for the same lane all get in, one wake-up each. */
-START_TEST(one_writer_wakes_the_next)
+DEFINE_TEST("wakes", one_writer_wakes_the_next)
 {
         ammap_t *map = new_map(100, 1);
 
@@ -1566,7 +1534,6 @@ START_TEST(one_writer_wakes_the_next)
         }
         free_quiet(map);
 }
-END_TEST
 
 /* --- Torture ------------------------------------------------------------------------ */
 
@@ -1683,7 +1650,7 @@ static void *torturer_body(void *argument)
 
 static const unsigned packs[] = { 2, 3, 8 };
 
-START_TEST(torture)
+DEFINE_LOOP_TEST("torture", torture, 0, COUNT_OF(packs) * PATHS)
 {
         static const char *const names[PATHS] = { "optimistic", "counted", "biased", "handover", "mixed" };
         struct torture t = { .path = (enum path)(_i / (int)COUNT_OF(packs)) };
@@ -1717,51 +1684,8 @@ START_TEST(torture)
                 ck_assert_uint_gt(t.counted, 0);
         free_quiet(t.map);
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("lock");
-        TCase *words = test_case(suite, "words"), *bias = test_case(suite, "bias");
-        TCase *turns = test_case(suite, "turns"), *ends = test_case(suite, "ends");
-        TCase *wakes = test_case(suite, "wakes"), *tortures = test_case(suite, "torture");
-        TCase *passes = test_case(suite, "passes");
-
-        tcase_add_loop_test(words, words_decide_who_enters, 0, (int)COUNT_OF(rules));
-        tcase_add_test(words, a_writer_keeps_all_out);
-        tcase_add_test(words, a_sequence_tells_writers_alone);
-        tcase_add_test(words, too_many_readers_are_refused);
-        tcase_add_test(bias, reading_sets_the_bias_and_writing_revokes_it);
-        tcase_add_test(bias, there_is_no_bias_too_soon_or_in_a_turn);
-        tcase_add_test(bias, a_writer_waits_for_the_biased);
-        tcase_add_test(bias, many_holds_are_all_seen);
-        tcase_add_test(bias, many_lanes_are_settled_at_once);
-        tcase_add_test(bias, slices_keep_the_holds_they_noted);
-        tcase_add_test(turns, hungry_readers_are_next);
-#if defined(__x86_64__) && !TEST_SANITIZED
-        tcase_add_test(turns, a_hold_that_moves_on);
-#endif
-        tcase_add_loop_test(passes, a_turn_that_nobody_takes_ends, 0, 5);
-        tcase_add_loop_test(passes, a_turn_that_cannot_be_taken_stays, 0, 2);
-        tcase_add_loop_test(passes, the_forgotten_go_on, 0, 4);
-        tcase_add_test(turns, turns_alternate);
-        tcase_add_test(turns, a_writer_claims_after_a_turn_of_readers);
-        tcase_add_test(turns, a_writer_claims_after_another_gave_up);
-        tcase_add_test(turns, a_leaving_writer_gives_the_turn);
-        tcase_add_test(turns, a_turn_of_no_one_is_taken_back);
-        tcase_add_test(turns, giving_up_races_with_the_turn);
-        tcase_add_loop_test(turns, writers_get_in_among_readers, 0, 2);
-        tcase_add_test(turns, readers_get_in_among_writers);
-        tcase_add_test(ends, all_who_wait_hear_of_a_death);
-        tcase_add_test(ends, recovery_races_with_everyone);
-        tcase_add_loop_test(ends, threads_leave_nothing_behind, 0, 2);
-        tcase_add_loop_test(ends, a_child_keeps_its_own_reads, 0, 4);
-        tcase_add_loop_test(ends, a_child_is_not_kept_out_by_the_gone, 0, 4);
-        tcase_add_loop_test(ends, a_child_keeps_its_own_write, 0, 2);
-        tcase_add_test(ends, children_of_a_fight_go_on);
-        tcase_add_loop_test(wakes, no_wake_up_is_lost, 0, (int)COUNT_OF(crowds));
-        tcase_add_loop_test(wakes, sleepers_are_woken, 0, 4);
-        tcase_add_test(wakes, one_writer_wakes_the_next);
-        tcase_add_loop_test(tortures, torture, 0, PATHS * (int)COUNT_OF(packs));
-        return test_run(suite);
+        return run_tests("lock", test_case);
 }

@@ -16,7 +16,7 @@ static char unset;
 
 static const uint64_t sizes[] = { 1, 2, 3, 7, 8, 63, 511, 4095, 4096, 4097, 8191, 65536, 65537, (1 << 20) + 3 };
 
-START_TEST(the_length_is_exact)
+DEFINE_TEST("map", the_length_is_exact)
 {
         for (size_t i = 0; i < COUNT_OF(sizes); i++) {
                 ammap_t *map = UNSET;
@@ -35,10 +35,9 @@ START_TEST(the_length_is_exact)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* Dirty memory is given back each time, so that a map made of it would show. */
-START_TEST(fresh_memory_is_zero)
+DEFINE_TEST("map", fresh_memory_is_zero)
 {
         for (int round = 0; round < rounds(40); round++)
                 for (size_t i = 0; i < COUNT_OF(sizes); i++) {
@@ -50,9 +49,8 @@ START_TEST(fresh_memory_is_zero)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
-START_TEST(the_raw_pointers_are_the_memory)
+DEFINE_TEST("map", the_raw_pointers_are_the_memory)
 {
         ammap_t *map = new_pattern_map(5000, 3);
         unsigned char byte = 1;
@@ -70,9 +68,8 @@ START_TEST(the_raw_pointers_are_the_memory)
         ammap_mut_slice_release(&mut);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(sizes_out_of_limit_are_refused)
+DEFINE_TEST("map", sizes_out_of_limit_are_refused)
 {
         const uint64_t refused[] = {
                 0,          SIZE_LIMIT + 1, SIZE_LIMIT + 4096, SIZE_LIMIT * 2,    INT64_MAX,         UINT64_C(1) << 63,
@@ -93,10 +90,9 @@ START_TEST(sizes_out_of_limit_are_refused)
                 ck_assert_ptr_null(map);
         }
 }
-END_TEST
 
 /* Within the library's limit it is the system that says no, in its own words. */
-START_TEST(the_limit_itself_is_the_systems_business)
+DEFINE_TEST("map", the_limit_itself_is_the_systems_business)
 {
         const uint64_t asked[] = { SIZE_LIMIT, SIZE_LIMIT - 1, SIZE_LIMIT - 4096 };
 
@@ -115,9 +111,8 @@ START_TEST(the_limit_itself_is_the_systems_business)
                 }
         }
 }
-END_TEST
 
-START_TEST(the_systems_refusal_is_passed_on)
+DEFINE_TEST("map", the_systems_refusal_is_passed_on)
 {
         struct rlimit limit, before;
         ammap_t *map = UNSET;
@@ -137,9 +132,8 @@ START_TEST(the_systems_refusal_is_passed_on)
         ck_assert_int_eq(ammap_new(&map, UINT64_C(1) << 30), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(new_refuses_bad_input)
+DEFINE_TEST("map", new_refuses_bad_input)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
 
@@ -152,10 +146,9 @@ START_TEST(new_refuses_bad_input)
         ck_assert_uint_eq(options.struct_size, sizeof(options));
         ck_assert_uint_eq(options.lanes, 0);
 }
-END_TEST
 
 /* What each number of lanes gives for each size. */
-START_TEST(lanes_are_checked)
+DEFINE_TEST("map", lanes_are_checked)
 {
         static const struct {
                 uint64_t size;
@@ -203,7 +196,6 @@ START_TEST(lanes_are_checked)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* Two pages of which the second cannot be touched: what lies at the end of the
  * first is read to the last byte and not a byte further, or the test dies. */
@@ -257,7 +249,7 @@ static int make_with(struct edge *edge, size_t room, size_t struct_size, uint64_
         return result;
 }
 
-START_TEST(options_that_are_too_small_are_refused)
+DEFINE_TEST("map", options_that_are_too_small_are_refused)
 {
         struct edge edge = edge_open();
 
@@ -265,9 +257,8 @@ START_TEST(options_that_are_too_small_are_refused)
                 ck_assert_int_eq(make_with(&edge, sizeof(size_t), size, 0, SIZE_MAX), AMMAP_ERR_INVALID);
         edge_close(&edge);
 }
-END_TEST
 
-START_TEST(options_of_an_older_header_are_read_no_further)
+DEFINE_TEST("map", options_of_an_older_header_are_read_no_further)
 {
         struct edge edge = edge_open();
         ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -282,9 +273,8 @@ START_TEST(options_of_an_older_header_are_read_no_further)
         ck_assert_int_eq(ammap_free(map), 0);
         edge_close(&edge);
 }
-END_TEST
 
-START_TEST(options_of_a_newer_header_are_accepted_where_the_rest_is_zero)
+DEFINE_TEST("map", options_of_a_newer_header_are_accepted_where_the_rest_is_zero)
 {
         struct edge edge = edge_open();
         const size_t step = _Alignof(ammap_options_t);
@@ -297,11 +287,10 @@ START_TEST(options_of_a_newer_header_are_accepted_where_the_rest_is_zero)
         ck_assert_int_eq(make_with(&edge, edge.page, edge.page, 2, SIZE_MAX), 0);
         edge_close(&edge);
 }
-END_TEST
 
 /* The same header, a field later: what is a field there is none of the bytes that
  * are let pass here.  Of every byte of the structure something is known. */
-START_TEST(options_have_no_hidden_room)
+DEFINE_TEST("map", options_have_no_hidden_room)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         unsigned char *bytes = (unsigned char *)&options;
@@ -333,9 +322,8 @@ START_TEST(options_have_no_hidden_room)
         }
         ck_assert_uint_eq(fields, sizeof(options));
 }
-END_TEST
 
-START_TEST(options_of_a_newer_header_are_refused_where_the_rest_is_not_zero)
+DEFINE_TEST("map", options_of_a_newer_header_are_refused_where_the_rest_is_not_zero)
 {
         struct edge edge = edge_open();
         const size_t known = sizeof(ammap_options_t);
@@ -349,18 +337,16 @@ START_TEST(options_of_a_newer_header_are_refused_where_the_rest_is_not_zero)
         ck_assert_int_eq(make_with(&edge, room, known + 8, 2, known + 8), 0);
         edge_close(&edge);
 }
-END_TEST
 
-START_TEST(the_initializer_fits_a_compound_literal)
+DEFINE_TEST("map", the_initializer_fits_a_compound_literal)
 {
         ammap_t *map;
 
         ck_assert_int_eq(ammap_new_with(&map, 100, &(ammap_options_t)AMMAP_OPTIONS_INIT), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(calls_on_no_map_answer)
+DEFINE_TEST("map", calls_on_no_map_answer)
 {
         ck_assert_int_eq(ammap_free(NULL), 0);
         ck_assert_uint_eq(ammap_len(NULL), 0);
@@ -369,9 +355,8 @@ START_TEST(calls_on_no_map_answer)
         ck_assert_ptr_null(ammap_as_mut_ptr(NULL));
         ck_assert_int_eq(ammap_recover(NULL), AMMAP_ERR_INVALID);
 }
-END_TEST
 
-START_TEST(free_gives_the_memory_back)
+DEFINE_TEST("map", free_gives_the_memory_back)
 {
         const size_t size = 1 << 20;
         ammap_t *map = new_map(size, 0);
@@ -385,7 +370,6 @@ START_TEST(free_gives_the_memory_back)
         ck_assert_int_eq(mincore(memory, size, resident), -1);
         ck_assert_int_eq(errno, ENOMEM);
 }
-END_TEST
 
 /* Whatever is alive, the map stays, whole and usable. */
 static void check_busy(ammap_t *map)
@@ -398,7 +382,7 @@ static void check_busy(ammap_t *map)
         ck_assert(is_pattern(map));
 }
 
-START_TEST(free_is_busy_while_a_slice_lives)
+DEFINE_TEST("map", free_is_busy_while_a_slice_lives)
 {
         static const uint64_t lane_counts[] = { 1, 2, 7 };
 
@@ -422,9 +406,8 @@ START_TEST(free_is_busy_while_a_slice_lives)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(free_is_busy_until_the_last_of_many_is_released)
+DEFINE_TEST("map", free_is_busy_until_the_last_of_many_is_released)
 {
         ammap_t *map = new_pattern_map(4096, 4);
         ammap_slice_t slices[100];
@@ -438,9 +421,8 @@ START_TEST(free_is_busy_until_the_last_of_many_is_released)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(free_is_busy_while_a_view_lives)
+DEFINE_TEST("map", free_is_busy_while_a_view_lives)
 {
         ammap_t *map = new_pattern_map(4096, 2);
         ammap_u32_view_t narrow, narrow_slice;
@@ -460,9 +442,8 @@ START_TEST(free_is_busy_while_a_view_lives)
         ammap_u64_view_release(&wide_slice);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(free_is_busy_while_another_thread_holds_a_slice)
+DEFINE_TEST("map", free_is_busy_while_another_thread_holds_a_slice)
 {
         for (int writes = 0; writes < 2; writes++) {
                 ammap_t *map = new_pattern_map(4096, 2);
@@ -474,9 +455,8 @@ START_TEST(free_is_busy_while_another_thread_holds_a_slice)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(free_works_after_a_thread_ended_with_its_slice)
+DEFINE_TEST("map", free_works_after_a_thread_ended_with_its_slice)
 {
         for (int writes = 0; writes < 2; writes++) {
                 ammap_t *map = new_pattern_map(4096, 2);
@@ -488,9 +468,8 @@ START_TEST(free_works_after_a_thread_ended_with_its_slice)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(describe_counts_as_snprintf_does)
+DEFINE_TEST("map", describe_counts_as_snprintf_does)
 {
         static const uint64_t lengths[] = { 1, 4097, 1234567 };
 
@@ -520,9 +499,8 @@ START_TEST(describe_counts_as_snprintf_does)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(describe_refuses_bad_input)
+DEFINE_TEST("map", describe_refuses_bad_input)
 {
         ammap_t *map = new_pattern_map(100, 0);
         char text[64];
@@ -538,10 +516,9 @@ START_TEST(describe_refuses_bad_input)
         ck_assert(is_pattern(map));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* It takes no lock that a slice could hold. */
-START_TEST(a_map_can_be_described_under_a_mut_slice)
+DEFINE_TEST("map", a_map_can_be_described_under_a_mut_slice)
 {
         ammap_t *map = new_pattern_map(100, 0);
         ammap_mut_slice_t mut;
@@ -553,9 +530,8 @@ START_TEST(a_map_can_be_described_under_a_mut_slice)
         ammap_mut_slice_release(&mut);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(recover_has_nothing_to_do_on_a_healthy_map)
+DEFINE_TEST("map", recover_has_nothing_to_do_on_a_healthy_map)
 {
         ammap_t *map = new_pattern_map(4096, 3);
         struct holder holder;
@@ -584,7 +560,6 @@ START_TEST(recover_has_nothing_to_do_on_a_healthy_map)
         ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, 4096, 0), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void *make_and_free(void *argument)
 {
@@ -610,7 +585,7 @@ static void *make_and_free(void *argument)
         return NULL;
 }
 
-START_TEST(threads_make_and_free_maps_at_once)
+DEFINE_TEST("map", threads_make_and_free_maps_at_once)
 {
         struct task tasks[4];
 
@@ -619,38 +594,8 @@ START_TEST(threads_make_and_free_maps_at_once)
         for (size_t i = 0; i < COUNT_OF(tasks); i++)
                 task_join(&tasks[i]);
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("map");
-        TCase *tcase = test_case(suite, "map");
-
-        tcase_add_test(tcase, the_length_is_exact);
-        tcase_add_test(tcase, fresh_memory_is_zero);
-        tcase_add_test(tcase, the_raw_pointers_are_the_memory);
-        tcase_add_test(tcase, sizes_out_of_limit_are_refused);
-        tcase_add_test(tcase, the_limit_itself_is_the_systems_business);
-        tcase_add_test(tcase, the_systems_refusal_is_passed_on);
-        tcase_add_test(tcase, new_refuses_bad_input);
-        tcase_add_test(tcase, lanes_are_checked);
-        tcase_add_test(tcase, options_that_are_too_small_are_refused);
-        tcase_add_test(tcase, options_of_an_older_header_are_read_no_further);
-        tcase_add_test(tcase, options_of_a_newer_header_are_accepted_where_the_rest_is_zero);
-        tcase_add_test(tcase, options_have_no_hidden_room);
-        tcase_add_test(tcase, options_of_a_newer_header_are_refused_where_the_rest_is_not_zero);
-        tcase_add_test(tcase, the_initializer_fits_a_compound_literal);
-        tcase_add_test(tcase, calls_on_no_map_answer);
-        tcase_add_test(tcase, free_gives_the_memory_back);
-        tcase_add_test(tcase, free_is_busy_while_a_slice_lives);
-        tcase_add_test(tcase, free_is_busy_until_the_last_of_many_is_released);
-        tcase_add_test(tcase, free_is_busy_while_a_view_lives);
-        tcase_add_test(tcase, free_is_busy_while_another_thread_holds_a_slice);
-        tcase_add_test(tcase, free_works_after_a_thread_ended_with_its_slice);
-        tcase_add_test(tcase, describe_counts_as_snprintf_does);
-        tcase_add_test(tcase, describe_refuses_bad_input);
-        tcase_add_test(tcase, a_map_can_be_described_under_a_mut_slice);
-        tcase_add_test(tcase, recover_has_nothing_to_do_on_a_healthy_map);
-        tcase_add_test(tcase, threads_make_and_free_maps_at_once);
-        return test_run(suite);
+        return run_tests("map", test_case);
 }

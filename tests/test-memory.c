@@ -45,7 +45,7 @@ static bool all(const unsigned char *bytes, size_t length, unsigned char byte)
 /* --- Options ------------------------------------------------------------ */
 
 /* Every enum field, at values that it does not have. */
-START_TEST(unknown_values)
+DEFINE_TEST("options", unknown_values)
 {
         static const size_t fields[] = {
                 offsetof(ammap_options_t, fork),     offsetof(ammap_options_t, huge),
@@ -67,11 +67,10 @@ START_TEST(unknown_values)
                         ck_assert_int_eq(ammap_new_with(&map, 0, &options), AMMAP_ERR_INVALID);
                 }
 }
-END_TEST
 
 /* All of TRY at once, at every fork policy and with spare capacity: a map that
  * works like any other. */
-START_TEST(try_everything)
+DEFINE_TEST("options", try_everything)
 {
         for (int fork_policy = 0; fork_policy < 3; fork_policy++)
                 for (int wants = 0; wants < 128; wants++)
@@ -102,9 +101,8 @@ START_TEST(try_everything)
                                 ck_assert_int_eq(ammap_free(map), 0);
                         }
 }
-END_TEST
 
-START_TEST(names)
+DEFINE_TEST("options", names)
 {
         char text[200];
 
@@ -129,11 +127,10 @@ START_TEST(names)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* --- Properties --------------------------------------------------------- */
 
-START_TEST(plain)
+DEFINE_TEST("properties", plain)
 {
         ammap_t *map = make(100000, NULL);
         ammap_stat_t stat;
@@ -158,10 +155,9 @@ START_TEST(plain)
         ck_assert_int_eq(ammap_is_hugepage_backed(NULL), AMMAP_ERR_INVALID);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* The caller's structure is larger, smaller, or none. */
-START_TEST(stat_sizes)
+DEFINE_TEST("properties", stat_sizes)
 {
         struct {
                 ammap_stat_t stat;
@@ -193,10 +189,9 @@ START_TEST(stat_sizes)
         ck_assert(all((unsigned char *)&stat + sizeof(size_t), sizeof(stat) - sizeof(size_t), 0));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Nothing but what the fields say comes over: the rest is 0, whatever the stack held. */
-START_TEST(stat_has_no_hidden_room)
+DEFINE_TEST("properties", stat_has_no_hidden_room)
 {
         ammap_t *map = make(777, NULL);
         unsigned char stack[2][8192];
@@ -213,7 +208,6 @@ START_TEST(stat_has_no_hidden_room)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void *count_there(void *argument)
 {
@@ -225,7 +219,7 @@ static void *count_there(void *argument)
         return NULL;
 }
 
-START_TEST(stat_counts)
+DEFINE_TEST("properties", stat_counts)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map, *other = make(100, NULL);
@@ -260,10 +254,9 @@ START_TEST(stat_counts)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(ammap_free(other), 0);
 }
-END_TEST
 
 /* A stray access of each byte of the guards' ends dies there and nowhere else. */
-START_TEST(guards)
+DEFINE_TEST("properties", guards)
 {
         static const uint64_t sizes[] = { 1, 16, 100, 4080, 4096, 5000, 8192, 65536 };
 
@@ -309,9 +302,8 @@ START_TEST(guards)
                                 ck_assert_footprint(before);
                 }
 }
-END_TEST
 
-START_TEST(populated)
+DEFINE_TEST("properties", populated)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
@@ -339,9 +331,8 @@ START_TEST(populated)
         ck_assert_int_eq(ammap_populate(map, 1, UINT64_MAX), AMMAP_ERR_BOUNDS);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(locked)
+DEFINE_TEST("properties", locked)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         unsigned long before = status_bytes("VmLck:");
@@ -385,7 +376,6 @@ START_TEST(locked)
         ck_assert_int_eq(ammap_munlock(NULL, 0, 0), AMMAP_ERR_INVALID);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Root locks what it likes: a child is nobody. */
 static void lock_too_much(void *argument)
@@ -431,13 +421,12 @@ static void lock_too_much(void *argument)
         child_must_int(ammap_free(map), 0);
 }
 
-START_TEST(lock_limit)
+DEFINE_TEST("properties", lock_limit)
 {
         if (TEST_SANITIZED || under_valgrind())
                 return;
         child_passes(lock_too_much, NULL);
 }
-END_TEST
 
 static void run_out_of_space(void *argument)
 {
@@ -467,13 +456,12 @@ static void run_out_of_space(void *argument)
         child_must_int(ammap_free(warm), 0);
 }
 
-START_TEST(space_limit)
+DEFINE_TEST("properties", space_limit)
 {
         if (TEST_SANITIZED || under_valgrind())
                 return;
         child_passes(run_out_of_space, NULL);
 }
-END_TEST
 
 #if TEST_OS_LINUX
 static bool huge_enabled(void)
@@ -489,7 +477,7 @@ static bool huge_enabled(void)
         return strstr(text, "[madvise]") || strstr(text, "[always]");
 }
 
-START_TEST(huge)
+DEFINE_TEST("properties", huge)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_stat_t stat;
@@ -537,9 +525,8 @@ START_TEST(huge)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_footprint(before);
 }
-END_TEST
 
-START_TEST(noreserve)
+DEFINE_TEST("properties", noreserve)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
@@ -553,9 +540,8 @@ START_TEST(noreserve)
         ck_assert(vma_has(ammap_as_ptr(map), " nr"));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(flags)
+DEFINE_TEST("properties", flags)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
@@ -584,7 +570,6 @@ START_TEST(flags)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- A core ------------------------------------------------------------- */
 
@@ -641,7 +626,7 @@ static bool file_has(const char *path, unsigned which)
         return matched == NEEDLE;
 }
 
-START_TEST(core)
+DEFINE_TEST("properties", core)
 {
         char directory[] = "/tmp/ammap-core-XXXXXX", path[600] = "", pattern[64] = "";
         FILE *file = fopen("/proc/sys/kernel/core_pattern", "re");
@@ -676,12 +661,11 @@ START_TEST(core)
         }
         rmdir(directory);
 }
-END_TEST
 #endif
 
 /* --- Ranges ------------------------------------------------------------- */
 
-START_TEST(discards)
+DEFINE_LOOP_TEST("ranges", discards, 0, 2)
 {
         const uint64_t length = 20 * PAGE + 123;
         ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -723,9 +707,8 @@ START_TEST(discards)
         ammap_slice_release(&slice);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(advice)
+DEFINE_TEST("ranges", advice)
 {
         static const ammap_advice_t known[] = {
                 AMMAP_ADVICE_NORMAL, AMMAP_ADVICE_RANDOM,  AMMAP_ADVICE_SEQUENTIAL, AMMAP_ADVICE_WILLNEED,
@@ -754,11 +737,10 @@ START_TEST(advice)
 #endif
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Freezing ----------------------------------------------------------- */
 
-START_TEST(freezes)
+DEFINE_LOOP_TEST("freeze", freezes, 0, 4)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map, *other, *copy;
@@ -829,7 +811,6 @@ START_TEST(freezes)
         ck_assert_int_eq(ammap_free(other), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 struct writer {
         ammap_t *map;
@@ -896,13 +877,12 @@ static void at_the_limit(void *argument)
         child_must_int(ammap_free(below), 0);
 }
 
-START_TEST(too_many_mappings)
+DEFINE_LOOP_TEST("freeze", too_many_mappings, 0, 5)
 {
         if (TEST_SANITIZED || under_valgrind() || !TEST_OS_LINUX)
                 return;
         child_passes(at_the_limit, &_i);
 }
-END_TEST
 
 static void *write_on(void *argument)
 {
@@ -922,7 +902,7 @@ static void *write_on(void *argument)
 }
 
 /* Writers, those that wait too, come to know of it. */
-START_TEST(freezes_beside_writers)
+DEFINE_TEST("freeze", freezes_beside_writers)
 {
         for (int round = 0; round < rounds(300); round++) {
                 ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -949,7 +929,6 @@ START_TEST(freezes_beside_writers)
                 ck_assert_int_eq(ammap_free(writer[0].map), 0);
         }
 }
-END_TEST
 
 static void *freeze_later(void *argument)
 {
@@ -959,7 +938,7 @@ static void *freeze_later(void *argument)
 
 /* A freeze waits for a slice; the slice's thread can resize and take views all
  * the while. */
-START_TEST(freeze_waits)
+DEFINE_TEST("freeze", freeze_waits)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_u32_view_t view;
@@ -982,11 +961,10 @@ START_TEST(freeze_waits)
         ck_assert(stat_of(map).frozen);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Cloning ------------------------------------------------------------ */
 
-START_TEST(clones)
+DEFINE_LOOP_TEST("clone", clones, 0, 2)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map, *copy = (ammap_t *)&options;
@@ -1042,7 +1020,6 @@ START_TEST(clones)
         ck_assert_uint_eq(byte, 10);
         ck_assert_int_eq(ammap_free(copy), 0);
 }
-END_TEST
 
 static void *write_all(void *argument)
 {
@@ -1059,7 +1036,7 @@ static void *write_all(void *argument)
 }
 
 /* Taken at one instant: all its bytes are of one fill, or zeros behind. */
-START_TEST(clones_at_once)
+DEFINE_TEST("clone", clones_at_once)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct writer writer = { .rc = 0 };
@@ -1085,7 +1062,6 @@ START_TEST(clones_at_once)
         task_join(&task);
         ck_assert_int_eq(ammap_free(writer.map), 0);
 }
-END_TEST
 
 /* --- Fork policies ------------------------------------------------------ */
 
@@ -1150,7 +1126,7 @@ static void omitted(void *argument)
         child_must_int(ammap_free(fresh), 0);
 }
 
-START_TEST(fork_omits)
+DEFINE_LOOP_TEST("fork", fork_omits, 0, 8)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct family family = { .map = NULL };
@@ -1174,7 +1150,6 @@ START_TEST(fork_omits)
         ck_assert_uint_eq(byte, 4);
         ck_assert_int_eq(ammap_free(family.map), 0);
 }
-END_TEST
 
 static void wiped(void *argument)
 {
@@ -1188,7 +1163,7 @@ static void wiped(void *argument)
         child_must_int(ammap_free(family->map), 0);
 }
 
-START_TEST(fork_wipes)
+DEFINE_LOOP_TEST("fork", fork_wipes, 0, 8)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct family family = { .map = NULL };
@@ -1206,7 +1181,6 @@ START_TEST(fork_wipes)
         ck_assert(all(family.base, 8000, 4));
         ck_assert_int_eq(ammap_free(family.map), 0);
 }
-END_TEST
 
 static void copied(void *argument)
 {
@@ -1218,7 +1192,7 @@ static void copied(void *argument)
         child_must_int(ammap_free(family->map), 0);
 }
 
-START_TEST(fork_copies)
+DEFINE_TEST("fork", fork_copies)
 {
         struct family family = { .map = make(8000, NULL) };
 
@@ -1230,10 +1204,9 @@ START_TEST(fork_copies)
         ck_assert_int_eq(ammap_fill(family.map, 0, 8000, 5), 0);
         ck_assert_int_eq(ammap_free(family.map), 0);
 }
-END_TEST
 
 /* What was advised, locked or frozen is not what the next map gets. */
-START_TEST(recycles_plain)
+DEFINE_TEST("properties", recycles_plain)
 {
         for (int what = 0; what < 5; what++) {
                 ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -1268,7 +1241,6 @@ START_TEST(recycles_plain)
                 ck_assert_int_eq(ammap_trim(0), 0);
         }
 }
-END_TEST
 
 /* --- What the kernel does not tell --------------------------------------- */
 
@@ -1312,12 +1284,11 @@ static void without_descriptors(void *argument)
         child_must_int(ammap_new_with(&other, 4 * MB, &options), AMMAP_ERR_UNSUPPORTED);
 }
 
-START_TEST(no_descriptor)
+DEFINE_LOOP_TEST("accounts", no_descriptor, 0, 2)
 {
         if (TEST_OS_LINUX)
                 child_passes(without_descriptors, &_i);
 }
-END_TEST
 
 /* Neighbours that the kernel joins, and a pagemap that may not be opened. */
 static void not_dumpable(void *argument)
@@ -1343,12 +1314,11 @@ static void not_dumpable(void *argument)
         child_must(unknown > 0);
 }
 
-START_TEST(no_pagemap)
+DEFINE_TEST("accounts", no_pagemap)
 {
         if (TEST_OS_LINUX && !TEST_SANITIZED && !under_valgrind())
                 child_passes(not_dumpable, NULL);
 }
-END_TEST
 
 /* The thread that the process began with ends; its files in /proc are empty. */
 static void *look_alone(void *argument)
@@ -1394,16 +1364,15 @@ static void end_leader(void *argument)
         pthread_exit(NULL);
 }
 
-START_TEST(no_leader)
+DEFINE_TEST("accounts", no_leader)
 {
         if (TEST_OS_LINUX && !TEST_SANITIZED && !under_valgrind())
                 child_passes(end_leader, NULL);
 }
-END_TEST
 
 /* --- What it tells of files and of shared memory -------------------------- */
 
-START_TEST(huge_shared)
+DEFINE_LOOP_TEST("accounts", huge_shared, 0, 2)
 {
         const uint64_t one = 2 * MB;
         ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -1428,10 +1397,9 @@ START_TEST(huge_shared)
         ck_assert_int_eq(ammap_is_hugepage_backed(map), 1);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* One that may only read a file knows whether it is frozen, too. */
-START_TEST(frozen_file)
+DEFINE_TEST("accounts", frozen_file)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         char path[] = "/tmp/ammap-test-XXXXXX", text[100];
@@ -1465,53 +1433,8 @@ START_TEST(frozen_file)
         ck_assert_int_eq(ammap_free(map), 0);
         unlink(path);
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("memory");
-        TCase *tcase = test_case(suite, "options");
-
-        tcase_add_test(tcase, unknown_values);
-        tcase_add_test(tcase, try_everything);
-        tcase_add_test(tcase, names);
-        tcase = test_case(suite, "properties");
-        tcase_add_test(tcase, plain);
-        tcase_add_test(tcase, stat_sizes);
-        tcase_add_test(tcase, stat_has_no_hidden_room);
-        tcase_add_test(tcase, stat_counts);
-        tcase_add_test(tcase, guards);
-        tcase_add_test(tcase, populated);
-        tcase_add_test(tcase, locked);
-        tcase_add_test(tcase, lock_limit);
-        tcase_add_test(tcase, space_limit);
-        tcase_add_test(tcase, recycles_plain);
-#if TEST_OS_LINUX
-        tcase_add_test(tcase, huge);
-        tcase_add_test(tcase, noreserve);
-        tcase_add_test(tcase, flags);
-        tcase_add_test(tcase, core);
-#endif
-        tcase = test_case(suite, "ranges");
-        tcase_add_loop_test(tcase, discards, 0, 2);
-        tcase_add_test(tcase, advice);
-        tcase = test_case(suite, "freeze");
-        tcase_add_loop_test(tcase, freezes, 0, 4);
-        tcase_add_loop_test(tcase, too_many_mappings, 0, 5);
-        tcase_add_test(tcase, freezes_beside_writers);
-        tcase_add_test(tcase, freeze_waits);
-        tcase = test_case(suite, "clone");
-        tcase_add_loop_test(tcase, clones, 0, 2);
-        tcase_add_test(tcase, clones_at_once);
-        tcase = test_case(suite, "fork");
-        tcase_add_loop_test(tcase, fork_omits, 0, 8);
-        tcase_add_loop_test(tcase, fork_wipes, 0, 8);
-        tcase_add_test(tcase, fork_copies);
-        tcase = test_case(suite, "accounts");
-        tcase_add_loop_test(tcase, no_descriptor, 0, 2);
-        tcase_add_test(tcase, no_pagemap);
-        tcase_add_test(tcase, no_leader);
-        tcase_add_loop_test(tcase, huge_shared, 0, 2);
-        tcase_add_test(tcase, frozen_file);
-        return test_run(suite);
+        return run_tests("memory", test_case);
 }

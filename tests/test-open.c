@@ -13,7 +13,7 @@
 
 /* --- Files ---------------------------------------------------------------- */
 
-START_TEST(a_file)
+DEFINE_TEST("open", a_file)
 {
         static const struct {
                 uint64_t size, capacity, lanes;
@@ -65,11 +65,10 @@ START_TEST(a_file)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* Without allow_faults: what has to touch the memory is refused, and the copies
  * work; with it all do. */
-START_TEST(slices_of_a_file)
+DEFINE_TEST("open", slices_of_a_file)
 {
         for (int raw = 0; raw < 2; raw++)
                 for (int faults = 0; faults < 2; faults++) {
@@ -101,9 +100,8 @@ START_TEST(slices_of_a_file)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
-START_TEST(what_open_refuses)
+DEFINE_TEST("open", what_open_refuses)
 {
         struct path foreign = path_of("foreign"), fifo = path_of("fifo"), short_one = path_of("short");
         char missing[300];
@@ -175,10 +173,9 @@ START_TEST(what_open_refuses)
         ck_assert_int_eq(ammap_open(&map, missing, 4096, &options), AMMAP_ERR_UNSUPPORTED);
         ck_assert_int_eq(access(missing, F_OK), -1);
 }
-END_TEST
 
 /* Nobody knows what an empty file was to become; a map, for whoever wants one. */
-START_TEST(an_empty_file)
+DEFINE_TEST("open", an_empty_file)
 {
         struct path path = path_of("empty");
         ammap_t *map = GARBAGE;
@@ -193,7 +190,6 @@ START_TEST(an_empty_file)
         ck_assert_int_eq(ammap_free(map), 0);
         close(fd);
 }
-END_TEST
 
 struct race {
         const char *path;
@@ -228,7 +224,7 @@ static void race_body(struct peer *parent, void *argument)
         child_must_int(ammap_free(map), 0);
 }
 
-START_TEST(racing_creators)
+DEFINE_TEST("open", racing_creators)
 {
         struct path path = path_of("race");
         struct race race = { path.text, board_of(sizeof(*race.board)), 0, 0, false };
@@ -250,7 +246,6 @@ START_TEST(racing_creators)
         }
         munmap(race.board, sizeof(*race.board));
 }
-END_TEST
 
 static void creator_body(struct peer *parent, void *argument)
 {
@@ -264,7 +259,7 @@ static void creator_body(struct peer *parent, void *argument)
 }
 
 /* Whenever its creator dies, a file is nothing that cannot be opened. */
-START_TEST(killed_creators)
+DEFINE_TEST("open", killed_creators)
 {
         struct random random = random_start("killed_creators");
         int opened = 0, not_opened = 0;
@@ -295,7 +290,6 @@ START_TEST(killed_creators)
         }
         printf("killed_creators: %d had opened, %d had not begun\n", opened, not_opened);
 }
-END_TEST
 
 /* --- Files that shrink ---------------------------------------------------- */
 
@@ -316,7 +310,7 @@ static void check_copies(ammap_t *map, uint64_t offset, uint64_t length, int wan
         ck_assert_int_eq(ammap_recover(map), 0);
 }
 
-START_TEST(truncated_in_the_data)
+DEFINE_TEST("open", truncated_in_the_data)
 {
         const uint64_t size = 16 * PAGE;
 
@@ -348,7 +342,6 @@ START_TEST(truncated_in_the_data)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 static void use_headless(ammap_t *map)
 {
@@ -377,7 +370,7 @@ static void use_headless(ammap_t *map)
 }
 
 /* The header is gone too. */
-START_TEST(truncated_to_nothing)
+DEFINE_TEST("open", truncated_to_nothing)
 {
         for (int kind = 0; kind < 4; kind++) {
                 bool raw = kind & 1, faults = kind & 2;
@@ -397,10 +390,9 @@ START_TEST(truncated_to_nothing)
                 ck_assert_int_eq(unlink(path.text), 0);
         }
 }
-END_TEST
 
 /* A memfd that anybody can shrink, imported all the same. */
-START_TEST(truncated_imports)
+DEFINE_TEST("open", truncated_imports)
 {
         for (int with_header = 0; with_header < 2; with_header++) {
                 ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -434,7 +426,6 @@ START_TEST(truncated_imports)
                 close(fd);
         }
 }
-END_TEST
 
 /* --- Files that may only be read, and their disk -------------------------- */
 
@@ -470,7 +461,7 @@ static void read_only_body(void *argument)
         child_must_int(ammap_free(map), 0);
 }
 
-START_TEST(a_file_that_may_not_be_written)
+DEFINE_TEST("open", a_file_that_may_not_be_written)
 {
         for (int raw = 0; raw < 2; raw++) {
                 struct path path = path_of("read-only");
@@ -487,7 +478,6 @@ START_TEST(a_file_that_may_not_be_written)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 struct expected {
         const char *path;
@@ -506,7 +496,7 @@ static void plain_read_body(void *argument)
                 child_must(bytes[i] == pattern_byte(i));
 }
 
-START_TEST(flush)
+DEFINE_TEST("open", flush)
 {
         for (int raw = 0; raw < 2; raw++) {
                 struct path path = path_of("flushed");
@@ -538,9 +528,8 @@ START_TEST(flush)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(raw_files)
+DEFINE_TEST("open", raw_files)
 {
         struct path path = path_of("raw");
         ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -575,9 +564,8 @@ START_TEST(raw_files)
         close(fd);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(a_header_is_not_raw_bytes)
+DEFINE_TEST("open", a_header_is_not_raw_bytes)
 {
         struct path path = path_of("map");
         ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -599,7 +587,6 @@ START_TEST(a_header_is_not_raw_bytes)
                 ck_assert_int_eq(ammap_free(maps[i]), 0);
         }
 }
-END_TEST
 
 /* By another user, who was given it to read. */
 static void reopen_body(struct peer *parent, void *argument)
@@ -615,7 +602,7 @@ static void reopen_body(struct peer *parent, void *argument)
         child_must(open(path, O_WRONLY) < 0 && errno == EACCES);
 }
 
-START_TEST(another_user_opens_none_of_it_to_write)
+DEFINE_TEST("open", another_user_opens_none_of_it_to_write)
 {
         static const ammap_share_t shares[] = { AMMAP_SHARED, AMMAP_RAW };
 
@@ -633,9 +620,8 @@ START_TEST(another_user_opens_none_of_it_to_write)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(a_file_has_no_seals)
+DEFINE_TEST("open", a_file_has_no_seals)
 {
         struct path path = path_of("file");
         ammap_t *map = open_map(path.text, 4096, false), *again;
@@ -649,37 +635,14 @@ START_TEST(a_file_has_no_seals)
         close(fd);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
-
-static void add_tests(TCase *tcase)
-{
-        tcase_add_test(tcase, a_file);
-        tcase_add_test(tcase, slices_of_a_file);
-        tcase_add_test(tcase, what_open_refuses);
-        tcase_add_test(tcase, an_empty_file);
-        tcase_add_test(tcase, racing_creators);
-        tcase_add_test(tcase, killed_creators);
-        tcase_add_test(tcase, truncated_in_the_data);
-        tcase_add_test(tcase, truncated_to_nothing);
-        tcase_add_test(tcase, truncated_imports);
-        tcase_add_test(tcase, a_file_that_may_not_be_written);
-        tcase_add_test(tcase, flush);
-        tcase_add_test(tcase, raw_files);
-        tcase_add_test(tcase, a_header_is_not_raw_bytes);
-        tcase_add_test(tcase, another_user_opens_none_of_it_to_write);
-        tcase_add_test(tcase, a_file_has_no_seals);
-}
-
-int main(void)
-{
-        return run_sharing("open", add_tests);
-}
 
 #else
 
-int main(void)
-{
-        return SKIPPED;
-}
+DEFINE_NO_TEST("no map is shared here");
 
 #endif
+
+int main(void)
+{
+        return run_sharing("open");
+}

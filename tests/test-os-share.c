@@ -83,7 +83,7 @@ int __wrap_os_map(void **address, size_t length)
 static unsigned descriptors;
 static size_t page;
 
-static void share_setup(void)
+static void os_setup(void)
 {
         os_start();
         page = os_page_size();
@@ -91,9 +91,17 @@ static void share_setup(void)
         descriptors = footprint().descriptors;
 }
 
-static void share_teardown(void)
+static void os_teardown(void)
 {
         ck_assert_uint_eq(footprint().descriptors, descriptors);
+}
+
+static TCase *os_case(Suite *suite, const char *name)
+{
+        TCase *tcase = test_case(suite, name);
+
+        tcase_add_checked_fixture(tcase, os_setup, os_teardown);
+        return tcase;
 }
 
 static int new_memory(uint64_t size)
@@ -135,7 +143,7 @@ static uint64_t size_of(int fd)
 
 static const int refusals[] = { 0, ENOSYS, EPERM };
 
-START_TEST(peek_and_poke_copy)
+DEFINE_LOOP_TEST("os-share", peek_and_poke_copy, 0, COUNT_OF(refusals))
 {
         const size_t lengths[] = { 0, 1, 7, 4095, 4096, 4097, 65536, 300001 };
         unsigned char *from = malloc(300001), *to = malloc(300002);
@@ -159,9 +167,8 @@ START_TEST(peek_and_poke_copy)
         free(from);
         free(to);
 }
-END_TEST
 
-START_TEST(gone_memory_is_a_fault)
+DEFINE_LOOP_TEST("os-share", gone_memory_is_a_fault, 0, COUNT_OF(refusals))
 {
         int fd = new_memory(4 * page);
         unsigned char *shared = map_shared(fd, 4 * page);
@@ -198,7 +205,6 @@ START_TEST(gone_memory_is_a_fault)
         close(fd);
         free(own);
 }
-END_TEST
 
 static void *peek_without_a_leader(void *argument)
 {
@@ -223,19 +229,19 @@ static void leave_others_behind(void *argument)
         syscall(SYS_exit, 0);
 }
 
-/* /proc/self, and the process's number in some calls, are the first thread. */
-START_TEST(the_first_thread_may_have_ended)
+/* /proc/self, and the process's number in some calls, are the first thread.
+ * (Sanitizers lock nothing, and want to be told of ends and forks: here and below.) */
+DEFINE_TEST_IF(!TEST_SANITIZED, "os-share", the_first_thread_may_have_ended)
 {
         int fd = new_memory(page);
 
         child_passes(leave_others_behind, &fd);
         close(fd);
 }
-END_TEST
 
 /* --- Descriptors ------------------------------------------------------------------ */
 
-START_TEST(memory_is_named_sized_and_sealable)
+DEFINE_LOOP_TEST("os-share", memory_is_named_sized_and_sealable, 0, 2)
 {
         char longest[300], link[400], path[64];
         const char *const names[] = { NULL, "", "x", "with/slash", longest };
@@ -266,7 +272,6 @@ START_TEST(memory_is_named_sized_and_sealable)
                 close(fd);
         }
 }
-END_TEST
 
 static void exceed_limit(void *argument)
 {
@@ -307,7 +312,7 @@ static void exceed_limit(void *argument)
         child_must(!sigismember(&after, SIGXFSZ));
 }
 
-START_TEST(a_limit_of_size_is_no_signal)
+DEFINE_TEST("os-share", a_limit_of_size_is_no_signal)
 {
         int fd = new_memory(0);
 
@@ -318,9 +323,8 @@ START_TEST(a_limit_of_size_is_no_signal)
         close(fd);
         ck_assert_int_eq(os_resize_file(fd, 3), -EBADF);
 }
-END_TEST
 
-START_TEST(kinds_of_files_are_told_apart)
+DEFINE_TEST("os-share", kinds_of_files_are_told_apart)
 {
         const struct {
                 const char *path;
@@ -376,9 +380,8 @@ START_TEST(kinds_of_files_are_told_apart)
         close(ends[0]);
         close(fd);
 }
-END_TEST
 
-START_TEST(files_are_opened)
+DEFINE_TEST("os-share", files_are_opened)
 {
         char directory[] = "/tmp/test-os-share.XXXXXX", path[64];
         struct os_file file;
@@ -418,9 +421,8 @@ START_TEST(files_are_opened)
         ck_assert_int_eq(unlink(path), 0);
         ck_assert_int_eq(rmdir(directory), 0);
 }
-END_TEST
 
-START_TEST(a_duplicate_is_the_same_and_a_reopened_one_is_not)
+DEFINE_TEST("os-share", a_duplicate_is_the_same_and_a_reopened_one_is_not)
 {
         int fd = new_memory(100), copy = os_dup(fd), again = os_reopen(fd, true), reader = os_reopen(fd, false);
 
@@ -470,9 +472,8 @@ START_TEST(a_duplicate_is_the_same_and_a_reopened_one_is_not)
         ck_assert_int_eq(os_dup(fd), -EBADF);
         ck_assert_int_eq(os_reopen(fd, true), -EBADF);
 }
-END_TEST
 
-START_TEST(reading_takes_all_or_says_so)
+DEFINE_TEST("os-share", reading_takes_all_or_says_so)
 {
         char bytes[10] = "";
         int fd = new_file();
@@ -487,9 +488,8 @@ START_TEST(reading_takes_all_or_says_so)
         close(fd);
         ck_assert_int_eq(os_read_at(fd, 0, bytes, 1), -EBADF);
 }
-END_TEST
 
-START_TEST(holes_are_found)
+DEFINE_TEST("os-share", holes_are_found)
 {
         uint64_t start, end;
         int fd = new_memory(100 * page);
@@ -513,11 +513,10 @@ START_TEST(holes_are_found)
         close(fd);
         ck_assert_int_eq(os_next_data(fd, 0, &start, &end), -EBADF);
 }
-END_TEST
 
 /* --- Mappings ------------------------------------------------------------------------ */
 
-START_TEST(files_are_mapped)
+DEFINE_TEST("os-share", files_are_mapped)
 {
         int fd = new_memory(4 * page);
         unsigned char *shared = map_shared(fd, 4 * page);
@@ -544,9 +543,8 @@ START_TEST(files_are_mapped)
         ck_assert_int_eq(munmap(shared, 4 * page), 0);
         close(fd);
 }
-END_TEST
 
-START_TEST(a_file_is_made_durable)
+DEFINE_TEST("os-share", a_file_is_made_durable)
 {
         int fd = new_file();
         void *shared;
@@ -559,9 +557,8 @@ START_TEST(a_file_is_made_durable)
         ck_assert_int_eq(os_sync(fd, shared, page), -ENOMEM);
         close(fd);
 }
-END_TEST
 
-START_TEST(what_is_mapped_is_mapped_again)
+DEFINE_TEST("os-share", what_is_mapped_is_mapped_again)
 {
         int fd = new_memory(2 * page);
         unsigned char *shared = map_shared(fd, 2 * page);
@@ -590,7 +587,6 @@ START_TEST(what_is_mapped_is_mapped_again)
         ck_assert_int_eq(munmap(shared, 2 * page), 0);
         close(fd);
 }
-END_TEST
 
 static void lock_again(void *argument)
 {
@@ -606,7 +602,7 @@ static void lock_again(void *argument)
 }
 
 /* The limit on locked memory is what the kernel looks at last. */
-START_TEST(what_cannot_be_mapped_again_leaves_what_is_there)
+DEFINE_TEST_IF(!TEST_SANITIZED, "os-share", what_cannot_be_mapped_again_leaves_what_is_there)
 {
         int fd = new_memory(page);
         unsigned char *at[2] = { map_shared(fd, page) };
@@ -620,11 +616,10 @@ START_TEST(what_cannot_be_mapped_again_leaves_what_is_there)
         ck_assert_int_eq(munmap(at[0], page), 0);
         close(fd);
 }
-END_TEST
 
 /* --- Seals ---------------------------------------------------------------------------- */
 
-START_TEST(seals_add_up)
+DEFINE_TEST("os-share", seals_add_up)
 {
         const unsigned each[] = { AMMAP_SEAL_GROW, AMMAP_SEAL_SHRINK, AMMAP_SEAL_FUTURE_WRITE, AMMAP_SEAL_WRITE,
                                   AMMAP_SEAL_SEAL };
@@ -662,7 +657,6 @@ START_TEST(seals_add_up)
         ck_assert_int_eq(os_add_seals(file, AMMAP_SEAL_GROW), -EINVAL);
         close(file);
 }
-END_TEST
 
 /* --- Sockets ----------------------------------------------------------------------------- */
 
@@ -704,7 +698,7 @@ static void send_many(int socket, size_t bytes, const int *fd, size_t count)
         ck_assert_int_eq(syscall(SYS_sendmsg, socket, &message, 0), (int)bytes);
 }
 
-START_TEST(a_descriptor_is_sent_and_received)
+DEFINE_LOOP_TEST("os-share", a_descriptor_is_sent_and_received, 0, COUNT_OF(sockets))
 {
         int ends[2], fd = new_memory(page), got, on = 1;
         struct os_file sent, received;
@@ -733,9 +727,8 @@ START_TEST(a_descriptor_is_sent_and_received)
         close(ends[0]);
         close(ends[1]);
 }
-END_TEST
 
-START_TEST(what_is_not_one_descriptor_is_closed)
+DEFINE_LOOP_TEST("os-share", what_is_not_one_descriptor_is_closed, 0, COUNT_OF(sockets))
 {
         int ends[2], fd = new_memory(page), on = 1;
 
@@ -787,9 +780,8 @@ START_TEST(what_is_not_one_descriptor_is_closed)
         close(ends[0]);
         close(ends[1]);
 }
-END_TEST
 
-START_TEST(the_other_end_may_be_gone)
+DEFINE_LOOP_TEST("os-share", the_other_end_may_be_gone, 0, COUNT_OF(sockets))
 {
         int ends[2], fd = new_memory(page);
 
@@ -812,7 +804,6 @@ START_TEST(the_other_end_may_be_gone)
         close(ends[1]);
         close(fd);
 }
-END_TEST
 
 static void no_action(int number)
 {
@@ -828,7 +819,7 @@ static void *receive_in_thread(void *argument)
 }
 
 /* Signals do not end it, and it cannot be cancelled. */
-START_TEST(receiving_is_not_disturbed)
+DEFINE_TEST("os-share", receiving_is_not_disturbed)
 {
         int ends[2], fd = new_memory(page), receiver;
         struct sigaction action, before;
@@ -857,7 +848,6 @@ START_TEST(receiving_is_not_disturbed)
         close(ends[0]);
         close(ends[1]);
 }
-END_TEST
 
 static void *call_all_cancelled(void *argument)
 {
@@ -915,7 +905,7 @@ static void *call_all_cancelled(void *argument)
         return NULL;
 }
 
-START_TEST(no_call_is_a_cancellation_point)
+DEFINE_TEST("os-share", no_call_is_a_cancellation_point)
 {
         struct task task;
         void *result;
@@ -926,11 +916,10 @@ START_TEST(no_call_is_a_cancellation_point)
         ck_assert_int_eq(reached, 1);
         ck_assert(result == PTHREAD_CANCELED);
 }
-END_TEST
 
 /* --- Who is who ----------------------------------------------------------------------------- */
 
-START_TEST(the_machine_and_the_namespace_have_names)
+DEFINE_TEST("os-share", the_machine_and_the_namespace_have_names)
 {
         unsigned char boot[16], again[16];
         char text[37] = "", path[64], expected[64];
@@ -954,7 +943,6 @@ START_TEST(the_machine_and_the_namespace_have_names)
         snprintf(expected, sizeof expected, "pid:[%llu]", (unsigned long long)os_pid_space());
         ck_assert_str_eq(path, expected);
 }
-END_TEST
 
 static void *own_number(void *argument)
 {
@@ -962,7 +950,7 @@ static void *own_number(void *argument)
         return NULL;
 }
 
-START_TEST(the_dead_are_told_from_the_living)
+DEFINE_TEST("os-share", the_dead_are_told_from_the_living)
 {
         _Atomic uint32_t thread = 0;
         struct task task;
@@ -997,11 +985,10 @@ START_TEST(the_dead_are_told_from_the_living)
         ck_assert_int_eq(waitpid(child, &status, 0), child);
         ck_assert(os_thread_gone((uint32_t)child, (uint32_t)child));
 }
-END_TEST
 
 /* --- Waiting across processes --------------------------------------------------------------- */
 
-START_TEST(wake_ups_cross_processes)
+DEFINE_TEST("os-share", wake_ups_cross_processes)
 {
         const int count = rounds(2000);
         int fd = new_memory(page), status;
@@ -1035,9 +1022,8 @@ START_TEST(wake_ups_cross_processes)
         ck_assert_int_eq(munmap((void *)word, page), 0);
         close(fd);
 }
-END_TEST
 
-START_TEST(a_shared_wait_ends)
+DEFINE_TEST("os-share", a_shared_wait_ends)
 {
         int fd = new_memory(page), result;
         _Atomic uint32_t *word = map_shared(fd, page);
@@ -1056,7 +1042,6 @@ START_TEST(a_shared_wait_ends)
         ck_assert_int_eq(munmap((void *)word, page), 0);
         close(fd);
 }
-END_TEST
 
 /* --- Slots ---------------------------------------------------------------------------------- */
 
@@ -1110,7 +1095,7 @@ static int list_length(void)
         return length;
 }
 
-START_TEST(a_slot_names_its_thread)
+DEFINE_TEST("os-share", a_slot_names_its_thread)
 {
         struct slots slots = slots_new();
         struct os_slot slot, other, second;
@@ -1141,10 +1126,9 @@ START_TEST(a_slot_names_its_thread)
         ck_assert(!os_slot_taken(FUTEX_OWNER_DIED) && !os_slot_taken(1 | FUTEX_OWNER_DIED));
         slots_free(&slots);
 }
-END_TEST
 
 /* Sealed against new writable mappings: whoever has one goes on. */
-START_TEST(a_slot_is_claimed_after_sealing)
+DEFINE_TEST("os-share", a_slot_is_claimed_after_sealing)
 {
         struct slots slots = slots_new();
         struct os_slot slot;
@@ -1155,7 +1139,6 @@ START_TEST(a_slot_is_claimed_after_sealing)
         os_slot_release(&slot);
         slots_free(&slots);
 }
-END_TEST
 
 static void claim_and_wait(struct slots *slots)
 {
@@ -1168,7 +1151,7 @@ static void claim_and_wait(struct slots *slots)
         _exit(1);
 }
 
-START_TEST(a_killed_process_leaves_its_slot)
+DEFINE_TEST("os-share", a_killed_process_leaves_its_slot)
 {
         struct slots slots = slots_new();
         struct os_slot slot;
@@ -1196,7 +1179,6 @@ START_TEST(a_killed_process_leaves_its_slot)
         }
         slots_free(&slots);
 }
-END_TEST
 
 struct claim {
         void *page;
@@ -1212,7 +1194,7 @@ static void *claim_and_end(void *argument)
         return NULL;
 }
 
-START_TEST(a_thread_that_ends_leaves_its_slot)
+DEFINE_TEST("os-share", a_thread_that_ends_leaves_its_slot)
 {
         struct slots slots = slots_new();
         struct claim claim = { .page = slot_page(&slots, 3) };
@@ -1228,7 +1210,6 @@ START_TEST(a_thread_that_ends_leaves_its_slot)
         ck_assert_int_eq(munmap(claim.slot.view, 2 * page), 0);
         slots_free(&slots);
 }
-END_TEST
 
 static void torture(struct slots *slots)
 {
@@ -1245,7 +1226,7 @@ static void torture(struct slots *slots)
         }
 }
 
-START_TEST(killed_anywhere_nothing_stays_taken)
+DEFINE_TEST("os-share", killed_anywhere_nothing_stays_taken)
 {
         struct random random = random_start("killed_anywhere_nothing_stays_taken");
         struct slots slots = slots_new();
@@ -1279,7 +1260,6 @@ START_TEST(killed_anywhere_nothing_stays_taken)
         ck_assert_int_gt(left, 0);
         slots_free(&slots);
 }
-END_TEST
 
 static void *lock_and_end(void *argument)
 {
@@ -1344,7 +1324,7 @@ static void *release_forged(void *argument)
 }
 
 /* Each is left as it is: it is not this thread's to change. */
-START_TEST(a_forged_word_does_not_stop_a_release)
+DEFINE_LOOP_TEST("os-share", a_forged_word_does_not_stop_a_release, 0, 9)
 {
         const uint32_t forged[] = { 0,          1,          UINT32_MAX, FUTEX_OWNER_DIED, FUTEX_WAITERS, 0x3fffffff,
                                     0x3ffffffe, 0x7fffffff, 16 };
@@ -1361,7 +1341,6 @@ START_TEST(a_forged_word_does_not_stop_a_release)
         ck_assert_footprint(before);
         slots_free(&slots);
 }
-END_TEST
 
 static void *claim_forged(void *argument)
 {
@@ -1378,7 +1357,7 @@ static void *claim_forged(void *argument)
         return NULL;
 }
 
-START_TEST(a_forged_word_is_taken_by_its_looks)
+DEFINE_TEST("os-share", a_forged_word_is_taken_by_its_looks)
 {
         const struct {
                 uint32_t word;
@@ -1406,7 +1385,6 @@ START_TEST(a_forged_word_is_taken_by_its_looks)
         }
         slots_free(&slots);
 }
-END_TEST
 
 static void *claim_on_and_on(void *argument)
 {
@@ -1463,7 +1441,7 @@ static void *note_and_claim(void *argument)
         return claim_on_and_on(argument);
 }
 
-START_TEST(forged_words_break_nothing)
+DEFINE_TEST("os-share", forged_words_break_nothing)
 {
         struct slots slots = slots_new();
         struct abuse abuse = { .slots = &slots };
@@ -1484,7 +1462,6 @@ START_TEST(forged_words_break_nothing)
         ck_assert_int_gt(abuse.claimed, 0);
         slots_free(&slots);
 }
-END_TEST
 
 static void *release_without_pages(void *argument)
 {
@@ -1507,7 +1484,7 @@ static void *release_without_pages(void *argument)
         return NULL;
 }
 
-START_TEST(without_memory_a_slot_is_released_all_the_same)
+DEFINE_TEST("os-share", without_memory_a_slot_is_released_all_the_same)
 {
         struct slots slots = slots_new();
         struct abuse abuse = { .slots = &slots };
@@ -1516,7 +1493,6 @@ START_TEST(without_memory_a_slot_is_released_all_the_same)
         ck_assert_uint_eq(atomic_load(slot_word(&slots, 0)), 0);
         slots_free(&slots);
 }
-END_TEST
 
 struct waiter {
         _Atomic uint32_t *word;
@@ -1533,7 +1509,7 @@ static void *wait_for_release(void *argument)
         return NULL;
 }
 
-START_TEST(who_waits_for_a_slot_is_woken)
+DEFINE_TEST("os-share", who_waits_for_a_slot_is_woken)
 {
         struct slots slots = slots_new();
         struct waiter waiter = { slot_word(&slots, 0), os_thread() | FUTEX_WAITERS, 1 };
@@ -1550,7 +1526,6 @@ START_TEST(who_waits_for_a_slot_is_woken)
         ck_assert_uint_eq(atomic_load(waiter.word), 0);
         slots_free(&slots);
 }
-END_TEST
 
 struct family {
         struct slots *slots;
@@ -1591,7 +1566,7 @@ static void use_slots_in_child(void *argument)
         pthread_exit(NULL);
 }
 
-START_TEST(a_forked_child_has_slots_of_its_own)
+DEFINE_TEST("os-share", a_forked_child_has_slots_of_its_own)
 {
         /* Not on the stack: the child's thread that has it ends before the child does. */
         static struct slots slots;
@@ -1612,10 +1587,9 @@ START_TEST(a_forked_child_has_slots_of_its_own)
         pthread_mutex_destroy(&family.mutex);
         slots_free(&slots);
 }
-END_TEST
 
 /* A libc that was not told of the fork gives its mutexes the parent's name. */
-START_TEST(a_bare_clone_claims_nothing_that_would_stay)
+DEFINE_TEST_IF(!TEST_SANITIZED, "os-share", a_bare_clone_claims_nothing_that_would_stay)
 {
         struct slots slots = slots_new();
         int status = 0;
@@ -1635,11 +1609,24 @@ START_TEST(a_bare_clone_claims_nothing_that_would_stay)
         ck_assert_uint_eq(atomic_load(slot_word(&slots, 0)), 0);
         slots_free(&slots);
 }
-END_TEST
+
+/* Link-time optimisation may leave a call nothing to be wrapped in. */
+static bool is_wrapped(void)
+{
+        void *address = NULL;
+        int rc;
+
+        refuse.no_pages = true;
+        rc = os_map(&address, os_page_size());
+        refuse.no_pages = false;
+        if (rc == 0)
+                os_unmap(address, os_page_size());
+        return rc == -ENOMEM;
+}
 
 #else
 
-START_TEST(there_is_no_sharing)
+DEFINE_TEST("os-share", there_is_no_sharing)
 {
         unsigned char boot[16], byte = 0;
         struct os_slot slot;
@@ -1673,77 +1660,18 @@ START_TEST(there_is_no_sharing)
         ck_assert_uint_eq(os_slot_word(), 0);
         ck_assert_int_eq(os_slot_claim(&byte, -1, 0, &slot), -ENOSYS);
 }
-END_TEST
 
-#endif
-
-#if TEST_OS_LINUX
-/* Link-time optimisation may leave a call nothing to be wrapped in. */
-static bool is_wrapped(void)
-{
-        void *address = NULL;
-        int rc;
-
-        refuse.no_pages = true;
-        rc = os_map(&address, os_page_size());
-        refuse.no_pages = false;
-        if (rc == 0)
-                os_unmap(address, os_page_size());
-        return rc == -ENOMEM;
-}
 #endif
 
 int main(void)
 {
-        Suite *suite = suite_create("os-share");
-        TCase *tcase = test_case(suite, "os-share");
-
 #if TEST_OS_LINUX
         if (!is_wrapped()) {
-                printf("skipped: the linker did not wrap the calls\n");
-                return 77;
+                printf("os-share: the linker did not wrap the calls\n");
+                return SKIPPED;
         }
-        tcase_add_checked_fixture(tcase, share_setup, share_teardown);
-        tcase_add_loop_test(tcase, peek_and_poke_copy, 0, COUNT_OF(refusals));
-        tcase_add_loop_test(tcase, gone_memory_is_a_fault, 0, COUNT_OF(refusals));
-        tcase_add_loop_test(tcase, memory_is_named_sized_and_sealable, 0, 2);
-        tcase_add_test(tcase, a_limit_of_size_is_no_signal);
-        tcase_add_test(tcase, kinds_of_files_are_told_apart);
-        tcase_add_test(tcase, files_are_opened);
-        tcase_add_test(tcase, a_duplicate_is_the_same_and_a_reopened_one_is_not);
-        tcase_add_test(tcase, reading_takes_all_or_says_so);
-        tcase_add_test(tcase, holes_are_found);
-        tcase_add_test(tcase, files_are_mapped);
-        tcase_add_test(tcase, a_file_is_made_durable);
-        tcase_add_test(tcase, what_is_mapped_is_mapped_again);
-        tcase_add_test(tcase, seals_add_up);
-        tcase_add_loop_test(tcase, a_descriptor_is_sent_and_received, 0, COUNT_OF(sockets));
-        tcase_add_loop_test(tcase, what_is_not_one_descriptor_is_closed, 0, COUNT_OF(sockets));
-        tcase_add_loop_test(tcase, the_other_end_may_be_gone, 0, COUNT_OF(sockets));
-        tcase_add_test(tcase, receiving_is_not_disturbed);
-        tcase_add_test(tcase, no_call_is_a_cancellation_point);
-        tcase_add_test(tcase, the_machine_and_the_namespace_have_names);
-        tcase_add_test(tcase, the_dead_are_told_from_the_living);
-        tcase_add_test(tcase, wake_ups_cross_processes);
-        tcase_add_test(tcase, a_shared_wait_ends);
-        tcase_add_test(tcase, a_slot_names_its_thread);
-        tcase_add_test(tcase, a_slot_is_claimed_after_sealing);
-        tcase_add_test(tcase, a_killed_process_leaves_its_slot);
-        tcase_add_test(tcase, a_thread_that_ends_leaves_its_slot);
-        tcase_add_test(tcase, killed_anywhere_nothing_stays_taken);
-        tcase_add_loop_test(tcase, a_forged_word_does_not_stop_a_release, 0, 9);
-        tcase_add_test(tcase, a_forged_word_is_taken_by_its_looks);
-        tcase_add_test(tcase, forged_words_break_nothing);
-        tcase_add_test(tcase, without_memory_a_slot_is_released_all_the_same);
-        tcase_add_test(tcase, who_waits_for_a_slot_is_woken);
-        tcase_add_test(tcase, a_forked_child_has_slots_of_its_own);
-        if (!TEST_SANITIZED) { /* they lock nothing, and want to be told of ends and forks */
-                tcase_add_test(tcase, the_first_thread_may_have_ended);
-                tcase_add_test(tcase, what_cannot_be_mapped_again_leaves_what_is_there);
-                tcase_add_test(tcase, a_bare_clone_claims_nothing_that_would_stay);
-        }
+        return run_tests("os-share", os_case);
 #else
-        tcase_add_test(tcase, there_is_no_sharing);
+        return run_tests("os-share", test_case);
 #endif
-        return test_run(suite);
 }

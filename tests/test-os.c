@@ -11,14 +11,17 @@
 
 #include "os/os.h"
 
-static void os_setup(void)
+static TCase *os_case(Suite *suite, const char *name)
 {
-        os_start();
+        TCase *tcase = test_case(suite, name);
+
+        tcase_add_unchecked_fixture(tcase, os_start, NULL);
+        return tcase;
 }
 
 /* --- Memory ------------------------------------------------------------------ */
 
-START_TEST(pages_and_processors)
+DEFINE_TEST("os", pages_and_processors)
 {
         size_t page = os_page_size();
 
@@ -27,9 +30,8 @@ START_TEST(pages_and_processors)
         ck_assert_uint_eq(page, (size_t)sysconf(_SC_PAGESIZE));
         ck_assert_uint_ge(os_cpus(), 1);
 }
-END_TEST
 
-START_TEST(memory_is_mapped_and_zero)
+DEFINE_TEST("os", memory_is_mapped_and_zero)
 {
         for (size_t pages = 1; pages < 300; pages = pages * 2 + 1) {
                 size_t length = pages * os_page_size();
@@ -43,9 +45,8 @@ START_TEST(memory_is_mapped_and_zero)
                 ck_assert_int_eq(os_unmap(address, length), 0);
         }
 }
-END_TEST
 
-START_TEST(the_systems_refusal_is_a_negative_errno)
+DEFINE_TEST("os", the_systems_refusal_is_a_negative_errno)
 {
         void *address = NULL;
         int result = os_map(&address, SIZE_MAX - os_page_size() + 1);
@@ -53,7 +54,6 @@ START_TEST(the_systems_refusal_is_a_negative_errno)
         /* ENOMEM, but for valgrind, whose is EINVAL. */
         ck_assert(result == -ENOMEM || result == -EINVAL);
 }
-END_TEST
 
 /* --- Accounts ------------------------------------------------------------------ */
 
@@ -70,7 +70,7 @@ int __wrap_ioctl(int fd, unsigned long request, void *argument)
 }
 
 /* Ranges within one mapping, and across several, on a new kernel and an old one. */
-START_TEST(accounts_of_parts)
+DEFINE_LOOP_TEST("os", accounts_of_parts, 0, 4)
 {
         const size_t page = os_page_size(), pages = 700;
         struct random random = random_start("accounts_of_parts");
@@ -104,10 +104,9 @@ START_TEST(accounts_of_parts)
         no_scan = false;
         ck_assert_int_eq(os_unmap(memory, pages * page), 0);
 }
-END_TEST
 
 /* What is not mapped at all is not known to hold nothing. */
-START_TEST(accounts_of_nothing)
+DEFINE_TEST("os", accounts_of_nothing)
 {
         struct os_usage usage;
         void *address = NULL;
@@ -118,11 +117,10 @@ START_TEST(accounts_of_nothing)
         ck_assert(usage.resident == OS_UNKNOWN && usage.huge == OS_UNKNOWN && usage.locked == OS_UNKNOWN &&
                   usage.unreserved == OS_UNKNOWN);
 }
-END_TEST
 
 /* --- Time --------------------------------------------------------------------- */
 
-START_TEST(the_clock_is_monotonic)
+DEFINE_TEST("os", the_clock_is_monotonic)
 {
         int64_t last = os_now();
 
@@ -134,9 +132,8 @@ START_TEST(the_clock_is_monotonic)
                 last = now;
         }
 }
-END_TEST
 
-START_TEST(deadlines_do_not_overflow)
+DEFINE_TEST("os", deadlines_do_not_overflow)
 {
         const int64_t endless[] = { -1, -2, INT64_MIN, INT64_MIN + 1, INT64_MAX };
         const int64_t ending[] = { 0, 1, 1000, SECOND, 1000 * SECOND };
@@ -154,11 +151,10 @@ START_TEST(deadlines_do_not_overflow)
                 ck_assert_int_le(deadline, os_now() + ending[i]);
         }
 }
-END_TEST
 
 /* --- Wait and wake ---------------------------------------------------------------- */
 
-START_TEST(another_value_does_not_wait)
+DEFINE_TEST("os", another_value_does_not_wait)
 {
         _Atomic uint32_t word = 5;
 
@@ -166,9 +162,8 @@ START_TEST(another_value_does_not_wait)
         ck_assert_int_eq(os_wait(&word, 4, os_now() + SECOND), 0);
         ck_assert_int_eq(os_wait(&word, UINT32_MAX, OS_NEVER), 0);
 }
-END_TEST
 
-START_TEST(a_wait_ends_at_its_deadline)
+DEFINE_TEST("os", a_wait_ends_at_its_deadline)
 {
         const int64_t times[] = { -SECOND, 0, 1, MS, 20 * MS, 100 * MS };
         _Atomic uint32_t word = 5;
@@ -184,9 +179,8 @@ START_TEST(a_wait_ends_at_its_deadline)
                 ck_assert_int_lt(os_now(), deadline + SECOND + patience_ns());
         }
 }
-END_TEST
 
-START_TEST(a_deadline_long_past_is_past)
+DEFINE_TEST("os", a_deadline_long_past_is_past)
 {
         _Atomic uint32_t word = 5;
         int result;
@@ -195,7 +189,6 @@ START_TEST(a_deadline_long_past_is_past)
                 ;
         ck_assert_int_eq(result, -ETIMEDOUT);
 }
-END_TEST
 
 struct sleeper {
         _Atomic uint32_t *word;
@@ -221,7 +214,7 @@ static void sleeper_start(struct sleeper *sleeper, _Atomic uint32_t *word, int64
         ck_assert(task_sleeps(&sleeper->task));
 }
 
-START_TEST(the_woken_are_counted)
+DEFINE_TEST("os", the_woken_are_counted)
 {
         enum { SLEEPERS = 5 };
         static _Atomic uint32_t words[3];
@@ -250,10 +243,9 @@ START_TEST(the_woken_are_counted)
         }
         ck_assert_int_eq(os_wake(&words[1], INT_MAX), 0);
 }
-END_TEST
 
 /* Many words asleep at once, woken one by one: each wake-up finds its own. */
-START_TEST(every_word_has_its_own_sleepers)
+DEFINE_TEST("os", every_word_has_its_own_sleepers)
 {
         enum { WORDS = 24 };
         static _Atomic uint32_t words[WORDS];
@@ -273,7 +265,6 @@ START_TEST(every_word_has_its_own_sleepers)
                 ck_assert_int_eq(sleepers[at].result, 0);
         }
 }
-END_TEST
 
 static void ignore_signal(int signal_number)
 {
@@ -289,7 +280,7 @@ static void *sleep_out(void *argument)
         return NULL;
 }
 
-START_TEST(signals_neither_end_nor_stretch_a_wait)
+DEFINE_TEST("os", signals_neither_end_nor_stretch_a_wait)
 {
         static _Atomic uint32_t word;
         struct sigaction action, before;
@@ -309,10 +300,9 @@ START_TEST(signals_neither_end_nor_stretch_a_wait)
         ck_assert_int_ge(os_now(), sleeper.deadline);
         ck_assert_int_lt(os_now(), sleeper.deadline + patience_ns());
 }
-END_TEST
 
 /* No call is a cancellation point. */
-START_TEST(a_wait_is_no_cancellation_point)
+DEFINE_TEST("os", a_wait_is_no_cancellation_point)
 {
         static _Atomic uint32_t word;
         struct sleeper sleeper;
@@ -328,7 +318,6 @@ START_TEST(a_wait_is_no_cancellation_point)
         ck_assert(result != PTHREAD_CANCELED);
         ck_assert_int_eq(sleeper.result, 0);
 }
-END_TEST
 
 struct player {
         _Atomic uint32_t *word;
@@ -351,7 +340,7 @@ static void *play(void *argument)
         return NULL;
 }
 
-START_TEST(no_wake_up_is_lost)
+DEFINE_TEST("os", no_wake_up_is_lost)
 {
         static _Atomic uint32_t word;
         const int count = rounds(20000);
@@ -365,7 +354,6 @@ START_TEST(no_wake_up_is_lost)
                 task_join(&tasks[i]);
         ck_assert_uint_eq(atomic_load(&word), 2 * (uint32_t)count);
 }
-END_TEST
 
 /* --- The fence ----------------------------------------------------------------- */
 
@@ -395,7 +383,7 @@ static void *race_light(void *argument)
 /* Both store, fence, load: that neither sees the other is counted.  A model
  * finds a missing fence surely, this only by luck; it does find a fence that
  * fails or that does not return. */
-START_TEST(one_of_two_sees_the_other)
+DEFINE_TEST("os", one_of_two_sees_the_other)
 {
         struct task task;
         int blind = 0;
@@ -418,7 +406,6 @@ START_TEST(one_of_two_sees_the_other)
         pthread_barrier_destroy(&race.barrier);
         ck_assert_int_eq(blind, 0);
 }
-END_TEST
 
 /* --- Thread ends ----------------------------------------------------------------- */
 
@@ -438,7 +425,7 @@ static void *end_with(void *argument)
         return NULL;
 }
 
-START_TEST(the_end_of_a_thread_is_told)
+DEFINE_TEST("os", the_end_of_a_thread_is_told)
 {
         static int value;
         struct task task;
@@ -453,7 +440,6 @@ START_TEST(the_end_of_a_thread_is_told)
         ck_assert_int_eq(atomic_load(&ended), 1);
         ck_assert_ptr_eq(atomic_load(&ended_with), &value);
 }
-END_TEST
 
 /* --- Forks -------------------------------------------------------------------------- */
 
@@ -474,7 +460,7 @@ static void count_child(void)
         child_count++;
 }
 
-START_TEST(forks_are_told)
+DEFINE_TEST("os", forks_are_told)
 {
         int status = 0;
         pid_t child;
@@ -495,31 +481,8 @@ START_TEST(forks_are_told)
         ck_assert_int_eq(child_count, 0);
         ck_assert(!os_fork_check());
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("os");
-        TCase *tcase = test_case(suite, "os");
-
-        tcase_add_unchecked_fixture(tcase, os_setup, NULL);
-        tcase_add_test(tcase, pages_and_processors);
-        tcase_add_test(tcase, memory_is_mapped_and_zero);
-        tcase_add_test(tcase, the_systems_refusal_is_a_negative_errno);
-        tcase_add_loop_test(tcase, accounts_of_parts, 0, 4);
-        tcase_add_test(tcase, accounts_of_nothing);
-        tcase_add_test(tcase, the_clock_is_monotonic);
-        tcase_add_test(tcase, deadlines_do_not_overflow);
-        tcase_add_test(tcase, another_value_does_not_wait);
-        tcase_add_test(tcase, a_wait_ends_at_its_deadline);
-        tcase_add_test(tcase, a_deadline_long_past_is_past);
-        tcase_add_test(tcase, the_woken_are_counted);
-        tcase_add_test(tcase, every_word_has_its_own_sleepers);
-        tcase_add_test(tcase, signals_neither_end_nor_stretch_a_wait);
-        tcase_add_test(tcase, a_wait_is_no_cancellation_point);
-        tcase_add_test(tcase, no_wake_up_is_lost);
-        tcase_add_test(tcase, one_of_two_sees_the_other);
-        tcase_add_test(tcase, the_end_of_a_thread_is_told);
-        tcase_add_test(tcase, forks_are_told);
-        return test_run(suite);
+        return run_tests("os", os_case);
 }

@@ -51,7 +51,7 @@ static void use(uint64_t size, uint64_t lanes)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
-START_TEST(recycled_memory_is_zero)
+DEFINE_TEST("recycle", recycled_memory_is_zero)
 {
         static const uint64_t sizes[] = { 1, 4095, 4096, 4097, 65536, 262144, 262145, 1048577, 9437184, 33554432 };
         static const uint64_t lanes[] = { 1, 2, 1, 3, 1 };
@@ -60,10 +60,9 @@ START_TEST(recycled_memory_is_zero)
                 for (size_t l = 0; l < COUNT_OF(lanes); l++)
                         use(sizes[s], lanes[l] < sizes[s] ? lanes[l] : 1);
 }
-END_TEST
 
 /* Pages touched here and there: runs that are there and runs that are not. */
-START_TEST(sparse_memory_is_zero)
+DEFINE_TEST("recycle", sparse_memory_is_zero)
 {
         struct random random = random_start("sparse_memory_is_zero");
         uint64_t size = 24 << 20;
@@ -79,9 +78,8 @@ START_TEST(sparse_memory_is_zero)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(it_is_the_same_memory)
+DEFINE_TEST("recycle", it_is_the_same_memory)
 {
         ammap_t *map = new_recycled(65536, 1);
         const void *first = ammap_as_ptr(map);
@@ -95,9 +93,8 @@ START_TEST(it_is_the_same_memory)
         ck_assert_int_eq(ammap_trim(0), 0);
         ck_assert(!is_mapped(first));
 }
-END_TEST
 
-START_TEST(without_the_option_nothing_is_kept)
+DEFINE_TEST("recycle", without_the_option_nothing_is_kept)
 {
         ammap_t *map = new_map(65536, 1);
         const void *first = ammap_as_ptr(map);
@@ -105,9 +102,8 @@ START_TEST(without_the_option_nothing_is_kept)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert(!is_mapped(first));
 }
-END_TEST
 
-START_TEST(a_map_in_use_is_not_kept)
+DEFINE_TEST("recycle", a_map_in_use_is_not_kept)
 {
         ammap_t *map = new_recycled(4096, 1);
         ammap_u32_view_t view;
@@ -121,7 +117,6 @@ START_TEST(a_map_in_use_is_not_kept)
         ammap_u32_view_release(&view);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 enum { MANY = 100 };
 
@@ -141,7 +136,7 @@ static int free_many(uint64_t size, const void *address[MANY], int count)
         return kept;
 }
 
-START_TEST(what_is_kept_is_bounded)
+DEFINE_TEST("recycle", what_is_kept_is_bounded)
 {
         const void *address[MANY];
         ammap_t *map;
@@ -155,9 +150,8 @@ START_TEST(what_is_kept_is_bounded)
         ck_assert(is_mapped(address[MANY - 1]));
         ck_assert_int_eq(ammap_trim(0), 0);
 }
-END_TEST
 
-START_TEST(trim_keeps_what_it_is_told)
+DEFINE_TEST("recycle", trim_keeps_what_it_is_told)
 {
         static const uint64_t keep[] = { UINT64_MAX, 10 << 20, (5 << 20) + 65536, 5 << 20, (5 << 20) - 1, 1, 0 };
         static const int left[] = { 20, 9, 5, 4, 4, 0, 0 };
@@ -174,10 +168,9 @@ START_TEST(trim_keeps_what_it_is_told)
                 ck_assert_int_eq(kept, left[k]);
         }
 }
-END_TEST
 
 /* A lane has a line of the cache for itself. */
-START_TEST(lanes_are_counted)
+DEFINE_TEST("recycle", lanes_are_counted)
 {
         enum { LANES = 4096, LANE = 64 };
         static ammap_t *map[300];
@@ -201,11 +194,10 @@ START_TEST(lanes_are_counted)
         }
         ck_assert_int_eq(ammap_trim(0), 0);
 }
-END_TEST
 
 /* The oldest of a size goes first, the newest comes back first; so in any order of
  * going and coming. */
-START_TEST(the_oldest_goes_first)
+DEFINE_TEST("recycle", the_oldest_goes_first)
 {
         enum { COUNT = 6 };
         ammap_t *map[COUNT];
@@ -233,9 +225,8 @@ START_TEST(the_oldest_goes_first)
         ck_assert_int_eq(ammap_trim(0), 0);
         ck_assert(!is_mapped(address[COUNT - 1]));
 }
-END_TEST
 
-START_TEST(an_unknown_want_is_refused)
+DEFINE_TEST("recycle", an_unknown_want_is_refused)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
@@ -248,7 +239,6 @@ START_TEST(an_unknown_want_is_refused)
         ck_assert_int_eq(ammap_new_with(&map, 1, &options), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void *churn(void *argument)
 {
@@ -272,7 +262,7 @@ static void *churn(void *argument)
         return NULL;
 }
 
-START_TEST(threads_share_what_is_kept)
+DEFINE_TEST("recycle", threads_share_what_is_kept)
 {
         struct task tasks[4];
 
@@ -282,10 +272,9 @@ START_TEST(threads_share_what_is_kept)
                 task_join(&tasks[i]);
         ck_assert_int_eq(thread_failures, 0);
 }
-END_TEST
 
 /* The child has a copy of what is kept, and of the lists. */
-START_TEST(a_child_recycles_on_its_own)
+DEFINE_TEST("recycle", a_child_recycles_on_its_own)
 {
         ammap_t *map = new_recycled(65536, 1);
         const void *first = ammap_as_ptr(map);
@@ -314,24 +303,8 @@ START_TEST(a_child_recycles_on_its_own)
         ck_assert(is_all(first, 0, 65536));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("recycle");
-        TCase *tests = test_case(suite, "recycle");
-
-        tcase_add_test(tests, recycled_memory_is_zero);
-        tcase_add_test(tests, sparse_memory_is_zero);
-        tcase_add_test(tests, it_is_the_same_memory);
-        tcase_add_test(tests, without_the_option_nothing_is_kept);
-        tcase_add_test(tests, a_map_in_use_is_not_kept);
-        tcase_add_test(tests, what_is_kept_is_bounded);
-        tcase_add_test(tests, trim_keeps_what_it_is_told);
-        tcase_add_test(tests, lanes_are_counted);
-        tcase_add_test(tests, the_oldest_goes_first);
-        tcase_add_test(tests, an_unknown_want_is_refused);
-        tcase_add_test(tests, threads_share_what_is_kept);
-        tcase_add_test(tests, a_child_recycles_on_its_own);
-        return test_run(suite);
+        return run_tests("recycle", test_case);
 }

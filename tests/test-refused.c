@@ -29,9 +29,16 @@ enum { CALLS_MAX = 200, ERRORS_MAX = 6, DESCRIPTORS = 64, NTH_MAX = 6 };
 
 /* A kind of world that differs from these in nothing but the number of its lanes makes no
  * other system calls. */
-static bool is_tried(const struct world_kind *kind)
+static const struct world_kind *tried[COUNT_OF(world_kinds)];
+
+static int find_tried(void)
 {
-        return kind->more || kind->share == AMMAP_RAW || (kind->file && kind->lanes == 1);
+        int count = 0;
+
+        for (const struct world_kind *kind = world_kinds; kind < world_kinds + COUNT_OF(world_kinds); kind++)
+                if (kind->more || kind->share == AMMAP_RAW || (kind->file && kind->lanes == 1))
+                        tried[count++] = kind;
+        return count;
 }
 
 /* The errnos that the manuals name, but those of a bad argument. */
@@ -240,11 +247,11 @@ static bool run(const struct world_kind *kind, const struct api_call *call, cons
         return !wrong && (outcome->rc >= 0 || left == 0);
 }
 
-START_TEST(in_turn)
+DEFINE_LOOP_TEST("refused", in_turn, 0, find_tried())
 {
-        const struct world_kind *kind = &world_kinds[_i];
+        const struct world_kind *kind = tried[_i];
         struct outcome *plain = board_of(sizeof(*plain)), *outcome = board_of(sizeof(*outcome));
-        unsigned tried = 0, wrong = 0;
+        unsigned count = 0, wrong = 0;
 
         for (size_t c = 0; c < COUNT_OF(api_calls); c++) {
                 const struct api_call *call = &api_calls[c];
@@ -258,40 +265,30 @@ START_TEST(in_turn)
                         for (unsigned n = 0; n < plain->count; n++)
                                 times += plain->number[n] == refusals[i].number;
                         for (unsigned e = 0; times > 0 && e < ERRORS_MAX && refusals[i].errors[e]; e++)
-                                for (unsigned nth = 0; nth <= (times > 1 ? times : 0) && nth <= NTH_MAX; nth++, tried++)
+                                for (unsigned nth = 0; nth <= (times > 1 ? times : 0) && nth <= NTH_MAX; nth++, count++)
                                         wrong += !run(
                                                 kind, call,
                                                 &(struct refusal){ refusals[i].number, refusals[i].errors[e], nth },
                                                 refusals[i].name, plain->rc, outcome);
                 }
         }
-        printf("%s: %u refusals\n", kind->name, tried);
-        ck_assert_uint_gt(tried, 0);
+        printf("%s: %u refusals\n", kind->name, count);
+        ck_assert_uint_gt(count, 0);
         ck_assert_uint_eq(wrong, 0);
         munmap(plain, sizeof(*plain));
         munmap(outcome, sizeof(*outcome));
 }
-END_TEST
-
-int main(void)
-{
-        Suite *suite = suite_create("refused");
-        TCase *tcase = share_case(suite, "refused");
-
-        if (under_valgrind())
-                return SKIPPED;
-        tcase_set_timeout(tcase, 600);
-        for (int i = 0; i < (int)COUNT_OF(world_kinds); i++)
-                if (is_tried(&world_kinds[i]))
-                        tcase_add_loop_test(tcase, in_turn, i, i + 1);
-        return test_run(suite);
-}
 
 #else
 
-int main(void)
-{
-        return SKIPPED;
-}
+DEFINE_NO_TEST("no way to refuse a call on this system or processor, or under this sanitizer");
 
 #endif
+
+int main(void)
+{
+        if (under_valgrind())
+                return SKIPPED;
+        test_time_extra = 540;
+        return run_tests("refused", share_case);
+}

@@ -39,7 +39,7 @@ static void check_bytes(ammap_t *map, uint64_t offset, uint64_t length, unsigned
         ammap_slice_release(&slice);
 }
 
-START_TEST(sizes)
+DEFINE_TEST("alone", sizes)
 {
         static const struct {
                 uint64_t size, capacity;
@@ -67,9 +67,8 @@ START_TEST(sizes)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(refusals)
+DEFINE_TEST("alone", refusals)
 {
         ammap_t *map = make(100, 10000, 1), *fixed = make(100, 0, 1);
 
@@ -87,11 +86,10 @@ START_TEST(refusals)
         ck_assert_int_eq(ammap_free(fixed), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Every pair of lengths around the ends of pages: the bounds follow, the address
  * stays, what is kept is kept and what is new is zero. */
-START_TEST(every_step)
+DEFINE_TEST("alone", every_step)
 {
         const uint64_t lengths[] = { 1,        15,       100,          PAGE - 1, PAGE,
                                      PAGE + 1, 2 * PAGE, 3 * PAGE - 7, 5 * PAGE, 20000 + PAGE };
@@ -122,9 +120,8 @@ START_TEST(every_step)
                                 ck_assert_int_eq(ammap_free(map), 0);
                         }
 }
-END_TEST
 
-START_TEST(slices_and_views)
+DEFINE_LOOP_TEST("alone", slices_and_views, 0, 2)
 {
         ammap_t *map = make(4096, UINT64_C(1) << 20, _i ? 4 : 1);
         ammap_slice_t low, high;
@@ -183,7 +180,6 @@ START_TEST(slices_and_views)
         ammap_u32_view_release(&view);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Slices of other threads. */
 struct foreign {
@@ -213,7 +209,7 @@ static void *hold_slice(void *argument)
         return NULL;
 }
 
-START_TEST(foreign_slices)
+DEFINE_TEST("alone", foreign_slices)
 {
         for (int write = 0; write < 2; write++)
                 for (uint64_t lanes = 1; lanes < 6; lanes += 2) {
@@ -237,7 +233,6 @@ START_TEST(foreign_slices)
                         ck_assert_int_eq(ammap_free(f.map), 0);
                 }
 }
-END_TEST
 
 static void *die_writing(void *argument)
 {
@@ -247,7 +242,7 @@ static void *die_writing(void *argument)
         return NULL;
 }
 
-START_TEST(dead_lane)
+DEFINE_TEST("alone", dead_lane)
 {
         ammap_t *map = make(9000, 10000, 3);
         pthread_t thread;
@@ -262,10 +257,9 @@ START_TEST(dead_lane)
         ck_assert_int_eq(ammap_resize(map, 100), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* What a shrink takes is given back to the system; what is left can be read. */
-START_TEST(pages_go)
+DEFINE_TEST("alone", pages_go)
 {
         ammap_t *map = make(64 * PAGE, 64 * PAGE, 1);
         const unsigned char *base = ammap_as_ptr(map);
@@ -279,9 +273,8 @@ START_TEST(pages_go)
         ck_assert(all(base + 3 * PAGE + 1, (size_t)(61 * PAGE - 1), 0));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(terabytes)
+DEFINE_TEST("alone", terabytes)
 {
         uint64_t capacity = sizeof(void *) > 4 ? UINT64_C(16) << 40 : UINT64_C(512) << 20;
         unsigned long before = status_bytes("VmRSS:");
@@ -302,7 +295,6 @@ START_TEST(terabytes)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_footprint(print);
 }
-END_TEST
 
 /* --- Beside others ------------------------------------------------------ */
 
@@ -361,7 +353,7 @@ static void *read_block(void *argument)
 }
 
 /* The map grows and shrinks across a block that is written as one. */
-START_TEST(readers_beside)
+DEFINE_LOOP_TEST("beside others", readers_beside, 0, 2)
 {
         static const uint64_t lanes[] = { 1, 4 };
         struct race race = { .map = make(AT, 40000, lanes[_i]) };
@@ -396,7 +388,6 @@ START_TEST(readers_beside)
         ck_assert_uint_gt(atomic_load(&race.outside), 0);
         ck_assert_int_eq(ammap_free(race.map), 0);
 }
-END_TEST
 
 static void *use_end(void *argument)
 {
@@ -417,7 +408,7 @@ static void *use_end(void *argument)
 }
 
 /* A shrink that is refused changes nothing, at no moment and for no one. */
-START_TEST(refused_unseen)
+DEFINE_TEST("beside others", refused_unseen)
 {
         struct race race = { .map = make(9000, 9000, 3) };
         ammap_slice_t slice;
@@ -442,7 +433,6 @@ START_TEST(refused_unseen)
                 task_join(&users[i]);
         ck_assert_int_eq(ammap_free(race.map), 0);
 }
-END_TEST
 
 /* A fork in the midst of it: the child has one length or the other. */
 static void forked_body(void *argument)
@@ -476,7 +466,7 @@ static void *resize_on(void *argument)
         return NULL;
 }
 
-START_TEST(forks)
+DEFINE_TEST("beside others", forks)
 {
         struct race race = { .map = make(5000, 20000, 2) };
         struct task resizer;
@@ -488,24 +478,8 @@ START_TEST(forks)
         task_join(&resizer);
         ck_assert_int_eq(ammap_free(race.map), 0);
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("resize");
-        TCase *tcase = test_case(suite, "alone");
-
-        tcase_add_test(tcase, sizes);
-        tcase_add_test(tcase, refusals);
-        tcase_add_test(tcase, every_step);
-        tcase_add_loop_test(tcase, slices_and_views, 0, 2);
-        tcase_add_test(tcase, foreign_slices);
-        tcase_add_test(tcase, dead_lane);
-        tcase_add_test(tcase, pages_go);
-        tcase_add_test(tcase, terabytes);
-        tcase = test_case(suite, "beside others");
-        tcase_add_loop_test(tcase, readers_beside, 0, 2);
-        tcase_add_test(tcase, refused_unseen);
-        tcase_add_test(tcase, forks);
-        return test_run(suite);
+        return run_tests("resize", test_case);
 }

@@ -24,7 +24,7 @@
 
 /* --- A new map ---------------------------------------------------------- */
 
-START_TEST(what_lies_behind_a_new_map)
+DEFINE_TEST("share", what_lies_behind_a_new_map)
 {
         static const struct {
                 uint64_t size, capacity, lanes;
@@ -79,9 +79,8 @@ START_TEST(what_lies_behind_a_new_map)
         }
         ck_assert_footprint(before);
 }
-END_TEST
 
-START_TEST(a_raw_one)
+DEFINE_TEST("share", a_raw_one)
 {
         static const uint64_t sizes[] = { 1, 4096, 5000, 1 << 20 };
 
@@ -116,9 +115,8 @@ START_TEST(a_raw_one)
                 ck_assert_ptr_null(map);
         }
 }
-END_TEST
 
-START_TEST(what_new_refuses)
+DEFINE_TEST("share", what_new_refuses)
 {
         static const struct {
                 uint64_t size, capacity, lanes;
@@ -152,11 +150,10 @@ START_TEST(what_new_refuses)
                 ck_assert_int_eq(ammap_new_with(NULL, rows[i].size, &options), AMMAP_ERR_INVALID);
         }
 }
-END_TEST
 
 /* --- Options ------------------------------------------------------------ */
 
-START_TEST(properties)
+DEFINE_TEST("share", properties)
 {
         static const size_t fields[] = {
                 offsetof(ammap_options_t, guard),     offsetof(ammap_options_t, populate),
@@ -207,11 +204,10 @@ START_TEST(properties)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
 /* Locked and kept out of dumps; more of a secret cannot be had in memory that
  * others have too. */
-START_TEST(half_a_secret)
+DEFINE_TEST("share", half_a_secret)
 {
         ammap_options_t options = shared_options();
         ammap_t *map;
@@ -223,9 +219,8 @@ START_TEST(half_a_secret)
         ck_assert_int_eq(ammap_fill(map, 0, 4096, 1), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(try_everything)
+DEFINE_TEST("share", try_everything)
 {
         for (int wants = 0; wants < 256; wants++)
                 for (int kind = 0; kind < 4; kind++) {
@@ -259,10 +254,9 @@ START_TEST(try_everything)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
 /* The importer's own options do what they do for a map of its own. */
-START_TEST(options_of_an_import)
+DEFINE_TEST("share", options_of_an_import)
 {
         ammap_t *map = make_shared(5000, 100000, 3), *again = NULL;
         ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -319,7 +313,6 @@ START_TEST(options_of_an_import)
         ck_assert_int_eq(close(fd), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void omitted_body(void *argument)
 {
@@ -341,7 +334,7 @@ static void omitted_body(void *argument)
         child_must_int(ammap_free(map), 0);
 }
 
-START_TEST(a_fork_leaves_it_out)
+DEFINE_TEST("share", a_fork_leaves_it_out)
 {
         ammap_options_t options = shared_options();
         ammap_t *map;
@@ -353,7 +346,6 @@ START_TEST(a_fork_leaves_it_out)
         ck_assert(holds(map, 0, 4096, 6));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Limits of the process ---------------------------------------------- */
 
@@ -396,13 +388,12 @@ static void file_size_body(void *argument)
         child_must(footprint().descriptors == before);
 }
 
-START_TEST(beyond_the_file_size)
+DEFINE_TEST("share", beyond_the_file_size)
 {
         struct path path = path_of("large");
 
         child_passes(file_size_body, &path);
 }
-END_TEST
 
 enum maker { NEW, NEW_RAW, EXPORT, IMPORT_FD, RECEIVE, OPEN_NEW, OPEN_OLD, CLONE, CLONE_FROZEN, MAKERS };
 
@@ -447,7 +438,7 @@ static int make_by(enum maker maker, struct making *making, ammap_t **map, int *
 
 /* With room for none, one, two... more descriptors: a code while it is too
  * little, and nothing left of what was begun. */
-START_TEST(out_of_descriptors)
+DEFINE_TEST("share", out_of_descriptors)
 {
         struct making making = { make_shared(4096, 0, 0), make_shared(4096, 0, 0), -1, { -1, -1 },
                                  path_of("fresh"),        path_of("old") };
@@ -493,11 +484,10 @@ START_TEST(out_of_descriptors)
         ck_assert_int_eq(ammap_free(making.map), 0);
         ck_assert_int_eq(ammap_free(making.frozen), 0);
 }
-END_TEST
 
 /* --- What is no map, and what is private --------------------------------- */
 
-START_TEST(null_and_private)
+DEFINE_TEST("share", null_and_private)
 {
         ammap_t *map = new_map(4096, 1), *other = GARBAGE;
         struct path path = path_of("never");
@@ -543,7 +533,6 @@ START_TEST(null_and_private)
         close(pair[1]);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Length --------------------------------------------------------------- */
 
@@ -558,7 +547,7 @@ static void check_everywhere(ammap_t *const *maps, const struct remote *remotes,
         }
 }
 
-START_TEST(a_resize_is_seen_at_once)
+DEFINE_TEST("share", a_resize_is_seen_at_once)
 {
         const uint64_t capacity = 300000;
         ammap_t *map = make_shared(5000, capacity, 3);
@@ -620,11 +609,10 @@ START_TEST(a_resize_is_seen_at_once)
         ck_assert_int_eq(ammap_free(maps[1]), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* The memory grows with the map, so that who looks at all of it, a core dump or one
  * who may only read, makes no more present than that. */
-START_TEST(capacity_costs_nothing)
+DEFINE_TEST("share", capacity_costs_nothing)
 {
         const uint64_t capacity = 64 * MB;
         ammap_t *map = make_shared(3 * PAGE + 1, capacity, 5);
@@ -657,9 +645,8 @@ START_TEST(capacity_costs_nothing)
         close(reader);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(slots_are_not_dumped)
+DEFINE_TEST("share", slots_are_not_dumped)
 {
         ammap_t *map = make_shared(PAGE, 16 * PAGE, 2), *reader = import_again(map, AMMAP_READ);
         struct stat stat;
@@ -686,10 +673,9 @@ START_TEST(slots_are_not_dumped)
         ck_assert_int_eq(ammap_free(reader), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A length that a peer claims is that of bytes that there are. */
-START_TEST(a_length_beyond_the_memory)
+DEFINE_TEST("share", a_length_beyond_the_memory)
 {
         const uint64_t capacity = 40 * PAGE, length = 3 * PAGE - 5, there = 3 * PAGE;
         const uint64_t claims[] = { there + 1, capacity, INT64_MAX, UINT64_MAX };
@@ -737,7 +723,6 @@ START_TEST(a_length_beyond_the_memory)
         for (size_t i = 0; i < COUNT_OF(maps); i++)
                 ck_assert_int_eq(ammap_free(maps[COUNT_OF(maps) - 1 - i]), 0);
 }
-END_TEST
 
 /* A growth that the system refuses, or whose descriptor is another file's by now. */
 static void refused_growth_body(void *argument)
@@ -769,7 +754,7 @@ static void refused_growth_body(void *argument)
         child_must_int(ammap_fill(map, 0, PAGE, 3), 0);
 }
 
-START_TEST(growth_that_is_refused)
+DEFINE_TEST("share", growth_that_is_refused)
 {
         ammap_t *map = make_shared(3 * PAGE, 9 * PAGE, 1);
 
@@ -779,11 +764,10 @@ START_TEST(growth_that_is_refused)
         ck_assert(holds(map, PAGE, 8 * PAGE, 0));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A store into bytes that are cut off, by an old pointer or by a peer, does not show
  * when they are the map's again. */
-START_TEST(stores_beyond_the_end)
+DEFINE_TEST("share", stores_beyond_the_end)
 {
         for (int shared = 0; shared < 2; shared++) {
                 const uint64_t capacity = 6 * PAGE + 100, ends[] = { 1, PAGE - 3, 2 * PAGE, 4 * PAGE + 5 };
@@ -812,7 +796,6 @@ START_TEST(stores_beyond_the_end)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* --- The end of a thread ---------------------------------------------------------- */
 
@@ -864,7 +847,8 @@ static void holds_more_than_a_block(void)
 }
 
 /* What a thread takes when the library has seen its end is found by who is kept out. */
-START_TEST(what_is_taken_in_the_last_round)
+/* ThreadSanitizer's own end comes before that round. */
+DEFINE_LOOP_TEST_IF(!TEST_TSAN, "share", what_is_taken_in_the_last_round, 0, 10)
 {
         enum { WAIT, SHRINK, FREE, FINDERS };
         static const struct {
@@ -912,10 +896,9 @@ START_TEST(what_is_taken_in_the_last_round)
         }
         ck_assert_int_eq(pthread_key_delete(late_key), 0);
 }
-END_TEST
 
 /* A start that found no room for what a thread has is made again. */
-START_TEST(a_start_that_fails)
+DEFINE_TEST("share", a_start_that_fails)
 {
         static pthread_key_t keys[PTHREAD_KEYS_MAX];
         size_t count = 0;
@@ -933,10 +916,9 @@ START_TEST(a_start_that_fails)
         while (count-- > 0)
                 pthread_key_delete(keys[count]);
 }
-END_TEST
 
 /* A slice of no bytes at the end, which may be in a lane that has none yet. */
-START_TEST(nothing_at_the_end)
+DEFINE_TEST("share", nothing_at_the_end)
 {
         ammap_t *map = make_shared(2 * PAGE, 4 * PAGE, 4), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
         ammap_slice_t slice;
@@ -954,10 +936,9 @@ START_TEST(nothing_at_the_end)
         ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Slices and views live on through others' growth, at the same place. */
-START_TEST(growth_elsewhere)
+DEFINE_TEST("share", growth_elsewhere)
 {
         ammap_t *map = make_shared(4096, 1 << 20, 1);
         struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, AMMAP_OPTIONS_INIT };
@@ -984,7 +965,6 @@ START_TEST(growth_elsewhere)
         close(place.fd);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Cancellation ------------------------------------------------------------ */
 
@@ -1044,7 +1024,7 @@ static void *cancelled_body(void *argument)
         return NULL;
 }
 
-START_TEST(no_cancellation_points)
+DEFINE_TEST("share", no_cancellation_points)
 {
         struct cancelled cancelled = { path_of("file"), false };
         pthread_t thread;
@@ -1055,7 +1035,6 @@ START_TEST(no_cancellation_points)
         ck_assert(cancelled.through);
         ck_assert_ptr_eq(result, PTHREAD_CANCELED);
 }
-END_TEST
 
 /* --- By fork, by exec ------------------------------------------------------- */
 
@@ -1085,7 +1064,7 @@ static int other_program(int fd, int byte)
         return ammap_free(map) < 0 ? 4 : 0;
 }
 
-START_TEST(another_program)
+DEFINE_TEST("share", another_program)
 {
         ammap_t *map = make_shared(5000, 0, 3);
         int fd = export_of(map, AMMAP_READ | AMMAP_WRITE);
@@ -1103,9 +1082,8 @@ START_TEST(another_program)
         close(fd);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(a_forked_child)
+DEFINE_TEST("share", a_forked_child)
 {
         ammap_t *map = make_shared(5000, 9000, 3);
         struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
@@ -1125,12 +1103,11 @@ START_TEST(a_forked_child)
         ck_assert_int_eq(ammap_fill(map, 0, 9000, 3), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 #if !TEST_SANITIZED
 /* A child that libc knows nothing of, and whose death the kernel would not tell:
  * what it does not get right it is refused, and it disturbs nobody. */
-START_TEST(a_bare_clone)
+DEFINE_TEST("share", a_bare_clone)
 {
         ammap_t *map = make_shared(5000, 9000, 3);
         struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
@@ -1155,12 +1132,11 @@ START_TEST(a_bare_clone)
         ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, 5000, 0), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 #endif
 
 /* --- Wait and wake ---------------------------------------------------------------- */
 
-START_TEST(wait_and_wake)
+DEFINE_TEST("share", wait_and_wake)
 {
         enum { SHARED, RAW_MEMORY, A_FILE, READER, KINDS };
 
@@ -1226,7 +1202,6 @@ START_TEST(wait_and_wake)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* Words handed to and fro; each end has the map by itself. */
 static void pong_body(struct peer *parent, void *argument)
@@ -1249,7 +1224,7 @@ static void pong_body(struct peer *parent, void *argument)
         child_must_int(ammap_free(map), 0);
 }
 
-START_TEST(ping_pong)
+DEFINE_TEST("share", ping_pong)
 {
         ammap_t *map = make_shared(4096, 0, 0);
         struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, AMMAP_OPTIONS_INIT };
@@ -1271,7 +1246,6 @@ START_TEST(ping_pong)
         close(place.fd);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Memory ------------------------------------------------------------------------ */
 
@@ -1283,7 +1257,7 @@ static uint64_t blocks_of(int fd)
         return (uint64_t)stat.st_blocks * 512;
 }
 
-START_TEST(memory_calls)
+DEFINE_TEST("share", memory_calls)
 {
         const uint64_t size = 64 * PAGE;
         ammap_t *maps[] = { make_shared(size, 2 * size, 3), make_raw(size) };
@@ -1350,9 +1324,8 @@ START_TEST(memory_calls)
                 ck_assert_int_eq(ammap_free(maps[i]), 0);
         }
 }
-END_TEST
 
-START_TEST(statistics_count_this_processs_slices)
+DEFINE_TEST("share", statistics_count_this_processs_slices)
 {
         ammap_t *map = make_shared(4096, 0, 4);
         ammap_slice_t slices[2];
@@ -1371,10 +1344,9 @@ START_TEST(statistics_count_this_processs_slices)
         ck_assert_uint_eq(stat_of(map).slices, 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Every range at every edge, by every copy and slice. */
-START_TEST(ranges)
+DEFINE_TEST("share", ranges)
 {
         static const uint64_t lengths[] = { 1, 8, 4096, 4099 };
 
@@ -1408,10 +1380,9 @@ START_TEST(ranges)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* From one kind of map to every other. */
-START_TEST(copies_between_kinds)
+DEFINE_TEST("share", copies_between_kinds)
 {
         struct path path = path_of("file");
         ammap_t *maps[] = { new_map(6000, 2), make_shared(6000, 0, 3), make_raw(6000),
@@ -1455,72 +1426,24 @@ START_TEST(copies_between_kinds)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 #else
 
-START_TEST(unsupported)
+DEFINE_TEST("share", unsupported)
 {
         check_unsupported();
 }
-END_TEST
 
 #endif
 
 int main(int argc, char **argv)
 {
-        Suite *suite;
-        TCase *tcase;
-
 #if TEST_OS_LINUX
         if (argc == 4 && strcmp(argv[1], "--fd") == 0)
                 return other_program(atoi(argv[2]), atoi(argv[3]));
-        if (cannot_share("test-share"))
-                return SKIPPED;
 #else
         (void)argc;
         (void)argv;
 #endif
-
-        suite = suite_create("share");
-        tcase = share_case(suite, "share");
-#if TEST_OS_LINUX
-        tcase_add_test(tcase, what_lies_behind_a_new_map);
-        tcase_add_test(tcase, a_raw_one);
-        tcase_add_test(tcase, what_new_refuses);
-        tcase_add_test(tcase, properties);
-        tcase_add_test(tcase, half_a_secret);
-        tcase_add_test(tcase, try_everything);
-        tcase_add_test(tcase, options_of_an_import);
-        tcase_add_test(tcase, a_fork_leaves_it_out);
-        tcase_add_test(tcase, beyond_the_file_size);
-        tcase_add_test(tcase, out_of_descriptors);
-        tcase_add_test(tcase, null_and_private);
-        tcase_add_test(tcase, a_resize_is_seen_at_once);
-        tcase_add_test(tcase, capacity_costs_nothing);
-        tcase_add_test(tcase, slots_are_not_dumped);
-        tcase_add_test(tcase, a_length_beyond_the_memory);
-        tcase_add_test(tcase, growth_that_is_refused);
-        tcase_add_test(tcase, stores_beyond_the_end);
-        if (!TEST_TSAN) /* whose own end comes before that round */
-                tcase_add_loop_test(tcase, what_is_taken_in_the_last_round, 0, 10);
-        tcase_add_test(tcase, a_start_that_fails);
-        tcase_add_test(tcase, nothing_at_the_end);
-        tcase_add_test(tcase, growth_elsewhere);
-        tcase_add_test(tcase, no_cancellation_points);
-        tcase_add_test(tcase, another_program);
-        tcase_add_test(tcase, a_forked_child);
-#if !TEST_SANITIZED
-        tcase_add_test(tcase, a_bare_clone);
-#endif
-        tcase_add_test(tcase, wait_and_wake);
-        tcase_add_test(tcase, ping_pong);
-        tcase_add_test(tcase, memory_calls);
-        tcase_add_test(tcase, statistics_count_this_processs_slices);
-        tcase_add_test(tcase, ranges);
-        tcase_add_test(tcase, copies_between_kinds);
-#else
-        tcase_add_test(tcase, unsupported);
-#endif
-        return test_run(suite);
+        return run_sharing("share");
 }

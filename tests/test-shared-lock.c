@@ -132,7 +132,7 @@ static void check_held(ammap_t *map, uint64_t offset, bool writes)
         }
 }
 
-START_TEST(slices_keep_others_out)
+DEFINE_LOOP_TEST("shared-lock", slices_keep_others_out, 0, COUNT_OF(kinds))
 {
         struct world world;
         struct remote remote;
@@ -159,10 +159,9 @@ START_TEST(slices_keep_others_out)
         remote_end(&remote);
         world_close(&world);
 }
-END_TEST
 
 /* Each call that waits does so until it may, and then gets in. */
-START_TEST(waiting_calls)
+DEFINE_LOOP_TEST("shared-lock", waiting_calls, 0, COUNT_OF(kinds))
 {
         struct world world;
         struct remote remote;
@@ -186,9 +185,8 @@ START_TEST(waiting_calls)
         remote_end(&remote);
         world_close(&world);
 }
-END_TEST
 
-START_TEST(readers_of_two_processes)
+DEFINE_LOOP_TEST("shared-lock", readers_of_two_processes, 0, COUNT_OF(kinds))
 {
         struct world world;
         struct remote remotes[2];
@@ -212,10 +210,9 @@ START_TEST(readers_of_two_processes)
                 remote_end(&remotes[i]);
         world_close(&world);
 }
-END_TEST
 
 /* A reader with a slice reads on while another process waits to write. */
-START_TEST(readers_read_again)
+DEFINE_LOOP_TEST("shared-lock", readers_read_again, 0, COUNT_OF(kinds))
 {
         struct world world;
         struct remote remote;
@@ -233,7 +230,6 @@ START_TEST(readers_read_again)
         remote_end(&remote);
         world_close(&world);
 }
-END_TEST
 
 /* --- Exclusion under load --------------------------------------------------------- */
 
@@ -357,7 +353,7 @@ static bool load_is_enough(struct load_board *board, int64_t time_ns)
                (time_ns > 200 * MS && atomic_load(&board->reads) && atomic_load(&board->writes));
 }
 
-START_TEST(under_load)
+DEFINE_LOOP_TEST("shared-lock", under_load, 0, COUNT_OF(kinds))
 {
         static const size_t sizes[] = { 1, 64, 4096, 65000 };
         const struct kind *kind = &kinds[_i];
@@ -413,11 +409,10 @@ START_TEST(under_load)
                 munmap(load.board, sizeof(*load.board));
         }
 }
-END_TEST
 
 /* --- One's own slices, through one handle and another -------------------------------- */
 
-START_TEST(own_slices)
+DEFINE_LOOP_TEST("shared-lock", own_slices, 0, COUNT_OF(kinds))
 {
         struct world world;
 
@@ -451,12 +446,11 @@ START_TEST(own_slices)
         }
         world_close(&world);
 }
-END_TEST
 
 /* --- Death ------------------------------------------------------------------------------ */
 
 /* Killed with a slice to read, and buried or not: as if it had never been. */
-START_TEST(dead_readers)
+DEFINE_LOOP_TEST("shared-lock", dead_readers, 0, COUNT_OF(kinds))
 {
         struct world world;
 
@@ -492,7 +486,6 @@ START_TEST(dead_readers)
                 }
         world_close(&world);
 }
-END_TEST
 
 static void check_dead(const struct world *world, const struct remote *witness)
 {
@@ -513,7 +506,7 @@ static void check_dead(const struct world *world, const struct remote *witness)
 
 /* Killed with a mut slice: each process is told, those that waited too, until one
  * of them has it as it is. */
-START_TEST(dead_writers)
+DEFINE_LOOP_TEST("shared-lock", dead_writers, 0, COUNT_OF(kinds))
 {
         struct world world;
         struct remote witness;
@@ -562,10 +555,9 @@ START_TEST(dead_writers)
         remote_end(&witness);
         world_close(&world);
 }
-END_TEST
 
 /* The first one to come where a writer has died, and nobody was waiting. */
-START_TEST(unseen_deaths)
+DEFINE_LOOP_TEST("shared-lock", unseen_deaths, 0, COUNT_OF(kinds))
 {
         struct world world;
 
@@ -592,10 +584,9 @@ START_TEST(unseen_deaths)
         }
         world_close(&world);
 }
-END_TEST
 
 /* What they wrote until then is there. */
-START_TEST(readers_of_the_dead)
+DEFINE_TEST("shared-lock", readers_of_the_dead)
 {
         ammap_t *map = make_shared(SIZE, 0, 1), *reader;
         struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
@@ -626,10 +617,9 @@ START_TEST(readers_of_the_dead)
         ck_assert_int_eq(ammap_free(reader), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A thread that ends with a slice, here and elsewhere, is a dead one too. */
-START_TEST(ended_threads)
+DEFINE_LOOP_TEST("shared-lock", ended_threads, 0, COUNT_OF(kinds))
 {
         struct world world;
         struct remote remote;
@@ -657,7 +647,6 @@ START_TEST(ended_threads)
         remote_end(&remote);
         world_close(&world);
 }
-END_TEST
 
 /* --- Other PID namespaces ---------------------------------------------------------------- */
 
@@ -711,7 +700,7 @@ static void namespace_body(struct peer *parent, void *argument)
         child_must(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-START_TEST(another_pid_namespace)
+DEFINE_TEST("namespaces", another_pid_namespace)
 {
         ammap_t *map = make_shared(SIZE, 0, 2);
         struct elsewhere *elsewhere = board_of(sizeof(*elsewhere));
@@ -728,7 +717,6 @@ START_TEST(another_pid_namespace)
         ck_assert_int_eq(ammap_free(map), 0);
         munmap(elsewhere, sizeof(*elsewhere));
 }
-END_TEST
 
 /* In a root without /proc, behind a filter that does not know pidfds, a process does
  * not know where it is. */
@@ -805,7 +793,7 @@ static void lost_body(struct peer *parent, void *argument)
         check_lost(made, mine);
 }
 
-START_TEST(not_to_know_is_not_the_same)
+DEFINE_TEST("namespaces", not_to_know_is_not_the_same)
 {
         ammap_t *map = make_shared(SIZE, 0, 2), *theirs;
         struct elsewhere *elsewhere = board_of(sizeof(*elsewhere));
@@ -835,7 +823,6 @@ START_TEST(not_to_know_is_not_the_same)
         ck_assert_int_eq(ammap_free(map), 0);
         munmap(elsewhere, sizeof(*elsewhere));
 }
-END_TEST
 
 /* --- exec ----------------------------------------------------------------------------------- */
 
@@ -880,7 +867,7 @@ static void execs_body(struct peer *parent, void *argument)
 }
 
 /* Another program has no slice, whichever thread became it. */
-START_TEST(exec_lets_go)
+DEFINE_LOOP_TEST("shared-lock", exec_lets_go, 0, COUNT_OF(kinds))
 {
         struct world world;
 
@@ -909,7 +896,6 @@ START_TEST(exec_lets_go)
                 }
         world_close(&world);
 }
-END_TEST
 
 /* Run by that. */
 static int idle(int fd)
@@ -972,7 +958,7 @@ static void heir_body(struct peer *parent, void *argument)
         child_must_int(ammap_free(heirloom->map), 0);
 }
 
-START_TEST(slices_are_not_inherited)
+DEFINE_LOOP_TEST("shared-lock", slices_are_not_inherited, 0, COUNT_OF(kinds))
 {
         struct world world;
         struct remote witness;
@@ -1012,10 +998,9 @@ START_TEST(slices_are_not_inherited)
         remote_end(&witness);
         world_close(&world);
 }
-END_TEST
 
 /* A child that is made while other threads hold, wait and die. */
-START_TEST(children_of_the_busy)
+DEFINE_LOOP_TEST("shared-lock", children_of_the_busy, 0, COUNT_OF(kinds))
 {
         struct world world;
 
@@ -1061,7 +1046,6 @@ START_TEST(children_of_the_busy)
         }
         world_close(&world);
 }
-END_TEST
 
 /* --- Many threads --------------------------------------------------------------------------------- */
 
@@ -1131,7 +1115,7 @@ static void crowd_body(struct peer *parent, void *argument)
         child_must_int(ammap_free(crowd->map), 0);
 }
 
-START_TEST(more_threads_than_slots)
+DEFINE_LOOP_TEST("shared-lock", more_threads_than_slots, 0, COUNT_OF(kinds))
 {
         const int others = TEST_TSAN ? 0 : 2;
         struct world world;
@@ -1152,7 +1136,6 @@ START_TEST(more_threads_than_slots)
         munmap(crowd.board, sizeof(*crowd.board));
         world_close(&world);
 }
-END_TEST
 
 struct hoarder {
         ammap_t *map;
@@ -1179,7 +1162,7 @@ static void *hoarder_body(void *argument)
 
 /* More threads with slices than there can be: those that are too many are told so,
  * as long as the others are there. */
-START_TEST(more_holders_than_slots)
+DEFINE_LOOP_TEST("shared-lock", more_holders_than_slots, 0, 2)
 {
         enum { HOARDERS = 300 };
         static struct hoarder hoarders[HOARDERS];
@@ -1212,7 +1195,6 @@ START_TEST(more_holders_than_slots)
         check_ops(world.map, 0, SIZE, 0);
         world_close(&world);
 }
-END_TEST
 
 /* --- Maps that come and go under threads that stay ---------------------------------------------------- */
 
@@ -1253,7 +1235,7 @@ static void *stayer_body(void *argument)
 /* Neither mappings nor descriptors pile up; and the threads' robust lists, which
  * the library has its part in, are whole: a mutex of the program's own is marked
  * when its owner ends. */
-START_TEST(maps_come_and_go)
+DEFINE_TEST("shared-lock", maps_come_and_go)
 {
         enum { STAYERS = 4 };
         struct stayer stayers[STAYERS];
@@ -1295,7 +1277,6 @@ START_TEST(maps_come_and_go)
         }
         pthread_barrier_destroy(&barrier);
 }
-END_TEST
 
 struct lingerer {
         ammap_t *first, *second;
@@ -1317,7 +1298,7 @@ static void *lingerer_body(void *argument)
 
 /* A map is freed, others lie where it lay, and then the thread ends that once
  * used it: nobody writes there. */
-START_TEST(freed_before_the_thread_ends)
+DEFINE_TEST("shared-lock", freed_before_the_thread_ends)
 {
         enum { OTHERS = 64 };
         static unsigned char *others[OTHERS];
@@ -1351,7 +1332,6 @@ START_TEST(freed_before_the_thread_ends)
                 sem_destroy(&lingerer.may);
         }
 }
-END_TEST
 
 /* --- Starvation ------------------------------------------------------------------------------------------ */
 
@@ -1388,7 +1368,7 @@ static void endless_body(struct peer *parent, void *argument)
         child_must_int(ammap_free(map), 0);
 }
 
-START_TEST(nobody_starves)
+DEFINE_LOOP_TEST("shared-lock", nobody_starves, 0, COUNT_OF(kinds))
 {
         static const enum op ops[] = { OP_READ_INTO, OP_SLICE, OP_UPDATE, OP_MUT_SLICE };
         struct world world;
@@ -1419,10 +1399,9 @@ START_TEST(nobody_starves)
         }
         world_close(&world);
 }
-END_TEST
 
 /* Who can but read gets whole copies while two write without pause. */
-START_TEST(readers_do_not_starve)
+DEFINE_TEST("shared-lock", readers_do_not_starve)
 {
         ammap_t *map = make_shared(SIZE, 0, 1), *reader;
         struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
@@ -1449,7 +1428,6 @@ START_TEST(readers_do_not_starve)
         ck_assert_int_eq(ammap_free(reader), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Forged lock words ------------------------------------------------------------------------------------- */
 
@@ -1619,7 +1597,7 @@ static void victim_body(struct peer *parent, void *argument)
 
 /* What a peer that may write does to the lock it does to the bytes and to the
  * time that things take; to nothing else. */
-START_TEST(forged_words)
+DEFINE_TEST("shared-lock", forged_words)
 {
         for (int file = 0; file < 2; file++) {
                 struct path path = path_of("forged");
@@ -1664,64 +1642,24 @@ START_TEST(forged_words)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 #else
 
-START_TEST(unsupported)
+DEFINE_TEST("namespaces", unsupported)
 {
         check_unsupported();
 }
-END_TEST
 
 #endif
 
 int main(int argc, char **argv)
 {
-        Suite *suite;
-        TCase *tcase;
-
 #if TEST_OS_LINUX
-        const int all = COUNT_OF(kinds);
-
         if (argc == 3 && strcmp(argv[1], "--idle") == 0)
                 return idle(atoi(argv[2]));
-        if (cannot_share("test-shared-lock"))
-                return SKIPPED;
 #else
         (void)argc;
         (void)argv;
 #endif
-
-        suite = suite_create("shared-lock");
-        tcase = share_case(suite, "shared-lock");
-#if TEST_OS_LINUX
-        tcase_add_loop_test(tcase, slices_keep_others_out, 0, all);
-        tcase_add_loop_test(tcase, waiting_calls, 0, all);
-        tcase_add_loop_test(tcase, readers_of_two_processes, 0, all);
-        tcase_add_loop_test(tcase, readers_read_again, 0, all);
-        tcase_add_loop_test(tcase, under_load, 0, all);
-        tcase_add_loop_test(tcase, own_slices, 0, all);
-        tcase_add_loop_test(tcase, dead_readers, 0, all);
-        tcase_add_loop_test(tcase, dead_writers, 0, all);
-        tcase_add_loop_test(tcase, unseen_deaths, 0, all);
-        tcase_add_test(tcase, readers_of_the_dead);
-        tcase_add_loop_test(tcase, ended_threads, 0, all);
-        tcase_add_loop_test(tcase, exec_lets_go, 0, all);
-        tcase_add_loop_test(tcase, slices_are_not_inherited, 0, all);
-        tcase_add_loop_test(tcase, children_of_the_busy, 0, all);
-        tcase_add_loop_test(tcase, more_threads_than_slots, 0, all);
-        tcase_add_loop_test(tcase, more_holders_than_slots, 0, 2);
-        tcase_add_test(tcase, maps_come_and_go);
-        tcase_add_test(tcase, freed_before_the_thread_ends);
-        tcase_add_loop_test(tcase, nobody_starves, 0, all);
-        tcase_add_test(tcase, readers_do_not_starve);
-        tcase_add_test(tcase, forged_words);
-        tcase = share_case(suite, "namespaces");
-        tcase_add_test(tcase, another_pid_namespace);
-        tcase_add_test(tcase, not_to_know_is_not_the_same);
-#else
-        tcase_add_test(tcase, unsupported);
-#endif
-        return test_run(suite);
+        return run_sharing("shared-lock");
 }

@@ -72,7 +72,7 @@ static void check_range(ammap_t *map, uint64_t offset, uint64_t length)
         }
 }
 
-START_TEST(slices_are_bounded)
+DEFINE_TEST("slice", slices_are_bounded)
 {
         size_t count;
         const uint64_t *lengths = map_lengths(&count);
@@ -90,9 +90,8 @@ START_TEST(slices_are_bounded)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
-START_TEST(slices_refuse_bad_input)
+DEFINE_TEST("slice", slices_refuse_bad_input)
 {
         static const struct {
                 uint64_t offset, length;
@@ -126,9 +125,8 @@ START_TEST(slices_refuse_bad_input)
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, 100), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(a_mut_slice_is_the_memory)
+DEFINE_TEST("slice", a_mut_slice_is_the_memory)
 {
         ammap_t *map = new_map(1000, 3);
         ammap_mut_slice_t mut;
@@ -144,7 +142,6 @@ START_TEST(a_mut_slice_is_the_memory)
         ammap_slice_release(&slice);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Others' slices ------------------------------------------------------------ */
 
@@ -167,7 +164,7 @@ static void *read_together(void *argument)
         return NULL;
 }
 
-START_TEST(readers_share)
+DEFINE_TEST("slice", readers_share)
 {
         struct meeting meeting;
         struct task tasks[READERS];
@@ -181,11 +178,10 @@ START_TEST(readers_share)
         pthread_barrier_destroy(&meeting.barrier);
         ck_assert_int_eq(ammap_free(meeting.map), 0);
 }
-END_TEST
 
 /* Every call against a slice of another thread: goes in beside it, or is BUSY,
  * times out after its time, or waits until the slice is gone. */
-START_TEST(every_call_against_anothers_slice)
+DEFINE_TEST("slice", every_call_against_anothers_slice)
 {
         for (int held_writes = 0; held_writes < 2; held_writes++)
                 for (enum op op = 0; op < OP_COUNT; op++) {
@@ -222,10 +218,9 @@ START_TEST(every_call_against_anothers_slice)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
 /* What the writer wrote before it let go is what the one who waited reads. */
-START_TEST(what_waits_for_a_writer_sees_its_writes)
+DEFINE_TEST("slice", what_waits_for_a_writer_sees_its_writes)
 {
         for (int round = 0; round < rounds(20); round++) {
                 ammap_t *map = new_map(64, 1);
@@ -250,10 +245,9 @@ START_TEST(what_waits_for_a_writer_sees_its_writes)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* Times at the edges of 64 bits wait for ever, or near enough. */
-START_TEST(endless_times_wait)
+DEFINE_TEST("slice", endless_times_wait)
 {
         const int64_t timeouts[] = { -1, INT64_MIN, INT64_MAX, INT64_MAX - 1, INT64_MAX / 2, LONG };
 
@@ -275,10 +269,9 @@ START_TEST(endless_times_wait)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
 /* A writer that gave up leaves nothing behind that stops readers. */
-START_TEST(a_writer_that_timed_out_is_gone)
+DEFINE_TEST("slice", a_writer_that_timed_out_is_gone)
 {
         ammap_t *map = new_map(64, 1);
         struct holder holder;
@@ -297,10 +290,9 @@ START_TEST(a_writer_that_timed_out_is_gone)
         holder_stop(&holder);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A reader that waits behind a waiting writer comes in when that one gives up. */
-START_TEST(a_writer_that_times_out_lets_those_behind_it_in)
+DEFINE_TEST("slice", a_writer_that_times_out_lets_those_behind_it_in)
 {
         ammap_t *map = new_map(64, 1);
         struct holder holder;
@@ -321,12 +313,11 @@ START_TEST(a_writer_that_times_out_lets_those_behind_it_in)
         holder_stop(&holder);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- One's own slices ----------------------------------------------------------- */
 
 /* One's own slice against every call: in beside it, or DEADLOCK at once. */
-START_TEST(every_call_against_ones_own_slice)
+DEFINE_TEST("slice", every_call_against_ones_own_slice)
 {
         for (int held_writes = 0; held_writes < 2; held_writes++)
                 for (enum op op = 0; op < OP_COUNT; op++) {
@@ -360,10 +351,9 @@ START_TEST(every_call_against_ones_own_slice)
                         ck_assert_int_eq(ammap_free(map), 0);
                 }
 }
-END_TEST
 
 /* Where both others and oneself stand in the way, it is oneself that counts. */
-START_TEST(a_deadlock_comes_before_busy)
+DEFINE_TEST("slice", a_deadlock_comes_before_busy)
 {
         ammap_t *map = new_pattern_map(1000, 1);
         struct holder holder;
@@ -379,11 +369,10 @@ START_TEST(a_deadlock_comes_before_busy)
         ck_assert(is_pattern(map));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Others stand in the way of one lane and oneself of another: it is found before
  * anything is waited for, whichever comes first. */
-START_TEST(a_deadlock_is_found_in_every_lane)
+DEFINE_LOOP_TEST("slice", a_deadlock_is_found_in_every_lane, 0, 4)
 {
         enum { LANES = 4, LANE = 100 };
         bool held_writes = _i & 1, other_writes = _i & 2;
@@ -425,10 +414,9 @@ START_TEST(a_deadlock_is_found_in_every_lane)
         ck_assert(is_pattern(map));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Copies of nothing touch no lock, whoever holds it. */
-START_TEST(copies_of_nothing_need_no_lock)
+DEFINE_TEST("slice", copies_of_nothing_need_no_lock)
 {
         ammap_t *map = new_pattern_map(1000, 2);
         ammap_mut_slice_t mut;
@@ -449,10 +437,9 @@ START_TEST(copies_of_nothing_need_no_lock)
         holder_stop(&holder);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Slices of nothing hold their lane all the same. */
-START_TEST(slices_of_nothing_hold_their_lane)
+DEFINE_TEST("slice", slices_of_nothing_hold_their_lane)
 {
         static const struct {
                 uint64_t offset, lane;
@@ -481,7 +468,6 @@ START_TEST(slices_of_nothing_hold_their_lane)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Each call over each range of lanes, against a slice of each lane of three. */
 static void check_lanes(bool own, bool held_writes)
@@ -531,17 +517,16 @@ static void check_lanes(bool own, bool held_writes)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
-START_TEST(lanes_are_locked_apart)
+DEFINE_TEST("slice", lanes_are_locked_apart)
 {
         for (int own = 0; own < 2; own++)
                 for (int writes = 0; writes < 2; writes++)
                         check_lanes(own, writes);
 }
-END_TEST
 
 /* 1000 bytes in 7 lanes of 143 (the last has 142): the last byte of a lane and
  * the first of the next one are locked apart, two bytes across are both. */
-START_TEST(lanes_end_where_they_should)
+DEFINE_TEST("slice", lanes_end_where_they_should)
 {
         ammap_t *map = new_map(1000, 7);
         ammap_mut_slice_t mut, other;
@@ -558,10 +543,9 @@ START_TEST(lanes_end_where_they_should)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* The last lane of several that a waiter wants is let go last. */
-START_TEST(a_range_waits_for_each_of_its_lanes)
+DEFINE_TEST("slice", a_range_waits_for_each_of_its_lanes)
 {
         ammap_t *map = new_pattern_map(900, 3);
         struct call call = { OP_UPDATE, map, 0, 900, -1, INT_MIN, 0 };
@@ -581,9 +565,8 @@ START_TEST(a_range_waits_for_each_of_its_lanes)
         ck_assert(is_all(ammap_as_ptr(map), OP_BYTE, 900));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(deadlocks_over_several_maps_and_slices)
+DEFINE_TEST("slice", deadlocks_over_several_maps_and_slices)
 {
         enum { MAPS = 3 };
         ammap_t *maps[MAPS];
@@ -621,10 +604,9 @@ START_TEST(deadlocks_over_several_maps_and_slices)
         ck_assert(is_pattern(free_map));
         ck_assert_int_eq(ammap_free(free_map), 0);
 }
-END_TEST
 
 /* Copies that meet one's own slice on one lane of several. */
-START_TEST(copies_over_lanes_meet_ones_own_slices)
+DEFINE_TEST("slice", copies_over_lanes_meet_ones_own_slices)
 {
         ammap_t *map = new_pattern_map(600, 3);
         ammap_slice_t slice;
@@ -649,10 +631,9 @@ START_TEST(copies_over_lanes_meet_ones_own_slices)
         ammap_mut_slice_release(&mut);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A lane read twice is free when both are gone, in either order. */
-START_TEST(slices_are_counted)
+DEFINE_TEST("slice", slices_are_counted)
 {
         for (int order = 0; order < 2; order++) {
                 ammap_t *map = new_map(600, 3);
@@ -670,9 +651,8 @@ START_TEST(slices_are_counted)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(many_slices_may_live)
+DEFINE_TEST("slice", many_slices_may_live)
 {
         enum { SLICES = 4000 };
         const int count = under_valgrind() ? 500 : SLICES;
@@ -693,11 +673,10 @@ START_TEST(many_slices_may_live)
         ck_assert_int_eq(ammap_free(map), 0);
         free(slices);
 }
-END_TEST
 
 /* --- Reading again while a writer waits -------------------------------------------- */
 
-START_TEST(a_reader_reads_on_while_a_writer_waits)
+DEFINE_TEST("slice", a_reader_reads_on_while_a_writer_waits)
 {
         for (enum op writer_op = OP_UPDATE; writer_op < OP_COUNT; writer_op++) {
                 ammap_t *map = new_pattern_map(1000, 2);
@@ -731,7 +710,6 @@ START_TEST(a_reader_reads_on_while_a_writer_waits)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 struct rereader {
         ammap_t *map;
@@ -757,7 +735,7 @@ static void *read_and_read_again(void *argument)
 }
 
 /* Three readers inside, a writer waiting, and all three read again. */
-START_TEST(several_readers_read_on_while_a_writer_waits)
+DEFINE_TEST("slice", several_readers_read_on_while_a_writer_waits)
 {
         struct rereader readers[3];
         struct task tasks[3], writing;
@@ -784,10 +762,9 @@ START_TEST(several_readers_read_on_while_a_writer_waits)
         ck_assert_int_eq(writer.result, 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A writer waits for lane 0 and must not keep lane 1 from those who read it. */
-START_TEST(a_writer_of_another_lane_does_not_matter)
+DEFINE_TEST("slice", a_writer_of_another_lane_does_not_matter)
 {
         ammap_t *map = new_map(200, 2);
         struct call writer = { OP_MUT_SLICE, map, 0, 100, -1, INT_MIN, 0 };
@@ -804,7 +781,6 @@ START_TEST(a_writer_of_another_lane_does_not_matter)
         ck_assert_int_eq(writer.result, 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Release ------------------------------------------------------------------------ */
 
@@ -820,7 +796,7 @@ static void *release_mut_slice(void *argument)
         return NULL;
 }
 
-START_TEST(another_thread_releases_nothing)
+DEFINE_TEST("slice", another_thread_releases_nothing)
 {
         ammap_t *map = new_pattern_map(100, 1);
         ammap_slice_t slice, slice_copy;
@@ -851,9 +827,8 @@ START_TEST(another_thread_releases_nothing)
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, 1), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(released_twice_is_released_once)
+DEFINE_TEST("slice", released_twice_is_released_once)
 {
         ammap_t *map = new_map(100, 1);
         ammap_slice_t first, second;
@@ -875,9 +850,8 @@ START_TEST(released_twice_is_released_once)
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, 1), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(a_slice_may_move)
+DEFINE_TEST("slice", a_slice_may_move)
 {
         ammap_t *map = new_map(100, 1);
         ammap_slice_t slice, *heap = malloc(sizeof(*heap));
@@ -897,7 +871,6 @@ START_TEST(a_slice_may_move)
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, 1), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static int leave_early(ammap_t *map, bool early)
 {
@@ -920,7 +893,7 @@ static int leave_early_mut(ammap_t *map, bool early)
         return ammap_free(map);
 }
 
-START_TEST(the_end_of_the_scope_releases)
+DEFINE_TEST("slice", the_end_of_the_scope_releases)
 {
         ammap_t *map = new_map(100, 1);
 
@@ -932,11 +905,10 @@ START_TEST(the_end_of_the_scope_releases)
         ck_assert_int_eq(leave_early_mut(map, false), AMMAP_ERR_BUSY);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Threads that end --------------------------------------------------------------- */
 
-START_TEST(a_reader_that_ends_is_forgotten)
+DEFINE_TEST("slice", a_reader_that_ends_is_forgotten)
 {
         ammap_t *map = new_pattern_map(600, 3);
         struct holder holder;
@@ -950,10 +922,9 @@ START_TEST(a_reader_that_ends_is_forgotten)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* The lanes of the dead writer, and no others, say so until ammap_recover. */
-START_TEST(a_writer_that_ends_leaves_a_dead_owner)
+DEFINE_TEST("slice", a_writer_that_ends_leaves_a_dead_owner)
 {
         ammap_t *map = new_pattern_map(600, 3);
         ammap_slice_t slice;
@@ -992,10 +963,9 @@ START_TEST(a_writer_that_ends_leaves_a_dead_owner)
         ck_assert_int_eq(ammap_recover(map), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Whoever waits for a writer that ends is told, not left. */
-START_TEST(those_who_wait_for_a_writer_that_ends_are_told)
+DEFINE_TEST("slice", those_who_wait_for_a_writer_that_ends_are_told)
 {
         for (enum op op = 0; op < OP_COUNT; op++) {
                 ammap_t *map = new_pattern_map(100, 1);
@@ -1023,10 +993,9 @@ START_TEST(those_who_wait_for_a_writer_that_ends_are_told)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* Whoever waits for a reader that ends gets in. */
-START_TEST(those_who_wait_for_a_reader_that_ends_get_in)
+DEFINE_TEST("slice", those_who_wait_for_a_reader_that_ends_get_in)
 {
         for (enum op op = OP_UPDATE; op < OP_COUNT; op++) {
                 ammap_t *map = new_pattern_map(100, 1);
@@ -1045,7 +1014,6 @@ START_TEST(those_who_wait_for_a_reader_that_ends_get_in)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 struct leaver {
         ammap_t *maps[3];
@@ -1064,7 +1032,7 @@ static void *leave_with_many(void *argument)
         return NULL;
 }
 
-START_TEST(a_thread_ends_with_many_slices_of_many_maps)
+DEFINE_TEST("slice", a_thread_ends_with_many_slices_of_many_maps)
 {
         struct leaver leaver;
         struct task task;
@@ -1080,7 +1048,6 @@ START_TEST(a_thread_ends_with_many_slices_of_many_maps)
         for (size_t i = 0; i < 3; i++)
                 ck_assert_int_eq(ammap_free(leaver.maps[i]), 0);
 }
-END_TEST
 
 /* --- Signals and cancellation --------------------------------------------------------- */
 
@@ -1090,7 +1057,7 @@ static void ignore_signal(int signal_number)
 }
 
 /* Without SA_RESTART: the system says EINTR each time. */
-START_TEST(signals_do_not_end_a_wait)
+DEFINE_TEST("slice", signals_do_not_end_a_wait)
 {
         struct sigaction action, before;
 
@@ -1133,7 +1100,6 @@ START_TEST(signals_do_not_end_a_wait)
         }
         ck_assert_int_eq(sigaction(SIGUSR1, &before, NULL), 0);
 }
-END_TEST
 
 static void *be_cancelled(void *argument)
 {
@@ -1143,7 +1109,7 @@ static void *be_cancelled(void *argument)
 }
 
 /* A cancelled thread gets what it waits for, and is cancelled afterwards. */
-START_TEST(no_call_is_a_cancellation_point)
+DEFINE_TEST("slice", no_call_is_a_cancellation_point)
 {
         for (enum op op = 0; op < OP_COUNT; op++) {
                 ammap_t *map = new_map(100, 1);
@@ -1166,47 +1132,8 @@ START_TEST(no_call_is_a_cancellation_point)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("slice");
-        TCase *tcase = test_case(suite, "slice");
-
-        tcase_add_test(tcase, slices_are_bounded);
-        tcase_add_test(tcase, slices_refuse_bad_input);
-        tcase_add_test(tcase, a_mut_slice_is_the_memory);
-        tcase_add_test(tcase, readers_share);
-        tcase_add_test(tcase, every_call_against_anothers_slice);
-        tcase_add_test(tcase, what_waits_for_a_writer_sees_its_writes);
-        tcase_add_test(tcase, endless_times_wait);
-        tcase_add_test(tcase, a_writer_that_timed_out_is_gone);
-        tcase_add_test(tcase, a_writer_that_times_out_lets_those_behind_it_in);
-        tcase_add_test(tcase, every_call_against_ones_own_slice);
-        tcase_add_test(tcase, a_deadlock_comes_before_busy);
-        tcase_add_loop_test(tcase, a_deadlock_is_found_in_every_lane, 0, 4);
-        tcase_add_test(tcase, copies_of_nothing_need_no_lock);
-        tcase_add_test(tcase, slices_of_nothing_hold_their_lane);
-        tcase_add_test(tcase, lanes_are_locked_apart);
-        tcase_add_test(tcase, lanes_end_where_they_should);
-        tcase_add_test(tcase, a_range_waits_for_each_of_its_lanes);
-        tcase_add_test(tcase, deadlocks_over_several_maps_and_slices);
-        tcase_add_test(tcase, copies_over_lanes_meet_ones_own_slices);
-        tcase_add_test(tcase, slices_are_counted);
-        tcase_add_test(tcase, many_slices_may_live);
-        tcase_add_test(tcase, a_reader_reads_on_while_a_writer_waits);
-        tcase_add_test(tcase, several_readers_read_on_while_a_writer_waits);
-        tcase_add_test(tcase, a_writer_of_another_lane_does_not_matter);
-        tcase_add_test(tcase, another_thread_releases_nothing);
-        tcase_add_test(tcase, released_twice_is_released_once);
-        tcase_add_test(tcase, a_slice_may_move);
-        tcase_add_test(tcase, the_end_of_the_scope_releases);
-        tcase_add_test(tcase, a_reader_that_ends_is_forgotten);
-        tcase_add_test(tcase, a_writer_that_ends_leaves_a_dead_owner);
-        tcase_add_test(tcase, those_who_wait_for_a_writer_that_ends_are_told);
-        tcase_add_test(tcase, those_who_wait_for_a_reader_that_ends_get_in);
-        tcase_add_test(tcase, a_thread_ends_with_many_slices_of_many_maps);
-        tcase_add_test(tcase, signals_do_not_end_a_wait);
-        tcase_add_test(tcase, no_call_is_a_cancellation_point);
-        return test_run(suite);
+        return run_tests("slice", test_case);
 }

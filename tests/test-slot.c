@@ -163,7 +163,7 @@ static void is_free(ammap_t *map, uint64_t length)
 /* A writer waits for a reader's slice through one handle; the reader takes another
  * one through its other handle, whose slot the writer has passed, and lets go of
  * the first. */
-START_TEST(a_slice_by_another_handle)
+DEFINE_LOOP_TEST("slot", a_slice_by_another_handle, 0, 2)
 {
         ammap_t *map = make_shared(SIZE, 0, 1), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
         ammap_t *low = _i ? map : again, *high = _i ? again : map;
@@ -191,11 +191,10 @@ START_TEST(a_slice_by_another_handle)
         ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A shrink waits for a copy out; a thread with a slice that stays wants another one,
  * which would be cut. */
-START_TEST(a_slice_beside_a_shrink)
+DEFINE_LOOP_TEST("slot", a_slice_beside_a_shrink, 0, 2)
 {
         ammap_t *map = make_shared(SIZE, 0, 1);
         struct resize resize = { map, 200, INT_MIN };
@@ -220,7 +219,6 @@ START_TEST(a_slice_beside_a_shrink)
         is_free(map, 200);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Writers behind readers --------------------------------------------------------- */
 
@@ -255,7 +253,7 @@ static void *upgrader_body(void *argument)
 
 /* Of two that read and want to write, each is told so at once, whichever slot it
  * has, and whether the other one wants to write too. */
-START_TEST(two_upgraders)
+DEFINE_LOOP_TEST("slot", two_upgraders, 0, 3)
 {
         ammap_t *map = make_shared(SIZE, 0, 1);
         struct upgrader upgraders[2];
@@ -294,11 +292,10 @@ START_TEST(two_upgraders)
         is_free(map, SIZE);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* A writer waits for a slice.  A shrink does not wait for the writer then, and the
  * slice's holder can go on. */
-START_TEST(a_shrink_behind_a_writer)
+DEFINE_LOOP_TEST("slot", a_shrink_behind_a_writer, 0, 2)
 {
         ammap_t *map = make_shared(SIZE, 0, 1);
         struct call call = { _i ? OP_MUT_SLICE : OP_UPDATE, map, 0, 64, 0, INT_MIN, 0 };
@@ -321,13 +318,12 @@ START_TEST(a_shrink_behind_a_writer)
         is_free(map, 200);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Who cannot write ------------------------------------------------------------------ */
 
 /* Where the flag is set nothing else is looked at: not a name that is nobody's, nor
  * an odd sequence of a writer, or a freezer, who has died with the lane, or lives. */
-START_TEST(a_frozen_map_read_only)
+DEFINE_TEST("slot", a_frozen_map_read_only)
 {
         enum { FORGED_OWNER, ALIVE, DEAD, WAYS };
 
@@ -371,7 +367,6 @@ START_TEST(a_frozen_map_read_only)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
 /* A peer makes a lane look free that a thread of this process writes: the pages are
  * not made read only under it. */
@@ -380,7 +375,7 @@ static void *freeze_body(void *argument)
         return (void *)(intptr_t)ammap_freeze(argument);
 }
 
-START_TEST(a_freeze_beside_a_robbed_writer)
+DEFINE_TEST("slot", a_freeze_beside_a_robbed_writer)
 {
         ammap_t *map = make_shared(SIZE, 0, 3);
         ammap_mut_slice_t slice, *of_mine = &slice;
@@ -412,7 +407,6 @@ START_TEST(a_freeze_beside_a_robbed_writer)
         ck_assert(holds(map, 0, SIZE, 6));
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 struct elsewhere {
         ammap_t *map; /* inherited; NULL: to be imported */
@@ -454,7 +448,7 @@ static void elsewhere_body(struct peer *parent, void *argument)
 
 /* What is a thread's ID here is none in another PID namespace: there a writer is not
  * taken for dead because there is no such thread. */
-START_TEST(a_reader_in_another_pid_namespace)
+DEFINE_LOOP_TEST("slot", a_reader_in_another_pid_namespace, 0, 2)
 {
         enum { LOOKS = 256 }; /* it asks about the writer at the 256th, and sleeps before most of them */
         ammap_t *map = make_shared(SIZE, 0, 1);
@@ -490,12 +484,11 @@ START_TEST(a_reader_in_another_pid_namespace)
         is_free(map, SIZE);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Deaths -------------------------------------------------------------------------------- */
 
 /* Killed while it has its first lane and waits for the second: it wrote nothing. */
-START_TEST(killed_between_lanes)
+DEFINE_LOOP_TEST("slot", killed_between_lanes, 0, 2)
 {
         ammap_t *map = make_shared(SIZE, 0, 2);
         struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
@@ -514,7 +507,6 @@ START_TEST(killed_between_lanes)
         is_free(map, SIZE);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 enum { HANDLES = 32 };
 
@@ -552,7 +544,7 @@ static void execs_body(void *argument)
 
 /* The kernel does not look at the slots of a thread that has called exec, whose ID has
  * changed by then.  Yet those who only try are told at once that it is gone. */
-START_TEST(tries_after_an_exec)
+DEFINE_LOOP_TEST_IF(!TEST_TSAN, "slot", tries_after_an_exec, 0, 2)
 {
         static const enum op tries[] = { OP_TRY_MUT_SLICE, OP_TRY_SLICE };
         ammap_t *map = make_shared(SIZE, 0, 1);
@@ -569,10 +561,9 @@ START_TEST(tries_after_an_exec)
         is_free(map, SIZE);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* Such slots are taken again when there are no others. */
-START_TEST(more_execs_than_slots)
+DEFINE_TEST_IF(!TEST_TSAN, "slot", more_execs_than_slots)
 {
         struct exec exec = { { make_shared(SIZE, 0, 1) }, HANDLES, false };
 
@@ -587,7 +578,6 @@ START_TEST(more_execs_than_slots)
         for (int i = HANDLES; i-- > 0;)
                 ck_assert_int_eq(ammap_free(exec.maps[i]), 0);
 }
-END_TEST
 
 struct recover {
         ammap_t *map;
@@ -608,7 +598,7 @@ static void *recover_body(void *argument)
 /* One who lives owns a dead lane, and has yet to see that it is dead.  Recover is
  * patient; not without end, so that here it may give up before it is noticed that
  * it sleeps: not every time. */
-START_TEST(recover_waits_for_one_who_tries)
+DEFINE_TEST("slot", recover_waits_for_one_who_tries)
 {
         ammap_t *map = make_shared(SIZE, 0, 2);
         struct format_lane *lane = &map->shared->lane[0];
@@ -646,7 +636,6 @@ START_TEST(recover_waits_for_one_who_tries)
         ck_assert_int_gt(cleared, 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void dies_writing(void *argument)
 {
@@ -666,7 +655,7 @@ static void keeps_trying(struct peer *parent, void *argument)
 }
 
 /* The same for real.  Under load it may take more than one call. */
-START_TEST(recover_beside_those_who_try)
+DEFINE_TEST("slot", recover_beside_those_who_try)
 {
         ammap_t *map = make_shared(SIZE, 0, 1);
         int64_t end = now_ns() + 5 * SECOND;
@@ -698,7 +687,6 @@ START_TEST(recover_beside_those_who_try)
         is_free(map, SIZE);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Slots ------------------------------------------------------------------------------------ */
 
@@ -728,7 +716,7 @@ static void *short_body(void *map)
 }
 
 /* A thread that ends gives its slot back, and what it had mapped for it. */
-START_TEST(short_threads)
+DEFINE_TEST("slot", short_threads)
 {
         ammap_t *map = make_shared(SIZE, 0, 1);
         int64_t end = now_ns() + patience_ns();
@@ -753,7 +741,6 @@ START_TEST(short_threads)
         is_free(map, SIZE);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 enum { VICTIMS = 16 };
 
@@ -771,7 +758,7 @@ static void victim_body(struct peer *parent, void *argument)
 }
 
 /* Those of a killed process are nobody's, and taken again. */
-START_TEST(killed_processes)
+DEFINE_TEST("slot", killed_processes)
 {
         ammap_t *maps[VICTIMS] = { make_shared(SIZE, 0, 1) }, *map = maps[0];
 
@@ -794,7 +781,6 @@ START_TEST(killed_processes)
         for (int i = VICTIMS; i-- > 0;)
                 ck_assert_int_eq(ammap_free(maps[i]), 0);
 }
-END_TEST
 
 /* --- Limits --------------------------------------------------------------------------------- */
 
@@ -876,7 +862,7 @@ static void is_full(ammap_t *map)
 
 /* As many threads as there can be, of one process or of two: the next one is told,
  * until one of them ends; or all of a process are killed. */
-START_TEST(more_threads_than_slots)
+DEFINE_LOOP_TEST("slot", more_threads_than_slots, 0, 2)
 {
         static struct crowd crowd, last;
         ammap_t *map = make_shared(SIZE, 0, 2);
@@ -906,14 +892,13 @@ START_TEST(more_threads_than_slots)
         ck_assert_uint_eq(taken_slots(map), 1);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 enum { LANES = 20, LANE = 4096 };
 
 /* More ranges than a thread has places for: the next one is told so, whichever call
  * it is, and nothing has been locked for it.  What lies within a range that is held
  * is not one more; neither is what is copied, or written. */
-START_TEST(more_slices_than_places)
+DEFINE_TEST("slot", more_slices_than_places)
 {
         static unsigned char bytes[LANES * LANE];
         ammap_t *map = make_shared(LANES * LANE, 0, LANES), *copy, *other = make_shared(LANE, 0, 1);
@@ -962,7 +947,6 @@ START_TEST(more_slices_than_places)
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(ammap_free(other), 0);
 }
-END_TEST
 
 struct cutter {
         ammap_t *map;
@@ -989,7 +973,7 @@ static void *cutter_body(void *argument)
 
 /* A slice that shares the lane of one that a shrink lets be, and reaches beyond what
  * the shrink leaves: it keeps the shrink off, or there is none. */
-START_TEST(slices_share_beside_shrinks)
+DEFINE_LOOP_TEST("slot", slices_share_beside_shrinks, 1, 3)
 {
         const uint64_t lanes = (uint64_t)_i, lane = SIZE / lanes;
         ammap_t *map = make_shared(SIZE, 0, lanes), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
@@ -1019,14 +1003,13 @@ START_TEST(slices_share_beside_shrinks)
         ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Own slices ----------------------------------------------------------------------------- */
 
 /* Another thread has the first lane, and the calling one the last of four: whatever
  * wants both is told at once, though it would come to wait for the first before it
  * comes to its own; through the same handle or another one. */
-START_TEST(own_slices_come_first)
+DEFINE_LOOP_TEST("slot", own_slices_come_first, 0, 4)
 {
         const bool mine_writes = _i & 1, other_writes = _i & 2;
         ammap_t *map = make_shared(4 * KB, 0, 4), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
@@ -1063,12 +1046,11 @@ START_TEST(own_slices_come_first)
         ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* One who writes lanes 1 to 3 has the first two and waits for the calling thread's
  * slice of the last: to take bytes from all of them, or to freeze them, would be to
  * wait for him, as long as one waits for a copy, which is ten seconds. */
-START_TEST(own_slices_beside_a_copy)
+DEFINE_LOOP_TEST("slot", own_slices_beside_a_copy, 0, 2)
 {
         const bool writes = _i == 1;
         ammap_t *map = make_shared(4 * KB, 0, 4);
@@ -1097,7 +1079,6 @@ START_TEST(own_slices_beside_a_copy)
         is_free(map, KB);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- Many ---------------------------------------------------------------------------------------- */
 
@@ -1128,7 +1109,7 @@ static int64_t time_of(ammap_t *map, uint64_t count, ammap_mut_slice_t *slices)
 }
 
 /* Sixteen times as many take sixteen times as long, and not 256 times. */
-START_TEST(many_slices_of_one_thread)
+DEFINE_TEST_IF(!TEST_SANITIZED, "slot", many_slices_of_one_thread)
 {
         enum { FEW = 256, ALL = AMMAP_LANES_MAX };
         static ammap_mut_slice_t slices[ALL];
@@ -1139,13 +1120,12 @@ START_TEST(many_slices_of_one_thread)
         ck_assert_int_lt(all, few * (ALL / FEW) * 5 / 2);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 enum { MANY = 1024 + 40 };
 
 /* More maps than the kernel would look for of one thread: those go that it holds
  * nothing of. */
-START_TEST(more_maps_than_places)
+DEFINE_TEST_IF(!TEST_TSAN, "slot", more_maps_than_places)
 {
         static ammap_t *maps[MANY];
         static ammap_slice_t slices[MANY];
@@ -1179,7 +1159,6 @@ START_TEST(more_maps_than_places)
         }
         setrlimit(RLIMIT_NOFILE, &limit);
 }
-END_TEST
 
 /* --- Maps that are freed ------------------------------------------------------------------------- */
 
@@ -1222,7 +1201,7 @@ static void user_free(struct user *user, size_t count)
 
 /* Many maps that a thread has used, freed by another; and then the thread comes to
  * one more. */
-START_TEST(freed_by_another_thread)
+DEFINE_TEST("slot", freed_by_another_thread)
 {
         const size_t many = TEST_TSAN ? 40 : FREED_MAX; /* a slot is a mutex, and there a thread has 64 at most */
         static struct user user;
@@ -1252,60 +1231,19 @@ START_TEST(freed_by_another_thread)
         sem_destroy(&user.go);
         sem_destroy(&user.done);
 }
-END_TEST
 
 #else
 
-START_TEST(unsupported)
+DEFINE_TEST("slot", unsupported)
 {
         check_unsupported();
 }
-END_TEST
 
 #endif
 
 int main(int argc, char **argv)
 {
-        Suite *suite;
-        TCase *tcase;
-
         if (argc == 2 && strcmp(argv[1], "--nothing") == 0)
                 return 0;
-#if TEST_OS_LINUX
-        if (cannot_share("test-slot"))
-                return SKIPPED;
-#endif
-        suite = suite_create("slot");
-        tcase = share_case(suite, "slot");
-#if TEST_OS_LINUX
-        tcase_add_loop_test(tcase, a_slice_by_another_handle, 0, 2);
-        tcase_add_loop_test(tcase, a_slice_beside_a_shrink, 0, 2);
-        tcase_add_loop_test(tcase, two_upgraders, 0, 3);
-        tcase_add_loop_test(tcase, a_shrink_behind_a_writer, 0, 2);
-        tcase_add_test(tcase, a_frozen_map_read_only);
-        tcase_add_test(tcase, a_freeze_beside_a_robbed_writer);
-        tcase_add_loop_test(tcase, a_reader_in_another_pid_namespace, 0, 2);
-        tcase_add_loop_test(tcase, killed_between_lanes, 0, 2);
-        if (!TEST_TSAN) {
-                tcase_add_loop_test(tcase, tries_after_an_exec, 0, 2);
-                tcase_add_test(tcase, more_execs_than_slots);
-        }
-        tcase_add_test(tcase, recover_waits_for_one_who_tries);
-        tcase_add_test(tcase, recover_beside_those_who_try);
-        tcase_add_test(tcase, short_threads);
-        tcase_add_test(tcase, killed_processes);
-        tcase_add_loop_test(tcase, more_threads_than_slots, 0, 2);
-        tcase_add_test(tcase, more_slices_than_places);
-        tcase_add_loop_test(tcase, slices_share_beside_shrinks, 1, 3);
-        tcase_add_loop_test(tcase, own_slices_come_first, 0, 4);
-        tcase_add_loop_test(tcase, own_slices_beside_a_copy, 0, 2);
-        if (!TEST_SANITIZED)
-                tcase_add_test(tcase, many_slices_of_one_thread);
-        if (!TEST_TSAN)
-                tcase_add_test(tcase, more_maps_than_places);
-        tcase_add_test(tcase, freed_by_another_thread);
-#else
-        tcase_add_test(tcase, unsupported);
-#endif
-        return test_run(suite);
+        return run_sharing("slot");
 }

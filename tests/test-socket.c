@@ -66,7 +66,7 @@ static void receiver_body(struct peer *parent, void *argument)
         child_must_int(ammap_free(map), 0);
 }
 
-START_TEST(send_and_receive)
+DEFINE_TEST("socket", send_and_receive)
 {
         for (size_t i = 0; i < COUNT_OF(socket_types); i++) {
                 ammap_t *map = make_shared(5000, 0, 3), *raw = make_raw(777), *again;
@@ -104,9 +104,8 @@ START_TEST(send_and_receive)
                 ck_assert_int_eq(ammap_free(map), 0);
         }
 }
-END_TEST
 
-START_TEST(who_may_only_read_sends_that)
+DEFINE_TEST("socket", who_may_only_read_sends_that)
 {
         ammap_t *map = make_shared(5000, 0, 0), *reader = import_again(map, AMMAP_READ), *again;
         int pair[2];
@@ -121,7 +120,6 @@ START_TEST(who_may_only_read_sends_that)
         ck_assert_int_eq(ammap_free(reader), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* --- The numbers of descriptors -------------------------------------------- */
 
@@ -160,16 +158,15 @@ static void closed_streams_body(void *argument)
         }
 }
 
-START_TEST(no_descriptor_is_a_standard_stream)
+DEFINE_TEST("socket", no_descriptor_is_a_standard_stream)
 {
         struct path path = path_of("streams");
 
         child_passes(closed_streams_body, path.text);
 }
-END_TEST
 
 /* The application closes what is the map's, and the number is another file's. */
-START_TEST(a_number_that_is_another_files_is_let_be)
+DEFINE_TEST("socket", a_number_that_is_another_files_is_let_be)
 {
         struct path path = path_of("number"), other = path_of("other");
 
@@ -208,10 +205,9 @@ START_TEST(a_number_that_is_another_files_is_let_be)
                 close_pair(pair);
         }
 }
-END_TEST
 
 /* It could keep whoever closes it waiting for as long as its sender chose. */
-START_TEST(a_socket_that_is_received_does_not_linger)
+DEFINE_TEST("socket", a_socket_that_is_received_does_not_linger)
 {
         struct linger linger = { .l_onoff = 1, .l_linger = 60 };
         socklen_t size = sizeof(linger);
@@ -235,9 +231,8 @@ START_TEST(a_socket_that_is_received_does_not_linger)
         close(tcp);
         close_pair(pair);
 }
-END_TEST
 
-START_TEST(sockets_that_are_none)
+DEFINE_TEST("socket", sockets_that_are_none)
 {
         ammap_t *map = make_shared(4096, 0, 0), *again = GARBAGE;
         int ends[2], file = memory_file(100, 0);
@@ -256,10 +251,9 @@ START_TEST(sockets_that_are_none)
         close(ends[1]);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* None, two, ten, as many as fit: a code, and all of them closed. */
-START_TEST(the_wrong_number_of_descriptors)
+DEFINE_TEST("socket", the_wrong_number_of_descriptors)
 {
         static const size_t counts[] = { 0, 2, 3, 10, 253 };
         ammap_t *map = make_shared(4096, 0, 0), *again;
@@ -293,9 +287,8 @@ START_TEST(the_wrong_number_of_descriptors)
                 close(fds[i]);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(the_wrong_kind_of_descriptor)
+DEFINE_TEST("socket", the_wrong_kind_of_descriptor)
 {
         ammap_t *map = make_shared(4096, 0, 0), *again;
         int pair[2];
@@ -336,7 +329,6 @@ START_TEST(the_wrong_kind_of_descriptor)
         close_pair(pair);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void broken_pipe_body(void *argument)
 {
@@ -355,7 +347,7 @@ static void broken_pipe_body(void *argument)
         }
 }
 
-START_TEST(the_other_end_is_gone)
+DEFINE_TEST("socket", the_other_end_is_gone)
 {
         ammap_t *map = make_shared(4096, 0, 0), *again = GARBAGE;
 
@@ -375,9 +367,8 @@ START_TEST(the_other_end_is_gone)
         child_passes(broken_pipe_body, map);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
-START_TEST(sockets_that_do_not_wait)
+DEFINE_TEST("socket", sockets_that_do_not_wait)
 {
         static const char bytes[1000] = { 0 };
         ammap_t *map = make_shared(4096, 0, 0), *again = GARBAGE;
@@ -397,7 +388,6 @@ START_TEST(sockets_that_do_not_wait)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 static void no_op(int number)
 {
@@ -462,7 +452,7 @@ static int swallow(int socket)
 }
 
 /* Signals whose handler does not ask for the call to be restarted. */
-START_TEST(interrupted)
+DEFINE_TEST("socket", interrupted)
 {
         static char bytes[1000];
         struct sigaction action;
@@ -511,11 +501,10 @@ START_TEST(interrupted)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
 
 /* What a socket is asked to bring beside a descriptor takes no room from it, and
  * is no descriptor that stays. */
-START_TEST(beside_credentials)
+DEFINE_TEST("socket", beside_credentials)
 {
         static const int wanted[] = { SO_PASSCRED, 76 /* SO_PASSPIDFD */ };
         ammap_t *map = make_shared(4096, 0, 0), *again;
@@ -541,34 +530,14 @@ START_TEST(beside_credentials)
         }
         ck_assert_int_eq(ammap_free(map), 0);
 }
-END_TEST
-
-static void add_tests(TCase *tcase)
-{
-        tcase_add_test(tcase, send_and_receive);
-        tcase_add_test(tcase, who_may_only_read_sends_that);
-        tcase_add_test(tcase, no_descriptor_is_a_standard_stream);
-        tcase_add_test(tcase, a_number_that_is_another_files_is_let_be);
-        tcase_add_test(tcase, a_socket_that_is_received_does_not_linger);
-        tcase_add_test(tcase, sockets_that_are_none);
-        tcase_add_test(tcase, the_wrong_number_of_descriptors);
-        tcase_add_test(tcase, the_wrong_kind_of_descriptor);
-        tcase_add_test(tcase, the_other_end_is_gone);
-        tcase_add_test(tcase, sockets_that_do_not_wait);
-        tcase_add_test(tcase, interrupted);
-        tcase_add_test(tcase, beside_credentials);
-}
-
-int main(void)
-{
-        return run_sharing("socket", add_tests);
-}
 
 #else
 
-int main(void)
-{
-        return SKIPPED;
-}
+DEFINE_NO_TEST("no map is shared here");
 
 #endif
+
+int main(void)
+{
+        return run_sharing("socket");
+}

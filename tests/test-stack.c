@@ -63,7 +63,7 @@ static size_t stack_of(const struct api_call *call, struct world *world, unsigne
         return m.used;
 }
 
-START_TEST(four_kibibytes)
+DEFINE_LOOP_TEST("calls", four_kibibytes, 0, COUNT_OF(world_kinds))
 {
         const struct world_kind *kind = &world_kinds[_i];
         unsigned char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -90,7 +90,6 @@ START_TEST(four_kibibytes)
         printf("%s: ammap_%s uses most, %zu bytes of stack\n", kind->name, which, most);
         munmap(stack, STACK);
 }
-END_TEST
 
 /* A measure that finds nothing would find nothing wrong. */
 static int run_deep(struct world *world)
@@ -102,7 +101,7 @@ static int run_deep(struct world *world)
         return world ? deep[0] - 1 : 0;
 }
 
-START_TEST(what_is_used_is_found)
+DEFINE_TEST("calls", what_is_used_is_found)
 {
         const struct api_call call = { "deep", NULL, run_deep, 0 };
         unsigned char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -115,24 +114,15 @@ START_TEST(what_is_used_is_found)
         munmap(stack, STACK);
         ck_assert(calls_are_complete());
 }
-END_TEST
 
 int main(void)
 {
-        Suite *suite;
-        TCase *tcase;
-
 #ifndef __OPTIMIZE__
         printf("stack: compiled without optimisation\n");
         return SKIPPED;
 #endif
-        if (TEST_SANITIZED) {
-                printf("stack: a sanitizer has its own use of it\n");
-                return SKIPPED;
-        }
-        suite = suite_create("stack");
-        tcase = share_case(suite, "calls");
-        tcase_add_test(tcase, what_is_used_is_found);
-        tcase_add_loop_test(tcase, four_kibibytes, 0, COUNT_OF(world_kinds));
-        return test_run(suite);
+        if (!TEST_SANITIZED)
+                return run_tests("stack", share_case);
+        printf("stack: a sanitizer has its own use of it\n");
+        return SKIPPED;
 }

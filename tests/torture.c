@@ -24,6 +24,8 @@
  */
 #include "share.h"
 
+static int kills = 500;
+
 #if TEST_OS_LINUX
 
 enum { WORKERS = 7, LANES = 2, PER_LANE = 16, BLOCKS = LANES * PER_LANE, BLOCK_MAX = 4096 };
@@ -31,8 +33,6 @@ enum { LANE_SIZE = PER_LANE * BLOCK_MAX, LENGTH = LANES * LANE_SIZE, TAIL = 1000
 
 /* How long a worker may be at one thing. */
 #define HANGS (10 * SECOND * test_scale())
-
-static int kills = 500;
 
 enum role { COPY_READER, SLICE_READER, COPY_WRITER, SLICE_WRITER, MIXED, RESIZER, READ_ONLY_READER, ROLES };
 
@@ -458,7 +458,7 @@ static void board_init(struct board *board)
         pthread_mutexattr_destroy(&attributes);
 }
 
-START_TEST(kills_at_random)
+DEFINE_TEST("torture", kills_at_random)
 {
         struct torture torture = { make_shared(LENGTH, 2 * LENGTH, LANES * 2),
                                    -1,
@@ -502,40 +502,19 @@ START_TEST(kills_at_random)
         munmap(board, sizeof(*board));
         ck_assert_int_eq(ammap_free(torture.map), 0);
 }
-END_TEST
 
 #else
 
-START_TEST(unsupported)
+DEFINE_TEST("torture", unsupported)
 {
         check_unsupported();
 }
-END_TEST
 
 #endif
 
 int main(int argc, char **argv)
 {
-        Suite *suite = suite_create("torture");
-        TCase *tcase;
-
-#if TEST_OS_LINUX
-        if (cannot_share("torture"))
-                return SKIPPED;
-        if (argc > 1)
-                kills = atoi(argv[1]);
-        if (kills < 2) {
-                fprintf(stderr, "usage: torture [KILLS]\n");
-                return 2;
-        }
+        kills = (int)stress_of(argc, argv, kills, 2, "KILLS");
         test_time_extra = (unsigned)kills / 10;
-        tcase = share_case(suite, "torture");
-        tcase_add_test(tcase, kills_at_random);
-#else
-        (void)argc;
-        (void)argv;
-        tcase = share_case(suite, "torture");
-        tcase_add_test(tcase, unsupported);
-#endif
-        return test_run(suite);
+        return run_sharing("torture");
 }
