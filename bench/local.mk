@@ -18,7 +18,7 @@ BENCHFLAGS =
 CARGO = cargo
 CARGO_REGISTRY = /usr/share/cargo/registry
 
-bench_cppflags = $(AM_CPPFLAGS) $(CPPFLAGS) -D_GNU_SOURCE
+bench_cppflags = $(user_cppflags) $(CPPFLAGS) -D_GNU_SOURCE
 
 bench_headers = \
 	bench/clock.h bench/job.h bench/peer.h bench/report.h bench/team.h bench/torture.h bench/worker.h \
