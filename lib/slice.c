@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "lock/slot.h"
+#include "lock/shared_lock.h"
 #include "map/map.h"
 #include "map/span.h"
 #include "os/hints.h"

@@ -141,7 +141,6 @@
 #include "lock/shared_lock.h"
 
 #include "ammap.h"
-#include "lock/slot.h"
 #include "os/hints.h"
 
 #include <errno.h>

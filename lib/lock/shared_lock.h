@@ -8,86 +8,12 @@
 #define SHARED_LOCK_H
 
 #include "lock/lock.h"
+#include "lock/slot.h"
 #include "memory/format.h"
 #include "os/hints.h"
-#include "os/os.h"
-
-#include <pthread.h>
-
-struct slot;
-
-/* A process's handle on the lock that stands in a header. */
-struct shared {
-        /* Constant. */
-        struct format_head *head;
-        struct format_lane *lane; /* lanes of them, and one more for the length */
-        struct format_line *line;
-        unsigned char *pages;
-        int fd; /* of what it stands in, from its first byte on */
-        size_t page;
-        uint32_t lanes, slots;
-        bool writable;          /* else there are no slots, and only what needs none */
-        bool ids_count;         /* process and thread IDs in it mean to this process what they say */
-        uint64_t device, inode; /* of what it stands in */
-        uint64_t name;          /* no other handle of this process has it, or had it */
-
-        /* How many bytes of data the memory has been seen to have, up to the capacity.
-         * Memory that nobody can make shorter: so it only grows, by compare-and-swap;
-         * but when a map turns out to be frozen it comes down to last, the length of
-         * then.  Relaxed: what any thread has seen is there for all of them. */
-        _Atomic uint64_t room, last;
-
-        /* What the header cannot take back: one of SHARED_LIVE to SHARED_FROZEN, changed
-         * under the mutex of slot.c.  Its release, after last and room, pairs with the
-         * acquire in shared_frozen. */
-        _Atomic uint32_t frozen;
-
-        /* Which word writers look at: the header's where this one is SHARED_LIVE, and else
-         * this one. */
-        const _Atomic uint32_t *_Atomic frozen_word;
-
-        /* Guard: the mutex of slot.c. */
-        struct slot *mine;           /* what this process's threads have of it */
-        struct shared *next, **link; /* on the list of all handles */
-};
-
-/* Some lanes that a thread holds.  Written by the thread alone; never freed, so
- * that a slice can be released twice. */
-struct shared_hold {
-        struct slot *slot;          /* constant */
-        struct shared_hold *next;   /* of those that write; constant */
-        struct shared_hold *unused; /* the next of these that is free */
-        uint32_t run;               /* which lanes, as in format_line */
-
-        /* How many slices and copies share it, in the high half, and of these
-         * slices, in the low one; 0: it is free.  A free and a stat read it. */
-        _Atomic uint64_t use;
-};
-
-/* What stands in frozen. */
-enum { SHARED_LIVE, SHARED_FREEZING, SHARED_FROZEN };
-
-#define SHARED_COPY (UINT64_C(1) << 32)
-#define SHARED_SLICE (SHARED_COPY | 1)
 
 /* Once. */
 void shared_start(void);
-
-/* Begin to use a header that has been checked: all but mine is set. */
-void shared_attach(struct shared *shared);
-
-/* Whether a handle of this process writes the map in that file. */
-bool shared_is_written(uint64_t device, uint64_t inode);
-
-/* Stop using it; nobody of this process holds anything there. */
-void shared_detach(struct shared *shared);
-
-/* In a forked child: its thread has no slots any more. */
-void shared_forked(void);
-
-/* The calling thread ends.  True: it still holds something, and has kept it; but
- * not if this is the last time. */
-bool shared_thread_exit(bool last);
 
 /* Enter count lanes to read or to write, to where in the map, as SHARED_COPY or as
  * SHARED_SLICE.  0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY,
@@ -109,20 +35,11 @@ void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
 
 /* Whether somebody has frozen the map, as far as this process has ever seen.  Then
  * nobody writes, and what else the header says of lanes and length does not count. */
-bool shared_learn_frozen(struct shared *shared);
-
 static inline bool shared_frozen(struct shared *shared)
 {
         return atomic_load_explicit(&shared->frozen, memory_order_acquire) == SHARED_FROZEN ||
-               (unlikely(atomic_load(&shared->head->frozen) != 0) && shared_learn_frozen(shared));
+               (unlikely(atomic_load(&shared->head->frozen) != 0) && handle_learn_frozen(shared));
 }
-
-/* For one who has entered all lanes, and the length, and is to make the pages read
- * only: keep the writers of this handle out, whatever others have made of the lanes.
- * 0; AMMAP_ERR_BUSY, _DEADLOCK: one is in.  It ends with shared_learn_frozen, or with
- * the other one. */
-int shared_freeze_begin(struct shared *shared);
-void shared_freeze_cancel(struct shared *shared);
 
 /* Read lanes without entering: between begin, true, and valid, true, nobody wrote
  * them.  What is read in between may be torn and must be read by racy.h's means.
@@ -169,8 +86,58 @@ void shared_cut_leave(struct shared *shared, uint32_t first, uint32_t last);
 bool shared_is_dead(const struct shared *shared, uint32_t lane);
 int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *context), void *context);
 
-/* How many slices, or slices and copies, this process has of it. */
-uint64_t shared_slices(struct shared *shared);
-bool shared_is_held(struct shared *shared);
+/* Take a run out of a line, and wake whoever owns one of its lanes, and waits. */
+void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run);
+
+/* What shared_enter and shared_leave do for a slice of a map of one lane, where
+ * that takes no call: name the lane; look whether that is enough; or take the name
+ * back, by shared_slice_unname.  NULL, or false: it takes one. */
+static inline struct slot *shared_slice_name(const struct shared *shared, uint64_t reach)
+{
+        struct slot *slot = slot_recent(shared);
+
+        if (!slot || atomic_load_explicit(&slot->read[0].use, memory_order_relaxed) || os_forked_quick())
+                return NULL;
+        if (atomic_load_explicit(&slot->line->reach[0], memory_order_relaxed) != reach)
+                atomic_store_explicit(&slot->line->reach[0], reach, memory_order_release);
+        atomic_exchange(&slot->line->run[0], RUN_HELD);
+        return slot;
+}
+
+static inline bool shared_slice_is_in(const struct format_lane *lane)
+{
+        return !(atomic_load(&lane->owner) & OWNER_NAME) && !(atomic_load(&lane->sequence) & 1);
+}
+
+static inline void shared_slice_begin(struct slot *slot)
+{
+        atomic_store_explicit(&slot->line->run[0], RUN_HELD | RUN_SLICE, memory_order_relaxed);
+        if (slot->read[0].run != RUN_HELD)
+                slot->read[0].run = RUN_HELD;
+        atomic_store_explicit(&slot->read[0].use, SHARED_SLICE, memory_order_relaxed);
+}
+
+static inline void shared_slice_unname(struct slot *slot)
+{
+        shared_unname(slot->shared, slot, 0, RUN_HELD);
+}
+
+static inline bool shared_slice_end(struct shared_hold *hold)
+{
+        struct slot *slot = hold->slot;
+
+        if (hold != slot->read || hold->run != RUN_HELD || !slot_is_mine(slot) ||
+            atomic_load_explicit(&hold->use, memory_order_relaxed) != SHARED_SLICE || os_forked_quick())
+                return false;
+        atomic_store_explicit(&hold->use, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->line->run[0], 0, memory_order_release);
+        return true;
+}
+
+static inline bool shared_slice_was_awaited(const struct slot *slot)
+{
+        return unlikely((atomic_load_explicit(&slot->shared->lane[0].owner, memory_order_relaxed) & OWNER_WAITERS) !=
+                        0);
+}
 
 #endif /* SHARED_LOCK_H */

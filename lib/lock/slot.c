@@ -1,4 +1,4 @@
-/* slot.c - a thread's place in the header of a shared map
+/* slot.c - a thread's place in the header of a shared map, and a process's handle on it
  *
  * SPDX-License-Identifier: MIT
  *
@@ -402,7 +402,7 @@ static void note_frozen(struct shared *shared, uint64_t length)
         atomic_store(&shared->frozen_word, &shared->frozen);
 }
 
-bool shared_learn_frozen(struct shared *shared)
+bool handle_learn_frozen(struct shared *shared)
 {
         uint64_t length = atomic_load(&shared->head->length);
 
@@ -427,7 +427,7 @@ static int slot_writes(const struct slot *slot)
         return !slot_is_mine(slot) && atomic_load(&slot->writing);
 }
 
-int shared_freeze_begin(struct shared *shared)
+int handle_freeze_begin(struct shared *shared)
 {
         const int64_t deadline = os_now() + FREEZE_MAX;
         const _Atomic uint32_t nobody = 0;
@@ -456,11 +456,11 @@ int shared_freeze_begin(struct shared *shared)
                 os_wait(&nobody, 0, os_now() + FREEZE_NAP);
         }
         if (rc < 0)
-                shared_freeze_cancel(shared);
+                handle_freeze_cancel(shared);
         return rc;
 }
 
-void shared_freeze_cancel(struct shared *shared)
+void handle_freeze_cancel(struct shared *shared)
 {
         uint32_t freezing = SHARED_FREEZING;
 
@@ -470,7 +470,7 @@ void shared_freeze_cancel(struct shared *shared)
         pthread_mutex_unlock(&mutex);
 }
 
-void shared_attach(struct shared *shared)
+void handle_attach(struct shared *shared)
 {
         static _Atomic uint64_t names;
 
@@ -490,7 +490,7 @@ void shared_attach(struct shared *shared)
         pthread_mutex_unlock(&mutex);
 }
 
-bool shared_is_written(uint64_t device, uint64_t inode)
+bool handle_any_writes(uint64_t device, uint64_t inode)
 {
         bool found = false;
 
@@ -501,7 +501,7 @@ bool shared_is_written(uint64_t device, uint64_t inode)
         return found;
 }
 
-void shared_detach(struct shared *shared)
+void handle_detach(struct shared *shared)
 {
         pthread_mutex_lock(&mutex);
         *shared->link = shared->next;
@@ -526,7 +526,7 @@ static void forget_slot(struct slot *slot)
         slot->place.view = NULL;
 }
 
-void shared_forked(void)
+void slot_forked(void)
 {
         pthread_mutex_init(&mutex, NULL);
         for (struct shared *shared = all_shared; shared; shared = shared->next)
@@ -538,7 +538,7 @@ void shared_forked(void)
 }
 
 /* A slot that still writes is left with a name that is nobody's: its writer died. */
-bool shared_thread_exit(bool last)
+bool slot_thread_exit(bool last)
 {
         for (struct slot *slot = my_slots.all; slot && !last; slot = slot->next)
                 if (slot->shared_name && holds_any(slot))
@@ -548,7 +548,7 @@ bool shared_thread_exit(bool last)
         return false;
 }
 
-uint64_t shared_slices(struct shared *shared)
+uint64_t handle_slices(struct shared *shared)
 {
         uint64_t count = 0;
 
@@ -575,7 +575,7 @@ static struct slot *held_slot(struct shared *shared)
 }
 
 /* A thread that ended with slices that nobody saw holds nothing. */
-bool shared_is_held(struct shared *shared)
+bool handle_is_held(struct shared *shared)
 {
         struct slot *slot;
 

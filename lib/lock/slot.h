@@ -1,4 +1,4 @@
-/* slot.h - a thread's place in the header of a shared map
+/* slot.h - a thread's place in the header of a shared map, and a process's handle on it
  *
  * SPDX-License-Identifier: MIT
  *
@@ -7,13 +7,72 @@
  * and keeps it until it ends, or the map is freed, or it has so many that it gives
  * up one that it holds nothing by.
  *
- * The thread has a record of it here, out of other processes' reach.
+ * The thread has a record of it here, out of other processes' reach.  All that a process
+ * keeps of one header, its threads' records too, hangs on a handle.
  */
 #ifndef SLOT_H
 #define SLOT_H
 
-#include "lock/shared_lock.h"
+#include "lock/thread.h"
+#include "memory/format.h"
 #include "os/hints.h"
+#include "os/os.h"
+
+struct slot;
+
+/* A process's handle on the lock that stands in a header. */
+struct shared {
+        /* Constant. */
+        struct format_head *head;
+        struct format_lane *lane; /* lanes of them, and one more for the length */
+        struct format_line *line;
+        unsigned char *pages;
+        int fd; /* of what it stands in, from its first byte on */
+        size_t page;
+        uint32_t lanes, slots;
+        bool writable;          /* else there are no slots, and only what needs none */
+        bool ids_count;         /* process and thread IDs in it mean to this process what they say */
+        uint64_t device, inode; /* of what it stands in */
+        uint64_t name;          /* no other handle of this process has it, or had it */
+
+        /* How many bytes of data the memory has been seen to have, up to the capacity.
+         * Memory that nobody can make shorter: so it only grows, by compare-and-swap;
+         * but when a map turns out to be frozen it comes down to last, the length of
+         * then.  Relaxed: what any thread has seen is there for all of them. */
+        _Atomic uint64_t room, last;
+
+        /* What the header cannot take back: one of SHARED_LIVE to SHARED_FROZEN, changed
+         * under the mutex of slot.c.  Its release, after last and room, pairs with the
+         * acquire in shared_frozen. */
+        _Atomic uint32_t frozen;
+
+        /* Which word writers look at: the header's where this one is SHARED_LIVE, and else
+         * this one. */
+        const _Atomic uint32_t *_Atomic frozen_word;
+
+        /* Guard: the mutex of slot.c. */
+        struct slot *mine;           /* what this process's threads have of it */
+        struct shared *next, **link; /* on the list of all handles */
+};
+
+/* Some lanes that a thread holds.  Written by the thread alone; never freed, so
+ * that a slice can be released twice. */
+struct shared_hold {
+        struct slot *slot;          /* constant */
+        struct shared_hold *next;   /* of those that write; constant */
+        struct shared_hold *unused; /* the next of these that is free */
+        uint32_t run;               /* which lanes, as in format_line */
+
+        /* How many slices and copies share it, in the high half, and of these
+         * slices, in the low one; 0: it is free.  A free and a stat read it. */
+        _Atomic uint64_t use;
+};
+
+/* What stands in frozen. */
+enum { SHARED_LIVE, SHARED_FREEZING, SHARED_FROZEN };
+
+#define SHARED_COPY (UINT64_C(1) << 32)
+#define SHARED_SLICE (SHARED_COPY | 1)
 
 /* What stands in a lane's owner, and in its next. */
 #define OWNER_WAITERS UINT64_C(1)  /* someone sleeps on the low half */
@@ -134,58 +193,39 @@ static inline _Atomic uint64_t *slot_reach(struct format_line *line, unsigned i)
         return i == FORMAT_COPY ? &line->copy_reach : &line->reach[i];
 }
 
-/* Take a run out of a line, and wake whoever owns one of its lanes, and waits. */
-void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run);
+/* --- Handles --- */
 
-/* What shared_enter and shared_leave do for a slice of a map of one lane, where
- * that takes no call: name the lane; look whether that is enough; or take the name
- * back, by shared_slice_unname.  NULL, or false: it takes one. */
-static inline struct slot *shared_slice_name(const struct shared *shared, uint64_t reach)
-{
-        struct slot *slot = slot_recent(shared);
+/* Begin to use a header that has been checked: all but mine is set. */
+void handle_attach(struct shared *shared);
 
-        if (!slot || atomic_load_explicit(&slot->read[0].use, memory_order_relaxed) || os_forked_quick())
-                return NULL;
-        if (atomic_load_explicit(&slot->line->reach[0], memory_order_relaxed) != reach)
-                atomic_store_explicit(&slot->line->reach[0], reach, memory_order_release);
-        atomic_exchange(&slot->line->run[0], RUN_HELD);
-        return slot;
-}
+/* Stop using it; nobody of this process holds anything there. */
+void handle_detach(struct shared *shared);
 
-static inline bool shared_slice_is_in(const struct format_lane *lane)
-{
-        return !(atomic_load(&lane->owner) & OWNER_NAME) && !(atomic_load(&lane->sequence) & 1);
-}
+/* Whether a handle of this process may write the map in that file. */
+bool handle_any_writes(uint64_t device, uint64_t inode);
 
-static inline void shared_slice_begin(struct slot *slot)
-{
-        atomic_store_explicit(&slot->line->run[0], RUN_HELD | RUN_SLICE, memory_order_relaxed);
-        if (slot->read[0].run != RUN_HELD)
-                slot->read[0].run = RUN_HELD;
-        atomic_store_explicit(&slot->read[0].use, SHARED_SLICE, memory_order_relaxed);
-}
+/* The map is frozen: note that, and its length, in every handle that this process has of
+ * it, for good.  True. */
+bool handle_learn_frozen(struct shared *shared);
 
-static inline void shared_slice_unname(struct slot *slot)
-{
-        shared_unname(slot->shared, slot, 0, RUN_HELD);
-}
+/* For one who has entered all lanes, and the length, and is to make the pages read
+ * only: keep the writers of this handle out, whatever others have made of the lanes.
+ * 0; AMMAP_ERR_BUSY, _DEADLOCK: one is in.  It ends with handle_learn_frozen, or with
+ * the other one. */
+int handle_freeze_begin(struct shared *shared);
+void handle_freeze_cancel(struct shared *shared);
 
-static inline bool shared_slice_end(struct shared_hold *hold)
-{
-        struct slot *slot = hold->slot;
+/* How many slices this process has by it; whether slices or copies. */
+uint64_t handle_slices(struct shared *shared);
+bool handle_is_held(struct shared *shared);
 
-        if (hold != slot->read || hold->run != RUN_HELD || !slot_is_mine(slot) ||
-            atomic_load_explicit(&hold->use, memory_order_relaxed) != SHARED_SLICE || os_forked_quick())
-                return false;
-        atomic_store_explicit(&hold->use, 0, memory_order_relaxed);
-        atomic_store_explicit(&slot->line->run[0], 0, memory_order_release);
-        return true;
-}
+/* --- Threads and processes that come and go --- */
 
-static inline bool shared_slice_was_awaited(const struct slot *slot)
-{
-        return unlikely((atomic_load_explicit(&slot->shared->lane[0].owner, memory_order_relaxed) & OWNER_WAITERS) !=
-                        0);
-}
+/* In a forked child: its thread has no slots any more. */
+void slot_forked(void);
+
+/* The calling thread ends.  True: it still holds something, and has kept it; but
+ * not if this is the last time. */
+bool slot_thread_exit(bool last);
 
 #endif /* SLOT_H */

@@ -102,7 +102,7 @@ static void fork_child(void)
         pthread_mutex_init(&all_maps_mutex, NULL);
         recycle_forked();
         thread_forked();
-        shared_forked();
+        slot_forked();
         for (struct ammap *map = all_maps; map; map = map->next)
                 lanes_forked(map);
         lane_forked_all();
@@ -121,7 +121,7 @@ static void start(void)
 {
         os_start();
         shared_start();
-        thread_at_end(shared_thread_exit);
+        thread_at_end(slot_thread_exit);
         at_fork_result = os_at_fork(fork_before, fork_after, fork_child);
 }
 

@@ -58,7 +58,7 @@ static bool is_near(uint64_t pid_space, const struct os_file *file, bool fresh)
 {
         if (fresh)
                 return true;
-        return pid_space ? pid_space == os_pid_space() : shared_is_written(file->device, file->inode);
+        return pid_space ? pid_space == os_pid_space() : handle_any_writes(file->device, file->inode);
 }
 
 /* Map the header of a descriptor, whose numbers have been checked. */
@@ -122,7 +122,7 @@ int shared_make(struct ammap **made, int fd, const struct format_head *head, con
                 memcpy(share->shared.head, head, sizeof *head);
         atomic_store(&(*made)->length, 0); /* nobody looks at it: better none than a wrong one */
         atomic_store(&(*made)->frozen, false);
-        shared_attach(&share->shared);
+        handle_attach(&share->shared);
         (*made)->shared = &share->shared;
         map_link(*made);
         return 0;
@@ -134,7 +134,7 @@ static void end_handle(struct ammap *map)
 
         if (!share) /* a fork left it out */
                 return;
-        shared_detach(&share->shared);
+        handle_detach(&share->shared);
         unmap_header(share);
         free(share);
 }
@@ -158,7 +158,7 @@ static void forked(struct ammap *map)
         struct share *share = (struct share *)map->shared;
 
         if (map->region.fork == AMMAP_FORK_OMIT) {
-                shared_detach(&share->shared);
+                handle_detach(&share->shared);
                 unmap_header(share);
                 share->left = left_out;
                 left_out = share;
@@ -294,12 +294,12 @@ static int resize(struct ammap *map, uint64_t size)
 
 static bool is_held(struct ammap *map)
 {
-        return map->shared && shared_is_held(map->shared);
+        return map->shared && handle_is_held(map->shared);
 }
 
 static uint64_t slices(const struct ammap *map)
 {
-        return shared_slices(map->shared);
+        return handle_slices(map->shared);
 }
 
 /* The writer of the length that died may have been about to cut it. */
@@ -336,9 +336,9 @@ static bool is_frozen(struct ammap *map)
 static void freeze_forked(struct ammap *map)
 {
         if (atomic_load(&map->frozen))
-                shared_learn_frozen(map->shared);
+                handle_learn_frozen(map->shared);
         else
-                shared_freeze_cancel(map->shared);
+                handle_freeze_cancel(map->shared);
 }
 
 /* The length, then all lanes, as a shrink takes them: who has the length waits for
@@ -384,11 +384,11 @@ static int freeze(struct ammap *map)
         rc = take_all(map, &slot);
         if (rc < 0)
                 return rc;
-        rc = shared_freeze_begin(shared);
+        rc = handle_freeze_begin(shared);
         if (rc == 0 && (rc = map_freeze(map, map_freeze_pages)) < 0)
-                shared_freeze_cancel(shared);
+                handle_freeze_cancel(shared);
         if (rc == 0) {
-                shared_learn_frozen(shared);
+                handle_learn_frozen(shared);
                 atomic_store(&shared->head->frozen, 1);
                 os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
         }
