@@ -1,15 +1,22 @@
-/* linux.c - futexes, membarrier and advice on memory
+/* linux.c - threads and processes: futexes, fences, forks and who is who
  *
  * SPDX-License-Identifier: MIT
  */
+#define _FILE_OFFSET_BITS 64
+
 #include "os/os.h"
 
+#include "os/calm.h"
+
 #include <errno.h>
-#include <limits.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,23 +24,14 @@
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
-#ifndef MADV_COLD
-#define MADV_COLD 20
-#define MADV_PAGEOUT 21
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
 #endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
 #endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#endif
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#define PR_SET_VMA_ANON_NAME 0
+#ifndef PIDFD_GET_PID_NAMESPACE
+#define PIDFD_GET_PID_NAMESPACE _IO(0xFF, 5)
 #endif
 
 _Atomic bool os_fence_asymmetric;
@@ -183,11 +181,6 @@ int os_wake_shared(const _Atomic uint32_t *word, int count)
         return wake_on(word, FUTEX_WAKE, count);
 }
 
-int os_discard(void *address, size_t length)
-{
-        return madvise(address, length, MADV_DONTNEED) < 0 ? -errno : 0;
-}
-
 bool os_forked(void)
 {
         if (os_fork_word)
@@ -203,71 +196,105 @@ void os_forked_reset(void)
                 fork_pid = getpid();
 }
 
-/* --- Advice on memory --- */
+/* --- Who is who --- */
 
-static int advise(void *address, size_t length, int advice)
+/* 32 digits and 4 dashes. */
+static bool parse_boot(const char *text, unsigned char boot[16])
 {
-        return madvise(address, length, advice) < 0 ? -errno : 0;
+        for (size_t digits = 0; digits < 32; text++) {
+                static const char hex[] = "0123456789abcdef";
+                const char *digit;
+
+                if (*text == '-')
+                        continue;
+                digit = *text ? strchr(hex, *text) : NULL;
+                if (!digit)
+                        return false;
+                boot[digits / 2] = (unsigned char)(boot[digits / 2] << 4 | (digit - hex));
+                digits++;
+        }
+        return true;
 }
 
-int os_name(void *address, size_t length, const char *name)
+/* The file is for kernels and filters that do not know the call. */
+int os_random(void *bytes, size_t length)
 {
-        return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, length, name) < 0 ? -errno : 0;
+        struct os_calm calm = os_calm_begin();
+        ssize_t n = getrandom(bytes, length, 0);
+        int fd, rc;
+
+        if (n == (ssize_t)length)
+                return os_calm_end(calm, 0);
+        if ((fd = os_open("/dev/urandom", false, false)) < 0)
+                return os_calm_end(calm, fd);
+        n = read(fd, bytes, length);
+        rc = n == (ssize_t)length ? 0 : n < 0 ? -errno : -EIO;
+        close(fd);
+        return os_calm_end(calm, rc);
 }
 
-int os_guard(void *address, size_t length)
+void os_boot(unsigned char boot[16])
 {
-        return advise(address, length, MADV_GUARD_INSTALL);
+        struct os_calm calm = os_calm_begin();
+        char text[64] = "";
+        int fd = os_open("/proc/sys/kernel/random/boot_id", false, false);
+
+        memset(boot, 0, 16);
+        if (fd >= 0) {
+                os_read_at(fd, 0, text, 36);
+                close(fd);
+        }
+        if (!parse_boot(text, boot))
+                memset(boot, 0, 16);
+        os_calm_end(calm, 0);
 }
 
-int os_nodump(void *address, size_t length)
+/* Linux 6.11 tells without /proc. */
+static uint64_t ask_pid_space(void)
 {
-        return advise(address, length, MADV_DONTDUMP);
+        int self = (int)syscall(SYS_pidfd_open, (pid_t)os_thread(), PIDFD_THREAD);
+        int space = self < 0 ? -1 : ioctl(self, PIDFD_GET_PID_NAMESPACE, 0);
+        struct stat st;
+        uint64_t name = space < 0 || fstat(space, &st) < 0 ? 0 : st.st_ino;
+
+        if (space >= 0)
+                close(space);
+        if (self >= 0)
+                close(self);
+        return name;
 }
 
-int os_omit_on_fork(void *address, size_t length)
+uint64_t os_pid_space(void)
 {
-        return advise(address, length, MADV_DONTFORK);
+        struct os_calm calm = os_calm_begin();
+        struct stat st;
+        uint64_t name = stat("/proc/thread-self/ns/pid", &st) < 0 ? ask_pid_space() : st.st_ino;
+
+        os_calm_end(calm, 0);
+        return name;
 }
 
-int os_keep_on_fork(void *address, size_t length)
+bool os_parent_is_near(void)
 {
-        return advise(address, length, MADV_DOFORK);
+        return getppid() != 0;
 }
 
-int os_wipe_on_fork(void *address, size_t length)
+uint32_t os_process(void)
 {
-        return advise(address, length, MADV_WIPEONFORK);
+        return (uint32_t)getpid();
 }
 
-int os_populate(void *address, size_t length, enum os_access access)
+uint32_t os_thread(void)
 {
-        return advise(address, length, access == OS_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+        return (uint32_t)syscall(SYS_gettid);
 }
 
-int os_advise(void *address, size_t length, enum os_advice advice)
+/* EINVAL: no thread is ever named so. */
+bool os_thread_gone(uint32_t process, uint32_t thread)
 {
-        static const int madv[] = {
-                [OS_NORMAL] = MADV_NORMAL,
-                [OS_RANDOM] = MADV_RANDOM,
-                [OS_SEQUENTIAL] = MADV_SEQUENTIAL,
-                [OS_WILLNEED] = MADV_WILLNEED,
-                [OS_COLD] = MADV_COLD,
-                [OS_PAGEOUT] = MADV_PAGEOUT,
-                [OS_HUGEPAGE] = MADV_HUGEPAGE,
-                [OS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
-        };
+        struct os_calm calm = os_calm_begin();
+        bool gone = syscall(SYS_tgkill, (pid_t)process, (pid_t)thread, 0) < 0 && (errno == ESRCH || errno == EINVAL);
 
-        return advise(address, length, madv[advice]);
-}
-
-/* A whole table of 8-byte entries, one page large, points to a huge page's worth. */
-size_t os_huge_size(void)
-{
-        return os_page_size() / 8 * os_page_size();
-}
-
-int os_collapse(void *address, size_t length)
-{
-        return advise(address, length, MADV_COLLAPSE);
+        os_calm_end(calm, 0);
+        return gone;
 }

@@ -1,4 +1,4 @@
-/* linux-share.c - descriptors, and memory that others can reach
+/* linux-fd.c - descriptors: opened, read and written, locked, sealed, passed
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,22 +10,16 @@
 #include "os/os.h"
 
 #include "os/calm.h"
-#include "os/linux.h"
 
 #include <ammap.h>
 
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,102 +38,11 @@
 #ifndef HUGETLBFS_MAGIC
 #define HUGETLBFS_MAGIC 0x958458f6
 #endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL
-#endif
-#ifndef PIDFD_GET_PID_NAMESPACE
-#define PIDFD_GET_PID_NAMESPACE _IO(0xFF, 5)
-#endif
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 4
 #endif
 
-/* /proc/self is the thread group's leader, which may have ended before us. */
-#define PROC_SELF "/proc/thread-self"
-
-/* --- Copies that raise no signal --- */
-
-/* The bytes go through a pipe, in pieces that fit in for certain. */
-static int copy_piece(const int ends[2], void *to, const void *from, size_t length, size_t *done)
-{
-        ssize_t n;
-
-        do
-                n = write(ends[1], from, length);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return -errno;
-        if ((size_t)n < length)
-                return -EFAULT;
-        do
-                n = read(ends[0], to, length);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                return -errno;
-        *done += (size_t)n;
-        return (size_t)n < length ? -EFAULT : 0;
-}
-
-static int copy_by_pipe(char *to, const char *from, size_t length, size_t *done)
-{
-        int ends[2], rc = 0;
-
-        if (pipe2(ends, O_CLOEXEC) < 0)
-                return -errno;
-        while (*done < length && rc == 0)
-                rc = copy_piece(ends, to + *done, from + *done, length - *done < PIPE_BUF ? length - *done : PIPE_BUF,
-                                done);
-        close(ends[0]);
-        close(ends[1]);
-        return rc;
-}
-
-typedef ssize_t vm_copy(pid_t pid, const struct iovec *local, unsigned long locals, const struct iovec *remote,
-                        unsigned long remotes, unsigned long flags);
-
-/* The kernel copies up to 2 GiB at once, or up to the page that it cannot have. */
-static int copy_by_kernel(vm_copy *copy, char *local, char *remote, size_t length, size_t *done)
-{
-        while (*done < length) {
-                struct iovec near = { local + *done, length - *done }, far = { remote + *done, length - *done };
-                ssize_t n = copy((pid_t)os_thread(), &near, 1, &far, 1, 0);
-
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        return -EFAULT;
-                *done += (size_t)n;
-        }
-        return 0;
-}
-
-int os_peek(void *to, const void *from, size_t length)
-{
-        struct os_calm calm = os_calm_begin();
-        size_t done = 0;
-        int rc = copy_by_kernel(process_vm_readv, to, (char *)(uintptr_t)from, length, &done);
-
-        if (rc < 0 && rc != -EFAULT)
-                rc = copy_by_pipe(to, from, length, &done);
-        return os_calm_end(calm, rc);
-}
-
-int os_poke(void *to, const void *from, size_t length, size_t *done)
-{
-        struct os_calm calm = os_calm_begin();
-        int rc;
-
-        *done = 0;
-        rc = copy_by_kernel(process_vm_writev, (char *)(uintptr_t)from, to, length, done);
-        if (rc < 0 && rc != -EFAULT)
-                rc = copy_by_pipe(to, from, length, done);
-        return os_calm_end(calm, rc);
-}
-
-/* --- Descriptors --- */
+/* --- Opening --- */
 
 /* What is written to a standard stream that is closed must not go to a map. */
 static int keep(int fd)
@@ -202,7 +105,8 @@ int os_reopen(int fd, bool write)
 
         if (fcntl(fd, F_GETFD) < 0)
                 return os_calm_end(calm, -errno);
-        (void)snprintf(path, sizeof path, PROC_SELF "/fd/%d", fd);
+        /* Of the thread: /proc/self is the thread group's leader, which may have ended. */
+        (void)snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
         rc = open_file(path, write, 0);
         return os_calm_end(calm, rc == -ENOENT ? -ENOSYS : rc);
 }
@@ -235,6 +139,8 @@ bool os_is_huge(int fd)
         os_calm_end(calm, 0);
         return huge;
 }
+
+/* --- Length and content --- */
 
 static int resize(int fd, uint64_t size)
 {
@@ -353,91 +259,29 @@ int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)
         return os_calm_end(calm, rc == -ENXIO ? 0 : rc);
 }
 
-/* --- Mappings --- */
+/* --- Byte locks --- */
 
-int os_move_over(void *address, void *from, size_t length)
+int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
 {
-        int rc;
-
-        if (mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address) != MAP_FAILED)
-                return 0;
-        rc = -errno;
-        munmap(from, length);
-        return rc;
-}
-
-/* Mapped at the address at once, what is there would be gone when the file, or a
- * limit, refuses, and the hole anyone's.  So it is mapped elsewhere and moved. */
-static int map_piece(void *address, size_t length, int fd, uint64_t offset, int protection)
-{
-        void *copy = mmap(NULL, length, protection, MAP_SHARED, fd, (off_t)offset);
-        int rc;
-
-        if (copy == MAP_FAILED)
-                return -errno;
-        rc = os_move_over(address, copy, length);
-        if (!os_absent(rc))
-                return rc;
-        /* Where nothing can be moved, the file has just not refused. */
-        copy = mmap(address, length, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
-        return copy == MAP_FAILED ? -errno : 0;
-}
-
-/* In smaller pieces where there is no room for twice as much. */
-int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access)
-{
-        static const int protection[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
-        const size_t least = 256 * os_page_size();
-        struct os_calm calm = os_calm_begin();
-        size_t piece = length;
-        int rc = 0;
-
-        for (size_t at = 0; at < length && rc == 0;) {
-                if (piece > length - at)
-                        piece = length - at;
-                rc = map_piece((char *)address + at, piece, fd, offset + at, protection[access]);
-                if (rc == 0) {
-                        at += piece;
-                } else if ((rc == -ENOMEM || rc == -EAGAIN) && piece > least) {
-                        piece = (piece / 2 + os_page_size() - 1) & ~(os_page_size() - 1);
-                        rc = 0;
-                }
-        }
-        return os_calm_end(calm, rc);
-}
-
-/* Of old size 0, a shared mapping is doubled; this is allowed where the file is
- * sealed against new ones.  Straight to the address, a limit on locked memory
- * would be found after what is there was unmapped. */
-int os_map_again(void *address, void *shared, size_t length)
-{
-        struct os_calm calm = os_calm_begin();
-        void *copy = mremap(shared, 0, length, MREMAP_MAYMOVE);
-
-        if (copy == MAP_FAILED)
-                return os_calm_end(calm, -errno);
-        return os_calm_end(calm, os_move_over(address, copy, length));
-}
-
-int os_remove(void *address, size_t length)
-{
-        struct os_calm calm = os_calm_begin();
-
-        return os_calm_end(calm, madvise(address, length, MADV_REMOVE) < 0 ? -errno : 0);
-}
-
-int os_sync(int fd, void *address, size_t length)
-{
+        static const short type[] = {
+                [OS_UNLOCK] = F_UNLCK,    [OS_LOCK_READ] = F_RDLCK,  [OS_LOCK_WRITE] = F_WRLCK,
+                [OS_LOOK_READ] = F_RDLCK, [OS_LOOK_WRITE] = F_WRLCK,
+        };
+        struct flock range = {
+                .l_type = type[lock], .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = 1, .l_pid = 0
+        };
+        bool looks = lock == OS_LOOK_READ || lock == OS_LOOK_WRITE;
         struct os_calm calm = os_calm_begin();
         int rc;
 
         do
-                rc = msync(address, length, MS_SYNC);
+                rc = fcntl(fd, looks ? F_OFD_GETLK : F_OFD_SETLK, &range);
         while (rc < 0 && errno == EINTR);
-        while (rc == 0 && fsync(fd) < 0)
-                if (errno != EINTR)
-                        rc = -1;
-        return os_calm_end(calm, rc < 0 ? -errno : 0);
+        if (rc < 0)
+                rc = errno == EACCES ? -EAGAIN : -errno;
+        else if (looks && range.l_type != F_UNLCK)
+                rc = -EAGAIN;
+        return os_calm_end(calm, rc);
 }
 
 /* --- Seals --- */
@@ -598,130 +442,4 @@ int os_receive(int socket)
         if (sent > 0)
                 close(fd);
         return os_calm_end(calm, -EBADMSG);
-}
-
-int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
-{
-        static const short type[] = {
-                [OS_UNLOCK] = F_UNLCK,    [OS_LOCK_READ] = F_RDLCK,  [OS_LOCK_WRITE] = F_WRLCK,
-                [OS_LOOK_READ] = F_RDLCK, [OS_LOOK_WRITE] = F_WRLCK,
-        };
-        struct flock range = {
-                .l_type = type[lock], .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = 1, .l_pid = 0
-        };
-        bool looks = lock == OS_LOOK_READ || lock == OS_LOOK_WRITE;
-        struct os_calm calm = os_calm_begin();
-        int rc;
-
-        do
-                rc = fcntl(fd, looks ? F_OFD_GETLK : F_OFD_SETLK, &range);
-        while (rc < 0 && errno == EINTR);
-        if (rc < 0)
-                rc = errno == EACCES ? -EAGAIN : -errno;
-        else if (looks && range.l_type != F_UNLCK)
-                rc = -EAGAIN;
-        return os_calm_end(calm, rc);
-}
-
-/* --- Who is who --- */
-
-/* 32 digits and 4 dashes. */
-static bool parse_boot(const char *text, unsigned char boot[16])
-{
-        for (size_t digits = 0; digits < 32; text++) {
-                static const char hex[] = "0123456789abcdef";
-                const char *digit;
-
-                if (*text == '-')
-                        continue;
-                digit = *text ? strchr(hex, *text) : NULL;
-                if (!digit)
-                        return false;
-                boot[digits / 2] = (unsigned char)(boot[digits / 2] << 4 | (digit - hex));
-                digits++;
-        }
-        return true;
-}
-
-/* The file is for kernels and filters that do not know the call. */
-int os_random(void *bytes, size_t length)
-{
-        struct os_calm calm = os_calm_begin();
-        ssize_t n = getrandom(bytes, length, 0);
-        int fd, rc;
-
-        if (n == (ssize_t)length)
-                return os_calm_end(calm, 0);
-        if ((fd = open_file("/dev/urandom", false, 0)) < 0)
-                return os_calm_end(calm, fd);
-        n = read(fd, bytes, length);
-        rc = n == (ssize_t)length ? 0 : n < 0 ? -errno : -EIO;
-        close(fd);
-        return os_calm_end(calm, rc);
-}
-
-void os_boot(unsigned char boot[16])
-{
-        struct os_calm calm = os_calm_begin();
-        char text[64] = "";
-        int fd = open_file("/proc/sys/kernel/random/boot_id", false, 0);
-
-        memset(boot, 0, 16);
-        if (fd >= 0) {
-                os_read_at(fd, 0, text, 36);
-                close(fd);
-        }
-        if (!parse_boot(text, boot))
-                memset(boot, 0, 16);
-        os_calm_end(calm, 0);
-}
-
-/* Linux 6.11 tells without /proc. */
-static uint64_t ask_pid_space(void)
-{
-        int self = (int)syscall(SYS_pidfd_open, (pid_t)os_thread(), PIDFD_THREAD);
-        int space = self < 0 ? -1 : ioctl(self, PIDFD_GET_PID_NAMESPACE, 0);
-        struct stat st;
-        uint64_t name = space < 0 || fstat(space, &st) < 0 ? 0 : st.st_ino;
-
-        if (space >= 0)
-                close(space);
-        if (self >= 0)
-                close(self);
-        return name;
-}
-
-uint64_t os_pid_space(void)
-{
-        struct os_calm calm = os_calm_begin();
-        struct stat st;
-        uint64_t name = stat(PROC_SELF "/ns/pid", &st) < 0 ? ask_pid_space() : st.st_ino;
-
-        os_calm_end(calm, 0);
-        return name;
-}
-
-bool os_parent_is_near(void)
-{
-        return getppid() != 0;
-}
-
-uint32_t os_process(void)
-{
-        return (uint32_t)getpid();
-}
-
-uint32_t os_thread(void)
-{
-        return (uint32_t)syscall(SYS_gettid);
-}
-
-/* EINVAL: no thread is ever named so. */
-bool os_thread_gone(uint32_t process, uint32_t thread)
-{
-        struct os_calm calm = os_calm_begin();
-        bool gone = syscall(SYS_tgkill, (pid_t)process, (pid_t)thread, 0) < 0 && (errno == ESRCH || errno == EINVAL);
-
-        os_calm_end(calm, 0);
-        return gone;
 }
