@@ -240,15 +240,14 @@ static int copy_by_pipe(char *to, const char *from, size_t length, size_t *done)
         return rc;
 }
 
-typedef ssize_t vm_copy(pid_t pid, const struct iovec *local, unsigned long locals, const struct iovec *remote,
-                        unsigned long remotes, unsigned long flags);
-
 /* The kernel copies up to 2 GiB at once, or up to the page that it cannot have. */
-static int copy_by_kernel(vm_copy *copy, char *local, char *remote, size_t length, size_t *done)
+static int copy_by_kernel(bool write, char *local, char *remote, size_t length, size_t *done)
 {
         while (*done < length) {
                 struct iovec near = { local + *done, length - *done }, far = { remote + *done, length - *done };
-                ssize_t n = copy((pid_t)os_thread(), &near, 1, &far, 1, 0);
+                pid_t self = (pid_t)os_thread();
+                ssize_t n = write ? process_vm_writev(self, &near, 1, &far, 1, 0)
+                                  : process_vm_readv(self, &near, 1, &far, 1, 0);
 
                 if (n < 0)
                         return -errno;
@@ -263,7 +262,7 @@ int os_peek(void *to, const void *from, size_t length)
 {
         struct os_calm calm = os_calm_begin();
         size_t done = 0;
-        int rc = copy_by_kernel(process_vm_readv, to, (char *)(uintptr_t)from, length, &done);
+        int rc = copy_by_kernel(false, to, (char *)(uintptr_t)from, length, &done);
 
         if (rc < 0 && rc != -EFAULT)
                 rc = copy_by_pipe(to, from, length, &done);
@@ -276,7 +275,7 @@ int os_poke(void *to, const void *from, size_t length, size_t *done)
         int rc;
 
         *done = 0;
-        rc = copy_by_kernel(process_vm_writev, (char *)(uintptr_t)from, to, length, done);
+        rc = copy_by_kernel(true, (char *)(uintptr_t)from, to, length, done);
         if (rc < 0 && rc != -EFAULT)
                 rc = copy_by_pipe(to, from, length, done);
         return os_calm_end(calm, rc);

@@ -38,44 +38,25 @@ static int open_proc(const char *path)
 
 /* --- pagemap: page by page --- */
 
-static int read_entries(int fd, const void *address, size_t pages, uint64_t *entries)
-{
-        unsigned char *at = (unsigned char *)entries;
-        size_t left = pages * sizeof *entries;
-        off_t offset = (off_t)((uintptr_t)address / os_page_size() * sizeof *entries);
-
-        while (left > 0) {
-                ssize_t n = pread(fd, at, left, offset);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return n < 0 ? -errno : -ENOSYS;
-                at += n;
-                offset += n;
-                left -= (size_t)n;
-        }
-        return 0;
-}
-
 #define ENTRY_PRESENT (UINT64_C(1) << 63)
 #define ENTRY_SWAPPED (UINT64_C(1) << 62)
 enum { ENTRIES = 64 };
 
 /* Call each(index, entry, context) for pages of an open pagemap. */
-static int each_entry(int fd, const void *address, size_t pages,
-                      void (*each)(size_t page, uint64_t entry, void *context), void *context)
+static int each_entry(int fd, uintptr_t start, size_t pages, void (*each)(size_t page, uint64_t entry, void *context),
+                      void *context)
 {
         uint64_t entries[ENTRIES] = { 0 };
         int rc = 0;
 
         for (size_t at = 0, count; at < pages && rc == 0; at += count) {
                 count = pages - at < ENTRIES ? pages - at : ENTRIES;
-                rc = read_entries(fd, (const unsigned char *)address + at * os_page_size(), count, entries);
+                rc = os_read_at(fd, (start / os_page_size() + at) * sizeof entries[0], entries,
+                                count * sizeof entries[0]);
                 for (size_t i = 0; i < count && rc == 0; i++)
                         each(at + i, entries[i], context);
         }
-        return rc;
+        return rc == -ENODATA ? -ENOSYS : rc;
 }
 
 static void note_present(size_t page, uint64_t entry, void *context)
@@ -89,7 +70,7 @@ int os_present(const void *address, size_t pages, unsigned char *present)
         int fd = open_proc(PAGEMAP), rc = fd;
 
         if (fd >= 0) {
-                rc = each_entry(fd, address, pages, note_present, present);
+                rc = each_entry(fd, (uintptr_t)address, pages, note_present, present);
                 close(fd);
         }
         return os_calm_end(calm, rc);
@@ -180,15 +161,12 @@ static int count(int fd, const struct mapping *m, uintptr_t start, uintptr_t end
         int rc;
 
         if (end - start <= m->end - m->start - (end - start)) {
-                /* The kernel's own address: NOLINTNEXTLINE(performance-no-int-to-ptr) */
-                rc = each_entry(fd, (const void *)start, (end - start) / page, count_present, &pages);
+                rc = each_entry(fd, start, (end - start) / page, count_present, &pages);
                 holding->present = at_most(pages * page, m->resident);
         } else {
-                /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-                rc = each_entry(fd, (const void *)m->start, (start - m->start) / page, count_present, &pages);
+                rc = each_entry(fd, m->start, (start - m->start) / page, count_present, &pages);
                 if (rc == 0)
-                        /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
-                        rc = each_entry(fd, (const void *)end, (m->end - end) / page, count_present, &pages);
+                        rc = each_entry(fd, end, (m->end - end) / page, count_present, &pages);
                 holding->present = m->resident - at_most(pages * page, m->resident);
         }
         outside = m->resident - holding->present;
