@@ -1,6 +1,138 @@
-/* linux-slot.c - slots
+/* linux-slot.c - slots: words in shared memory that name the thread that has them
  *
  * SPDX-License-Identifier: MIT
+ *
+ * Locks between processes must find out that an owner is dead, whatever killed it.  A
+ * thread therefore claims a slot: it writes its thread ID into a word of a shared page.
+ * When the thread is gone, the kernel marks that word (FUTEX_OWNER_DIED).
+ *
+ * The kernel does this for robust mutexes, and two things stand in the way of using one
+ * as it is.  Only libc may keep the list by which the kernel finds them.  And libc keeps
+ * the pointers of that list inside the mutexes: a peer that can write a mutex in shared
+ * memory can make this process write to any address.  So only the word may be shared.
+ *
+ * What it guarantees
+ *
+ *   G1  A word that names a thread by os_slot_claim is marked when the thread is gone
+ *       (with one exception: see exec).
+ *   G2  Of several that claim a slot at once, one has it.
+ *   G3  Whatever a peer writes to the slot's page, no memory of this process changes
+ *       but that page, libc's list stays whole, and nothing waits.
+ *
+ * The algorithm
+ *
+ * It is the kernel's robust futex list (get_robust_list(2); robust-futex-ABI.rst in the
+ * kernel's documentation).  Each thread has a list of entries, and one futex_offset for
+ * all of them.  When the thread ends or calls exec, the kernel goes through up to 2,048
+ * entries.  If the word at entry + futex_offset has the thread's ID in its lower 30 bits
+ * (FUTEX_TID_MASK), the kernel replaces these by FUTEX_OWNER_DIED.  It passes over all
+ * other words.  FUTEX_WAITERS stays, and one sleeper of the word is woken for it.  We
+ * honour the bit and never set it.  A caller keeps a thread well below the 2,048.
+ *
+ * The entry is in a robust process-shared pthread mutex, which nobody else locks.  It lies
+ * across the border of two neighbouring pages, the view:
+ *
+ *      first page: private, or the slot's      second page: always private
+ *      ...                    | HEAD bytes     | the rest of the mutex | copy of HEAD bytes
+ *                             | with the word  | with the pointers     | as libc left them
+ *
+ *   claim     Look at the word in the slot's page: -EBUSY if it is taken.  Map the view,
+ *             and one more page of zeros, the spare.  Lock the mutex, and copy its HEAD
+ *             bytes.  If the word is not this thread's ID, libc does not know the thread
+ *             (see fork): undo, -ENOSYS.  Map the slot's page over the first page.
+ *             Exchange the word, free or marked, for this thread's ID.  If another
+ *             thread was quicker, detach as a release does, -EBUSY.
+ *   release   Exchange the word, if it is this thread's ID, for 0.  Move the spare over
+ *             the first page.  Put the HEAD bytes back.  Unlock and destroy the mutex.
+ *             Unmap the view.
+ *   forget    Move the spare over the first page.  Leave the rest for ever.
+ *
+ * HEAD is 8, which the mutex's alignment allows everywhere.  Where libc has the word is
+ * not promised, so it is found out once: lock three robust mutexes, and ask for the list
+ * after each.  Its first entry must be in the mutex just locked and beyond the HEAD bytes,
+ * with the ID at its word.  The word must be in the HEAD bytes: 0 into the mutex (glibc:
+ * 8 bytes before the page ends) or 4 (musl: 4 bytes before).  Unlocking the middle mutex
+ * must change nothing in the HEAD bytes of the others.  Otherwise there are no slots.
+ *
+ * The states of a claim
+ *
+ *              shared word        first page   on list   the thread is killed
+ *   none       any                -            no        nothing happens
+ *   made       any                private      yes       the kernel marks the private page
+ *   aimed      not its ID         the slot's   yes       the kernel passes over the word
+ *   held       its ID             the slot's   yes       the kernel marks the word
+ *   returned   not its ID         the slot's   yes       the kernel passes over the word
+ *   detached   any                the spare    yes, no   the kernel marks the spare, or not
+ *   stuck      its ID, if still   the slot's   yes       the kernel marks the word
+ *              free, else any
+ *   forgotten  the parent's       the spare    no        nothing happens
+ *
+ *      none - made - aimed - held - returned - detached - none
+ *      aimed - detached     another thread was quicker
+ *      returned - stuck     the spare cannot be moved: too many mappings
+ *
+ * In stuck the view stays for good, and its entry until the thread ends.  That is a leak,
+ * but no entry leads to memory of another use.  aimed can get stuck too, without the ID.
+ *
+ * Invariants
+ *
+ *   I1  The pointers of the list are in private pages.
+ *   I2  libc touches the mutex only while the first page is private, and finds in it what
+ *       it wrote there.  Hence the copy of the HEAD bytes.  libc refuses to unlock a mutex
+ *       that does not name the thread, and a peer may have changed the name.
+ *   I3  While the shared word has the thread's ID by a claim, the entry is on the list and
+ *       leads to it.  Claim: list first, word last.  Release: word first, list last.
+ *   I4  The word is only exchanged: for the ID where it was free or marked, and for 0
+ *       where it was the ID.  Nobody's name is overwritten.
+ *   I5  Pages are unmapped when no entry leads to them, or never.
+ *   I6  The spare is mapped before the slot's page is in view.  So no detaching fails for
+ *       want of memory, only for too many mappings.  That matters with musl: when a thread
+ *       ends, musl itself marks all words on the list, and a stuck one may be another's.
+ *   I7  The word is given back before the mutex is unlocked.  libc would do both at once,
+ *       on the shared page.  A thread killed between the two would need the kernel's look
+ *       at list_op_pending, and a forged word would keep the mutex on the list (I5).
+ *
+ * Pairings
+ *
+ *        store                             load                         why
+ *   P1   give_back: the ID to 0; or the    take: free or marked to the  the next owner sees what
+ *        kernel's mark                     ID; a peer that finds it so  the last one wrote
+ *   P2   take: free or marked to the ID    take of another thread       one has the slot (G2)
+ *   P3   release: view = NULL, and then    os_slot_forget's caller, in  a child with the spare in
+ *        the spare is moved                a forked child               view leaves it alone
+ *   P4   find_slot_word: slot_word         os_slot_word                 pthread_once orders them
+ *   P5   anyone's, to the word             the look before a claim      none: a hint that spares
+ *                                                                       mapping the view
+ *   P6   libc's ID, in a private page      view_new                     none: one thread
+ *
+ * The word is seq_cst throughout.  Acquire and release would do for P1 and P2.  But callers
+ * judge a slot by its word and words of their own together, and those are seq_cst.  P3 is
+ * no atomic: in the kernel, moving a page and copying the address space exclude each other.
+ *
+ * What comes from outside
+ *
+ *   kill -9        The table of states says what happens at each instruction.
+ *   exec           The kernel marks the word, as at the thread's end.  But a thread that is
+ *                  not the first of its process has lost its ID before the kernel looks: its
+ *                  word stays as it is.  Whoever must know asks os_thread_gone.
+ *   fork           The slots stay the parent's.  The list of the thread that forked is in
+ *                  the child's memory.  glibc empties it.  musl goes on with it, and would
+ *                  mark the parent's words when that thread ends.  So forget detaches.  The
+ *                  view stays, because musl links new entries to it.  The mutex stays locked,
+ *                  because unlocking it would bring the old list back into glibc's new one.
+ *                  Views of other threads are on no list here.  But only the word tells whose
+ *                  a slot is, and anyone may have written it, so all are treated alike.
+ *   bare clone     libc writes the parent's ID, and the kernel knows no list: -ENOSYS.
+ *   a signal       A handler must not call this: libc's mutexes are not async-signal-safe.
+ *                  Cancellation is off, and nothing here sleeps.
+ *   third thread   Only the thread that claimed a slot uses the view and releases it.  The
+ *                  word is for all, of all processes: of two exchanges one fails.
+ *   forged word    It can give the slot to another thread, or make it seem taken.  A peer
+ *                  that keeps changing it delays give_back.  G3 holds.
+ *   page cut off   would be SIGBUS: the caller sees to F_SEAL_SHRINK.
+ *   old kernel     Without get_robust_list, as under a filter (seccomp) or qemu-user,
+ *                  os_slot_word is 0, and every claim -ENOSYS.  Where no mapping can be
+ *                  doubled (valgrind), the page is mapped from the descriptor.
  */
 #include "os/os.h"
 
@@ -14,33 +146,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* --- Slots ---------------------------------------------------------------- *
- *
- * The kernel marks the words of a thread that ends: those of the robust mutexes
- * that it holds, which it finds by a list that libc keeps in the mutexes
- * themselves.  A slot's word is made to be one of these words, with nothing else
- * of the mutex in reach of other processes: who could write the list's pointers
- * could make this process write wherever they like.
- *
- * So a slot is seen through a view of two pages, side by side, with a mutex
- * across the middle: HEAD bytes of it, the word among them, lie at the end of
- * the first page and the rest, the pointers above all, on the second.
- *
- *      first page                      second page, always private
- *      ...               | word, ... | pointers, kind, ... | copy of HEAD bytes
- *
- * libc locks and unlocks the mutex while the first page is a private one too:
- * what others have written it never reads.  In between, while the slot is held,
- * the slot's page is mapped there, and only the kernel looks, at the word, and
- * we, by plain compare and exchange.
- */
-
-/* What of a mutex lies on the first page: its alignment allows no less. */
-enum { HEAD = 8 };
+enum { HEAD = 8 }; /* bytes of a mutex on the first page */
 
 struct own {
         pthread_mutex_t mutex;
-        unsigned char head[HEAD]; /* as libc left them when it had locked */
+        unsigned char head[HEAD]; /* of the mutex, as libc left them when it had locked (I2) */
 };
 
 static struct own *own_of(void *view)
@@ -69,11 +179,11 @@ static int robust_init(pthread_mutex_t *mutex)
         return -rc;
 }
 
-static size_t slot_word;
+static size_t slot_word; /* P4 */
 static pthread_once_t slot_word_once = PTHREAD_ONCE_INIT;
 
-/* Where in the mutex that the thread locked last the kernel looks for its word,
- * by the list as the kernel has it; SIZE_MAX: not in its head, or a pointer is. */
+/* Where the word is in the mutex that the thread locked last; SIZE_MAX: not in the HEAD
+ * bytes, or the entry is. */
 static size_t find_word(const pthread_mutex_t *mutex)
 {
         const struct robust_list_head *list = NULL;
@@ -92,8 +202,7 @@ static size_t find_word(const pthread_mutex_t *mutex)
         return word;
 }
 
-/* glibc has a pointer back, too, and who knows what others have: when neighbours
- * in the list come and go, nothing may change in a head. */
+/* Neighbours in the list have pointers to each other.  None may be in the HEAD bytes. */
 static size_t find_word_in(pthread_mutex_t mutex[3])
 {
         unsigned char head[3][HEAD];
@@ -139,16 +248,12 @@ bool os_slot_taken(uint32_t word)
         return (word & FUTEX_TID_MASK) != 0 && !(word & FUTEX_OWNER_DIED);
 }
 
-/* Put a page of zeros over the slot's.  It is there from the beginning, for this
- * must not fail for want of memory: with the slot's page in sight the mutex cannot
- * leave libc's list, and when the thread ends musl marks the words of all on it,
- * whoever they name by then. */
 static int view_detach(void *view, void *spare)
 {
         return os_move_over(view, spare, os_page_size());
 }
 
-/* Have libc take the mutex off its list. */
+/* Of a view whose first page is private. */
 static void view_free(void *view)
 {
         struct own *own = own_of(view);
@@ -159,9 +264,7 @@ static void view_free(void *view)
         munmap(view, 2 * os_page_size());
 }
 
-/* A view of a private page: its mutex is locked, and on libc's list.  A child
- * made by a bare clone has a libc that calls it by its parent's name, and a
- * kernel that knows of no list. */
+/* Two private pages.  The mutex is locked, and on the list. */
 static int view_new(void **view)
 {
         uint32_t thread = os_thread();
@@ -179,13 +282,23 @@ static int view_new(void **view)
                 return rc;
         }
         memcpy(own->head, &own->mutex, HEAD);
-        if (atomic_load(word_of(*view)) == thread)
+        if (atomic_load(word_of(*view)) == thread) /* P6 */
                 return 0;
         view_free(*view);
         return -ENOSYS;
 }
 
-/* Once: the caller has other slots to try.  FUTEX_WAITERS stays, as in a lock. */
+/* Valgrind doubles no mappings. */
+static int view_attach(void *view, void *page, int fd, uint64_t offset)
+{
+        int rc = os_map_again(view, page, os_page_size());
+
+        if (rc == -EINVAL && fd >= 0)
+                rc = os_map_file(view, os_page_size(), fd, offset, OS_WRITE);
+        return rc;
+}
+
+/* P1, P2.  It tries once: the caller has other slots. */
 static int take(_Atomic uint32_t *word)
 {
         uint32_t was = atomic_load(word);
@@ -195,8 +308,6 @@ static int take(_Atomic uint32_t *word)
         return (was & FUTEX_OWNER_DIED) != 0 ? OS_SLOT_LEFT : 0;
 }
 
-/* Killed before take() has the word, the thread leaves a word behind that does
- * not name it, which the kernel passes over; killed after, one that it marks. */
 int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
@@ -207,37 +318,32 @@ int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
         slot->spare = NULL;
         if (os_slot_word() == 0)
                 return os_calm_end(calm, -ENOSYS);
-        if (os_slot_taken(atomic_load(word_of(page))))
+        if (os_slot_taken(atomic_load(word_of(page)))) /* P5 */
                 return os_calm_end(calm, -EBUSY);
         rc = view_new(&view);
         if (rc < 0)
                 return os_calm_end(calm, rc);
         rc = os_map(&spare, os_page_size());
+        if (rc == 0) {
+                rc = view_attach(view, page, fd, offset);
+                if (rc < 0)
+                        os_unmap(spare, os_page_size());
+        }
         if (rc < 0) {
                 view_free(view);
                 return os_calm_end(calm, rc);
         }
-        rc = os_map_again(view, page, os_page_size());
-        if (rc == -EINVAL && fd >= 0) /* valgrind doubles no mappings */
-                rc = os_map_file(view, os_page_size(), fd, offset, OS_WRITE);
-        if (rc == 0) {
-                rc = take(word_of(view));
-                if (rc >= 0) {
-                        slot->view = view;
-                        slot->spare = spare;
-                        return os_calm_end(calm, rc);
-                }
-                if (view_detach(view, spare) < 0)
-                        return os_calm_end(calm, rc); /* as in os_slot_release */
-        } else {
-                os_unmap(spare, os_page_size());
+        rc = take(word_of(view));
+        if (rc >= 0) {
+                slot->view = view;
+                slot->spare = spare;
+        } else if (view_detach(view, spare) == 0) {
+                view_free(view);
         }
-        view_free(view);
         return os_calm_end(calm, rc);
 }
 
-/* 0 in place of this thread's name.  Who keeps changing the word can delay this,
- * and who has put another name there keeps it. */
+/* P1.  A name that another has put there stays (I4). */
 static void give_back(_Atomic uint32_t *word)
 {
         uint32_t was = atomic_load(word), thread = os_thread();
@@ -250,42 +356,22 @@ static void give_back(_Atomic uint32_t *word)
                 }
 }
 
-/* The order matters.  First the word is given back, while the mutex is on the
- * list still: until then the kernel marks it, and after that it names nobody, or
- * whoever took it next, and the kernel passes over it.  Then the slot's page goes
- * out of sight, and a page with this thread's name in the word into its place:
- * now the kernel would mark that, which nobody sees.  Only then libc unlocks, for
- * it refuses where the word does not name the thread, and what stands in the
- * shared word is anyone's choice; and then the pages can go, with nothing on the
- * list that points there.  (Unlocked at once, on the shared page, a thread killed
- * between leaving the list and clearing the word would rely on the kernel's look
- * at the operation pending; and one whose word was forged would stay on the list
- * and have its pages unmapped under it.)
- *
- * Where the page cannot be put there (too many mappings), the view stays for good,
- * and on the list, and the word this thread's until its end, if no one has taken
- * it yet: it is a leak, but nothing that points nowhere. */
+/* In this order: I3, I5, I7. */
 void os_slot_release(struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
         void *view = slot->view;
 
         give_back(word_of(view));
-        slot->view = NULL; /* before the pages can be another's: a forked child puts one there */
+        slot->view = NULL; /* P3 */
         if (view_detach(view, slot->spare) == 0)
                 view_free(view);
         else
-                take(word_of(view));
+                take(word_of(view)); /* stuck */
         os_calm_end(calm, 0);
 }
 
-/* The list of the thread that forked has come along.  glibc empties it, in fork
- * but not in a bare clone; musl goes on with it, and when a thread ends writes to
- * all the words on it: the slot's page, which is the parent's, goes out of its
- * sight.  The pages must stay, for what comes onto such a list is linked to what
- * is there; and libc cannot take it off, for to one that has emptied its list
- * this would bring an old one back.  A thread that did not fork has no list here,
- * but whose a slot is the word alone says, and that anyone may have written. */
+/* P3; see fork. */
 void os_slot_forget(struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
