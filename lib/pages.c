@@ -1,7 +1,8 @@
-/* pages.c - the pages of a map: present, discarded, locked, frozen, cloned
+/* pages.c - the pages of a map: present, discarded, locked, on the disk
  *
  * SPDX-License-Identifier: MIT
  */
+#include "map/file.h"
 #include "map/map.h"
 #include "map/span.h"
 
@@ -113,145 +114,24 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
         return rc;
 }
 
-/* --- Freezing, cloning --- */
+/* --- On the disk --- */
 
-int map_freeze_pages(struct ammap *map)
+int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
 {
-        return region_freeze(&map->region);
-}
-
-int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map))
-{
-        int rc;
-
-        pthread_mutex_lock(&map->viewing);
-        atomic_store(&map->freezing, true);
-        rc = atomic_load(&map->views) > 0 ? AMMAP_ERR_BUSY : freeze(map);
-        if (rc == 0) {
-                atomic_store(&map->frozen, true);
-                map->recycle = false;
-        }
-        atomic_store(&map->freezing, false); /* after the pages, and frozen: see end_freeze in map.c */
-        pthread_mutex_unlock(&map->viewing);
-        return rc;
-}
-
-int ammap_freeze(ammap_t *map)
-{
+        size_t page = os_page_size(), from;
         int rc;
 
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
-        if (atomic_load(&map->omitted))
+        if (backing_is_none(&map->backing))
                 return AMMAP_ERR_UNSUPPORTED;
-        rc = map->kind->freeze(map);
-        /* It is frozen already, or not ours to freeze. */
-        return rc == AMMAP_ERR_READ_ONLY && !map->read_only ? 0 : rc;
-}
-
-int map_clone(struct ammap *map, int (*copy)(struct ammap *map, uint64_t length, struct ammap **made),
-              struct ammap **made)
-{
-        uint64_t length;
-        span_t span;
-        int rc;
-
-        do {
-                length = map->kind->length(map);
-                rc = map_span_take(map, 0, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
-        } while (rc == AMMAP_ERR_BOUNDS); /* a shrink came between */
-        if (rc < 0)
+        if ((rc = map_look(map, offset, length)) < 0)
                 return rc;
-        rc = copy(map, length, made);
-        span_leave(&span, HOLD_COPY);
+        from = (size_t)offset & ~(page - 1);
+        if (length > 0)
+                rc = os_sync(map->backing.fd, map->base + from, region_pages(offset + length) - from);
+        if (rc == 0 && map->file)
+                rc = os_sync(map->backing.fd, map->file->head, map->file->head_size);
         return rc;
-}
-
-int ammap_clone(ammap_t *map, ammap_t **copy)
-{
-        if (!copy)
-                return AMMAP_ERR_INVALID;
-        *copy = NULL;
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        os_fork_check();
-        if (atomic_load(&map->omitted))
-                return AMMAP_ERR_UNSUPPORTED;
-        return map->kind->clone(map, copy);
-}
-
-/* --- The kernel's account --- */
-
-_Static_assert(AMMAP_STAT_UNKNOWN == OS_UNKNOWN, "what is not known is told as such");
-_Static_assert(offsetof(ammap_stat_t, reserved) == offsetof(ammap_stat_t, read_only) + sizeof(bool) &&
-                       sizeof(ammap_stat_t) == offsetof(ammap_stat_t, reserved) + 2,
-               "no hidden room, through which bytes of the stack would be told");
-
-/* The kernel is asked first, with no mutex held: that takes as long as there are
- * mappings, and the pages' place is constant. */
-static int fill_stat(ammap_t *map, ammap_stat_t *stat)
-{
-        struct os_usage usage;
-        bool frozen;
-
-        if (atomic_load(&map->omitted))
-                return AMMAP_ERR_UNSUPPORTED;
-        os_usage(map->region.data, map->region.size, &usage);
-        frozen = map->kind->was_frozen(map);
-        map_lock(map);
-        *stat = (ammap_stat_t){
-                .length = ammap_len(map),
-                .capacity = map->capacity,
-                .mapped = map->region.mapped,
-                .page = os_page_size(),
-                .resident = usage.resident,
-                .huge = usage.huge,
-                .locked = usage.locked,
-                .slices = map->kind->slices(map),
-                .views = atomic_load(&map->views),
-                .lanes = map->lanes,
-                .share = map->kind->share,
-                .fork = map->region.fork,
-                .guard = map->region.guard,
-                .frozen = frozen,
-                .read_only = frozen || map->read_only,
-        };
-        map_unlock(map);
-        return 0;
-}
-
-int ammap_stat(ammap_t *map, ammap_stat_t *stat)
-{
-        const size_t first = offsetof(ammap_stat_t, length);
-        ammap_stat_t known;
-        size_t size;
-        int rc;
-
-        if (!stat || (size = stat->struct_size) < sizeof size)
-                return AMMAP_ERR_INVALID;
-        memset((unsigned char *)stat + sizeof size, 0, size - sizeof size);
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        if ((rc = fill_stat(map, &known)) < 0)
-                return rc;
-        size = size < sizeof known ? size : sizeof known;
-        if (size > first)
-                memcpy((unsigned char *)stat + first, (unsigned char *)&known + first, size - first);
-        return 0;
-}
-
-int ammap_is_hugepage_backed(ammap_t *map)
-{
-        struct os_usage usage;
-        int rc;
-
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        if (atomic_load(&map->omitted))
-                return AMMAP_ERR_UNSUPPORTED;
-        rc = os_usage(map->region.data, map->region.size, &usage);
-        if (usage.huge != OS_UNKNOWN)
-                return usage.huge > 0;
-        return os_absent(rc) ? AMMAP_ERR_UNSUPPORTED : rc;
 }

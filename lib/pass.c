@@ -1,197 +1,101 @@
-/* pass.c - maps in memory that other processes have too
+/* pass.c - maps found by a path, given to us, and given to others
  *
  * SPDX-License-Identifier: MIT
- *
- * New ones, those that are given to us, and what we give.
  */
-#include "map/header.h"
+#include "map/file.h"
 #include "map/map.h"
+#include "map/options.h"
+#include "map/raw.h"
+#include "map/shared.h"
 
 #include <errno.h>
-#include <string.h>
 
-/* The most that a name in a lane's owner has room for. */
-enum { SLOTS_MAX = 4095, UNWRITABLE = AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE };
+enum { UNWRITABLE = AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE };
 
-/* Whether this machine, and this library, can have shared maps at all. */
-static bool is_possible(void)
+/* --- By a path --- */
+
+static bool may_not_write(int rc)
 {
-        return ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && os_slot_word() != 0;
+        return rc == -EACCES || rc == -EPERM || rc == -EROFS || rc == -ETXTBSY;
 }
 
-static int unsupported(int rc)
+/* Others may make the file, and take it away, in between; but not often.  A symbolic
+ * link to nothing is never followed to make something there. */
+static int open_path(const char *path, bool create)
 {
-        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+        enum { TRIES = 100 };
+        int fd = os_open(path, true, false);
+
+        for (unsigned tries = 0; create && fd == -ENOENT && tries < TRIES; tries++) {
+                fd = os_open(path, true, true);
+                if (fd != -EEXIST)
+                        return fd;
+                fd = os_open(path, true, false);
+        }
+        if (create)
+                return fd == -ENOENT ? -EEXIST : fd;
+        return may_not_write(fd) ? os_open(path, false, false) : fd;
 }
 
-/* --- New ones --- */
-
-/* Memory that nobody makes shorter, or what else the seals say. */
-static int sealed_memory(const char *name, uint64_t size, unsigned seals)
+/* What is there has the length that it has, and is not made any longer. */
+static int size_raw(int fd, const struct found *found, uint64_t size)
 {
-        int fd = os_memory(name, size), rc;
+        struct os_file there;
+        int rc = file_lock_opening(fd, found->file.write);
 
-        if (fd < 0)
-                return unsupported(fd);
-        rc = os_add_seals(fd, seals);
         if (rc < 0)
-                os_close(fd);
-        return rc < 0 ? rc : fd;
+                return rc;
+        rc = os_file(fd, &there);
+        if (rc == 0 && there.size == 0 && size > 0)
+                rc = os_resize_file(fd, size);
+        file_unlock_opening(fd);
+        return rc;
 }
 
-static int new_shared(struct ammap **made, uint64_t size, const ammap_options_t *options)
+static int open_raw(struct ammap **made, int fd, uint64_t size, const ammap_options_t *options)
 {
-        struct format_head head;
-        int fd, rc;
+        struct found found;
+        int rc = found_look(fd, &found);
 
-        if (!is_possible())
-                return AMMAP_ERR_UNSUPPORTED;
-        header_fill(&head, size, options, FORMAT_SLOTS);
-        fd = sealed_memory(options->name, head.data + region_pages(size), AMMAP_SEAL_SHRINK);
-        if (fd < 0)
-                return fd;
-        rc = shared_make(made, fd, &head, options, SHARED_WRITE | SHARED_FRESH);
+        if (rc == 0)
+                rc = size_raw(fd, &found, size);
+        if (rc == 0)
+                rc = found_look(fd, &found);
+        if (rc == 0)
+                rc = raw_import(made, &found, options);
         if (rc < 0)
                 os_close(fd);
         return rc;
 }
 
-int share_new(struct ammap **made, uint64_t size, const ammap_options_t *options)
+int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_options_t *options)
 {
-        int fd;
+        ammap_options_t known;
+        int rc, fd;
 
-        if (options->share != AMMAP_RAW)
-                return new_shared(made, size, options);
-        fd = sealed_memory(options->name, size, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
-        return fd < 0 ? fd : share_raw(made, fd, options);
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        *map = NULL;
+        if (!path)
+                return AMMAP_ERR_INVALID;
+        if ((rc = options_read_other(options, size, &known)) < 0 || (rc = map_start()) < 0)
+                return rc;
+        fd = open_path(path, size > 0);
+        if (fd < 0)
+                return unsupported(fd);
+        if (size == 0 || known.share == AMMAP_RAW)
+                known.capacity = 0; /* it says nothing of what is there */
+        return known.share == AMMAP_RAW ? open_raw(map, fd, size, &known) : file_make(map, fd, path, size, &known);
 }
 
 /* --- What others give us --- */
-
-/* Something behind a descriptor, and what may be done to it. */
-struct found {
-        int fd;
-        struct os_file file;
-        unsigned seals;
-};
-
-/* Seals first: what they say of the size holds for the size that is read then. */
-static int look_at(int fd, struct found *found)
-{
-        int seals = os_seals(fd), rc = os_file(fd, &found->file);
-
-        if (rc < 0)
-                return unsupported(rc);
-        if (!found->file.regular)
-                return AMMAP_ERR_FORMAT;
-        if (seals < 0 && seals != -EINVAL)
-                return unsupported(seals);
-        found->fd = fd;
-        found->seals = seals < 0 ? 0 : (unsigned)seals; /* nothing that can be sealed */
-        return os_is_huge(fd) ? AMMAP_ERR_UNSUPPORTED : 0;
-}
-
-/* The kernel may refuse to map it writable all the same: it has been sealed, or
- * stands where nothing is to be written. */
-static bool is_refused(int rc)
-{
-        return rc == -EPERM || rc == -EACCES;
-}
-
-/* Bytes that go by a lock, which raw maps have not. */
-static bool has_header(int fd)
-{
-        unsigned char magic[sizeof(((struct format_head *)0)->magic)];
-
-        return os_read_at(fd, 0, magic, sizeof magic) == 0 && memcmp(magic, FORMAT_MAGIC, sizeof magic) == 0;
-}
-
-static int make_raw(struct ammap **made, const struct found *found, const ammap_options_t *options)
-{
-        struct backing backing = { .fd = found->fd, .write = found->file.write && !(found->seals & UNWRITABLE) };
-        ammap_options_t known = *options;
-        int rc = map_check_options(found->file.size, &known);
-
-        if (rc < 0)
-                return rc;
-        if (has_header(found->fd))
-                return AMMAP_ERR_FORMAT;
-        rc = map_make(made, &kind_raw, found->file.size, &known, &backing);
-        if (backing.write && is_refused(rc)) {
-                backing.write = false;
-                rc = map_make(made, &kind_raw, found->file.size, &known, &backing);
-        }
-        if (rc < 0)
-                return rc;
-        (*made)->may_fault = !(found->seals & AMMAP_SEAL_SHRINK);
-        (*made)->faults = options->allow_faults;
-        (*made)->fast_path_ok = (*made)->lanes == 1 && !(*made)->may_fault;
-        map_link(*made);
-        return 0;
-}
-
-int share_raw(struct ammap **made, int fd, const ammap_options_t *options)
-{
-        struct found found;
-        int rc = look_at(fd, &found);
-
-        if (rc == 0)
-                rc = make_raw(made, &found, options);
-        if (rc < 0)
-                os_close(fd);
-        return rc;
-}
-
-/* Whether a header is one of ours, and does not lie about its numbers; options
- * then have them. */
-static bool is_ours(const struct format_head *head, uint64_t size, ammap_options_t *options)
-{
-        uint64_t length = atomic_load(&head->length);
-
-        if (!header_is_known(head) || head->lock_word != os_slot_word() || head->page != os_page_size() ||
-            head->lanes == 0 || head->capacity == 0 || head->slots == 0 || head->slots > SLOTS_MAX)
-                return false;
-        options->lanes = head->lanes;
-        options->capacity = head->capacity;
-        if (map_check_options(length, options) < 0)
-                return false;
-        return head->data == format_data(head->lanes, head->slots, head->page) &&
-               size >= head->data + region_pages(length);
-}
-
-static int import_shared(struct ammap **made, const struct found *found, const ammap_options_t *options)
-{
-        ammap_options_t known = *options;
-        struct format_head head;
-        struct os_file file;
-        bool write;
-        int rc;
-
-        if (!is_possible())
-                return AMMAP_ERR_UNSUPPORTED;
-        rc = os_read_at(found->fd, 0, &head, sizeof head);
-        if (rc == 0)
-                rc = os_file(found->fd, &file); /* after the length, which may have grown, and the memory before it */
-        if (rc != 0)
-                return rc == -ENODATA ? AMMAP_ERR_FORMAT : rc;
-        if (!is_ours(&head, file.size, &known))
-                return AMMAP_ERR_FORMAT;
-        if ((options->lanes && options->lanes != known.lanes) ||
-            (options->capacity && options->capacity != known.capacity))
-                return AMMAP_ERR_INVALID;
-        write = found->file.write && !(found->seals & UNWRITABLE);
-        rc = shared_make(made, found->fd, &head, &known, write ? SHARED_WRITE : 0);
-        if (write && is_refused(rc))
-                rc = shared_make(made, found->fd, &head, &known, 0);
-        return rc;
-}
 
 /* Take a descriptor, also on an error.  What others can make shorter is a file,
  * in memory or not. */
 static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
 {
         struct found found;
-        int rc = look_at(fd, &found);
+        int rc = found_look(fd, &found);
         bool sealed = rc == 0 && (found.seals & AMMAP_SEAL_SHRINK);
 
         if (rc == 0 && !sealed && !options->allow_faults)
@@ -199,26 +103,11 @@ static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
         if (rc == 0 && options->share != AMMAP_RAW && !sealed)
                 return file_make(made, fd, NULL, 0, options);
         if (rc == 0)
-                rc = options->share == AMMAP_RAW ? make_raw(made, &found, options)
-                                                 : import_shared(made, &found, options);
+                rc = options->share == AMMAP_RAW ? raw_import(made, &found, options)
+                                                 : shared_import(made, &found, options);
         if (rc < 0)
                 os_close(fd);
         return rc;
-}
-
-/* What can be said of options before there is anything to compare them with. */
-static int read_options(const ammap_options_t *options, ammap_options_t *known)
-{
-        ammap_options_t trial;
-        int rc = map_read_options(options, known);
-
-        if (rc < 0)
-                return rc;
-        if (known->share == AMMAP_PRIVATE)
-                known->share = AMMAP_SHARED;
-        trial = *known;
-        trial.capacity = AMMAP_LANES_MAX;
-        return map_check_options(AMMAP_LANES_MAX, &trial);
 }
 
 int ammap_import(ammap_t **map, int fd, const ammap_options_t *options)
@@ -229,7 +118,7 @@ int ammap_import(ammap_t **map, int fd, const ammap_options_t *options)
         if (!map)
                 return AMMAP_ERR_INVALID;
         *map = NULL;
-        if ((rc = read_options(options, &known)) < 0 || (rc = map_start()) < 0)
+        if ((rc = options_read_other(options, 0, &known)) < 0 || (rc = map_start()) < 0)
                 return rc;
         own = os_dup(fd);
         return own < 0 ? unsupported(own) : adopt(map, own, &known);
@@ -243,7 +132,7 @@ int ammap_recv(ammap_t **map, int socket, const ammap_options_t *options)
         if (!map)
                 return AMMAP_ERR_INVALID;
         *map = NULL;
-        if ((rc = read_options(options, &known)) < 0 || (rc = map_start()) < 0)
+        if ((rc = options_read_other(options, 0, &known)) < 0 || (rc = map_start()) < 0)
                 return rc;
         fd = os_receive(socket);
         if (fd < 0)
@@ -261,7 +150,7 @@ static int check_given(const ammap_t *map)
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
-        if (map->backing.own || atomic_load(&map->omitted))
+        if (backing_is_none(&map->backing) || atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
         rc = os_is_file(map->backing.fd, map->backing.device, map->backing.inode);
         return rc > 0 ? 0 : rc == 0 ? AMMAP_ERR_FAULT : rc;
@@ -304,7 +193,7 @@ static int export_write(ammap_t *map)
 {
         int seals = map->kind->sealable ? os_seals(map->backing.fd) : 0;
 
-        if (map->read_only || map_frozen(map) || (seals > 0 && ((unsigned)seals & UNWRITABLE)))
+        if (!map_may_write(map) || (seals > 0 && ((unsigned)seals & UNWRITABLE)))
                 return AMMAP_ERR_READ_ONLY;
         return os_dup(map->backing.fd);
 }

@@ -3,18 +3,13 @@
  * SPDX-License-Identifier: MIT
  */
 #include "map/map.h"
+#include "map/views.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SHARED_NAP INT64_C(90000000) /* ns: less than the 100 ms that are promised */
-
-/* A view that is alive, on its map's list; guard: the map's viewing. */
-struct view {
-        struct view *next, **link;
-        uint64_t end; /* where in the map it ends */
-};
 
 /* The address of count words of size bytes at offset. */
 static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words)
@@ -32,33 +27,6 @@ static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t si
                 return AMMAP_ERR_UNSUPPORTED;
         *words = map->base + offset;
         return 0;
-}
-
-static void add_view(struct ammap *map, struct view *view, uint64_t end)
-{
-        *view = (struct view){ .next = map->view, .link = &map->view, .end = end };
-        if (map->view)
-                map->view->link = &view->next;
-        map->view = view;
-        atomic_fetch_add(&map->views, 1);
-}
-
-static void drop_view(struct ammap *map, struct view *view)
-{
-        *view->link = view->next;
-        if (view->next)
-                view->next->link = view->link;
-        free(view);
-        atomic_fetch_sub(&map->views, 1);
-}
-
-bool map_views_reach(const struct ammap *map, uint64_t offset)
-{
-        const struct view *view = map->view;
-
-        while (view && view->end <= offset)
-                view = view->next;
-        return view;
 }
 
 /* The same, and the map pinned by a view; private words: the map, and the view. */
@@ -79,12 +47,12 @@ static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t siz
                 rc = map_has(map, offset, count * size) ? 0 : 1; /* 1: a shrink came first */
                 if (rc == 0 && map_frozen(map))
                         rc = AMMAP_ERR_READ_ONLY;
-                if (rc == 0 && map->shared && !map->shared->writable)
-                        rc = AMMAP_ERR_UNSUPPORTED;
+                if (rc == 0 && map->read_only)
+                        rc = map->kind->needs_write_to_lock ? AMMAP_ERR_UNSUPPORTED : AMMAP_ERR_READ_ONLY;
                 if (rc == 0) {
                         private[0] = (uintptr_t)map;
                         private[1] = (uintptr_t)view;
-                        add_view(map, view, offset + count * size);
+                        views_add(map, view, offset + count * size);
                         view = NULL;
                 }
                 pthread_mutex_unlock(&map->viewing);
@@ -103,7 +71,7 @@ static void unpin(const uintptr_t *private)
                 return;
         os_fork_check();
         pthread_mutex_lock(&map->viewing);
-        drop_view(map, (struct view *)private[1]);
+        views_drop(map, (struct view *)private[1]);
         pthread_mutex_unlock(&map->viewing);
 }
 

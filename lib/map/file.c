@@ -20,7 +20,11 @@
  */
 #include "map/file.h"
 
+#include "map/clone.h"
 #include "map/header.h"
+#include "map/local.h"
+#include "map/options.h"
+#include "map/views.h"
 #include "os/os.h"
 
 #include <errno.h>
@@ -30,11 +34,6 @@
 #define OPENING_WAIT INT64_C(10000000000) /* ns */
 #define CUT_WAIT INT64_C(1000000000)      /* ns */
 #define CAPACITY_MAX (UINT64_C(1) << 47)
-
-static int unsupported(int rc)
-{
-        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
-}
 
 /* --- The header --- */
 
@@ -143,30 +142,33 @@ static int write_head(const struct file *file, const struct format_head *head, b
 static int make_map(struct ammap **made, const struct place *place, const struct format_head *head, bool fresh,
                     const ammap_options_t *options)
 {
-        const struct backing backing = { .fd = place->shown, .offset = head->data, .write = place->there.write };
         uint64_t length = atomic_load(&head->length);
         ammap_options_t known = *options;
+        struct recipe recipe = {
+                .kind = &kind_file,
+                .size = length,
+                .options = &known,
+                .backing = { .fd = place->shown, .offset = head->data, .write = place->there.write },
+                .may_fault = true,
+        };
         struct file *file;
         int rc;
 
         known.share = AMMAP_SHARED;
         known.capacity = head->capacity;
         known.lanes = head->lanes;
-        if ((rc = map_check_options(length, &known)) < 0 || (rc = file_new(&file, place, head)) < 0)
+        if ((rc = options_check(length, &known)) < 0 || (rc = file_new(&file, place, head)) < 0)
                 return rc;
-        if ((rc = write_head(file, head, fresh)) < 0 ||
-            (rc = map_make(made, &kind_file, length, &known, &backing)) < 0) {
+        recipe.file = file;
+        if ((rc = write_head(file, head, fresh)) < 0 || (rc = map_make(made, &recipe)) < 0) {
                 file_drop(file);
                 return rc;
         }
         file->map = *made;
-        (*made)->may_fault = true;
-        (*made)->faults = options->allow_faults;
         if (atomic_load(&head->frozen)) {
                 atomic_store(&(*made)->frozen, true);
                 atomic_store(&file->frozen, true);
         }
-        (*made)->file = file;
         file_link(file);
         map_link(*made);
         return 0;
@@ -177,7 +179,7 @@ static int make_new(struct ammap **made, const struct place *place, uint64_t siz
 {
         ammap_options_t known = *options;
         struct format_head head;
-        int rc = map_check_options(size, &known);
+        int rc = options_check(size, &known);
 
         if (rc < 0)
                 return rc;
@@ -197,7 +199,7 @@ static int make_new(struct ammap **made, const struct place *place, uint64_t siz
 }
 
 /* Keep others from opening the file, and making it, meanwhile. */
-static int lock_opening(int fd, bool write)
+int file_lock_opening(int fd, bool write)
 {
         int64_t deadline = os_now() + OPENING_WAIT;
         int rc;
@@ -209,28 +211,18 @@ static int lock_opening(int fd, bool write)
         return unsupported(rc);
 }
 
-/* What is sealed against writers is as good as open to be read. */
-static int look_at(int fd, struct os_file *there)
+void file_unlock_opening(int fd)
 {
-        int rc = os_file(fd, there), seals;
-
-        if (rc < 0)
-                return rc;
-        if (!there->regular)
-                return AMMAP_ERR_FORMAT;
-        seals = os_seals(fd);
-        if (seals < 0 && seals != -EINVAL)
-                return seals;
-        if (seals > 0 && ((unsigned)seals & (AMMAP_SEAL_WRITE | AMMAP_SEAL_FUTURE_WRITE)))
-                there->write = false;
-        return os_is_huge(fd) ? AMMAP_ERR_UNSUPPORTED : 0;
+        os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
 }
 
 static int make_locked(struct ammap **made, struct place *place, uint64_t size, const ammap_options_t *options)
 {
         struct format_head head;
-        int rc = look_at(place->fd, &place->there);
+        struct found found;
+        int rc = found_look(place->fd, &found);
 
+        place->there = found.file;
         if (rc < 0 || (rc = read_head(place->fd, place->there.size, &head)) < 0)
                 return rc;
         if (rc == 0)
@@ -257,106 +249,25 @@ static int open_again(const struct place *place, const char *path)
 int file_make(struct ammap **made, int shown, const char *path, uint64_t size, const ammap_options_t *options)
 {
         struct place place = { .shown = shown };
-        int rc = look_at(shown, &place.there);
+        struct found found;
+        int rc = found_look(shown, &found);
 
+        place.there = found.file;
         place.fd = rc < 0 ? rc : open_again(&place, path);
         if (place.fd < 0) {
                 os_close(shown);
                 return unsupported(place.fd);
         }
-        rc = lock_opening(place.fd, place.there.write);
+        rc = file_lock_opening(place.fd, place.there.write);
         if (rc == 0)
                 rc = make_locked(made, &place, size, options);
         if (rc == 0) {
-                os_lock_byte(place.fd, FILE_OPENING, OS_UNLOCK);
+                file_unlock_opening(place.fd);
                 return 0;
         }
         os_close(place.fd);
         os_close(shown);
         return rc;
-}
-
-/* --- Opening one --- */
-
-static bool may_not_write(int rc)
-{
-        return rc == -EACCES || rc == -EPERM || rc == -EROFS || rc == -ETXTBSY;
-}
-
-/* Others may make the file, and take it away, in between; but not often.  A symbolic
- * link to nothing is never followed to make something there. */
-static int open_path(const char *path, bool create)
-{
-        enum { TRIES = 100 };
-        int fd = os_open(path, true, false);
-
-        for (unsigned tries = 0; create && fd == -ENOENT && tries < TRIES; tries++) {
-                fd = os_open(path, true, true);
-                if (fd != -EEXIST)
-                        return fd;
-                fd = os_open(path, true, false);
-        }
-        if (create)
-                return fd == -ENOENT ? -EEXIST : fd;
-        return may_not_write(fd) ? os_open(path, false, false) : fd;
-}
-
-/* What is there has the length that it has, and is not made any longer. */
-static int open_raw(struct ammap **made, int fd, uint64_t size, const ammap_options_t *options)
-{
-        ammap_options_t known = *options;
-        struct os_file there;
-        int rc = look_at(fd, &there);
-
-        known.capacity = 0;
-        if (rc == 0)
-                rc = lock_opening(fd, there.write);
-        if (rc == 0) {
-                rc = os_file(fd, &there);
-                if (rc == 0 && there.size == 0 && size > 0)
-                        rc = os_resize_file(fd, size);
-                os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
-        }
-        if (rc == 0)
-                return share_raw(made, fd, &known);
-        os_close(fd);
-        return rc;
-}
-
-/* What can be said of options before it is known whether they are a new map's; of
- * one that is there they say nothing of capacity and lanes. */
-static int read_options(uint64_t size, const ammap_options_t *options, ammap_options_t *known)
-{
-        ammap_options_t trial;
-        int rc = map_read_options(options, known);
-
-        if (rc < 0)
-                return rc;
-        if (known->share == AMMAP_PRIVATE)
-                known->share = AMMAP_SHARED;
-        if (size == 0)
-                known->capacity = 0;
-        trial = *known;
-        rc = map_check_options(size ? size : AMMAP_LANES_MAX, &trial);
-        return rc;
-}
-
-int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_options_t *options)
-{
-        ammap_options_t known;
-        int rc, fd;
-
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        *map = NULL;
-        if (!path)
-                return AMMAP_ERR_INVALID;
-        if ((rc = read_options(size, options, &known)) < 0 || (rc = map_start()) < 0)
-                return rc;
-        fd = open_path(path, size > 0);
-        if (fd < 0)
-                return unsupported(fd);
-        return known.share == AMMAP_RAW ? open_raw(map, fd, size, &known) : file_make(map, fd, path, size, &known);
 }
 
 /* --- What others change --- */
@@ -412,12 +323,6 @@ int file_refresh(struct ammap *map)
 }
 
 bool file_was_frozen(struct ammap *map)
-{
-        file_refresh(map);
-        return atomic_load(&map->file->frozen);
-}
-
-static bool is_frozen(struct ammap *map)
 {
         if (!atomic_load(&map->frozen))
                 file_refresh(map);
@@ -516,7 +421,7 @@ static int cut(struct ammap *map, uint64_t size, uint64_t length)
         int rc;
 
         pthread_mutex_lock(&map->viewing);
-        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
+        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
         if (rc == 0 && (rc = set_length(map, size)) < 0)
                 file_mark_length(map->file, false);
         pthread_mutex_unlock(&map->viewing);
@@ -565,7 +470,7 @@ static int resize(struct ammap *map, uint64_t size)
         os_fork_check();
         if (map->file->fd < 0)
                 return AMMAP_ERR_UNSUPPORTED;
-        if (!map->file->write || is_frozen(map))
+        if (!map->file->write || file_was_frozen(map))
                 return AMMAP_ERR_READ_ONLY;
         if ((rc = file_enter_length(map->file)) < 0)
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(map->file) ? AMMAP_ERR_FORMAT : rc;
@@ -644,38 +549,15 @@ const struct kind kind_file = {
         .joint = true,
         .length = length_of,
         .refresh = file_refresh,
-        .frozen = is_frozen,
-        .was_frozen = file_was_frozen,
+        .frozen = file_was_frozen,
         .is_held = local_is_held,
         .slices = local_slices,
         .resize = resize,
         .freeze = freeze,
         .recover = file_recover,
-        .clone = local_clone,
+        .clone = clone_locked,
         .thread_left = thread_left,
         .freeze_forked = map_nothing,
         .forked = file_forked,
         .end = file_end,
 };
-
-/* --- On the disk --- */
-
-int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
-{
-        size_t page = os_page_size(), from;
-        int rc;
-
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        os_fork_check();
-        if (map->backing.own)
-                return AMMAP_ERR_UNSUPPORTED;
-        if ((rc = map_look(map, offset, length)) < 0)
-                return rc;
-        from = (size_t)offset & ~(page - 1);
-        if (length > 0)
-                rc = os_sync(map->backing.fd, map->base + from, region_pages(offset + length) - from);
-        if (rc == 0 && map->file)
-                rc = os_sync(map->backing.fd, map->file->head, map->file->head_size);
-        return rc;
-}

@@ -1,10 +1,11 @@
-/* local.c - private and raw maps: whose lock is this process's alone
+/* local.c - maps that the threads of one process lock
  *
  * SPDX-License-Identifier: MIT
- *
- * Maps in files have this lock too, against the threads of their own process.
  */
-#include "map/map.h"
+#include "map/local.h"
+
+#include "map/clone.h"
+#include "map/views.h"
 
 /* --- The length --- */
 
@@ -89,7 +90,7 @@ static int shrink(struct ammap *map, uint64_t size)
         atomic_store(&map->undo, length);
         atomic_fetch_add(&map->shrinks, 1);
         pthread_mutex_lock(&map->viewing);
-        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : 0;
+        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : 0;
         if (rc == 0)
                 atomic_store(&map->length, size);
         pthread_mutex_unlock(&map->viewing);
@@ -115,12 +116,6 @@ static int resize_private(struct ammap *map, uint64_t size)
         return size > length ? grow(map, size) : size < length ? shrink(map, size) : 0;
 }
 
-static int resize_raw(struct ammap *map, uint64_t size)
-{
-        (void)map, (void)size;
-        return AMMAP_ERR_UNSUPPORTED;
-}
-
 /* --- Who is in --- */
 
 static bool is_any_held(const struct ammap *map)
@@ -141,7 +136,7 @@ uint64_t local_slices(const struct ammap *map)
         return thread_slices(map->lane, map->lane + map->lanes);
 }
 
-static int recover(struct ammap *map)
+int local_recover(struct ammap *map)
 {
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_recover(&map->lane[i]);
@@ -150,14 +145,9 @@ static int recover(struct ammap *map)
 
 /* --- Freezing --- */
 
-static bool is_frozen(struct ammap *map)
+bool local_frozen(struct ammap *map)
 {
         return atomic_load(&map->frozen);
-}
-
-static bool was_frozen(struct ammap *map)
-{
-        return is_frozen(map) && !map->read_only;
 }
 
 static void leave_lanes(struct ammap *map, uint64_t count, bool frozen)
@@ -200,7 +190,7 @@ void local_leave_all(struct ammap *map, bool frozen)
 }
 
 /* The seal is for those who come later, and the kernel may not know it. */
-static int freeze(struct ammap *map)
+int local_freeze(struct ammap *map)
 {
         int rc = local_take_all(map);
 
@@ -213,40 +203,10 @@ static int freeze(struct ammap *map)
         return rc;
 }
 
-/* --- Cloning --- */
-
-int local_copy(struct ammap *map, uint64_t length, struct ammap **copy)
-{
-        ammap_options_t options = map->options;
-        struct ammap *made;
-        unsigned char *to;
-        int rc;
-
-        options.share = AMMAP_PRIVATE;
-        if ((rc = map_make(&made, &kind_private, length, &options, NULL)) < 0)
-                return rc;
-        map_link(made);
-        to = made->base - (map->base - map->region.data);
-        if (map->may_fault)
-                rc = region_copy_careful(to, &map->region, map_region_offset(map, length));
-        else
-                region_copy(to, &map->region, map_region_offset(map, length));
-        if (rc < 0)
-                map_destroy(made);
-        else
-                *copy = made;
-        return rc;
-}
-
-int local_clone(struct ammap *map, struct ammap **copy)
-{
-        return map_clone(map, local_copy, copy);
-}
-
 /* --- Forks --- */
 
 /* The child may have a shrink to end that it does not have the thread of. */
-static void forked(struct ammap *map)
+void local_forked(struct ammap *map)
 {
         if (!(atomic_load(&map->shrinks) & 1))
                 return;
@@ -256,12 +216,34 @@ static void forked(struct ammap *map)
                 end_shrink(map);
 }
 
-/* What is different between them: the length of a raw map is for good, and its memory
- * can be sealed. */
-#define LOCAL_KIND                                                                                                     \
-        .length = local_length, .refresh = map_no_refresh, .frozen = is_frozen, .was_frozen = was_frozen,              \
-        .is_held = local_is_held, .slices = local_slices, .freeze = freeze, .recover = recover, .clone = local_clone,  \
-        .thread_left = map_no_thread_left, .freeze_forked = map_nothing, .forked = forked, .end = map_nothing
+/* --- Private maps --- */
 
-const struct kind kind_private = { LOCAL_KIND, .name = "private", .share = AMMAP_PRIVATE, .resize = resize_private };
-const struct kind kind_raw = { LOCAL_KIND, .name = "raw", .share = AMMAP_RAW, .sealable = true, .resize = resize_raw };
+static const struct kind kind_private = {
+        .name = "private",
+        .share = AMMAP_PRIVATE,
+        .length = local_length,
+        .refresh = map_no_refresh,
+        .frozen = local_frozen,
+        .is_held = local_is_held,
+        .slices = local_slices,
+        .resize = resize_private,
+        .freeze = local_freeze,
+        .recover = local_recover,
+        .clone = clone_locked,
+        .thread_left = map_no_thread_left,
+        .freeze_forked = map_nothing,
+        .forked = local_forked,
+        .end = map_nothing,
+};
+
+int private_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
+{
+        const struct recipe recipe = { .kind = &kind_private, .size = size, .options = options, .backing.fd = -1 };
+        int rc;
+
+        if ((*made = map_reuse(size, options)))
+                return 0;
+        if ((rc = map_make(made, &recipe)) == 0)
+                map_link(*made);
+        return rc;
+}

@@ -1,19 +1,15 @@
-/* map.c - the life of a map
+/* map.c - what every map has: its place on the list of all, its memory, its mutexes
  *
  * SPDX-License-Identifier: MIT
  */
 #include "map/map.h"
-#include "memory/recycle.h"
+
+#include "map/options.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* 47 bits of address space, or what a 32-bit process could have of its. */
-#define SIZE_LIMIT (sizeof(void *) > 4 ? UINT64_C(1) << 47 : UINT64_C(1) << 31)
 
 /* All maps, for fork.  The mutex is held across a fork, so that the child finds
  * the list whole. */
@@ -52,7 +48,7 @@ static void lanes_forked(struct ammap *map)
         if (map->region.fork != AMMAP_FORK_OMIT)
                 end_freeze(map);
         for (uint64_t i = 0; i < map->lanes; i++)
-                lane_forked(&map->lane[i], atomic_load(&map->frozen));
+                lane_forked(&map->lane[i], atomic_load(&map->frozen) || map->read_only);
 }
 
 /* The child has the mutexes as another thread may have left them. */
@@ -164,64 +160,6 @@ static void unlink_map(struct ammap *map)
 
 /* --- Options --- */
 
-/* A hole in the structure would hold whatever an old caller's memory held, and a
- * field that comes to lie there would be read from it. */
-_Static_assert(offsetof(ammap_options_t, reserved_a) == offsetof(ammap_options_t, allow_faults) + sizeof(bool) &&
-                       offsetof(ammap_options_t, huge) == offsetof(ammap_options_t, reserved_a) + 3 &&
-                       sizeof(ammap_options_t) == offsetof(ammap_options_t, reserved_b) + sizeof(uint32_t) &&
-                       offsetof(ammap_options_t, reserved_b) ==
-                               offsetof(ammap_options_t, recycle) + sizeof(ammap_want_t),
-               "no hidden room");
-
-/* Zeros where the caller's header knew fewer, nothing but zeros where it knew
- * more. */
-int map_read_options(const ammap_options_t *options, ammap_options_t *known)
-{
-        const unsigned char *bytes = (const unsigned char *)options;
-        size_t size;
-
-        memset(known, 0, sizeof *known);
-        if (!options)
-                return 0;
-        memcpy(&size, bytes, sizeof size);
-        if (size < sizeof size)
-                return AMMAP_ERR_INVALID;
-        for (size_t i = sizeof *known; i < size; i++)
-                if (bytes[i] != 0)
-                        return AMMAP_ERR_INVALID;
-        memcpy(known, bytes, size < sizeof *known ? size : sizeof *known);
-        return known->reserved_a[0] || known->reserved_a[1] || known->reserved_a[2] || known->reserved_b
-                       ? AMMAP_ERR_INVALID
-                       : 0;
-}
-
-static bool is_want(ammap_want_t want)
-{
-        return want == AMMAP_NO || want == AMMAP_TRY || want == AMMAP_MUST;
-}
-
-int map_check_options(uint64_t size, ammap_options_t *options)
-{
-        if (options->lanes == 0)
-                options->lanes = 1;
-        if (options->capacity == 0)
-                options->capacity = size;
-        if (options->lanes > AMMAP_LANES_MAX || !is_want(options->huge) || !is_want(options->populate) ||
-            !is_want(options->lock) || !is_want(options->guard) || !is_want(options->nodump) ||
-            !is_want(options->secret) || !is_want(options->noreserve) || !is_want(options->recycle) ||
-            (options->share != AMMAP_PRIVATE && options->share != AMMAP_SHARED && options->share != AMMAP_RAW) ||
-            (options->fork != AMMAP_FORK_COPY && options->fork != AMMAP_FORK_OMIT && options->fork != AMMAP_FORK_WIPE))
-                return AMMAP_ERR_INVALID;
-        if (size == 0 || size > options->capacity || options->capacity > SIZE_LIMIT)
-                return AMMAP_ERR_SIZE;
-        if (options->lanes > options->capacity || (options->share == AMMAP_RAW && options->capacity != size))
-                return AMMAP_ERR_INVALID;
-        /* Nobody wipes what others have. */
-        if (options->share != AMMAP_PRIVATE && (options->fork == AMMAP_FORK_WIPE || options->secret == AMMAP_MUST))
-                return AMMAP_ERR_UNSUPPORTED;
-        return 0;
-}
-
 /* --- Life --- */
 
 /* What the kernel takes of a name. */
@@ -236,18 +174,8 @@ static void set_name(struct ammap *map, const char *name)
                         map->name[i] = '_';
 }
 
-/* Whether nothing is special about it but its size and its lanes. */
-static bool is_plain(uint64_t size, const ammap_options_t *o)
-{
-        uint64_t page = os_page_size();
-
-        return (size + page - 1) / page == (o->capacity + page - 1) / page && (!o->name || !*o->name) &&
-               o->fork == AMMAP_FORK_COPY && !o->huge && !o->populate && !o->lock && !o->guard && !o->nodump &&
-               !o->secret && !o->noreserve;
-}
-
 /* What a new map and a recycled one have in common: all but its memory. */
-static void map_begin(struct ammap *map, uint64_t size, const ammap_options_t *options)
+static void begin(struct ammap *map, uint64_t size, const ammap_options_t *options)
 {
         map->options = *options;
         map->options.name = map->name;
@@ -256,7 +184,8 @@ static void map_begin(struct ammap *map, uint64_t size, const ammap_options_t *o
         map->capacity = options->capacity;
         map->lanes = options->lanes;
         map->lane_size = (map->capacity + map->lanes - 1) / map->lanes;
-        map->recycle = options->recycle != AMMAP_NO && is_plain(size, options);
+        map->recycle =
+                backing_is_none(&map->backing) && options->recycle != AMMAP_NO && options_are_plain(options, size);
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_init(&map->lane[i], map);
 }
@@ -265,48 +194,74 @@ static void map_begin(struct ammap *map, uint64_t size, const ammap_options_t *o
 static void begin_read_only(struct ammap *map)
 {
         map->read_only = true;
-        atomic_store(&map->frozen, true);
         for (uint64_t i = 0; i < map->lanes; i++)
                 atomic_store(&map->lane[i].word, LANE_FROZEN);
 }
 
-int map_make(struct ammap **made, const struct kind *kind, uint64_t size, const ammap_options_t *options,
-             const struct backing *backing)
+/* What a map takes, besides its pages. */
+static uint64_t overhead(uint64_t lanes)
+{
+        return sizeof(struct ammap) + lanes * sizeof(struct lane);
+}
+
+static int begin_backing(struct ammap *map, const struct recipe *recipe)
 {
         struct os_file file;
-        struct ammap *map;
+        int rc;
+
+        map->backing = recipe->backing;
+        if (backing_is_none(&map->backing))
+                return 0;
+        if ((rc = os_file(map->backing.fd, &file)) < 0)
+                return rc;
+        map->backing.device = file.device;
+        map->backing.inode = file.inode;
+        return 0;
+}
+
+static int fill(struct ammap *map, const struct recipe *recipe)
+{
+        const struct backing *backing = &map->backing;
+        int rc = begin_backing(map, recipe);
+
+        if (rc < 0)
+                return rc;
+        map->kind = recipe->kind;
+        map->shared = recipe->shared;
+        map->file = recipe->file;
+        map->may_fault = recipe->may_fault;
+        map->faults = recipe->options->allow_faults;
+        set_name(map, recipe->options->name);
+        begin(map, recipe->size, recipe->options);
+        if (map->shared)
+                atomic_store(&map->length, 0); /* nobody looks at it: better none than a wrong one */
+        map->fast_path_ok = map->lanes == 1 && !map->shared && !map->file && !map->may_fault;
+        if (!backing_is_none(backing) && !backing->write)
+                begin_read_only(map);
+        rc = region_make(&map->region, recipe->size, &map->options, backing_is_none(backing) ? NULL : backing,
+                         &map->base);
+        map->kept = (struct kept){ .pages = map->base,
+                                   .mapped = map->region.mapped,
+                                   .weight = map->region.mapped + overhead(map->lanes) };
+        return rc;
+}
+
+int map_make(struct ammap **made, const struct recipe *recipe)
+{
+        size_t size = (size_t)overhead(recipe->options->lanes);
         void *block;
         int rc;
 
-        if (posix_memalign(&block, _Alignof(struct ammap),
-                           sizeof *map + (size_t)options->lanes * sizeof map->lane[0]) != 0)
+        if (posix_memalign(&block, _Alignof(struct ammap), size) != 0)
                 return -ENOMEM;
-        map = block;
-        memset(map, 0, sizeof *map);
-        map->kind = kind;
-        map->backing = backing ? *backing : (struct backing){ .fd = -1, .own = true };
-        if (backing && (rc = os_file(backing->fd, &file)) < 0) {
-                free(map);
+        memset(block, 0, size);
+        if ((rc = fill(block, recipe)) < 0) {
+                free(block);
                 return rc;
         }
-        if (backing) {
-                map->backing.device = file.device;
-                map->backing.inode = file.inode;
-        }
-        set_name(map, options->name);
-        map_begin(map, size, options);
-        map->recycle = map->recycle && !backing;
-        map->fast_path_ok = map->lanes == 1 && map->backing.own;
-        if (!map->backing.own && !map->backing.write)
-                begin_read_only(map);
-        rc = region_make(&map->region, size, &map->options, backing ? &map->backing : NULL, &map->base);
-        if (rc < 0) {
-                free(map);
-                return rc;
-        }
-        pthread_mutex_init(&map->viewing, NULL);
-        pthread_mutex_init(&map->resizing, NULL);
-        *made = map;
+        *made = block;
+        pthread_mutex_init(&(*made)->viewing, NULL);
+        pthread_mutex_init(&(*made)->resizing, NULL);
         return 0;
 }
 
@@ -344,80 +299,41 @@ int map_destroy(struct ammap *map)
         return 0;
 }
 
-int ammap_new(ammap_t **map, uint64_t size)
+/* --- Kept for those to come --- */
+
+static struct ammap *map_of(struct kept *kept)
 {
-        return ammap_new_with(map, size, NULL);
+        return (struct ammap *)((char *)kept - offsetof(struct ammap, kept));
 }
 
-int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
+static int destroy_kept(struct kept *kept)
 {
-        ammap_options_t known;
-        int rc;
-
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        *map = NULL;
-        if ((rc = map_read_options(options, &known)) < 0 || (rc = map_check_options(size, &known)) < 0 ||
-            (rc = map_start()) < 0)
-                return rc;
-        if (known.share != AMMAP_PRIVATE)
-                return share_new(map, size, &known);
-        if (known.recycle != AMMAP_NO && is_plain(size, &known) &&
-            (*map = recycle_take(region_pages(size), known.lanes))) {
-                map_begin(*map, size, &known);
-                (*map)->region.used = region_pages(size);
-                return 0;
-        }
-        if ((rc = map_make(map, &kind_private, size, &known, NULL)) < 0)
-                return rc;
-        map_link(*map);
-        return 0;
+        return map_destroy(map_of(kept));
 }
 
-int ammap_free(ammap_t *map)
+bool map_keep(struct ammap *map)
 {
-        if (!map)
-                return 0;
-        os_fork_check();
-        if (atomic_load(&map->views) > 0 || map->kind->is_held(map))
-                return AMMAP_ERR_BUSY;
-        if (map->recycle && recycle_keep(map))
-                return 0;
-        return map_destroy(map);
+        return map->recycle && recycle_keep(&map->kept, destroy_kept);
 }
 
-uint64_t ammap_len(const ammap_t *map)
+struct ammap *map_reuse(uint64_t size, const ammap_options_t *options)
 {
-        return map ? map->kind->length(map) : 0;
+        size_t pages = region_pages(size);
+        struct kept *kept;
+        struct ammap *map;
+
+        if (options->recycle == AMMAP_NO || !options_are_plain(options, size) ||
+            !(kept = recycle_take(pages, pages + overhead(options->lanes))))
+                return NULL;
+        map = map_of(kept);
+        begin(map, size, options);
+        map->region.used = pages;
+        return map;
 }
 
-bool ammap_is_empty(const ammap_t *map)
+int map_trim(uint64_t keep)
 {
-        return ammap_len(map) == 0;
-}
-
-int ammap_describe(const ammap_t *map, char *text, size_t size)
-{
-        uint64_t length;
-
-        if (!map || (!text && size))
-                return AMMAP_ERR_INVALID;
-        if (atomic_load(&map->omitted))
-                return AMMAP_ERR_UNSUPPORTED;
-        length = ammap_len(map);
-        return snprintf(text, size, "ammap: %" PRIu64 " bytes, %s, %" PRIu64 " lane%s%s%s", length, map->kind->name,
-                        map->lanes, map->lanes == 1 ? "" : "s", map->read_only ? ", read-only" : "",
-                        map->kind->was_frozen(map->lane[0].map) ? ", frozen" : "");
-}
-
-int ammap_recover(ammap_t *map)
-{
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        os_fork_check();
-        if (atomic_load(&map->omitted))
-                return AMMAP_ERR_UNSUPPORTED;
-        return map->kind->recover(map);
+        return recycle_shrink(keep, destroy_kept);
 }
 
 /* --- Its length --- */
@@ -468,30 +384,23 @@ void map_drop_old(struct ammap *map, uint64_t length, uint64_t size)
                 region_zero(&map->region, from, to);
 }
 
-int ammap_resize(ammap_t *map, uint64_t size)
+int map_freeze_pages(struct ammap *map)
+{
+        return region_freeze(&map->region);
+}
+
+int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map))
 {
         int rc;
 
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        if (size == 0 || size > map->capacity)
-                return AMMAP_ERR_SIZE;
-        map_lock(map);
-        rc = atomic_load(&map->omitted) ? AMMAP_ERR_UNSUPPORTED : map->kind->resize(map, size);
-        map_unlock(map);
+        pthread_mutex_lock(&map->viewing);
+        atomic_store(&map->freezing, true);
+        rc = atomic_load(&map->views) > 0 ? AMMAP_ERR_BUSY : freeze(map);
+        if (rc == 0) {
+                atomic_store(&map->frozen, true);
+                map->recycle = false;
+        }
+        atomic_store(&map->freezing, false); /* after the pages, and frozen: see end_freeze in map.c */
+        pthread_mutex_unlock(&map->viewing);
         return rc;
-}
-
-/* --- Raw pointers --- */
-
-const void *ammap_as_ptr(const ammap_t *map)
-{
-        return map && (!map->may_fault || map->faults) ? map->base : NULL;
-}
-
-void *ammap_as_mut_ptr(ammap_t *map)
-{
-        if (!map || map->read_only || (map->may_fault && !map->faults) || !map->base || map_frozen(map))
-                return NULL;
-        return map->base;
 }

@@ -1,8 +1,6 @@
-/* map.h - struct ammap, and what each file offers the others
+/* map.h - struct ammap, and what every kind of it has in common
  *
  * SPDX-License-Identifier: MIT
- *
- * Calls go down only: lib/, map, lock, memory, os.
  */
 #ifndef MAP_H
 #define MAP_H
@@ -10,7 +8,9 @@
 #include "ammap.h"
 #include "lock/lock.h"
 #include "lock/shared_lock.h"
+#include "memory/backing.h"
 #include "memory/range.h"
+#include "memory/recycle.h"
 #include "memory/region.h"
 #include "os/hints.h"
 
@@ -28,13 +28,14 @@ struct ammap {
         uint64_t lanes;
         uint64_t capacity;
         _Atomic uint32_t shrinks; /* odd while one is under way, and the length may yet come back */
-        _Atomic bool frozen;      /* nobody writes; for good; set under both mutexes, all lanes held */
-        _Atomic bool freezing;    /* for a forked child: the pages may be read only though frozen is not set */
-        _Atomic bool omitted;     /* the fork left the memory out of this process */
-        bool fast_path_ok;        /* what the quick paths want: one lane, locked here, of memory that stays */
-        bool may_fault;           /* memory that others can take away: to be copied by os_peek and os_poke ... */
-        bool faults;              /* ... unless who touches it himself has said that he may */
-        bool read_only;           /* this process may not write; frozen, too, from the start */
+        _Atomic bool frozen; /* somebody has frozen it: nobody writes, for good; set under both mutexes, all lanes held,
+                                   * or by one who found out what another process did */
+        _Atomic bool freezing; /* for a forked child: the pages may be read only though frozen is not set */
+        _Atomic bool omitted;  /* the fork left the memory out of this process */
+        bool fast_path_ok;     /* what the quick paths want: one lane, locked here, of memory that stays */
+        bool may_fault;        /* memory that others can take away: to be copied by os_peek and os_poke ... */
+        bool faults;           /* ... unless who touches it himself has said that he may */
+        bool read_only;        /* this process may not write it, whether it is frozen or not */
         const struct kind *kind;
 
         /* Whose lock it is besides that of lane[], which only the quick paths of a
@@ -54,8 +55,7 @@ struct ammap {
         struct region region;       /* guard: resizing */
         _Atomic uint64_t undo;      /* while shrinks is odd: the length to go back to, or 0 */
         struct ammap *next, **link; /* on the list of all maps; guard: its mutex */
-        struct ammap *kept_newer;   /* while kept; guard: the mutex of recycle.c */
-        struct ammap *kept_older;
+        struct kept kept;
         bool recycle;            /* to be kept when freed; guard: resizing */
         ammap_options_t options; /* as made, and name our own */
         char name[REGION_NAME];
@@ -63,13 +63,17 @@ struct ammap {
         struct lane lane[];
 };
 
+/* Makes a map with what the first length bytes of another one hold. */
+typedef int clone_copy(struct ammap *map, uint64_t length, struct ammap **copy);
+
 /* What is different in private, shared, file and raw maps.  The quick paths come before
  * it: they ask whether a map is simple, or shared. */
 struct kind {
         const char *name;
         ammap_share_t share;
-        bool joint;    /* its lock is one for all who have the same memory, or file */
-        bool sealable; /* its memory is, by those who may write it */
+        bool joint;               /* its lock is one for all who have the same memory, or file */
+        bool sealable;            /* its memory is, by those who may write it */
+        bool needs_write_to_lock; /* who may not write it cannot keep writers out */
 
         /* The length that all see; 0: a fork left it out. */
         uint64_t (*length)(const struct ammap *map);
@@ -78,10 +82,8 @@ struct kind {
          * tells.  0, or why there is nothing any more. */
         int (*refresh)(struct ammap *map);
 
-        /* Whether nobody writes any more, by any process's doing, or this process may not;
-         * whether somebody has frozen it. */
+        /* Whether somebody has frozen it. */
         bool (*frozen)(struct ammap *map);
-        bool (*was_frozen)(struct ammap *map);
 
         /* Whether a thread holds any of it; how many slices this process's threads have. */
         bool (*is_held)(struct ammap *map);
@@ -91,7 +93,7 @@ struct kind {
         int (*resize)(struct ammap *map, uint64_t size);
         int (*freeze)(struct ammap *map);
         int (*recover)(struct ammap *map);
-        int (*clone)(struct ammap *map, struct ammap **copy);
+        int (*clone)(struct ammap *map, clone_copy *to_private, struct ammap **copy);
 
         /* A thread ended that had a lane: to write, and it is dead now, or to read, and it is
          * about to be left. */
@@ -143,12 +145,11 @@ static inline uint64_t map_room(const struct ammap *map)
         return atomic_load_explicit(&map->shared->room, memory_order_relaxed);
 }
 
-/* The same where the memory may have grown since one looked (shared.c). */
-bool share_has(const struct ammap *map, uint64_t offset, uint64_t count);
-
+/* The memory may have grown since one looked. */
 static inline bool map_has_shared(const struct ammap *map, uint64_t offset, uint64_t count)
 {
-        return likely(head_has(map->shared->head, map_room(map), offset, count)) || share_has(map, offset, count);
+        return likely(head_has(map->shared->head, map_room(map), offset, count)) ||
+               range_ok(map->kind->length(map), offset, count);
 }
 
 static inline bool map_has(const struct ammap *map, uint64_t offset, uint64_t count)
@@ -174,23 +175,33 @@ static inline int map_look(struct ammap *map, uint64_t offset, uint64_t count)
         return rc < 0 ? rc : map_check(map, offset, count);
 }
 
-/* The caller's options as this library knows them; check them, and fill in what 0
- * stands for. */
-int map_read_options(const ammap_options_t *options, ammap_options_t *known);
-int map_check_options(uint64_t size, ammap_options_t *options);
-
 /* Once, before anything else is done with a map. */
 int map_start(void);
 
-/* Make a map of a kind and of checked options; with NULL, on memory of its own, else on
- * what is behind a descriptor, which it closes when it is freed.  It is to be linked when
- * all of it is set, so that a forked child finds it. */
-int map_make(struct ammap **made, const struct kind *kind, uint64_t size, const ammap_options_t *options,
-             const struct backing *backing);
+/* What a map is made of. */
+struct recipe {
+        const struct kind *kind;
+        uint64_t size;                  /* bytes */
+        const ammap_options_t *options; /* checked */
+        struct backing backing;         /* with fd and offset, or fd = -1; the map closes it when it is freed */
+        bool may_fault;                 /* others can take the memory away */
+        struct shared *shared;          /* the lock, of a shared map, or ... */
+        struct file *file;              /* ... of one in a file */
+};
+
+/* Make it, and then link it, when all that it has is set: a forked child finds it
+ * from then on.  map_make: 0, or the system's code. */
+int map_make(struct ammap **made, const struct recipe *recipe);
 void map_link(struct ammap *map);
 
 /* Unmap and forget a map that no one uses. */
 int map_destroy(struct ammap *map);
+
+/* Keep one for another to come, false: there is no room; a kept one for a plain map of
+ * checked options, or NULL; and destroy kept ones until so many bytes are left. */
+bool map_keep(struct ammap *map);
+struct ammap *map_reuse(uint64_t size, const ammap_options_t *options);
+int map_trim(uint64_t keep);
 
 /* Lock resizing, unlock it. */
 void map_lock(struct ammap *map);
@@ -199,6 +210,12 @@ void map_unlock(struct ammap *map);
 static inline bool map_frozen(struct ammap *map)
 {
         return map->kind->frozen(map);
+}
+
+/* Whether this process may write it. */
+static inline bool map_may_write(struct ammap *map)
+{
+        return !map->read_only && !map_frozen(map);
 }
 
 /* What a kind has no need of. */
@@ -217,97 +234,8 @@ static inline size_t map_region_offset(const struct ammap *map, uint64_t offset)
 int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map));
 int map_freeze_pages(struct ammap *map);
 
-/* Clone by what is given, which copies the first length bytes, while writers are kept out. */
-int map_clone(struct ammap *map, int (*copy)(struct ammap *map, uint64_t length, struct ammap **made),
-              struct ammap **made);
-
 /* What has been stored, by an old pointer or a view elsewhere, in bytes that a shrink
  * took away is not to be there when they are added again. */
 void map_drop_old(struct ammap *map, uint64_t length, uint64_t size);
-
-/* --- local.c: maps whose lock is this process's alone, or that too --- */
-
-extern const struct kind kind_private, kind_raw;
-
-uint64_t local_length(const struct ammap *map);
-bool local_is_held(struct ammap *map);
-uint64_t local_slices(const struct ammap *map);
-int local_clone(struct ammap *map, struct ammap **copy);
-
-/* A private map with what the first length bytes hold, for who keeps writers out. */
-int local_copy(struct ammap *map, uint64_t length, struct ammap **copy);
-
-/* All lanes to write, and resizing locked.  0, or why not; and back. */
-int local_take_all(struct ammap *map);
-void local_leave_all(struct ammap *map, bool frozen);
-
-/* --- shared.c --- */
-
-extern const struct kind kind_shared;
-
-/* Make the map that a checked header is of: to be written, too; one that is not there
- * yet. */
-enum { SHARED_WRITE = 1, SHARED_FRESH = 2 };
-int shared_make(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
-                unsigned how);
-
-/* --- pass.c --- */
-
-/* Make a map of checked options that others can be given. */
-int share_new(struct ammap **made, uint64_t size, const ammap_options_t *options);
-
-/* Make a map of all bytes of an open file, of options as read.  It takes the
- * descriptor, also on an error. */
-int share_raw(struct ammap **made, int fd, const ammap_options_t *options);
-
-/* --- file.c and file_lock.c --- */
-
-extern const struct kind kind_file;
-
-/* Make a map of an open file that has a header, or is to have one (size > 0, and
- * there is nothing in the file).  It takes the descriptor, also on an error.  path:
- * by which it was opened, or NULL. */
-int file_make(struct ammap **made, int fd, const char *path, uint64_t size, const ammap_options_t *options);
-
-/* Instead of 0: it is frozen, so that nothing has been locked, nor need be to read. */
-enum { FILE_FROZEN = 1 };
-
-/* Lock, and unlock, lanes first to last against other processes, for a thread that
- * has them against those of its own, by holds that it has noted (but for
- * writing); to write also mark them as being written, and as written.  On the way
- * it does what file_refresh does.  0; FILE_FROZEN, to read;
- * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
- * _UNSUPPORTED (a fork left no lock) or the system's code. */
-int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access access, int64_t deadline);
-void file_leave(struct ammap *map, uint64_t first, uint64_t last, enum access access);
-
-/* Before that: what the calling thread has of these lanes through other maps in
- * the same file.  0: nothing; 1: it reads some, and they are to be read; so a
- * writer here may wait for it, and it must not wait for the lane: busy would be
- * AMMAP_ERR_DEADLOCK; or AMMAP_ERR_DEADLOCK at once. */
-int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum access access);
-
-/* The thread ends that has a lane to write: AMMAP_ERR_OWNER_DEAD in every process
- * from now on, by what stands in the file; the local lane is not dead any more. */
-void file_abandon(struct ammap *map, uint64_t lane);
-
-/* What kind_file has of file_lock.c. */
-void file_end(struct ammap *map);
-void file_forked(struct ammap *map);
-
-/* Clear OWNER_DEAD, here and in the file.  0, AMMAP_ERR_READ_ONLY, ... */
-int file_recover(struct ammap *map);
-
-/* Take over what other processes have made of the length, and of frozen.  0,
- * AMMAP_ERR_FAULT or AMMAP_ERR_UNSUPPORTED. */
-int file_refresh(struct ammap *map);
-
-/* Whether it says that it is frozen. */
-bool file_was_frozen(struct ammap *map);
-
-/* --- view.c --- */
-
-/* Whether a live view ends beyond an offset.  Under viewing. */
-bool map_views_reach(const struct ammap *map, uint64_t offset);
 
 #endif /* MAP_H */

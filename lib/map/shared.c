@@ -5,8 +5,12 @@
  * The header and the data of a shared map are two mappings of one descriptor.  Who
  * may not write has both to be read only, and it is the kernel that keeps to that.
  */
-#include "map/map.h"
-#include "memory/bytes.h"
+#include "map/shared.h"
+
+#include "map/clone.h"
+#include "map/header.h"
+#include "map/options.h"
+#include "map/views.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -61,6 +65,9 @@ static bool is_near(uint64_t pid_space, const struct os_file *file, bool fresh)
         return pid_space ? pid_space == os_pid_space() : handle_any_writes(file->device, file->inode);
 }
 
+/* How a map is to be had: to be written, too; as one that is not there yet. */
+enum { TO_WRITE = 1, FRESH = 2 };
+
 /* Map the header of a descriptor, whose numbers have been checked. */
 static int share_begin(struct share **begun, int fd, const struct format_head *head, unsigned how)
 {
@@ -76,8 +83,8 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
                 free(share);
                 return rc;
         }
-        write = how & SHARED_WRITE;
-        near = is_near(head->pid_space, &file, how & SHARED_FRESH);
+        write = how & TO_WRITE;
+        near = is_near(head->pid_space, &file, how & FRESH);
         rc = os_map_file(header, (size_t)head->data, fd, 0, write && near ? OS_WRITE : OS_READ);
         if (rc < 0) {
                 os_unmap(header, (size_t)head->data);
@@ -100,32 +107,6 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
 static void unmap_header(struct share *share)
 {
         os_unmap(share->shared.head, header_size(&share->shared));
-}
-
-int shared_make(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
-                unsigned how)
-{
-        struct backing backing = { .fd = fd, .offset = head->data };
-        struct share *share;
-        int rc = share_begin(&share, fd, head, how);
-
-        if (rc < 0)
-                return rc;
-        backing.write = share->shared.writable;
-        rc = map_make(made, &kind_shared, head->length, options, &backing);
-        if (rc < 0) {
-                unmap_header(share);
-                free(share);
-                return rc;
-        }
-        if (how & SHARED_FRESH)
-                memcpy(share->shared.head, head, sizeof *head);
-        atomic_store(&(*made)->length, 0); /* nobody looks at it: better none than a wrong one */
-        atomic_store(&(*made)->frozen, false);
-        handle_attach(&share->shared);
-        (*made)->shared = &share->shared;
-        map_link(*made);
-        return 0;
 }
 
 static void end_handle(struct ammap *map)
@@ -232,11 +213,6 @@ static uint64_t length_of(const struct ammap *map)
         return length < room ? length : room;
 }
 
-bool share_has(const struct ammap *map, uint64_t offset, uint64_t count)
-{
-        return range_ok(length_of(map), offset, count);
-}
-
 /* --- Resizing --- */
 
 static void set_length(struct ammap *map, uint64_t size)
@@ -254,7 +230,7 @@ static int shrink(struct ammap *map, uint64_t length, uint64_t size, struct slot
         int rc;
 
         pthread_mutex_lock(&map->viewing);
-        rc = map_views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, first, last, size, slot);
+        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, first, last, size, slot);
         if (rc == 0) {
                 set_length(map, size);
                 region_cut(&map->region, (size_t)size, (size_t)look_for_room(map));
@@ -402,7 +378,7 @@ static int freeze(struct ammap *map)
 
 static int copy(struct ammap *map, uint64_t length, struct ammap **made)
 {
-        int rc = length ? share_new(made, length, &map->options) : AMMAP_ERR_SIZE;
+        int rc = length ? shared_make(made, length, &map->options) : AMMAP_ERR_SIZE;
 
         if (rc == 0)
                 region_copy((*made)->base, &map->region, (size_t)length);
@@ -430,27 +406,27 @@ static int copy_unentered(struct ammap *map, struct ammap **made)
         return rc;
 }
 
-static int clone_map(struct ammap *map, struct ammap **made)
+static int clone_map(struct ammap *map, clone_copy *to_private, struct ammap **made)
 {
         if (is_frozen(map)) {
                 uint64_t length = length_of(map);
 
-                return length ? local_copy(map, length, made) : AMMAP_ERR_SIZE; /* who wrote that lies */
+                return length ? to_private(map, length, made) : AMMAP_ERR_SIZE; /* who wrote that lies */
         }
         if (map->read_only)
                 return copy_unentered(map, made);
-        return map_clone(map, copy, made);
+        return clone_locked(map, copy, made);
 }
 
-const struct kind kind_shared = {
+static const struct kind kind_shared = {
         .name = "shared",
         .share = AMMAP_SHARED,
         .joint = true,
         .sealable = true,
+        .needs_write_to_lock = true,
         .length = length_of,
         .refresh = map_no_refresh,
         .frozen = is_frozen,
-        .was_frozen = is_frozen,
         .is_held = is_held,
         .slices = slices,
         .resize = resize,
@@ -462,3 +438,98 @@ const struct kind kind_shared = {
         .forked = forked,
         .end = end_handle,
 };
+
+/* --- Making one, and finding one --- */
+
+/* The most that an owner has room for. */
+enum { SLOTS_MAX = 4095 };
+
+/* Whether this machine, and this library, can have shared maps at all. */
+static bool is_possible(void)
+{
+        return ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && os_slot_word() != 0;
+}
+
+/* The map of a checked header. */
+static int make(struct ammap **made, int fd, const struct format_head *head, const ammap_options_t *options,
+                unsigned how)
+{
+        struct recipe recipe = { .kind = &kind_shared,
+                                 .size = head->length,
+                                 .options = options,
+                                 .backing = { .fd = fd, .offset = head->data } };
+        struct share *share;
+        int rc = share_begin(&share, fd, head, how);
+
+        if (rc < 0)
+                return rc;
+        recipe.shared = &share->shared;
+        recipe.backing.write = share->shared.writable;
+        if ((rc = map_make(made, &recipe)) < 0) {
+                unmap_header(share);
+                free(share);
+                return rc;
+        }
+        if (how & FRESH)
+                memcpy(share->shared.head, head, sizeof *head);
+        handle_attach(&share->shared);
+        map_link(*made);
+        return 0;
+}
+
+int shared_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
+{
+        struct format_head head;
+        int fd, rc;
+
+        if (!is_possible())
+                return AMMAP_ERR_UNSUPPORTED;
+        header_fill(&head, size, options, FORMAT_SLOTS);
+        fd = backing_memory(options->name, head.data + region_pages(size), AMMAP_SEAL_SHRINK);
+        if (fd < 0)
+                return fd;
+        rc = make(made, fd, &head, options, TO_WRITE | FRESH);
+        if (rc < 0)
+                os_close(fd);
+        return rc;
+}
+
+/* Whether a header is one of ours, and does not lie about its numbers; options
+ * then have them. */
+static bool is_ours(const struct format_head *head, uint64_t size, ammap_options_t *options)
+{
+        uint64_t length = atomic_load(&head->length);
+
+        if (!header_is_known(head) || head->lock_word != os_slot_word() || head->page != os_page_size() ||
+            head->lanes == 0 || head->capacity == 0 || head->slots == 0 || head->slots > SLOTS_MAX)
+                return false;
+        options->lanes = head->lanes;
+        options->capacity = head->capacity;
+        if (options_check(length, options) < 0)
+                return false;
+        return head->data == format_data(head->lanes, head->slots, head->page) &&
+               size >= head->data + region_pages(length);
+}
+
+int shared_import(struct ammap **made, const struct found *found, const ammap_options_t *options)
+{
+        ammap_options_t known = *options;
+        struct format_head head;
+        struct os_file file;
+        int rc;
+
+        if (!is_possible())
+                return AMMAP_ERR_UNSUPPORTED;
+        rc = os_read_at(found->fd, 0, &head, sizeof head);
+        if (rc == 0)
+                rc = os_file(found->fd, &file); /* after the length, which may have grown, and the memory before it */
+        if (rc != 0)
+                return rc == -ENODATA ? AMMAP_ERR_FORMAT : rc;
+        if (!is_ours(&head, file.size, &known))
+                return AMMAP_ERR_FORMAT;
+        if ((options->lanes && options->lanes != known.lanes) ||
+            (options->capacity && options->capacity != known.capacity))
+                return AMMAP_ERR_INVALID;
+        rc = make(made, found->fd, &head, &known, found->file.write ? TO_WRITE : 0);
+        return found->file.write && found_is_refused(rc) ? make(made, found->fd, &head, &known, 0) : rc;
+}

@@ -7,6 +7,7 @@
  */
 #include "map/span.h"
 
+#include "map/file.h"
 #include "os/hints.h"
 
 /* A slice that a fork has made void has fewer than it says. */

@@ -14,15 +14,6 @@
 #include <errno.h>
 #include <string.h>
 
-int backing_look(const struct backing *backing, struct os_file *file)
-{
-        int rc = os_file(backing->fd, file);
-
-        if (rc < 0)
-                return rc;
-        return file->device == backing->device && file->inode == backing->inode ? 0 : AMMAP_ERR_FAULT;
-}
-
 /* Whether it is still the backing's own, and has so many bytes. */
 static bool has(const struct backing *backing, uint64_t end)
 {

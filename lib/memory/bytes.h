@@ -12,11 +12,7 @@
 #ifndef BYTES_H
 #define BYTES_H
 
-#include "memory/region.h"
-#include "os/os.h"
-
-/* What its descriptor is of.  AMMAP_ERR_FAULT: the number is another file's by now. */
-int backing_look(const struct backing *backing, struct os_file *file);
+#include "memory/backing.h"
 
 /* Copy out.  Takes no room on the disk. */
 int bytes_peek(const struct backing *backing, size_t at, const unsigned char *from, void *to, size_t length);

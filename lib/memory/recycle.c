@@ -2,20 +2,51 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * A map from the kernel costs two calls, and a fault for each page touched.  A
- * map that was freed has its pages already: zeroing them again is a tenth of
- * that or less.  Kept maps stand in lists by weight, the last one freed first: its
- * pages may still be in the cache.  They stay on the list of all maps.
+ * A map from the kernel costs two calls, and a fault for each page touched.  A map that
+ * was freed has its pages already, and to zero them again costs a tenth of that or less.
+ * This is a cache of such maps, as an allocator keeps freed blocks: segregated by size,
+ * the last one freed taken first (its pages may still be in the processor's cache), the
+ * largest that was kept longest given up first.
  *
- * The weight of a map is all of its memory, its lanes included.  What is on the
- * lists and what has been taken off to be destroyed weigh AMMAP_RECYCLE_MAX
- * together, at most: a map that the system does not take back, because it has too
- * many mappings to split one, goes back on its list.
+ * What it guarantees
  *
- * fork() waits for the mutex.  So nothing is done under it but to link and unlink,
- * each in a time of its own.
+ *   G1  What is taken is all zero, and was freed by its last user.
+ *   G2  All that is kept, and all that is on its way to be destroyed, weighs
+ *       AMMAP_RECYCLE_MAX at most.
+ *   G3  No call waits for another's unmapping or zeroing, and no fork does.
+ *
+ * The states of a map, and who may touch it
+ *
+ *      used      its owner                  recycle_keep: kept
+ *      kept      this file, under mutex     recycle_take: used, and zeroed; shrink_to: leaving
+ *      leaving   who took it off the list   destroyed; or kept again, where the system refuses
+ *
+ * Invariants, all under the mutex
+ *
+ *   I1  A kept map stands in the list of its class, the logarithm of its weight, the newest
+ *       first; and in no other list.
+ *   I2  kept_bytes is the weight of all kept maps, leaving_bytes of all that leave.
+ *   I3  kept_bytes + leaving_bytes <= AMMAP_RECYCLE_MAX.  The system may refuse to take a
+ *       map back (it has too many mappings to split one).  The map is kept again then, and
+ *       so must not have lost its room to another: it is counted as long as it leaves.
+ *
+ * There are no atomics here; the mutex orders all.  It is held to link and unlink alone,
+ * and a walk looks at LOOKS maps at most.
+ *
+ * Progress: recycle_keep tries TRIES times to make room.  Where others fill the room that
+ * it made, or a map cannot be destroyed, it gives up: its map is not kept.
+ *
+ * Forks: the handlers hold the mutex across a fork, so that the child finds the lists
+ * whole.  What another thread was about to destroy is nobody's in the child: that memory
+ * stays, and no longer counts (leaving_bytes = 0).  Kept maps stay on the list of all maps,
+ * and are the child's as well.
+ *
+ * Reference: J. Bonwick, "The Slab Allocator", 1994 (caching of constructed objects).
  */
 #include "memory/recycle.h"
+
+#include "ammap.h"
+#include "os/os.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -25,19 +56,9 @@ enum { CLASSES = 64, LOOKS = 8, TRIES = 4 };
 /* Guards the lists and the sums. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct {
-        struct ammap *newest, *oldest;
-} kept[CLASSES]; /* by the logarithm of the weight */
+        struct kept *newest, *oldest;
+} list[CLASSES];
 static uint64_t kept_bytes, leaving_bytes;
-
-static uint64_t weight_of(size_t mapped, uint64_t lanes)
-{
-        return mapped + sizeof(struct ammap) + lanes * sizeof(struct lane);
-}
-
-static uint64_t weight(const struct ammap *map)
-{
-        return weight_of(map->region.mapped, map->lanes);
-}
 
 static unsigned class_of(uint64_t bytes)
 {
@@ -45,36 +66,30 @@ static unsigned class_of(uint64_t bytes)
 }
 
 /* Onto its list, as the newest or as the oldest. */
-static void link_kept(struct ammap *map, bool newest)
+static void link_kept(struct kept *kept, bool newest)
 {
-        unsigned class = class_of(weight(map));
-        struct ammap **end = newest ? &kept[class].newest : &kept[class].oldest, *beside = *end;
+        unsigned class = class_of(kept->weight);
+        struct kept **end = newest ? &list[class].newest : &list[class].oldest, *beside = *end;
 
-        map->kept_newer = newest ? NULL : beside;
-        map->kept_older = newest ? beside : NULL;
+        kept->newer = newest ? NULL : beside;
+        kept->older = newest ? beside : NULL;
         if (!beside)
-                kept[class].newest = kept[class].oldest = map;
+                list[class].newest = list[class].oldest = kept;
         else if (newest)
-                beside->kept_newer = map;
+                beside->newer = kept;
         else
-                beside->kept_older = map;
-        *end = map;
-        kept_bytes += weight(map);
+                beside->older = kept;
+        *end = kept;
+        kept_bytes += kept->weight;
 }
 
-static void unlink_kept(struct ammap *map)
+static void unlink_kept(struct kept *kept)
 {
-        unsigned class = class_of(weight(map));
+        unsigned class = class_of(kept->weight);
 
-        if (map->kept_newer)
-                map->kept_newer->kept_older = map->kept_older;
-        else
-                kept[class].newest = map->kept_older;
-        if (map->kept_older)
-                map->kept_older->kept_newer = map->kept_newer;
-        else
-                kept[class].oldest = map->kept_newer;
-        kept_bytes -= weight(map);
+        *(kept->newer ? &kept->newer->older : &list[class].newest) = kept->older;
+        *(kept->older ? &kept->older->newer : &list[class].oldest) = kept->newer;
+        kept_bytes -= kept->weight;
 }
 
 /* --- Zeroing --- */
@@ -94,28 +109,28 @@ static void zero_run(unsigned char *run, size_t length, bool resident)
 }
 
 /* In runs as long as can be: memset is fastest when it sees how much is to come. */
-static void zero_map(struct ammap *map)
+static void zero_pages(unsigned char *bytes, size_t length)
 {
-        size_t page = os_page_size(), pages = map->region.mapped / page, first = 0;
+        size_t page = os_page_size(), pages = length / page, first = 0;
         unsigned char there[ASK];
         bool resident = false;
 
-        if (map->region.mapped <= SMALL) {
-                memset(map->base, 0, map->region.mapped);
+        if (length <= SMALL) {
+                memset(bytes, 0, length);
                 return;
         }
         for (size_t i = 0; i < pages; i++) {
                 size_t count = pages - i < ASK ? pages - i : ASK;
 
-                if (i % ASK == 0 && os_resident(map->base + i * page, count * page, there) < 0)
+                if (i % ASK == 0 && os_resident(bytes + i * page, count * page, there) < 0)
                         memset(there, 1, sizeof there);
                 if ((there[i % ASK] & 1) == resident)
                         continue;
-                zero_run(map->base + first * page, (i - first) * page, resident);
+                zero_run(bytes + first * page, (i - first) * page, resident);
                 resident = !resident;
                 first = i;
         }
-        zero_run(map->base + first * page, (pages - first) * page, resident);
+        zero_run(bytes + first * page, (pages - first) * page, resident);
 }
 
 /* --- Keeping --- */
@@ -131,93 +146,92 @@ static void unlock_kept(void)
         pthread_mutex_unlock(&mutex);
 }
 
-struct ammap *recycle_take(size_t mapped, uint64_t lanes)
+struct kept *recycle_take(size_t mapped, uint64_t weight)
 {
-        struct ammap *map;
+        struct kept *kept;
 
         lock_kept();
-        map = kept[class_of(weight_of(mapped, lanes))].newest;
-        for (unsigned looks = 0; map && (map->region.mapped != mapped || map->lanes != lanes); looks++)
-                map = looks < LOOKS ? map->kept_older : NULL;
-        if (map)
-                unlink_kept(map);
+        kept = list[class_of(weight)].newest;
+        for (unsigned looks = 0; kept && (kept->mapped != mapped || kept->weight != weight); looks++)
+                kept = looks < LOOKS ? kept->older : NULL;
+        if (kept)
+                unlink_kept(kept);
         unlock_kept();
-        if (map)
-                zero_map(map);
-        return map;
+        if (kept)
+                zero_pages(kept->pages, kept->mapped);
+        return kept;
 }
 
 /* Take maps off the lists, the largest and longest kept first, until at most keep
- * bytes are left: in a list by kept_older, to be destroyed.  Under the mutex. */
-static struct ammap *shrink_to(uint64_t keep)
+ * bytes are left: in a list by older, to be destroyed.  Under the mutex. */
+static struct kept *shrink_to(uint64_t keep)
 {
-        struct ammap *gone = NULL;
+        struct kept *gone = NULL;
 
         for (unsigned class = CLASSES; class -- > 0 && kept_bytes > keep;)
-                while (kept[class].oldest && kept_bytes > keep) {
-                        struct ammap *map = kept[class].oldest;
+                while (list[class].oldest && kept_bytes > keep) {
+                        struct kept *kept = list[class].oldest;
 
-                        unlink_kept(map);
-                        leaving_bytes += weight(map);
-                        map->kept_older = gone;
-                        gone = map;
+                        unlink_kept(kept);
+                        leaving_bytes += kept->weight;
+                        kept->older = gone;
+                        gone = kept;
                 }
         return gone;
 }
 
 /* Destroy those of a list; 0, or the first code, and those that could not be are
  * kept again, to be the next to go. */
-static int destroy_all(struct ammap *map)
+static int destroy_all(struct kept *kept, recycle_destroy *destroy)
 {
         int failure = 0;
 
-        while (map) {
-                struct ammap *next = map->kept_older;
-                uint64_t bytes = weight(map);
-                int rc = map_destroy(map);
+        while (kept) {
+                struct kept *next = kept->older;
+                uint64_t weight = kept->weight;
+                int rc = destroy(kept);
 
                 lock_kept();
-                leaving_bytes -= bytes;
+                leaving_bytes -= weight;
                 if (rc < 0)
-                        link_kept(map, false);
+                        link_kept(kept, false);
                 unlock_kept();
                 if (failure == 0)
                         failure = rc;
-                map = next;
+                kept = next;
         }
         return failure;
 }
 
-/* Where others fill the room that was made, or it cannot be made, this one is not kept. */
-bool recycle_keep(struct ammap *map)
+bool recycle_keep(struct kept *kept, recycle_destroy *destroy)
 {
-        uint64_t bytes = weight(map);
+        uint64_t weight = kept->weight;
         bool keeps = false;
 
-        for (unsigned i = 0; i < TRIES && bytes <= AMMAP_RECYCLE_MAX && !keeps; i++) {
-                struct ammap *gone = NULL;
+        for (unsigned i = 0; i < TRIES && weight <= AMMAP_RECYCLE_MAX && !keeps; i++) {
+                struct kept *gone = NULL;
 
                 lock_kept();
-                keeps = kept_bytes + leaving_bytes + bytes <= AMMAP_RECYCLE_MAX;
+                keeps = kept_bytes + leaving_bytes + weight <= AMMAP_RECYCLE_MAX;
                 if (keeps)
-                        link_kept(map, true);
+                        link_kept(kept, true);
                 else
-                        gone = shrink_to(AMMAP_RECYCLE_MAX - bytes);
+                        gone = shrink_to(AMMAP_RECYCLE_MAX - weight);
                 unlock_kept();
-                if (destroy_all(gone) < 0)
+                if (destroy_all(gone, destroy) < 0)
                         break;
         }
         return keeps;
 }
 
-int ammap_trim(uint64_t keep)
+int recycle_shrink(uint64_t keep, recycle_destroy *destroy)
 {
-        struct ammap *gone;
+        struct kept *gone;
 
         lock_kept();
         gone = shrink_to(keep);
         unlock_kept();
-        return destroy_all(gone);
+        return destroy_all(gone, destroy);
 }
 
 void recycle_before_fork(void)

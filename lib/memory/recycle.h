@@ -5,15 +5,31 @@
 #ifndef RECYCLE_H
 #define RECYCLE_H
 
-#include "map/map.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* A kept map of mapped bytes and as many lanes, zeroed; NULL if there is none.
- * Its length and its lanes are the caller's to set. */
-struct ammap *recycle_take(size_t mapped, uint64_t lanes);
+/* The part of a map by which it is kept.  Constant while it is: pages, mapped, weight. */
+struct kept {
+        unsigned char *pages;       /* the first byte of its memory */
+        size_t mapped;              /* bytes of it, in whole pages */
+        uint64_t weight;            /* bytes of all that it takes */
+        struct kept *newer, *older; /* in its list; guard: the mutex of recycle.c */
+};
 
-/* Keep a map that no one uses any more.  False where there is no room for it: the
- * caller destroys it. */
-bool recycle_keep(struct ammap *map);
+/* Unmaps and frees what is kept: 0, or the system's code, and it is as it was. */
+typedef int recycle_destroy(struct kept *kept);
+
+/* One with as much memory and as much weight, zeroed; NULL: there is none. */
+struct kept *recycle_take(size_t mapped, uint64_t weight);
+
+/* Keep one that nobody uses any more.  Others may have to go for it, by destroy.  False:
+ * there is no room for it, and the caller destroys it. */
+bool recycle_keep(struct kept *kept, recycle_destroy *destroy);
+
+/* Destroy kept ones until so many bytes at most are left.  0, or the first code that
+ * destroy gave: those are still kept. */
+int recycle_shrink(uint64_t keep, recycle_destroy *destroy);
 
 /* Around a fork, in the parent and the child. */
 void recycle_before_fork(void);

@@ -19,20 +19,12 @@
 #define REGION_H
 
 #include "ammap.h"
+#include "memory/backing.h"
 
 #include <stddef.h>
 
 /* With its end; what Linux takes. */
 enum { REGION_NAME = 80 };
-
-/* What a map lies on that is not memory of its own. */
-struct backing {
-        int fd;
-        uint64_t device, inode; /* of what fd is of: a number that is another's by now is let be */
-        uint64_t offset;        /* of the map's first byte; whole pages */
-        bool write;             /* it can be written, by all who have it */
-        bool own;               /* there is none: the memory is this process's own */
-};
 
 /* So many bytes. */
 struct stretch {

@@ -1,0 +1,24 @@
+/* clone.c - a map made of what another one holds
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "map/clone.h"
+
+#include "map/span.h"
+
+int clone_locked(struct ammap *map, clone_copy *copy, struct ammap **made)
+{
+        uint64_t length;
+        span_t span;
+        int rc;
+
+        do {
+                length = map->kind->length(map);
+                rc = map_span_take(map, 0, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
+        } while (rc == AMMAP_ERR_BOUNDS); /* a shrink came between */
+        if (rc < 0)
+                return rc;
+        rc = copy(map, length, made);
+        span_leave(&span, HOLD_COPY);
+        return rc;
+}

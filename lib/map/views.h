@@ -1,0 +1,23 @@
+/* views.h - the live views of a map
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef VIEWS_H
+#define VIEWS_H
+
+#include "map/map.h"
+
+/* A view that is alive, on its map's list; guard: the map's viewing. */
+struct view {
+        struct view *next, **link;
+        uint64_t end; /* where in the map it ends */
+};
+
+/* All under viewing. */
+void views_add(struct ammap *map, struct view *view, uint64_t end);
+void views_drop(struct ammap *map, struct view *view);
+
+/* Whether a live view ends beyond an offset. */
+bool views_reach(const struct ammap *map, uint64_t offset);
+
+#endif /* VIEWS_H */
