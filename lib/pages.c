@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "map/file.h"
+#include "lock/file_head.h"
 #include "map/map.h"
 #include "map/span.h"
 

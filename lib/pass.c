@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "lock/file_lock.h"
 #include "map/file.h"
 #include "map/map.h"
 #include "map/options.h"

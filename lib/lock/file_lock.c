@@ -95,13 +95,21 @@
  *
  * Reference: fcntl_locking(2), open file description locks.
  */
-#include "map/file.h"
+#include "lock/file_lock.h"
 
 #include "os/os.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
+
+/* The bytes that locks are taken of.  Nothing is read or written there for it.  Those
+ * of lanes in a row are in a row, which the kernel keeps as one lock: a lane more costs
+ * no more for all that are held already. */
+enum {
+        FILE_OPENING = 0,
+        FILE_LANES = sizeof(struct format_head), /* as many as there are lanes, and the length's */
+        FILE_QUEUES = FILE_LANES + AMMAP_LANES_MAX + 1
+};
 
 enum {
         NAP_MIN = 50000, /* ns */
@@ -109,6 +117,7 @@ enum {
         PASS_AFTER = 20000000,
 };
 #define LENGTH_WAIT INT64_C(10000000000) /* ns */
+#define OPENING_WAIT INT64_C(10000000000)
 
 /* All files of this process. */
 static pthread_mutex_t files_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -148,45 +157,6 @@ static void unlink_file(struct file *file)
         pthread_mutex_unlock(&files_mutex);
 }
 
-/* --- The header --- */
-
-static int result_of(int rc)
-{
-        return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
-}
-
-int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size)
-{
-        return result_of(os_peek(bytes, file->head + offset, size));
-}
-
-int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size)
-{
-        size_t done;
-
-        return result_of(os_poke(file->head + offset, bytes, size, &done));
-}
-
-bool file_is_same(const struct file *file)
-{
-        unsigned char identity[sizeof file->identity];
-
-        return file_peek(file, offsetof(struct format_head, identity), identity, sizeof identity) == 0 &&
-               memcmp(identity, file->identity, sizeof identity) == 0;
-}
-
-static int read_sequence(const struct file *file, uint64_t record, uint64_t *sequence)
-{
-        return file_peek(file, file_record(record) + offsetof(struct format_lane, sequence), sequence,
-                         sizeof *sequence);
-}
-
-static int write_sequence(const struct file *file, uint64_t record, uint64_t sequence)
-{
-        return file_poke(file, file_record(record) + offsetof(struct format_lane, sequence), &sequence,
-                         sizeof sequence);
-}
-
 /* --- Locks of bytes --- */
 
 static int lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
@@ -199,7 +169,7 @@ static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
         return os_lock_byte(file->fd, FILE_QUEUES + lane, lock);
 }
 
-int file_nap(int64_t deadline, unsigned tries)
+static int nap(int64_t deadline, unsigned tries)
 {
         static const _Atomic uint32_t never;
         int64_t now, until;
@@ -214,13 +184,30 @@ int file_nap(int64_t deadline, unsigned tries)
         return 0;
 }
 
+int file_lock_opening(int fd, bool write)
+{
+        int64_t deadline = os_now() + OPENING_WAIT;
+        int rc;
+
+        for (unsigned tries = 0; (rc = os_lock_byte(fd, FILE_OPENING, write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
+             tries++)
+                if ((rc = nap(deadline, tries)) < 0)
+                        break;
+        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+}
+
+void file_unlock_opening(int fd)
+{
+        os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
+}
+
 /* --- One lane, under the mutex: 0, -EAGAIN, or why it cannot be had --- */
 
 /* What whoever has locked a lane finds there. */
 static int find_sequence(struct file *file, uint64_t i)
 {
         uint64_t sequence;
-        int rc = read_sequence(file, i, &sequence);
+        int rc = file_read_sequence(file, i, &sequence);
 
         if (rc < 0)
                 return rc;
@@ -314,9 +301,8 @@ static bool reads_again(const struct lane *lane)
         return hold && thread_hold_next(lane, lane + 1, hold);
 }
 
-int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum access access)
+int file_elsewhere(const struct file *file, uint64_t first, uint64_t last, enum access access)
 {
-        const struct file *file = map->file;
         int rc = 0;
 
         if (atomic_load_explicit(&file->twins, memory_order_relaxed) == 0)
@@ -324,9 +310,8 @@ int file_elsewhere(const struct ammap *map, uint64_t first, uint64_t last, enum 
         os_fork_check();
         pthread_mutex_lock(&files_mutex);
         for (const struct file *other = files; other; other = other->next) {
-                const struct ammap *there = other->map;
-                const struct lane *from = &there->lane[first];
-                const struct lane *end = &there->lane[last < there->lanes ? last + 1 : there->lanes];
+                const struct lane *from = &other->local[first];
+                const struct lane *end = &other->local[last < other->lanes ? last + 1 : other->lanes];
 
                 if (other == file || !same_file(other, file))
                         continue;
@@ -354,9 +339,8 @@ static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
 }
 
 /* FILE_FROZEN instead of waiting, and instead of a death: nobody writes any more. */
-static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t deadline)
+static int enter_lane(struct file *file, uint64_t i, enum access access, int64_t deadline)
 {
-        struct file *file = map->file;
         bool queued = false, past = false;
         int64_t free_since = 0;
         int rc;
@@ -369,16 +353,16 @@ static int enter_lane(struct ammap *map, uint64_t i, enum access access, int64_t
                 else if (is_idle(file, i, &free_since))
                         past = true;
                 pthread_mutex_unlock(&file->mutex);
-                if ((rc == -EAGAIN || rc == AMMAP_ERR_OWNER_DEAD) && file_was_frozen(map))
+                if ((rc == -EAGAIN || rc == AMMAP_ERR_OWNER_DEAD) && file_frozen(file))
                         rc = FILE_FROZEN;
                 if (rc != -EAGAIN)
                         break;
                 if (tries == 0) {
-                        rc = access == READ && reads_again(&map->lane[i]) ? 1 : file_elsewhere(map, i, i, access);
+                        rc = access == READ && reads_again(&file->local[i]) ? 1 : file_elsewhere(file, i, i, access);
                         past = rc > 0;
                 }
                 if (!(tries == 0 && past) && (rc >= 0 || rc == -EAGAIN))
-                        rc = file_nap(deadline, tries);
+                        rc = nap(deadline, tries);
                 if (rc < 0)
                         break;
         }
@@ -402,13 +386,12 @@ static int mark(struct file *file, uint64_t first, uint64_t end, uint64_t step)
         int rc = 0;
 
         for (uint64_t i = first; i < end && rc == 0; i++)
-                rc = write_sequence(file, i, file->lane[i].sequence + step);
+                rc = file_write_sequence(file, i, file->lane[i].sequence + step);
         return rc;
 }
 
-int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access access, int64_t deadline)
+int file_enter(struct file *file, uint64_t first, uint64_t last, enum access access, int64_t deadline)
 {
-        struct file *file = map->file;
         uint64_t i;
         int rc = 0;
 
@@ -417,10 +400,10 @@ int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access acc
                 return AMMAP_ERR_UNSUPPORTED;
         if (access == WRITE && !file->write)
                 return AMMAP_ERR_READ_ONLY;
-        if (atomic_load(&file->frozen) && (rc = file_refresh(map)) == 0)
+        if (atomic_load(file->frozen) && (rc = file_refresh(file)) == 0)
                 rc = FILE_FROZEN;
         for (i = first; i <= last && rc == 0; i++)
-                rc = enter_lane(map, i, access, deadline);
+                rc = enter_lane(file, i, access, deadline);
         if (rc != 0) {
                 if (i > first)
                         leave_lanes(file, first, i - 1, access);
@@ -428,35 +411,33 @@ int file_enter(struct ammap *map, uint64_t first, uint64_t last, enum access acc
                         return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
         }
-        rc = file_refresh(map);
-        if (rc == 0 && access == WRITE && atomic_load(&map->frozen))
+        rc = file_refresh(file);
+        if (rc == 0 && access == WRITE && atomic_load(file->frozen))
                 rc = AMMAP_ERR_READ_ONLY;
         if (rc < 0)
                 leave_lanes(file, first, last + 1, access);
         else if (access == WRITE && (rc = mark(file, first, last + 1, 1)) < 0)
-                file_leave(map, first, last, WRITE);
+                file_leave(file, first, last, WRITE);
         return rc;
 }
 
-void file_leave(struct ammap *map, uint64_t first, uint64_t last, enum access access)
+void file_leave(struct file *file, uint64_t first, uint64_t last, enum access access)
 {
-        struct file *file = map->file;
-
         os_fork_check();
         if (file->fd < 0)
                 return;
         for (uint64_t i = first; access == WRITE && i <= last && (i > first || file_is_same(file)); i++)
                 if (file->lane[i].writing)
-                        write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
+                        file_write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
         leave_lanes(file, first, last + 1, access);
 }
 
 /* What stands in the file says it all, and who recovers may be another process. */
-void file_abandon(struct ammap *map, uint64_t lane)
+void file_abandon(struct file *file, uint64_t lane)
 {
-        if (map->file->fd >= 0)
-                leave_lanes(map->file, lane, lane + 1, WRITE);
-        lane_recover(&map->lane[lane]);
+        if (file->fd >= 0)
+                leave_lanes(file, lane, lane + 1, WRITE);
+        lane_recover(&file->local[lane]);
 }
 
 /* --- The length --- */
@@ -466,7 +447,7 @@ static int try_length(struct file *file, enum os_lock lock)
         int rc;
 
         pthread_mutex_lock(&file->mutex);
-        rc = file->resizing ? -EAGAIN : lock_lane(file, file->map->lanes, lock);
+        rc = file->resizing ? -EAGAIN : lock_lane(file, file->lanes, lock);
         if (rc == 0)
                 file->resizing = true;
         pthread_mutex_unlock(&file->mutex);
@@ -477,7 +458,7 @@ void file_leave_length(struct file *file)
 {
         pthread_mutex_lock(&file->mutex);
         file->resizing = false;
-        lock_lane(file, file->map->lanes, OS_UNLOCK);
+        lock_lane(file, file->lanes, OS_UNLOCK);
         pthread_mutex_unlock(&file->mutex);
 }
 
@@ -488,11 +469,11 @@ int file_enter_length(struct file *file)
         int rc;
 
         for (unsigned tries = 0; (rc = try_length(file, OS_LOCK_WRITE)) == -EAGAIN; tries++)
-                if (file_nap(deadline, tries) < 0)
+                if (nap(deadline, tries) < 0)
                         return AMMAP_ERR_BUSY;
         if (rc < 0)
                 return rc;
-        rc = read_sequence(file, file->map->lanes, &sequence);
+        rc = file_read_sequence(file, file->lanes, &sequence);
         if (rc == 0 && (sequence & 1))
                 rc = AMMAP_ERR_OWNER_DEAD;
         if (rc < 0)
@@ -503,10 +484,10 @@ int file_enter_length(struct file *file)
 int file_mark_length(struct file *file, bool changing)
 {
         uint64_t sequence;
-        int rc = read_sequence(file, file->map->lanes, &sequence);
+        int rc = file_read_sequence(file, file->lanes, &sequence);
 
         if (rc == 0 && (sequence & 1) != changing)
-                rc = write_sequence(file, file->map->lanes, sequence + 1);
+                rc = file_write_sequence(file, file->lanes, sequence + 1);
         return rc;
 }
 
@@ -520,11 +501,11 @@ static bool may_be_dead(const struct file *file, uint64_t record, uint64_t *seen
         enum { TRIES = 100 };
         uint64_t sequence;
 
-        if (tries == TRIES || read_sequence(file, record, &sequence) < 0 || !(sequence & 1) ||
+        if (tries == TRIES || file_read_sequence(file, record, &sequence) < 0 || !(sequence & 1) ||
             (tries > 0 && sequence != *seen))
                 return false;
         *seen = sequence;
-        return file_nap(OS_NEVER, 0) == 0;
+        return nap(OS_NEVER, 0) == 0;
 }
 
 /* A lane that this process has nobody in, for what is found there to be a dead
@@ -537,9 +518,9 @@ static int try_recover_lane(struct file *file, uint64_t i)
         pthread_mutex_lock(&file->mutex);
         if (file->lane[i].readers == 0 && !file->lane[i].writing &&
             (rc = lock_lane(file, i, file->write ? OS_LOCK_WRITE : OS_LOCK_READ)) == 0) {
-                rc = read_sequence(file, i, &sequence);
+                rc = file_read_sequence(file, i, &sequence);
                 if (rc == 0 && (sequence & 1))
-                        rc = file->write ? write_sequence(file, i, sequence + 1) : 1;
+                        rc = file->write ? file_write_sequence(file, i, sequence + 1) : 1;
                 lock_lane(file, i, OS_UNLOCK);
         }
         pthread_mutex_unlock(&file->mutex);
@@ -557,21 +538,20 @@ static int recover_lane(struct file *file, uint64_t i)
         return rc;
 }
 
-static int recover_length(struct ammap *map)
+static int recover_length(struct file *file, int (*mend)(void *context), void *context)
 {
-        struct file *file = map->file;
         uint64_t sequence = 0, seen = 0;
         int rc;
 
         for (unsigned tries = 0; (rc = try_length(file, file->write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
              tries++)
-                if (!may_be_dead(file, map->lanes, &seen, tries))
+                if (!may_be_dead(file, file->lanes, &seen, tries))
                         return 0;
         if (rc < 0)
                 return rc;
-        rc = read_sequence(file, map->lanes, &sequence);
+        rc = file_read_sequence(file, file->lanes, &sequence);
         if (rc == 0 && (sequence & 1)) {
-                rc = file->write ? file_zero_rest(map) : 1;
+                rc = file->write ? mend(context) : 1;
                 if (rc == 0)
                         rc = file_mark_length(file, false);
         }
@@ -581,86 +561,48 @@ static int recover_length(struct ammap *map)
 
 /* A lane that someone is in to read or to write has no dead writer, but for one
  * that came and died since, which is the next call's. */
-int file_recover(struct ammap *map)
+int file_recover(struct file *file, int (*mend)(void *context), void *context)
 {
-        struct file *file = map->file;
         int rc;
 
         os_fork_check();
         if (file->fd < 0)
                 return AMMAP_ERR_UNSUPPORTED;
-        if ((rc = file_refresh(map)) == AMMAP_ERR_FORMAT)
+        if ((rc = file_refresh(file)) == AMMAP_ERR_FORMAT)
                 return rc;
-        if (atomic_load(&file->frozen))
+        if (atomic_load(file->frozen))
                 return 0;
-        rc = recover_length(map);
-        for (uint64_t i = 0; i < map->lanes && rc == 0; i++) {
+        rc = recover_length(file, mend, context);
+        for (uint64_t i = 0; i < file->lanes && rc == 0; i++) {
                 rc = recover_lane(file, i);
                 if (rc == 0)
-                        lane_recover(&map->lane[i]);
+                        lane_recover(&file->local[i]);
         }
         return rc > 0 ? AMMAP_ERR_READ_ONLY : rc;
 }
 
 /* --- Its end, and a fork --- */
 
-void file_end(struct ammap *map)
+void file_end(struct file *file)
 {
-        struct file *file = map->file;
-
         unlink_file(file);
         if (file->fd >= 0)
                 os_close_file(file->fd, file->device, file->inode);
         os_unmap(file->head, file->head_size);
         pthread_mutex_destroy(&file->mutex);
         free(file);
-        map->file = NULL;
 }
 
-/* What stands in for the lanes of slices that a fork has made void. */
-static struct file no_file = { .fd = -1 };
-static struct ammap no_map = { .file = &no_file, .kind = &kind_file };
-static struct lane void_lane = { .map = &no_map };
-
-/* Nobody holds a lane any more.  A hold that slices name is kept for them, or it
- * would be another's when they are released. */
-static void forget(struct ammap *map)
+void file_forked(struct file *file, int shown)
 {
-        struct lane *end = map->lane + map->lanes;
-
-        for (struct hold *hold = NULL; (hold = thread_hold_next(map->lane, end, hold));) {
-                if ((atomic_load(&hold->use) & ~HOLD_KIND) != HOLD_SLICE) {
-                        hold_drop(hold);
-                        continue;
-                }
-                atomic_store(&hold->use, HOLD_COUNTED | HOLD_SLICE);
-                hold->rest = NULL;
-                atomic_fetch_add(&void_lane.word, LANE_READER);
-                atomic_store(&hold->lane, &void_lane);
-        }
-        for (struct lane *lane = map->lane; lane < end; lane++) {
-                lane_forked(lane, false); /* which was told of frozen before */
-                lane_recover(lane);
-        }
-}
-
-void file_forked(struct ammap *map)
-{
-        struct file *file = map->file;
-
         pthread_mutex_init(&files_mutex, NULL);
         pthread_mutex_init(&file->mutex, NULL);
-        forget(map);
-        for (uint64_t i = 0; i < map->lanes; i++)
+        for (uint64_t i = 0; i < file->lanes; i++)
                 file->lane[i] = (struct file_lane){ .readers = 0 };
         file->resizing = false;
         if (file->fd >= 0)
                 os_close_file(file->fd, file->device, file->inode);
         file->fd = -1;
-        if (map->region.fork == AMMAP_FORK_OMIT)
-                return;
-        if (os_is_file(map->backing.fd, file->device, file->inode) > 0)
-                file->fd = os_reopen(map->backing.fd, file->write);
-        if (file->fd < 0)
-                region_leave_out(&map->region);
+        if (shown >= 0 && os_is_file(shown, file->device, file->inode) > 0)
+                file->fd = os_reopen(shown, file->write);
 }

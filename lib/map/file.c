@@ -20,6 +20,7 @@
  */
 #include "map/file.h"
 
+#include "lock/file_lock.h"
 #include "map/clone.h"
 #include "map/header.h"
 #include "map/local.h"
@@ -31,9 +32,276 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPENING_WAIT INT64_C(10000000000) /* ns */
-#define CUT_WAIT INT64_C(1000000000)      /* ns */
+#define CUT_WAIT INT64_C(1000000000) /* ns */
 #define CAPACITY_MAX (UINT64_C(1) << 47)
+
+/* --- Its length --- */
+
+/* From an offset of the map to another: what the file has of it, rather than all that
+ * it could have. */
+static int zero_data(struct ammap *map, uint64_t from, uint64_t end)
+{
+        const uint64_t shift = map->backing.offset;
+        uint64_t first, last;
+        size_t done;
+        int rc = 0;
+
+        for (; rc == 0 && from < end; from = last - shift) {
+                if ((rc = os_next_data(map->file->fd, shift + from, &first, &last)) < 0 || first >= last ||
+                    first >= shift + end)
+                        break;
+                if (last > shift + end)
+                        last = shift + end;
+                rc = region_zero_careful(&map->region, (size_t)(first - shift), (size_t)(last - shift), &done);
+        }
+        return rc;
+}
+
+static int zero_rest(void *context)
+{
+        struct ammap *map = context;
+        int rc = file_refresh(map->file);
+
+        if (rc == 0)
+                rc = zero_data(map, atomic_load(&map->length), map->region.size);
+        return rc == AMMAP_ERR_FAULT ? 0 : rc;
+}
+
+/* What has been stored behind the length, through a view elsewhere or by an old pointer,
+ * is not to be there. */
+static int grow(struct ammap *map, uint64_t size)
+{
+        size_t used = map->region.used;
+        int rc = zero_data(map, atomic_load(&map->length), region_pages(size));
+
+        if (rc == AMMAP_ERR_FAULT) /* it was cut there, and has nothing */
+                rc = 0;
+        if (rc == 0)
+                rc = region_grow(&map->region, region_pages(size));
+        if (rc == 0 && (rc = file_set_length(map->file, size)) < 0)
+                map->region.used = used;
+        return rc;
+}
+
+static void forget_pages(struct region *region, size_t used)
+{
+        if (used >= region->used)
+                return;
+        os_unlock(region->data + used, region->used - used); /* locked ones cannot be given back */
+        region->used = used;
+}
+
+/* All who could be in these lanes are kept out.  What dies from here on has made
+ * the map shorter, and leaves its bytes to be made zero. */
+static int cut(struct ammap *map, uint64_t size, uint64_t length)
+{
+        size_t done;
+        int rc;
+
+        pthread_mutex_lock(&map->viewing);
+        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
+        if (rc == 0 && (rc = file_set_length(map->file, size)) < 0)
+                file_mark_length(map->file, false);
+        pthread_mutex_unlock(&map->viewing);
+        if (rc < 0)
+                return rc;
+        forget_pages(&map->region, region_pages(size));
+        rc = region_zero_careful(&map->region, (size_t)size, (size_t)length, &done);
+        if (rc == 0 || rc == AMMAP_ERR_FAULT)
+                file_mark_length(map->file, false); /* else there is something to recover */
+        return 0;
+}
+
+static void leave_lanes(struct ammap *map, uint64_t first, uint64_t end)
+{
+        while (end-- > first)
+                lane_write_leave(&map->lane[end]);
+}
+
+/* A slice that ends before the cut, but in a lane that is cut, or one of another
+ * process, which cannot be told from a copy, is waited for, but not for ever. */
+static int shrink(struct ammap *map, uint64_t size, uint64_t length)
+{
+        uint64_t first = map_lane_index(map, size), last = map_lane_index(map, length - 1), i;
+        int64_t deadline = os_now() + CUT_WAIT;
+        int rc = 0;
+
+        while (thread_reach(map->lane, map->lane + map->lanes, size) == REACH_SLICE)
+                if (!thread_bury(map->lane, map->lane + map->lanes))
+                        return AMMAP_ERR_BUSY;
+        for (i = first; i <= last; i++)
+                if ((rc = lane_write(&map->lane[i], deadline)) < 0)
+                        break;
+        if (rc == 0 && (rc = file_enter(map->file, first, last, WRITE, deadline)) == 0) {
+                rc = cut(map, size, length);
+                file_leave(map->file, first, last, WRITE);
+        }
+        leave_lanes(map, first, i);
+        return rc == AMMAP_ERR_TIMEOUT || rc == AMMAP_ERR_DEADLOCK ? AMMAP_ERR_BUSY : rc;
+}
+
+static int resize(struct ammap *map, uint64_t size)
+{
+        uint64_t length;
+        int rc;
+
+        os_fork_check();
+        if (map->file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (!map->file->write || file_frozen(map->file))
+                return AMMAP_ERR_READ_ONLY;
+        if ((rc = file_enter_length(map->file)) < 0)
+                return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(map->file) ? AMMAP_ERR_FORMAT : rc;
+        rc = file_refresh(map->file);
+        length = atomic_load(&map->length);
+        if (rc == 0 && atomic_load(&map->frozen))
+                rc = AMMAP_ERR_READ_ONLY;
+        if (rc == 0 && size > length)
+                rc = grow(map, size);
+        else if (rc == 0 && size < length)
+                rc = shrink(map, size, length);
+        file_leave_length(map->file);
+        return rc;
+}
+
+/* --- Freezing --- */
+
+/* The flag is what holds, whatever becomes of the pages. */
+static int freeze_file(struct ammap *map)
+{
+        int rc = file_set_frozen(map->file);
+
+        if (rc == 0)
+                region_freeze(&map->region);
+        return rc;
+}
+
+/* The length last: who cuts a file does not wait for ever for lanes. */
+static int freeze_entered(struct ammap *map)
+{
+        int rc = file_enter(map->file, 0, map->lanes - 1, WRITE, LANE_FOR_EVER);
+
+        if (rc < 0)
+                return rc;
+        rc = file_enter_length(map->file);
+        if (rc == 0) {
+                rc = map_freeze(map, freeze_file);
+                file_leave_length(map->file);
+        }
+        file_leave(map->file, 0, map->lanes - 1, WRITE);
+        return rc;
+}
+
+static int freeze(struct ammap *map)
+{
+        int rc;
+
+        if (file_frozen(map->file))
+                return 0;
+        rc = local_take_all(map);
+        if (rc < 0)
+                return rc;
+        rc = freeze_entered(map);
+        local_leave_all(map, rc == 0);
+        return rc;
+}
+
+/* --- Forks --- */
+
+/* What stands in for the lanes of slices that a fork has made void. */
+static struct file no_file = { .fd = -1 };
+static const struct kind kind_file;
+static struct ammap no_map = { .file = &no_file, .kind = &kind_file };
+static struct lane void_lane = { .map = &no_map };
+
+/* Nobody holds a lane any more.  A hold that slices name is kept for them, or it
+ * would be another's when they are released. */
+static void forget(struct ammap *map)
+{
+        struct lane *end = map->lane + map->lanes;
+
+        for (struct hold *hold = NULL; (hold = thread_hold_next(map->lane, end, hold));) {
+                if ((atomic_load(&hold->use) & ~HOLD_KIND) != HOLD_SLICE) {
+                        hold_drop(hold);
+                        continue;
+                }
+                atomic_store(&hold->use, HOLD_COUNTED | HOLD_SLICE);
+                hold->rest = NULL;
+                atomic_fetch_add(&void_lane.word, LANE_READER);
+                atomic_store(&hold->lane, &void_lane);
+        }
+        for (struct lane *lane = map->lane; lane < end; lane++) {
+                lane_forked(lane, false); /* which was told of frozen before */
+                lane_recover(lane);
+        }
+}
+
+static void forked(struct ammap *map)
+{
+        bool left_out = map->region.fork == AMMAP_FORK_OMIT;
+
+        forget(map);
+        file_forked(map->file, left_out ? -1 : map->backing.fd);
+        if (!left_out && map->file->fd < 0)
+                region_leave_out(&map->region);
+}
+
+/* --- The kind --- */
+
+static uint64_t length_of(const struct ammap *map)
+{
+        file_refresh(map->file);
+        return local_length(map);
+}
+
+/* Of this process, to the others. */
+static void thread_left(struct ammap *map, uint64_t lane, enum access access)
+{
+        if (access == WRITE)
+                file_abandon(map->file, lane);
+        else
+                file_leave(map->file, lane, lane, READ);
+}
+
+static int refresh(struct ammap *map)
+{
+        return file_refresh(map->file);
+}
+
+static bool frozen(struct ammap *map)
+{
+        return file_frozen(map->file);
+}
+
+/* There is a length to be mended, where the writer that died was about to cut it. */
+static int recover(struct ammap *map)
+{
+        return file_recover(map->file, zero_rest, map);
+}
+
+static void end(struct ammap *map)
+{
+        file_end(map->file);
+}
+
+static const struct kind kind_file = {
+        .name = "file",
+        .share = AMMAP_SHARED,
+        .joint = true,
+        .length = length_of,
+        .refresh = refresh,
+        .frozen = frozen,
+        .is_held = local_is_held,
+        .slices = local_slices,
+        .resize = resize,
+        .freeze = freeze,
+        .recover = recover,
+        .clone = clone_locked,
+        .thread_left = thread_left,
+        .freeze_forked = map_nothing,
+        .forked = forked,
+        .end = end,
+};
 
 /* --- The header --- */
 
@@ -92,7 +360,7 @@ static int map_head(struct file *file, int fd)
         return rc;
 }
 
-static int file_new(struct file **made, const struct place *place, const struct format_head *head)
+static int new_file(struct file **made, const struct place *place, const struct format_head *head)
 {
         struct file *file = calloc(1, sizeof *file + head->lanes * sizeof file->lane[0]);
         int rc;
@@ -114,7 +382,7 @@ static int file_new(struct file **made, const struct place *place, const struct 
         return 0;
 }
 
-static void file_drop(struct file *file)
+static void drop(struct file *file)
 {
         os_unmap(file->head, file->head_size);
         pthread_mutex_destroy(&file->mutex);
@@ -138,6 +406,19 @@ static int write_head(const struct file *file, const struct format_head *head, b
         return file_poke(file, offsetof(struct format_head, boot), boot, sizeof boot);
 }
 
+/* What the file has to know of its map. */
+static void begin(struct ammap *map, const struct format_head *head)
+{
+        struct file *file = map->file;
+
+        file->local = map->lane;
+        file->lanes = map->lanes;
+        file->capacity = map->capacity;
+        file->length = &map->length;
+        file->frozen = &map->frozen;
+        atomic_store(&map->frozen, atomic_load(&head->frozen) != 0);
+}
+
 /* Make the map of a header that is, or is to be, in the file. */
 static int make_map(struct ammap **made, const struct place *place, const struct format_head *head, bool fresh,
                     const ammap_options_t *options)
@@ -157,18 +438,14 @@ static int make_map(struct ammap **made, const struct place *place, const struct
         known.share = AMMAP_SHARED;
         known.capacity = head->capacity;
         known.lanes = head->lanes;
-        if ((rc = options_check(length, &known)) < 0 || (rc = file_new(&file, place, head)) < 0)
+        if ((rc = options_check(length, &known)) < 0 || (rc = new_file(&file, place, head)) < 0)
                 return rc;
         recipe.file = file;
         if ((rc = write_head(file, head, fresh)) < 0 || (rc = map_make(made, &recipe)) < 0) {
-                file_drop(file);
+                drop(file);
                 return rc;
         }
-        file->map = *made;
-        if (atomic_load(&head->frozen)) {
-                atomic_store(&(*made)->frozen, true);
-                atomic_store(&file->frozen, true);
-        }
+        begin(*made, head);
         file_link(file);
         map_link(*made);
         return 0;
@@ -196,24 +473,6 @@ static int make_new(struct ammap **made, const struct place *place, uint64_t siz
         if (rc < 0)
                 os_resize_file(place->fd, 0);
         return rc;
-}
-
-/* Keep others from opening the file, and making it, meanwhile. */
-int file_lock_opening(int fd, bool write)
-{
-        int64_t deadline = os_now() + OPENING_WAIT;
-        int rc;
-
-        for (unsigned tries = 0; (rc = os_lock_byte(fd, FILE_OPENING, write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
-             tries++)
-                if ((rc = file_nap(deadline, tries)) < 0)
-                        break;
-        return unsupported(rc);
-}
-
-void file_unlock_opening(int fd)
-{
-        os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
 }
 
 static int make_locked(struct ammap **made, struct place *place, uint64_t size, const ammap_options_t *options)
@@ -269,295 +528,3 @@ int file_make(struct ammap **made, int shown, const char *path, uint64_t size, c
         os_close(shown);
         return rc;
 }
-
-/* --- What others change --- */
-
-/* The part of the head that changes, and what must not. */
-struct state {
-        unsigned char identity[16], unused[40];
-        uint64_t length, generation;
-        uint32_t frozen;
-};
-enum {
-        STATE = offsetof(struct format_head, identity),
-        LENGTH = offsetof(struct format_head, length),
-        STATE_SIZE = offsetof(struct format_head, frozen) + sizeof(uint32_t) - STATE
-};
-_Static_assert(offsetof(struct state, length) == LENGTH - STATE, "as it stands in the file");
-
-/* Under the file's mutex, so that of two who look the later one has the last
- * word.  Zeros are what is found where a file was cut and made longer again. */
-static int look(struct ammap *map, struct state *state)
-{
-        int rc = file_peek(map->file, STATE, state, STATE_SIZE);
-
-        if (rc < 0)
-                return rc;
-        if (state->length == 0)
-                return AMMAP_ERR_FAULT;
-        if (memcmp(state->identity, map->file->identity, sizeof state->identity) != 0)
-                return AMMAP_ERR_FORMAT;
-        if (state->length > map->capacity)
-                state->length = map->capacity;
-        if (state->frozen) {
-                atomic_store(&map->frozen, true);
-                atomic_store(&map->file->frozen, true);
-        }
-        atomic_store_explicit(&map->length, state->length, memory_order_release);
-        return 0;
-}
-
-int file_refresh(struct ammap *map)
-{
-        struct file *file = map->file;
-        struct state state;
-        int rc;
-
-        os_fork_check();
-        if (file->fd < 0 || atomic_load(&map->omitted))
-                return AMMAP_ERR_UNSUPPORTED;
-        pthread_mutex_lock(&file->mutex);
-        rc = look(map, &state);
-        pthread_mutex_unlock(&file->mutex);
-        return rc;
-}
-
-bool file_was_frozen(struct ammap *map)
-{
-        if (!atomic_load(&map->frozen))
-                file_refresh(map);
-        return atomic_load(&map->frozen);
-}
-
-static int set_frozen(struct ammap *map)
-{
-        const uint32_t frozen = 1;
-        int rc = file_poke(map->file, offsetof(struct format_head, frozen), &frozen, sizeof frozen);
-
-        if (rc == 0)
-                atomic_store(&map->frozen, true);
-        return rc;
-}
-
-/* --- Its length --- */
-
-static int set_length(struct ammap *map, uint64_t length)
-{
-        struct file *file = map->file;
-        struct state state;
-        int rc;
-
-        pthread_mutex_lock(&file->mutex);
-        rc = look(map, &state);
-        if (rc == 0) {
-                uint64_t both[2] = { length, state.generation + 1 };
-
-                rc = file_poke(file, LENGTH, both, sizeof both);
-        }
-        if (rc == 0)
-                atomic_store_explicit(&map->length, length, memory_order_release);
-        pthread_mutex_unlock(&file->mutex);
-        return rc;
-}
-
-/* From an offset of the map to another: what the file has of it, rather than all that
- * it could have. */
-static int zero_data(struct ammap *map, uint64_t from, uint64_t end)
-{
-        const uint64_t shift = map->backing.offset;
-        uint64_t first, last;
-        size_t done;
-        int rc = 0;
-
-        for (; rc == 0 && from < end; from = last - shift) {
-                if ((rc = os_next_data(map->file->fd, shift + from, &first, &last)) < 0 || first >= last ||
-                    first >= shift + end)
-                        break;
-                if (last > shift + end)
-                        last = shift + end;
-                rc = region_zero_careful(&map->region, (size_t)(first - shift), (size_t)(last - shift), &done);
-        }
-        return rc;
-}
-
-int file_zero_rest(struct ammap *map)
-{
-        int rc = file_refresh(map);
-
-        if (rc == 0)
-                rc = zero_data(map, atomic_load(&map->length), map->region.size);
-        return rc == AMMAP_ERR_FAULT ? 0 : rc;
-}
-
-/* What has been stored behind the length, through a view elsewhere or by an old pointer,
- * is not to be there. */
-static int grow(struct ammap *map, uint64_t size)
-{
-        size_t used = map->region.used;
-        int rc = zero_data(map, atomic_load(&map->length), region_pages(size));
-
-        if (rc == AMMAP_ERR_FAULT) /* it was cut there, and has nothing */
-                rc = 0;
-        if (rc == 0)
-                rc = region_grow(&map->region, region_pages(size));
-        if (rc == 0 && (rc = set_length(map, size)) < 0)
-                map->region.used = used;
-        return rc;
-}
-
-static void forget_pages(struct region *region, size_t used)
-{
-        if (used >= region->used)
-                return;
-        os_unlock(region->data + used, region->used - used); /* locked ones cannot be given back */
-        region->used = used;
-}
-
-/* All who could be in these lanes are kept out.  What dies from here on has made
- * the map shorter, and leaves its bytes to be made zero. */
-static int cut(struct ammap *map, uint64_t size, uint64_t length)
-{
-        size_t done;
-        int rc;
-
-        pthread_mutex_lock(&map->viewing);
-        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
-        if (rc == 0 && (rc = set_length(map, size)) < 0)
-                file_mark_length(map->file, false);
-        pthread_mutex_unlock(&map->viewing);
-        if (rc < 0)
-                return rc;
-        forget_pages(&map->region, region_pages(size));
-        rc = region_zero_careful(&map->region, (size_t)size, (size_t)length, &done);
-        if (rc == 0 || rc == AMMAP_ERR_FAULT)
-                file_mark_length(map->file, false); /* else there is something to recover */
-        return 0;
-}
-
-static void leave_lanes(struct ammap *map, uint64_t first, uint64_t end)
-{
-        while (end-- > first)
-                lane_write_leave(&map->lane[end]);
-}
-
-/* A slice that ends before the cut, but in a lane that is cut, or one of another
- * process, which cannot be told from a copy, is waited for, but not for ever. */
-static int shrink(struct ammap *map, uint64_t size, uint64_t length)
-{
-        uint64_t first = map_lane_index(map, size), last = map_lane_index(map, length - 1), i;
-        int64_t deadline = os_now() + CUT_WAIT;
-        int rc = 0;
-
-        while (thread_reach(map->lane, map->lane + map->lanes, size) == REACH_SLICE)
-                if (!thread_bury(map->lane, map->lane + map->lanes))
-                        return AMMAP_ERR_BUSY;
-        for (i = first; i <= last; i++)
-                if ((rc = lane_write(&map->lane[i], deadline)) < 0)
-                        break;
-        if (rc == 0 && (rc = file_enter(map, first, last, WRITE, deadline)) == 0) {
-                rc = cut(map, size, length);
-                file_leave(map, first, last, WRITE);
-        }
-        leave_lanes(map, first, i);
-        return rc == AMMAP_ERR_TIMEOUT || rc == AMMAP_ERR_DEADLOCK ? AMMAP_ERR_BUSY : rc;
-}
-
-static int resize(struct ammap *map, uint64_t size)
-{
-        uint64_t length;
-        int rc;
-
-        os_fork_check();
-        if (map->file->fd < 0)
-                return AMMAP_ERR_UNSUPPORTED;
-        if (!map->file->write || file_was_frozen(map))
-                return AMMAP_ERR_READ_ONLY;
-        if ((rc = file_enter_length(map->file)) < 0)
-                return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(map->file) ? AMMAP_ERR_FORMAT : rc;
-        rc = file_refresh(map);
-        length = atomic_load(&map->length);
-        if (rc == 0 && atomic_load(&map->frozen))
-                rc = AMMAP_ERR_READ_ONLY;
-        if (rc == 0 && size > length)
-                rc = grow(map, size);
-        else if (rc == 0 && size < length)
-                rc = shrink(map, size, length);
-        file_leave_length(map->file);
-        return rc;
-}
-
-/* --- Freezing --- */
-
-/* The flag is what holds, whatever becomes of the pages. */
-static int freeze_file(struct ammap *map)
-{
-        int rc = set_frozen(map);
-
-        if (rc == 0)
-                region_freeze(&map->region);
-        return rc;
-}
-
-/* The length last: who cuts a file does not wait for ever for lanes. */
-static int freeze_entered(struct ammap *map)
-{
-        int rc = file_enter(map, 0, map->lanes - 1, WRITE, LANE_FOR_EVER);
-
-        if (rc < 0)
-                return rc;
-        rc = file_enter_length(map->file);
-        if (rc == 0) {
-                rc = map_freeze(map, freeze_file);
-                file_leave_length(map->file);
-        }
-        file_leave(map, 0, map->lanes - 1, WRITE);
-        return rc;
-}
-
-static int freeze(struct ammap *map)
-{
-        int rc;
-
-        if (file_was_frozen(map))
-                return 0;
-        rc = local_take_all(map);
-        if (rc < 0)
-                return rc;
-        rc = freeze_entered(map);
-        local_leave_all(map, rc == 0);
-        return rc;
-}
-
-static uint64_t length_of(const struct ammap *map)
-{
-        file_refresh(map->lane[0].map); /* the map, as one that can be changed */
-        return local_length(map);
-}
-
-/* Of this process, to the others. */
-static void thread_left(struct ammap *map, uint64_t lane, enum access access)
-{
-        if (access == WRITE)
-                file_abandon(map, lane);
-        else
-                file_leave(map, lane, lane, READ);
-}
-
-const struct kind kind_file = {
-        .name = "file",
-        .share = AMMAP_SHARED,
-        .joint = true,
-        .length = length_of,
-        .refresh = file_refresh,
-        .frozen = file_was_frozen,
-        .is_held = local_is_held,
-        .slices = local_slices,
-        .resize = resize,
-        .freeze = freeze,
-        .recover = file_recover,
-        .clone = clone_locked,
-        .thread_left = thread_left,
-        .freeze_forked = map_nothing,
-        .forked = file_forked,
-        .end = file_end,
-};

@@ -7,7 +7,7 @@
  */
 #include "map/span.h"
 
-#include "map/file.h"
+#include "lock/file_lock.h"
 #include "os/hints.h"
 
 /* A slice that a fork has made void has fewer than it says. */
@@ -76,7 +76,7 @@ static int take_local(struct ammap *map, uint64_t first, uint64_t last, enum acc
 static int take_file(struct ammap *map, uint64_t first, uint64_t last, enum access access, uint64_t reach,
                      int64_t deadline, uint64_t use, span_t *span)
 {
-        int elsewhere = file_elsewhere(map, first, last, access), rc;
+        int elsewhere = file_elsewhere(map->file, first, last, access), rc;
         span_t local;
 
         if (elsewhere < 0)
@@ -87,7 +87,7 @@ static int take_file(struct ammap *map, uint64_t first, uint64_t last, enum acce
                 return AMMAP_ERR_DEADLOCK;
         if (rc < 0)
                 return rc;
-        if ((rc = file_enter(map, first, last, access, deadline)) < 0) {
+        if ((rc = file_enter(map->file, first, last, access, deadline)) < 0) {
                 span_leave_local(&local);
                 return rc;
         }
@@ -152,7 +152,7 @@ static void leave_file(const span_t *span)
         uint64_t first = (uint64_t)(lane - map->lane);
         bool write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
 
-        file_leave(map, first, first + local.ammap_count - 1, write ? WRITE : READ);
+        file_leave(map->file, first, first + local.ammap_count - 1, write ? WRITE : READ);
         span_leave_local(&local);
 }
 

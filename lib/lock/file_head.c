@@ -1,0 +1,133 @@
+/* file_head.c - a map's file, and the header that stands in it
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "lock/file_head.h"
+
+#include "os/os.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int result_of(int rc)
+{
+        return rc == -EFAULT ? AMMAP_ERR_FAULT : rc;
+}
+
+int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size)
+{
+        return result_of(os_peek(bytes, file->head + offset, size));
+}
+
+int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size)
+{
+        size_t done;
+
+        return result_of(os_poke(file->head + offset, bytes, size, &done));
+}
+
+bool file_is_same(const struct file *file)
+{
+        unsigned char identity[sizeof file->identity];
+
+        return file_peek(file, offsetof(struct format_head, identity), identity, sizeof identity) == 0 &&
+               memcmp(identity, file->identity, sizeof identity) == 0;
+}
+
+static uint64_t sequence_of(uint64_t record)
+{
+        return sizeof(struct format_head) + record * sizeof(struct format_lane) +
+               offsetof(struct format_lane, sequence);
+}
+
+int file_read_sequence(const struct file *file, uint64_t record, uint64_t *sequence)
+{
+        return file_peek(file, sequence_of(record), sequence, sizeof *sequence);
+}
+
+int file_write_sequence(const struct file *file, uint64_t record, uint64_t sequence)
+{
+        return file_poke(file, sequence_of(record), &sequence, sizeof sequence);
+}
+
+/* The part of the head that changes, and what must not. */
+struct state {
+        unsigned char identity[16], unused[40];
+        uint64_t length, generation;
+        uint32_t frozen;
+};
+enum {
+        STATE = offsetof(struct format_head, identity),
+        LENGTH = offsetof(struct format_head, length),
+        STATE_SIZE = offsetof(struct format_head, frozen) + sizeof(uint32_t) - STATE
+};
+_Static_assert(offsetof(struct state, length) == LENGTH - STATE, "as it stands in the file");
+
+/* Under the file's mutex, so that of two who look the later one has the last
+ * word.  Zeros are what is found where a file was cut and made longer again. */
+static int look(struct file *file, struct state *state)
+{
+        int rc = file_peek(file, STATE, state, STATE_SIZE);
+
+        if (rc < 0)
+                return rc;
+        if (state->length == 0)
+                return AMMAP_ERR_FAULT;
+        if (memcmp(state->identity, file->identity, sizeof state->identity) != 0)
+                return AMMAP_ERR_FORMAT;
+        if (state->length > file->capacity)
+                state->length = file->capacity;
+        if (state->frozen)
+                atomic_store(file->frozen, true);
+        atomic_store_explicit(file->length, state->length, memory_order_release);
+        return 0;
+}
+
+int file_refresh(struct file *file)
+{
+        struct state state;
+        int rc;
+
+        os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        pthread_mutex_lock(&file->mutex);
+        rc = look(file, &state);
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}
+
+bool file_frozen(struct file *file)
+{
+        if (!atomic_load(file->frozen))
+                file_refresh(file);
+        return atomic_load(file->frozen);
+}
+
+int file_set_frozen(struct file *file)
+{
+        const uint32_t frozen = 1;
+        int rc = file_poke(file, offsetof(struct format_head, frozen), &frozen, sizeof frozen);
+
+        if (rc == 0)
+                atomic_store(file->frozen, true);
+        return rc;
+}
+
+int file_set_length(struct file *file, uint64_t length)
+{
+        struct state state;
+        int rc;
+
+        pthread_mutex_lock(&file->mutex);
+        rc = look(file, &state);
+        if (rc == 0) {
+                uint64_t both[2] = { length, state.generation + 1 };
+
+                rc = file_poke(file, LENGTH, both, sizeof both);
+        }
+        if (rc == 0)
+                atomic_store_explicit(file->length, length, memory_order_release);
+        pthread_mutex_unlock(&file->mutex);
+        return rc;
+}

@@ -1,0 +1,76 @@
+/* file_head.h - a map's file, and the header that stands in it
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Whoever may write the file may change the header at any time, and cut the file short.
+ * So the header is touched by calls that survive that.  All return 0, AMMAP_ERR_FAULT
+ * (the file has the bytes no more) or the system's code.
+ */
+#ifndef FILE_HEAD_H
+#define FILE_HEAD_H
+
+#include "ammap.h"
+#include "lock/lock.h"
+#include "memory/format.h"
+
+#include <pthread.h>
+
+/* What this process has of a lane.  Guard: the file's mutex; sequence: whoever
+ * writes. */
+struct file_lane {
+        uint32_t readers;  /* who share its lock to read */
+        uint32_t queued;   /* who share its place in the queue, to read */
+        bool writing;      /* one has it to write, or is about to mark it so */
+        uint64_t sequence; /* as the writer found it */
+};
+
+struct file {
+        /* Constant, but fd in a forked child. */
+        int fd; /* what locks are taken by: opened for this map alone, and never given away; -1: there is none */
+        bool write;
+        uint64_t device, inode;
+        unsigned char identity[sizeof(((struct format_head *)0)->identity)]; /* the map's; another one is not ours */
+        unsigned char *head;                                                 /* the header as mapped */
+        size_t head_size;
+
+        /* The map's: constant; but length and frozen point to what it goes by, changed
+         * under the mutex to what stands in the file, and frozen only to true. */
+        struct lane *local;
+        uint64_t lanes, capacity;
+        _Atomic uint64_t *length;
+        _Atomic bool *frozen;
+
+        struct file *next;      /* on the list of all; guard: its mutex */
+        _Atomic uint32_t twins; /* other maps of this process in the same file; changed under that mutex */
+
+        /* A leaf.  Held for each lock of a byte and what is noted of it, never while
+         * waiting for one. */
+        pthread_mutex_t mutex;
+        bool resizing; /* the length's byte is locked; guard: mutex */
+        struct file_lane lane[];
+};
+
+/* Bytes of it. */
+int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size);
+int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size);
+
+/* Whether the file still has the map that the handle was opened with; not where it
+ * was cut and another map was made in it. */
+bool file_is_same(const struct file *file);
+
+/* The sequence of a lane, or, after the last one, of the length. */
+int file_read_sequence(const struct file *file, uint64_t record, uint64_t *sequence);
+int file_write_sequence(const struct file *file, uint64_t record, uint64_t sequence);
+
+/* Take over what other processes have made of the length, and of frozen.  Also
+ * AMMAP_ERR_UNSUPPORTED (a fork left no file) and AMMAP_ERR_FORMAT (another map is there). */
+int file_refresh(struct file *file);
+
+/* Whether it says that it is frozen. */
+bool file_frozen(struct file *file);
+
+/* Change them, here and there; for who keeps others out. */
+int file_set_length(struct file *file, uint64_t length);
+int file_set_frozen(struct file *file);
+
+#endif /* FILE_HEAD_H */

@@ -1,0 +1,62 @@
+/* file_lock.h - the lock of a map in a file, against other processes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The essay on top of file_lock.c explains the whole.
+ */
+#ifndef FILE_LOCK_H
+#define FILE_LOCK_H
+
+#include "lock/file_head.h"
+
+/* Keep others from making the file, and opening it; fd: one that may be written, or not.
+ * 0; AMMAP_ERR_TIMEOUT, AMMAP_ERR_UNSUPPORTED or the system's code. */
+int file_lock_opening(int fd, bool write);
+void file_unlock_opening(int fd);
+
+/* Put it on the list, when all of it is set. */
+void file_link(struct file *file);
+
+/* Instead of 0: it is frozen, so that nothing has been locked, nor need be to read. */
+enum { FILE_FROZEN = 1 };
+
+/* Lock, and unlock, lanes first to last against other processes, for a thread that
+ * has them against those of its own, by holds that it has noted (but for
+ * writing); to write also mark them as being written, and as written.  On the way
+ * it does what file_refresh does.  0; FILE_FROZEN, to read;
+ * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
+ * _UNSUPPORTED (a fork left no lock) or the system's code. */
+int file_enter(struct file *file, uint64_t first, uint64_t last, enum access access, int64_t deadline);
+void file_leave(struct file *file, uint64_t first, uint64_t last, enum access access);
+
+/* Before that: what the calling thread has of these lanes through other maps in
+ * the same file.  0: nothing; 1: it reads some, and they are to be read; so a
+ * writer here may wait for it, and it must not wait for the lane: busy would be
+ * AMMAP_ERR_DEADLOCK; or AMMAP_ERR_DEADLOCK at once. */
+int file_elsewhere(const struct file *file, uint64_t first, uint64_t last, enum access access);
+
+/* The thread ends that has a lane to write: AMMAP_ERR_OWNER_DEAD in every process
+ * from now on, by what stands in the file; the local lane is not dead any more. */
+void file_abandon(struct file *file, uint64_t lane);
+
+/* Lock the length against other processes, and the other threads of this one,
+ * and say whether who had it last died.  0; AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_BUSY
+ * after some seconds, AMMAP_ERR_FAULT, ...: it is not locked. */
+int file_enter_length(struct file *file);
+void file_leave_length(struct file *file);
+
+/* Mark the length as being changed, or as changed.  For who has locked it. */
+int file_mark_length(struct file *file, bool changing);
+
+/* Clear OWNER_DEAD, here and in the file; and that of the length, when mend(context) has
+ * made zero what lies behind it.  0, AMMAP_ERR_READ_ONLY, ... */
+int file_recover(struct file *file, int (*mend)(void *context), void *context);
+
+/* Forget it, and free it.  It is on the list, or was never. */
+void file_end(struct file *file);
+
+/* In a forked child: begin with nothing, and with a descriptor opened anew for what shown
+ * is of; -1: with none. */
+void file_forked(struct file *file, int shown);
+
+#endif /* FILE_LOCK_H */
