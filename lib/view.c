@@ -11,9 +11,16 @@
 
 #define SHARED_NAP INT64_C(90000000) /* ns: less than the 100 ms that are promised */
 
-/* The address of count words of size bytes at offset. */
-static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words)
+/* Words of a map. */
+struct words {
+        uint64_t offset, count, size; /* which; size: bytes in one, 4 or 8 */
+        void *first;                  /* where they are; NULL: nothing has been found */
+        uintptr_t pin[2];             /* the map, and the view that pins it; 0: nothing does */
+};
+
+static int find_words(ammap_t *map, struct words *words)
 {
+        uint64_t size = words->size, count = words->count, offset = words->offset;
         int rc;
 
         if (!map)
@@ -25,17 +32,29 @@ static int find_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t si
                 return AMMAP_ERR_MISALIGNED;
         if (atomic_load(&map->omitted)) /* by a fork, which the length of a shared map does not tell of */
                 return AMMAP_ERR_UNSUPPORTED;
-        *words = map->base + offset;
+        words->first = map->base + offset;
         return 0;
 }
 
-/* The same, and the map pinned by a view; private words: the map, and the view. */
-static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t size, void **words, uintptr_t *private)
+/* Under viewing.  0; 1: a shrink came first; or why there is no view. */
+static int check_pin(ammap_t *map, const struct words *words)
+{
+        if (!map_has(map, words->offset, words->count * words->size))
+                return 1;
+        if (map_frozen(map))
+                return AMMAP_ERR_READ_ONLY;
+        if (map->read_only)
+                return map->kind->needs_write_to_lock ? AMMAP_ERR_UNSUPPORTED : AMMAP_ERR_READ_ONLY;
+        return 0;
+}
+
+/* Find them, and pin the map to their end. */
+static int pin_words(ammap_t *map, struct words *words)
 {
         struct view *view = NULL;
         int rc;
 
-        while ((rc = find_words(map, offset, count, size, words)) == 0) {
+        while ((rc = find_words(map, words)) == 0) {
                 if (map->may_fault && !map->faults) {
                         rc = AMMAP_ERR_UNSUPPORTED;
                         break;
@@ -44,15 +63,10 @@ static int pin_words(ammap_t *map, uint64_t offset, uint64_t count, uint64_t siz
                         return -ENOMEM;
                 os_fork_check();
                 pthread_mutex_lock(&map->viewing);
-                rc = map_has(map, offset, count * size) ? 0 : 1; /* 1: a shrink came first */
-                if (rc == 0 && map_frozen(map))
-                        rc = AMMAP_ERR_READ_ONLY;
-                if (rc == 0 && map->read_only)
-                        rc = map->kind->needs_write_to_lock ? AMMAP_ERR_UNSUPPORTED : AMMAP_ERR_READ_ONLY;
-                if (rc == 0) {
-                        private[0] = (uintptr_t)map;
-                        private[1] = (uintptr_t)view;
-                        views_add(map, view, offset + count * size);
+                if ((rc = check_pin(map, words)) == 0) {
+                        words->pin[0] = (uintptr_t)map;
+                        words->pin[1] = (uintptr_t)view;
+                        views_add(map, view, words->offset + words->count * words->size);
                         view = NULL;
                 }
                 pthread_mutex_unlock(&map->viewing);
@@ -87,31 +101,29 @@ int ammap_atomic_u64(ammap_t *map, uint64_t offset, ammap_u64_view_t *view)
 
 int ammap_atomic_u32_slice(ammap_t *map, uint64_t offset, size_t count, ammap_u32_view_t *view)
 {
-        void *words;
+        struct words words = { .offset = offset, .count = count, .size = sizeof *view->value };
         int rc;
 
         if (!view)
                 return AMMAP_ERR_INVALID;
         memset(view, 0, sizeof *view);
-        if ((rc = pin_words(map, offset, count, sizeof *view->value, &words, view->ammap_private)) < 0)
+        if ((rc = pin_words(map, &words)) < 0)
                 return rc;
-        view->value = words;
-        view->count = count;
+        *view = (ammap_u32_view_t){ words.first, count, { words.pin[0], words.pin[1] } };
         return 0;
 }
 
 int ammap_atomic_u64_slice(ammap_t *map, uint64_t offset, size_t count, ammap_u64_view_t *view)
 {
-        void *words;
+        struct words words = { .offset = offset, .count = count, .size = sizeof *view->value };
         int rc;
 
         if (!view)
                 return AMMAP_ERR_INVALID;
         memset(view, 0, sizeof *view);
-        if ((rc = pin_words(map, offset, count, sizeof *view->value, &words, view->ammap_private)) < 0)
+        if ((rc = pin_words(map, &words)) < 0)
                 return rc;
-        view->value = words;
-        view->count = count;
+        *view = (ammap_u64_view_t){ words.first, count, { words.pin[0], words.pin[1] } };
         return 0;
 }
 
@@ -131,12 +143,17 @@ void ammap_u64_view_release(ammap_u64_view_t *view)
         memset(view, 0, sizeof *view);
 }
 
-/* Whether a word is still there. */
-static int check_word(const ammap_t *map, const void *word)
+/* The word at an offset, if it is still there. */
+static int find_word(ammap_t *map, uint64_t offset, void **word)
 {
+        struct words words = { .offset = offset, .count = 1, .size = sizeof(uint32_t) };
         uint32_t value;
+        int rc = find_words(map, &words);
 
-        return map->may_fault && os_peek(&value, word, sizeof value) < 0 ? AMMAP_ERR_FAULT : 0;
+        if (rc == 0 && map->may_fault && os_peek(&value, words.first, sizeof value) < 0)
+                rc = AMMAP_ERR_FAULT;
+        *word = words.first;
+        return rc;
 }
 
 /* A peer that may only read can take a wake-up away, by sleeping on the same word: so
@@ -156,12 +173,12 @@ static int wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t 
 int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns)
 {
         void *word;
-        int rc = find_words(map, offset, 1, sizeof expected, &word);
+        int rc = find_word(map, offset, &word);
 
-        if (rc < 0 || (rc = check_word(map, word)) < 0)
+        if (rc < 0)
                 return rc;
-        rc = map->backing.fd < 0 ? os_wait(word, expected, os_deadline(timeout_ns))
-                                 : wait_shared(word, expected, os_deadline(timeout_ns));
+        rc = backing_is_none(&map->backing) ? os_wait(word, expected, os_deadline(timeout_ns))
+                                            : wait_shared(word, expected, os_deadline(timeout_ns));
         return rc == -ETIMEDOUT ? AMMAP_ERR_TIMEOUT : 0;
 }
 
@@ -172,9 +189,9 @@ int ammap_wake_u32(ammap_t *map, uint64_t offset, int count)
 
         if (count < 0)
                 return AMMAP_ERR_INVALID;
-        if ((rc = find_words(map, offset, 1, sizeof(uint32_t), &word)) < 0 || (rc = check_word(map, word)) < 0)
+        if ((rc = find_word(map, offset, &word)) < 0)
                 return rc;
         if (count == 0) /* futexes take 0 for 1 */
                 return 0;
-        return map->backing.fd < 0 ? os_wake(word, count) : os_wake_shared(word, count);
+        return backing_is_none(&map->backing) ? os_wake(word, count) : os_wake_shared(word, count);
 }
