@@ -599,7 +599,7 @@ static ammap_t *new_recycled(uint64_t size)
 }
 
 /* What the system does not take back is kept, and ammap_trim says so. */
-DEFINE_TEST("refusals", trim_refused)
+DEFINE_TEST("refusals", trim_says_what_is_not_taken_back)
 {
         enum { COUNT = 6 };
         struct footprint before;
@@ -629,7 +629,7 @@ DEFINE_TEST("refusals", trim_refused)
 
 /* Where there is no room for a freed map, and none can be made, the caller has it
  * as it was: what is kept stays within its bound. */
-DEFINE_TEST("refusals", keep_refused)
+DEFINE_TEST("refusals", a_free_that_is_refused_changes_nothing)
 {
         enum { COUNT = AMMAP_RECYCLE_MAX >> 20 };
         struct footprint before;
@@ -666,7 +666,7 @@ DEFINE_LOOP_TEST("refusals", refused_where_needed, 0, CALL_COUNT)
 }
 
 /* The very code of the system, from the very call that must be. */
-DEFINE_TEST("refusals", codes)
+DEFINE_TEST("refusals", codes_are_those_of_the_system)
 {
         static const struct {
                 enum refusable call;
@@ -770,7 +770,7 @@ DEFINE_TEST("refusals", done_by_hand)
 
 /* No byte of a secret goes back to the system as it was: not by a shrink, a
  * discard, a free or a clone that fails, whatever is refused. */
-DEFINE_TEST("refusals", secrets)
+DEFINE_TEST("refusals", no_secret_goes_back_unwiped)
 {
         for (enum refusable call = 0; call <= CALL_COUNT; call++)
                 for (unsigned which = 0; which < 4; which++)
@@ -813,7 +813,7 @@ DEFINE_TEST("refusals", secrets)
 }
 
 /* The test of the test: what is no secret is seen to go. */
-DEFINE_TEST("refusals", no_secret)
+DEFINE_TEST("refusals", what_is_no_secret_is_seen_to_go)
 {
         ammap_t *map;
 

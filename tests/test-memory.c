@@ -45,7 +45,7 @@ static bool all(const unsigned char *bytes, size_t length, unsigned char byte)
 /* --- Options ------------------------------------------------------------ */
 
 /* Every enum field, at values that it does not have. */
-DEFINE_TEST("options", unknown_values)
+DEFINE_TEST("options", unknown_values_are_refused)
 {
         static const size_t fields[] = {
                 offsetof(ammap_options_t, fork),     offsetof(ammap_options_t, huge),
@@ -130,7 +130,7 @@ DEFINE_TEST("options", names)
 
 /* --- Properties --------------------------------------------------------- */
 
-DEFINE_TEST("properties", plain)
+DEFINE_TEST("properties", stat_says_what_a_plain_map_is)
 {
         ammap_t *map = make(100000, NULL);
         ammap_stat_t stat;
@@ -157,7 +157,7 @@ DEFINE_TEST("properties", plain)
 }
 
 /* The caller's structure is larger, smaller, or none. */
-DEFINE_TEST("properties", stat_sizes)
+DEFINE_TEST("properties", stat_fills_structures_of_every_size)
 {
         struct {
                 ammap_stat_t stat;
@@ -219,7 +219,7 @@ static void *count_there(void *argument)
         return NULL;
 }
 
-DEFINE_TEST("properties", stat_counts)
+DEFINE_TEST("properties", stat_counts_slices_and_views)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map, *other = make(100, NULL);
@@ -256,7 +256,7 @@ DEFINE_TEST("properties", stat_counts)
 }
 
 /* A stray access of each byte of the guards' ends dies there and nowhere else. */
-DEFINE_TEST("properties", guards)
+DEFINE_TEST("properties", guards_stop_stray_accesses)
 {
         static const uint64_t sizes[] = { 1, 16, 100, 4080, 4096, 5000, 8192, 65536 };
 
@@ -303,7 +303,7 @@ DEFINE_TEST("properties", guards)
                 }
 }
 
-DEFINE_TEST("properties", populated)
+DEFINE_TEST("properties", populated_pages_are_there)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
@@ -332,7 +332,7 @@ DEFINE_TEST("properties", populated)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
-DEFINE_TEST("properties", locked)
+DEFINE_TEST("properties", locked_pages_are_there_and_counted)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         unsigned long before = status_bytes("VmLck:");
@@ -421,7 +421,7 @@ static void lock_too_much(void *argument)
         child_must_int(ammap_free(map), 0);
 }
 
-DEFINE_TEST("properties", lock_limit)
+DEFINE_TEST("properties", locking_stays_within_the_limit)
 {
         if (TEST_SANITIZED || under_valgrind())
                 return;
@@ -456,7 +456,7 @@ static void run_out_of_space(void *argument)
         child_must_int(ammap_free(warm), 0);
 }
 
-DEFINE_TEST("properties", space_limit)
+DEFINE_TEST("properties", no_address_space_leaves_nothing_behind)
 {
         if (TEST_SANITIZED || under_valgrind())
                 return;
@@ -526,7 +526,7 @@ DEFINE_TEST("properties", huge)
         ck_assert_footprint(before);
 }
 
-DEFINE_TEST("properties", noreserve)
+DEFINE_TEST("properties", noreserve_reaches_the_system)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
@@ -541,7 +541,7 @@ DEFINE_TEST("properties", noreserve)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
-DEFINE_TEST("properties", flags)
+DEFINE_TEST("properties", nodump_and_secret_reach_the_system)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
@@ -626,7 +626,7 @@ static bool file_has(const char *path, unsigned which)
         return matched == NEEDLE;
 }
 
-DEFINE_TEST("properties", core)
+DEFINE_TEST("properties", a_core_file_holds_no_secret)
 {
         char directory[] = "/tmp/ammap-core-XXXXXX", path[600] = "", pattern[64] = "";
         FILE *file = fopen("/proc/sys/kernel/core_pattern", "re");
@@ -640,7 +640,7 @@ DEFINE_TEST("properties", core)
                 fclose(file);
         }
         if (TEST_SANITIZED || under_valgrind() || pattern[0] == '\0' || pattern[0] == '|' || pattern[0] == '/') {
-                printf("core: no core file to be had here (core_pattern %s): the flags test looks for dd\n", pattern);
+                printf("core: none here (core_pattern %s): nodump_and_secret_reach_the_system looks for dd\n", pattern);
                 return;
         }
         ck_assert_ptr_nonnull(mkdtemp(directory));
@@ -652,7 +652,7 @@ DEFINE_TEST("properties", core)
                         snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
         closedir(entries);
         if (!WCOREDUMP(status) || !path[0]) {
-                printf("core: none was written (a limit): the flags test looks for dd\n");
+                printf("core: none was written (a limit): nodump_and_secret_reach_the_system looks for dd\n");
         } else {
                 ck_assert(file_has(path, 0));
                 ck_assert(!file_has(path, 1));

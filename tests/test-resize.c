@@ -39,7 +39,7 @@ static void check_bytes(ammap_t *map, uint64_t offset, uint64_t length, unsigned
         ammap_slice_release(&slice);
 }
 
-DEFINE_TEST("alone", sizes)
+DEFINE_TEST("alone", sizes_stay_within_capacities)
 {
         static const struct {
                 uint64_t size, capacity;
@@ -68,7 +68,7 @@ DEFINE_TEST("alone", sizes)
         }
 }
 
-DEFINE_TEST("alone", refusals)
+DEFINE_TEST("alone", bad_sizes_change_nothing)
 {
         ammap_t *map = make(100, 10000, 1), *fixed = make(100, 0, 1);
 
@@ -89,7 +89,7 @@ DEFINE_TEST("alone", refusals)
 
 /* Every pair of lengths around the ends of pages: the bounds follow, the address
  * stays, what is kept is kept and what is new is zero. */
-DEFINE_TEST("alone", every_step)
+DEFINE_TEST("alone", every_step_keeps_bytes_and_address)
 {
         const uint64_t lengths[] = { 1,        15,       100,          PAGE - 1, PAGE,
                                      PAGE + 1, 2 * PAGE, 3 * PAGE - 7, 5 * PAGE, 20000 + PAGE };
@@ -209,7 +209,7 @@ static void *hold_slice(void *argument)
         return NULL;
 }
 
-DEFINE_TEST("alone", foreign_slices)
+DEFINE_TEST("alone", slices_of_others_stop_a_shrink)
 {
         for (int write = 0; write < 2; write++)
                 for (uint64_t lanes = 1; lanes < 6; lanes += 2) {
@@ -242,7 +242,7 @@ static void *die_writing(void *argument)
         return NULL;
 }
 
-DEFINE_TEST("alone", dead_lane)
+DEFINE_TEST("alone", a_dead_lane_is_not_cut)
 {
         ammap_t *map = make(9000, 10000, 3);
         pthread_t thread;
@@ -259,7 +259,7 @@ DEFINE_TEST("alone", dead_lane)
 }
 
 /* What a shrink takes is given back to the system; what is left can be read. */
-DEFINE_TEST("alone", pages_go)
+DEFINE_TEST("alone", a_shrink_gives_pages_back)
 {
         ammap_t *map = make(64 * PAGE, 64 * PAGE, 1);
         const unsigned char *base = ammap_as_ptr(map);
@@ -274,7 +274,7 @@ DEFINE_TEST("alone", pages_go)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
-DEFINE_TEST("alone", terabytes)
+DEFINE_TEST("alone", terabytes_of_capacity_take_no_memory)
 {
         uint64_t capacity = sizeof(void *) > 4 ? UINT64_C(16) << 40 : UINT64_C(512) << 20;
         unsigned long before = status_bytes("VmRSS:");
@@ -408,7 +408,7 @@ static void *use_end(void *argument)
 }
 
 /* A shrink that is refused changes nothing, at no moment and for no one. */
-DEFINE_TEST("beside others", refused_unseen)
+DEFINE_TEST("beside others", a_refused_shrink_is_never_seen)
 {
         struct race race = { .map = make(9000, 9000, 3) };
         ammap_slice_t slice;
@@ -466,7 +466,7 @@ static void *resize_on(void *argument)
         return NULL;
 }
 
-DEFINE_TEST("beside others", forks)
+DEFINE_TEST("beside others", forks_beside_resizes_are_whole)
 {
         struct race race = { .map = make(5000, 20000, 2) };
         struct task resizer;
