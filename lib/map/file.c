@@ -279,7 +279,7 @@ static int recover(struct ammap *map)
         return file_recover(map->file, zero_rest, map);
 }
 
-static void end(struct ammap *map)
+static void end_file(struct ammap *map)
 {
         file_end(map->file);
 }
@@ -300,7 +300,7 @@ static const struct kind kind_file = {
         .thread_left = thread_left,
         .freeze_forked = map_nothing,
         .forked = forked,
-        .end = end,
+        .end = end_file,
 };
 
 /* --- The header --- */
