@@ -119,14 +119,15 @@ static NOINLINE int read_again(ammap_t *map, struct lane *lane, uint64_t offset,
 static ALWAYS_INLINE int try_shared(const struct ammap *map, uint32_t first, uint32_t count, uint64_t offset,
                                     void *buffer, size_t length)
 {
+        const struct lane_range lanes = { first, first + count - 1 };
         uint64_t sequence;
 
-        if (!shared_read_begin(map->shared, first, count, &sequence))
+        if (!shared_read_begin(map->shared, lanes, &sequence))
                 return 1;
         if (unlikely(!map_has_shared(map, offset, length)))
-                return shared_read_valid(map->shared, first, count, sequence) ? AMMAP_ERR_BOUNDS : 1;
+                return shared_read_valid(map->shared, lanes, sequence) ? AMMAP_ERR_BOUNDS : 1;
         racy_copy(buffer, map->base + offset, length);
-        return shared_read_valid(map->shared, first, count, sequence) ? 0 : 1;
+        return shared_read_valid(map->shared, lanes, sequence) ? 0 : 1;
 }
 
 /* Nobody writes it, and what its lanes say does not count. */
@@ -145,7 +146,7 @@ static int read_looking_on(ammap_t *map, uint32_t first, uint32_t count, uint64_
         for (unsigned looks = 0; (rc = try_shared(map, first, count, offset, buffer, length)) > 0; looks++) {
                 if (map_frozen(map))
                         return read_frozen(map, offset, buffer, length);
-                if ((rc = shared_look_again(map->shared, first, count, looks)) < 0)
+                if ((rc = shared_look_again(map->shared, (struct lane_range){ first, first + count - 1 }, looks)) < 0)
                         return rc;
                 if (looks % 64 == 63 && os_now() - since > patience)
                         return AMMAP_ERR_TIMEOUT;

@@ -19,7 +19,7 @@ struct vma {
         char access[5];
         char name[128];
         unsigned long resident, huge, pmd, locked; /* bytes; pmd: huge ones of files and shared memory */
-        char flags[256];                      /* of two letters, " rd wr ..." */
+        char flags[256];                           /* of two letters, " rd wr ..." */
 };
 
 /* The mapping that an address lies in.  False where there is none. */

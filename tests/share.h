@@ -446,7 +446,7 @@ enum order {
         DO_END
 };
 
-struct request {
+struct command {
         enum order order;
         enum op op; /* DO_OP; DO_HOLD, DO_VANISH: OP_SLICE or OP_MUT_SLICE */
         uint64_t offset, length;
@@ -485,7 +485,7 @@ static inline ammap_t *place_join(const struct place *place)
 
 struct vanish {
         ammap_t *map;
-        struct request request;
+        struct command request;
         int result;
 };
 
@@ -509,7 +509,7 @@ static inline void remote_serve(struct peer *parent, void *argument)
         ammap_t *map = place_join(remote->place);
         ammap_slice_t slice = { 0 };
         ammap_mut_slice_t mut = { 0 };
-        struct request request;
+        struct command request;
 
         peer_tell(parent, 'r');
         for (;;) {
@@ -587,7 +587,7 @@ static inline void remote_start(struct remote *remote, const struct place *place
         remote_start_by(remote, usual_fork, place);
 }
 
-static inline void remote_send(const struct remote *remote, struct request request)
+static inline void remote_send(const struct remote *remote, struct command request)
 {
         ck_assert_int_eq(write(remote->peer.out, &request, sizeof(request)), sizeof(request));
 }
@@ -604,7 +604,7 @@ static inline struct reply remote_reply(const struct remote *remote)
         return reply;
 }
 
-static inline struct reply remote_do(const struct remote *remote, struct request request)
+static inline struct reply remote_do(const struct remote *remote, struct command request)
 {
         remote_send(remote, request);
         return remote_reply(remote);
@@ -613,34 +613,34 @@ static inline struct reply remote_do(const struct remote *remote, struct request
 static inline int remote_op(const struct remote *remote, enum op op, uint64_t offset, uint64_t length,
                             int64_t timeout_ns)
 {
-        return remote_do(remote, (struct request){ DO_OP, op, offset, length, timeout_ns }).result;
+        return remote_do(remote, (struct command){ DO_OP, op, offset, length, timeout_ns }).result;
 }
 
 static inline void remote_hold(const struct remote *remote, bool writes, uint64_t offset, uint64_t length)
 {
-        struct request request = { DO_HOLD, writes ? OP_MUT_SLICE : OP_SLICE, offset, length, 0 };
+        struct command request = { DO_HOLD, writes ? OP_MUT_SLICE : OP_SLICE, offset, length, 0 };
 
         ck_assert_int_eq(remote_do(remote, request).result, 0);
 }
 
 static inline void remote_release(const struct remote *remote)
 {
-        ck_assert_int_eq(remote_do(remote, (struct request){ .order = DO_RELEASE }).result, 0);
+        ck_assert_int_eq(remote_do(remote, (struct command){ .order = DO_RELEASE }).result, 0);
 }
 
 static inline int remote_order(const struct remote *remote, enum order order)
 {
-        return remote_do(remote, (struct request){ .order = order }).result;
+        return remote_do(remote, (struct command){ .order = order }).result;
 }
 
 static inline int remote_resize(const struct remote *remote, uint64_t length)
 {
-        return remote_do(remote, (struct request){ .order = DO_RESIZE, .length = length }).result;
+        return remote_do(remote, (struct command){ .order = DO_RESIZE, .length = length }).result;
 }
 
 static inline ammap_stat_t remote_stat(const struct remote *remote)
 {
-        struct reply reply = remote_do(remote, (struct request){ .order = DO_STAT });
+        struct reply reply = remote_do(remote, (struct command){ .order = DO_STAT });
 
         ck_assert_int_eq(reply.result, 0);
         return reply.stat;
@@ -648,7 +648,7 @@ static inline ammap_stat_t remote_stat(const struct remote *remote)
 
 static inline void remote_check_bytes(const struct remote *remote, uint64_t offset, uint64_t length, unsigned char byte)
 {
-        struct request request = { .order = DO_READ, .offset = offset, .length = length };
+        struct command request = { .order = DO_READ, .offset = offset, .length = length };
         struct reply reply = remote_do(remote, request);
 
         ck_assert_int_eq(reply.result, 0);
@@ -670,7 +670,7 @@ static inline void remote_sleeps(const struct remote *remote)
 static inline void remote_end(struct remote *remote)
 {
         /* Others that were forked later have its pipes too: to close them says nothing. */
-        remote_send(remote, (struct request){ .order = DO_END });
+        remote_send(remote, (struct command){ .order = DO_END });
         peer_end(&remote->peer);
         munmap(remote->board, sizeof(*remote->board));
 }

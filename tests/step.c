@@ -368,7 +368,7 @@ static long kill_at(struct subject *subject, long count, struct found *found)
         peer_start(&peer, subject_body, subject);
         wait_for_stop(peer.pid, SIGSTOP);
         if (finding.waited_for) {
-                remote_send(&waiter, (struct request){ DO_OP, OP_UPDATE, 0, BLOCK, 0 });
+                remote_send(&waiter, (struct command){ DO_OP, OP_UPDATE, 0, BLOCK, 0 });
                 remote_sleeps(&waiter);
         }
         steps = lead(&peer, subject->board, count);

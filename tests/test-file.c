@@ -1042,7 +1042,7 @@ DEFINE_TEST("file", no_reader_passes_a_waiting_writer)
         remote_start(&writer, &place);
         remote_hold(&reader, false, 0, 1);
         ck_assert_int_eq(op_run(OP_TRY_SLICE, map, 0, 1, 0), 0);
-        remote_send(&writer, (struct request){ DO_OP, OP_UPDATE, 0, 1, 0 });
+        remote_send(&writer, (struct command){ DO_OP, OP_UPDATE, 0, 1, 0 });
         remote_sleeps(&writer);
         ck_assert_int_eq(op_run(OP_TRY_SLICE, map, 0, 1, 0), AMMAP_ERR_BUSY);
         ck_assert_int_eq(op_run(OP_TIMED_SLICE, map, 0, 1, 20 * MS), AMMAP_ERR_TIMEOUT);
@@ -1072,9 +1072,9 @@ DEFINE_TEST("file", no_writer_passes_a_waiting_reader)
         for (int round = 0; round < chances(50); round++) {
                 ck_assert_int_eq(ammap_as_mut_slice(map, 0, 1, &mut), 0);
                 mut.data[0] = 1;
-                remote_send(&reader, (struct request){ .order = DO_READ, .offset = 0, .length = 1 });
+                remote_send(&reader, (struct command){ .order = DO_READ, .offset = 0, .length = 1 });
                 remote_sleeps(&reader);
-                remote_send(&writer, (struct request){ DO_OP, OP_UPDATE, 0, 1, 0 });
+                remote_send(&writer, (struct command){ DO_OP, OP_UPDATE, 0, 1, 0 });
                 remote_sleeps(&writer);
                 ammap_mut_slice_release(&mut);
                 reply = remote_reply(&reader);
@@ -1103,8 +1103,8 @@ static bool queue_is_free(const struct path *path, uint64_t lane)
 /* One who waits is stopped, with its place in the queue, and keeps nobody out. */
 DEFINE_LOOP_TEST("file", the_stopped_are_passed, 0, 4)
 {
-        const struct request read_one = { .order = DO_READ, .offset = 0, .length = 1 };
-        const struct request write_one = { DO_OP, OP_UPDATE, 0, 1, 0 };
+        const struct command read_one = { .order = DO_READ, .offset = 0, .length = 1 };
+        const struct command write_one = { DO_OP, OP_UPDATE, 0, 1, 0 };
         bool stopped_writes = _i & 1, writes = _i & 2;
         struct path path = path_of("map");
         ammap_t *map = make_in(&path, SIZE, 0, 2);
@@ -1247,7 +1247,7 @@ DEFINE_TEST("file", two_handles_and_a_waiting_writer)
 
         ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
         remote_start(&writer, &place);
-        remote_send(&writer, (struct request){ DO_OP, OP_UPDATE, 0, 1, 0 });
+        remote_send(&writer, (struct command){ DO_OP, OP_UPDATE, 0, 1, 0 });
         remote_sleeps(&writer);
         ck_assert_int_eq(ammap_as_slice(again, 0, 1, &other), 0);
         ck_assert_int_eq(ammap_as_slice(map, 0, 1, &third), 0);

@@ -77,7 +77,7 @@ DEFINE_TEST("freeze", a_freeze_waits)
         }
         ck_assert_int_eq(ammap_as_slice(map, 0, 10, &slice), 0);
         ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_DEADLOCK);
-        remote_send(&remote, (struct request){ .order = DO_FREEZE });
+        remote_send(&remote, (struct command){ .order = DO_FREEZE });
         remote_sleeps(&remote);
         ammap_slice_release(&slice);
         ck_assert_int_eq(remote_reply(&remote).result, 0);

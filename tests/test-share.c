@@ -1122,7 +1122,7 @@ DEFINE_TEST("share", a_bare_clone)
                                       (rc == AMMAP_ERR_READ_ONLY && op_writes(op)),
                               "%s: %s", op_name(op), ammap_errname(rc));
                 ck_assert_int_eq(ammap_fill(map, 0, 5000, (unsigned char)(op + 1)), 0);
-                reply = remote_do(&remote, (struct request){ .order = DO_READ, .offset = 4936, .length = 64 });
+                reply = remote_do(&remote, (struct command){ .order = DO_READ, .offset = 4936, .length = 64 });
                 if (reply.result == 0)
                         ck_assert(is_all(reply.bytes, (unsigned char)(op + 1), 64));
                 else
@@ -1161,7 +1161,7 @@ DEFINE_TEST("share", wait_and_wake)
                         remote_start(&remotes[i], &place);
                 ck_assert_int_eq(ammap_wake_u32(map, 64, INT_MAX), 0);
                 for (size_t i = 0; i < 2; i++)
-                        remote_send(&remotes[i], (struct request){ DO_WAIT, OP_COUNT, 64, 0, -1 });
+                        remote_send(&remotes[i], (struct command){ DO_WAIT, OP_COUNT, 64, 0, -1 });
                 for (size_t i = 0; i < 2; i++)
                         remote_sleeps(&remotes[i]);
                 ck_assert_int_eq(ammap_wake_u32(map, 60, INT_MAX), 0); /* another word */
@@ -1176,7 +1176,7 @@ DEFINE_TEST("share", wait_and_wake)
 
                 /* Nobody wakes them: another has taken the wake-up away. */
                 for (size_t i = 0; i < 2; i++)
-                        remote_send(&remotes[i], (struct request){ DO_WAIT, OP_COUNT, 64, 0, -1 });
+                        remote_send(&remotes[i], (struct command){ DO_WAIT, OP_COUNT, 64, 0, -1 });
                 for (size_t i = 0; i < 2; i++)
                         remote_sleeps(&remotes[i]);
                 ck_assert_int_eq(ammap_update_region(map, 64, &one, 4), 0);
@@ -1184,16 +1184,16 @@ DEFINE_TEST("share", wait_and_wake)
                         ck_assert_int_eq(remote_reply(&remotes[i]).result, 0);
 
                 /* Another value than expected; none in time. */
-                reply = remote_do(&remotes[0], (struct request){ DO_WAIT, OP_COUNT, 64, 0, -1 });
+                reply = remote_do(&remotes[0], (struct command){ DO_WAIT, OP_COUNT, 64, 0, -1 });
                 ck_assert_int_eq(reply.result, 0);
                 do
-                        reply = remote_do(&remotes[0], (struct request){ DO_WAIT, OP_COUNT, 64, 1, 30 * MS });
+                        reply = remote_do(&remotes[0], (struct command){ DO_WAIT, OP_COUNT, 64, 1, 30 * MS });
                 while (reply.result == 0);
                 ck_assert_int_eq(reply.result, AMMAP_ERR_TIMEOUT);
                 ck_assert_int_ge(reply.took_ns, 30 * MS);
-                reply = remote_do(&remotes[0], (struct request){ DO_WAIT, OP_COUNT, 4096, 1, 0 });
+                reply = remote_do(&remotes[0], (struct command){ DO_WAIT, OP_COUNT, 4096, 1, 0 });
                 ck_assert_int_eq(reply.result, AMMAP_ERR_BOUNDS);
-                reply = remote_do(&remotes[0], (struct request){ DO_WAIT, OP_COUNT, 65, 1, 0 });
+                reply = remote_do(&remotes[0], (struct command){ DO_WAIT, OP_COUNT, 65, 1, 0 });
                 ck_assert_int_eq(reply.result, AMMAP_ERR_MISALIGNED);
                 for (size_t i = 0; i < 2; i++)
                         remote_end(&remotes[i]);

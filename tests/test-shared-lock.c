@@ -221,7 +221,7 @@ DEFINE_LOOP_TEST("shared-lock", readers_read_again, 0, COUNT_OF(kinds))
         world_open(&world, _i);
         remote_start(&remote, &world.place);
         ck_assert_int_eq(ammap_as_slice(world.map, 0, 100, &slice), 0);
-        remote_send(&remote, (struct request){ DO_OP, OP_UPDATE, 0, SIZE, 0 });
+        remote_send(&remote, (struct command){ DO_OP, OP_UPDATE, 0, SIZE, 0 });
         remote_sleeps(&remote);
         for (enum op op = 0; op < OP_UPDATE; op++)
                 check_op(op, op_run(op, world.map, 0, 100, SECOND), 0);
@@ -524,7 +524,7 @@ DEFINE_LOOP_TEST("shared-lock", dead_writers, 0, COUNT_OF(kinds))
                         remote_hold(&victim, true, 0, 10);
                         task_start(&task, call_body, &call);
                         ck_assert(task_sleeps(&task));
-                        remote_send(&witness, (struct request){ DO_OP, who ? OP_SLICE : OP_UPDATE, 0, 10, -1 });
+                        remote_send(&witness, (struct command){ DO_OP, who ? OP_SLICE : OP_UPDATE, 0, 10, -1 });
                         remote_sleeps(&witness);
                         peer_kill_only(&victim.peer);
                         if (buried)
@@ -628,7 +628,7 @@ DEFINE_LOOP_TEST("shared-lock", ended_threads, 0, COUNT_OF(kinds))
         remote_start(&remote, &world.place);
         for (int far = 0; far < 2; far++)
                 for (int writes = 0; writes < 2; writes++) {
-                        struct request request = { DO_VANISH, writes ? OP_MUT_SLICE : OP_SLICE, 0, 10, 0 };
+                        struct command request = { DO_VANISH, writes ? OP_MUT_SLICE : OP_SLICE, 0, 10, 0 };
                         struct holder holder;
 
                         if (far) {
@@ -1028,7 +1028,7 @@ DEFINE_LOOP_TEST("shared-lock", children_of_the_busy, 0, COUNT_OF(kinds))
                 remote_hold(&remote, true, 0, 10);
                 task_start(&task, call_body, &call);
                 ck_assert(task_sleeps(&task));
-                remote_send(&second, (struct request){ DO_OP, OP_UPDATE, 0, SIZE, 0 });
+                remote_send(&second, (struct command){ DO_OP, OP_UPDATE, 0, SIZE, 0 });
                 remote_sleeps(&second);
                 remote_release(&remote);
                 task_join(&task);

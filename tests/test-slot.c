@@ -121,15 +121,17 @@ struct copier {
 static void *copier_body(void *argument)
 {
         struct copier *copier = argument;
+        const struct request request = {
+                .lanes = { 0, 0 }, .reach = copier->reach, .access = READ, .use = HOLD_COPY, .deadline = LANE_FOR_EVER
+        };
         struct shared_hold *hold;
 
-        copier->result =
-                shared_enter(copier->map->shared, 0, 1, READ, copier->reach, SHARED_COPY, LANE_FOR_EVER, &hold);
+        copier->result = shared_enter(copier->map->shared, &request, &hold);
         sem_post(&copier->in);
         if (copier->result < 0)
                 return NULL;
         sem_wait_surely(&copier->finish);
-        shared_leave(hold, SHARED_COPY);
+        shared_leave(hold, HOLD_COPY);
         return NULL;
 }
 
@@ -497,7 +499,7 @@ DEFINE_LOOP_TEST("slot", killed_between_lanes, 0, 2)
 
         ck_assert_int_eq(ammap_as_slice(map, SIZE - 10, 10, &slice), 0);
         remote_start(&remote, &place);
-        remote_send(&remote, (struct request){ DO_OP, _i ? OP_MUT_SLICE : OP_UPDATE, 0, SIZE, 0 });
+        remote_send(&remote, (struct command){ DO_OP, _i ? OP_MUT_SLICE : OP_UPDATE, 0, SIZE, 0 });
         lane_awaited(map, 1);
         remote_kill(&remote);
         ck_assert_int_eq(op_run(OP_READ_INTO, map, 0, SIZE, 0), 0);

@@ -15,6 +15,21 @@ struct ammap;
 
 enum access { READ, WRITE };
 
+/* Lanes in a row. */
+struct lane_range {
+        uint32_t first, last;
+};
+
+/* What one call wants of a map. */
+struct request {
+        uint64_t offset, length; /* which bytes: for the floor above, the lock does not look at them */
+        struct lane_range lanes; /* what they lie in */
+        uint64_t reach;          /* where in the map what is done there ends */
+        enum access access;
+        uint64_t use;     /* HOLD_COPY or HOLD_SLICE */
+        int64_t deadline; /* by os_now's clock, LANE_TRY or LANE_FOR_EVER */
+};
+
 struct lane {
         /* Line 0: written by whoever enters or leaves, read by all.
          *

@@ -323,16 +323,31 @@ static int wait_for_reader(struct waiter *w)
 
 /* --- Readers, as writers see them --- */
 
-static inline bool run_names(uint32_t run, uint32_t first, uint32_t last)
+static inline struct lane_range one_lane(uint32_t number)
 {
-        uint32_t from = run & RUN_LANES, to = from + (run >> 12 & RUN_LANES);
-
-        return (run & RUN_HELD) && from <= last && to >= first;
+        return (struct lane_range){ number, number };
 }
 
-static inline bool run_has(uint32_t run, uint32_t first, uint32_t last)
+static inline uint32_t run_of(struct lane_range lanes)
 {
-        return (run & RUN_LANES) <= first && (run & RUN_LANES) + (run >> 12 & RUN_LANES) >= last;
+        return RUN_HELD | (lanes.last - lanes.first) << 12 | lanes.first;
+}
+
+static inline struct lane_range run_lanes(uint32_t run)
+{
+        uint32_t first = run & RUN_LANES;
+
+        return (struct lane_range){ first, first + (run >> 12 & RUN_LANES) };
+}
+
+static inline bool run_names(uint32_t run, struct lane_range lanes)
+{
+        return (run & RUN_HELD) && run_lanes(run).first <= lanes.last && run_lanes(run).last >= lanes.first;
+}
+
+static inline bool run_has(uint32_t run, struct lane_range lanes)
+{
+        return run_lanes(run).first <= lanes.first && run_lanes(run).last >= lanes.last;
 }
 
 /* Whether a line reads anything.  Most do not, and all runs are seen at once. */
@@ -345,31 +360,34 @@ static inline bool reads_any(const struct format_line *line)
         return any;
 }
 
-/* Whether it reads one of the lanes, to offset or beyond.  The reach is acquired: it
- * may be one that came after the run, and then what was read under that has been
- * read. */
-static bool line_reads(struct format_line *line, uint32_t first, uint32_t last, uint64_t offset, uint32_t *run)
+/* The run by which it reads one of the lanes, to offset or beyond; 0: it does not.  The
+ * reach is acquired: it may be one that came after the run, and then what was read under
+ * that has been read. */
+static uint32_t line_reads(struct format_line *line, struct lane_range lanes, uint64_t offset)
 {
         for (unsigned i = 0; i < FORMAT_PLACES; i++) {
-                *run = atomic_load(&line->run[i]);
-                if (run_names(*run, first, last) &&
-                    atomic_load_explicit(slot_reach(line, i), memory_order_acquire) >= offset)
-                        return true;
+                uint32_t run = atomic_load(&line->run[i]);
+
+                if (run_names(run, lanes) && atomic_load_explicit(slot_reach(line, i), memory_order_acquire) >= offset)
+                        return run;
         }
-        return false;
+        return 0;
 }
 
-/* The first slot, from *index on, that does. */
-static inline bool find_reader(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset,
-                               uint32_t *index, uint32_t *run)
+/* The same of the first slot, from *index on, that does. */
+static inline uint32_t find_reader(const struct shared *shared, struct lane_range lanes, uint64_t offset,
+                                   uint32_t *index)
 {
         uint32_t used = slots_used(shared);
 
         for (; *index < used; ++*index)
-                if (unlikely(reads_any(&shared->line[*index])) &&
-                    line_reads(&shared->line[*index], first, last, offset, run))
-                        return true;
-        return false;
+                if (unlikely(reads_any(&shared->line[*index]))) {
+                        uint32_t run = line_reads(&shared->line[*index], lanes, offset);
+
+                        if (run)
+                                return run;
+                }
+        return 0;
 }
 
 /* Whether a slice of someone who lives names the lane. */
@@ -381,7 +399,7 @@ static bool has_slice(const struct shared *shared, uint32_t number)
                 for (unsigned i = 0; i < FORMAT_PLACES; i++) {
                         uint32_t run = atomic_load(&shared->line[index].run[i]);
 
-                        if ((run & RUN_SLICE) && run_names(run, number, number) && slot_lives(shared, index, false))
+                        if ((run & RUN_SLICE) && run_names(run, one_lane(number)) && slot_lives(shared, index, false))
                                 return true;
                 }
         return false;
@@ -394,27 +412,27 @@ static inline uint64_t use_of(const struct shared_hold *hold)
 
 /* Whether the calling thread reads one of the lanes, to offset or beyond, through
  * whichever handle. */
-static bool i_read_to(const struct shared *shared, uint32_t first, uint32_t last, uint64_t offset)
+static bool i_read_to(const struct shared *shared, struct lane_range lanes, uint64_t offset)
 {
         for (const struct slot *slot = my_slots.all; slot; slot = slot->next)
                 if (slot->device == shared->device && slot->inode == shared->inode)
                         for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, first, last) &&
+                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, lanes) &&
                                     atomic_load(slot_reach(slot->line, i)) >= offset)
                                         return true;
         return false;
 }
 
-static bool i_read(const struct shared *shared, uint32_t first, uint32_t last)
+static bool i_read(const struct shared *shared, struct lane_range lanes)
 {
-        return i_read_to(shared, first, last, 0);
+        return i_read_to(shared, lanes, 0);
 }
 
 /* Whether it writes one of them. */
-static bool i_write(const struct shared *shared, uint32_t first, uint32_t last)
+static bool i_write(const struct shared *shared, struct lane_range lanes)
 {
-        for (; first <= last; first++) {
-                uint64_t name = atomic_load(&shared->lane[first].owner) & OWNER_NAME;
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
+                uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
 
                 if (name && slot_mine_named(shared, name))
                         return true;
@@ -489,17 +507,12 @@ static bool take_owner(struct waiter *w, uint64_t seen, enum entry entry)
         return false;
 }
 
-static NOINLINE int own_slow(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, enum entry entry,
+static NOINLINE int own_slow(struct shared *shared, struct slot *slot, uint32_t number, enum entry entry,
                              int64_t deadline)
 {
         struct waiter w = begin_wait(shared, slot, number, deadline);
         int rc = 0;
 
-        if (entry == TO_WRITE)
-                note_writing(slot, false);
-        if (entry == TO_WRITE && !shared_frozen(shared) &&
-            (i_read(shared, number, last) || i_write(shared, number, last)))
-                return AMMAP_ERR_DEADLOCK;
         while (rc == 0) {
                 uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
                 bool kept = name ? slot_lives_named(shared, name, is_thorough(&w)) : is_kept(&w, seen);
@@ -523,23 +536,51 @@ static NOINLINE int own_slow(struct shared *shared, struct slot *slot, uint32_t 
         return rc;
 }
 
+/* For one who owns it now: its writer may have died since one looked. */
+static inline int refuse_odd(struct shared *shared, struct format_lane *lane)
+{
+        if (likely(!is_odd(lane)))
+                return 0;
+        disown(lane);
+        return shared_frozen(shared) ? AMMAP_ERR_READ_ONLY : AMMAP_ERR_OWNER_DEAD;
+}
+
+static int own(struct shared *shared, struct slot *slot, uint32_t number, enum entry entry, int64_t deadline)
+{
+        struct format_lane *lane = &shared->lane[number];
+        uint64_t nobody = 0;
+        int rc;
+
+        if ((is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name)) &&
+            (rc = own_slow(shared, slot, number, entry, deadline)) < 0)
+                return rc;
+        return entry == TO_RECOVER ? 0 : refuse_odd(shared, lane);
+}
+
 /* On the way to last: before one waits for a lane one looks whether one holds it, or
  * one that is yet to come. */
-static inline int own(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, enum entry entry,
-                      int64_t deadline)
+static NOINLINE int own_to_write_slow(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
+                                      int64_t deadline)
+{
+        const struct lane_range lanes = { number, last };
+
+        note_writing(slot, false);
+        if (!shared_frozen(shared) && (i_read(shared, lanes) || i_write(shared, lanes)))
+                return AMMAP_ERR_DEADLOCK;
+        return own_slow(shared, slot, number, TO_WRITE, deadline);
+}
+
+static inline int own_to_write(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
+                               int64_t deadline)
 {
         struct format_lane *lane = &shared->lane[number];
         uint64_t nobody = 0;
         int rc;
 
         if (unlikely(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name)) &&
-            (rc = own_slow(shared, slot, number, last, entry, deadline)) < 0)
+            (rc = own_to_write_slow(shared, slot, number, last, deadline)) < 0)
                 return rc;
-        /* Its writer may have died since one looked. */
-        if (likely(!is_odd(lane)) || entry == TO_RECOVER)
-                return 0;
-        disown(lane);
-        return shared_frozen(shared) ? AMMAP_ERR_READ_ONLY : AMMAP_ERR_OWNER_DEAD;
+        return refuse_odd(shared, lane);
 }
 
 /* From here on bytes may be half written; the fence is lane_write_try's. */
@@ -562,14 +603,15 @@ static inline void close_lane(struct format_lane *lane)
 static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
                                       int64_t deadline)
 {
+        const struct lane_range lanes = { number, last }, to_come = { number + 1, last };
         struct waiter w = begin_wait(shared, slot, number, deadline);
-        uint32_t index = 0, run;
+        uint32_t index = 0;
         int rc;
 
-        if (i_read(shared, number, last) || i_write(shared, number + 1, last))
+        if (i_read(shared, lanes) || i_write(shared, to_come))
                 return AMMAP_ERR_DEADLOCK;
         atomic_store(&w.lane->again, 0);
-        while (find_reader(shared, number, number, 0, &index, &run) || atomic_load(&w.lane->again)) {
+        while (find_reader(shared, one_lane(number), 0, &index) || atomic_load(&w.lane->again)) {
                 if (index >= slots_used(shared)) { /* a reader may have moved to where one has looked */
                         if ((rc = wait_for_reader(&w)) < 0)
                                 return rc;
@@ -597,18 +639,18 @@ static NOINLINE int refuse_frozen(struct shared *shared)
         return AMMAP_ERR_READ_ONLY;
 }
 
+/* Enter a lane on the way to last, but for the odd sequence. */
 static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, int64_t deadline)
 {
-        uint32_t index = 0, run;
-        int rc = own(shared, slot, number, last, TO_WRITE, deadline);
+        uint32_t index = 0;
+        int rc = own_to_write(shared, slot, number, last, deadline);
 
         if (unlikely(rc < 0))
                 return rc;
         os_fence_light_after();
         if (unlikely(atomic_load(atomic_load(&shared->frozen_word)) != 0))
                 rc = refuse_frozen(shared);
-        else if (unlikely(find_reader(shared, number, number, 0, &index, &run) ||
-                          atomic_load(&shared->lane[number].again)))
+        else if (unlikely(find_reader(shared, one_lane(number), 0, &index) || atomic_load(&shared->lane[number].again)))
                 rc = wait_until_unread(shared, slot, number, last, deadline);
         if (unlikely(rc < 0))
                 disown(&shared->lane[number]);
@@ -664,11 +706,6 @@ static inline void begin_hold(struct shared_hold *hold, uint32_t run, uint64_t u
         atomic_store_explicit(&hold->use, use, memory_order_relaxed);
 }
 
-static uint32_t run_of(uint32_t first, uint32_t last)
-{
-        return RUN_HELD | (last - first) << 12 | first;
-}
-
 static void note_mut_slices(struct slot *slot, uint32_t more)
 {
         uint32_t count = atomic_load_explicit(&slot->line->mut_slices, memory_order_relaxed);
@@ -676,29 +713,31 @@ static void note_mut_slices(struct slot *slot, uint32_t more)
         atomic_store_explicit(&slot->line->mut_slices, count + more, memory_order_relaxed);
 }
 
-static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t use,
-                          int64_t deadline, struct shared_hold **taken)
+static int enter_to_write(struct shared *shared, struct slot *slot, const struct request *request,
+                          struct shared_hold **taken)
 {
+        const struct lane_range lanes = request->lanes;
+        const uint64_t use = request->use;
         struct shared_hold *hold = slot_write_hold(slot);
 
         if (!hold)
                 return -ENOMEM;
         note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_cut */
         note_writing(slot, true);
-        for (uint32_t lane = first; lane <= last; lane++) {
-                int rc = write_lane(shared, slot, lane, last, deadline);
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
+                int rc = write_lane(shared, slot, lane, lanes.last, request->deadline);
 
                 if (rc == 0)
                         continue;
-                disown_lanes(shared, first, lane);
+                disown_lanes(shared, lanes.first, lane);
                 note_writing(slot, false);
                 note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
                 return rc;
         }
-        for (uint32_t lane = first; lane <= last; lane++)
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
                 open_lane(&shared->lane[lane]);
-        begin_hold(hold, run_of(first, last), use);
+        begin_hold(hold, run_of(lanes), use);
         note_writing(slot, false);
         *taken = hold;
         return 0;
@@ -706,13 +745,15 @@ static int enter_to_write(struct shared *shared, struct slot *slot, uint32_t fir
 
 /* --- Reading --- */
 
-/* The first lane from first to last that has an owner or is odd; beyond: none. */
-static inline uint32_t find_writer(const struct shared *shared, uint32_t first, uint32_t last)
+/* The first of the lanes that has an owner or is odd; beyond them: none. */
+static inline uint32_t find_writer(const struct shared *shared, struct lane_range lanes)
 {
-        while (first <= last && !(atomic_load(&shared->lane[first].owner) & OWNER_NAME) &&
-               !is_odd(&shared->lane[first]))
-                first++;
-        return first;
+        uint32_t lane = lanes.first;
+
+        while (lane <= lanes.last && !(atomic_load(&shared->lane[lane].owner) & OWNER_NAME) &&
+               !is_odd(&shared->lane[lane]))
+                lane++;
+        return lane;
 }
 
 /* Whether a lane's owner, if it has one, shrinks the map, who waits for no slice that
@@ -725,24 +766,25 @@ static bool is_cut(const struct shared *shared, uint32_t lane)
 }
 
 /* The same, but for owners who wait for the calling thread. */
-static uint32_t find_other_writer(const struct shared *shared, uint32_t first, uint32_t last)
+static uint32_t find_other_writer(const struct shared *shared, struct lane_range lanes)
 {
-        for (; (first = find_writer(shared, first, last)) <= last && i_read(shared, first, first); first++) {
-                if (is_cut(shared, first))
-                        break;
-                atomic_store(&shared->lane[first].again, 1);
+        for (;; lanes.first++) {
+                uint32_t lane = lanes.first = find_writer(shared, lanes);
+
+                if (lane > lanes.last || !i_read(shared, one_lane(lane)) || is_cut(shared, lane))
+                        return lane;
+                atomic_store(&shared->lane[lane].again, 1);
         }
-        return first;
 }
 
 void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run)
 {
-        uint32_t first = run & RUN_LANES, last = first + (run >> 12 & RUN_LANES);
+        const struct lane_range lanes = run_lanes(run);
 
         atomic_store_explicit(&slot->line->run[i], 0, memory_order_release);
-        for (; first <= last; first++)
-                if (unlikely(atomic_load_explicit(&shared->lane[first].owner, memory_order_relaxed) & OWNER_WAITERS))
-                        wake(&shared->lane[first]);
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
+                if (unlikely(atomic_load_explicit(&shared->lane[lane].owner, memory_order_relaxed) & OWNER_WAITERS))
+                        wake(&shared->lane[lane]);
 }
 
 /* Until there seems to be no writer on a lane. */
@@ -771,22 +813,22 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
 
 /* Name lanes in place i, and be in.  A turn that has been waited for ends when the
  * name has been tried again. */
-static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
-                              int64_t deadline)
+static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
-        struct waiter w = begin_wait(shared, slot, first, deadline);
-        uint32_t run = run_of(first, last);
+        const struct lane_range lanes = request->lanes;
+        struct waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
+        uint32_t run = run_of(lanes);
         int rc;
 
-        if (!shared_frozen(shared) && i_write(shared, first, last))
+        if (!shared_frozen(shared) && i_write(shared, lanes))
                 return AMMAP_ERR_DEADLOCK;
         do {
                 uint32_t lane;
 
                 atomic_exchange(&slot->line->run[i], run);
-                lane = find_other_writer(shared, first, last);
+                lane = find_other_writer(shared, lanes);
                 end_turn(&w);
-                if (lane > last || shared_frozen(shared))
+                if (lane > lanes.last || shared_frozen(shared))
                         return 0;
                 shared_unname(shared, slot, i, run);
                 w.lane = &shared->lane[lane];
@@ -797,31 +839,31 @@ static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned
         return rc;
 }
 
-/* Let place i reach further.  The name stands, so that no owner but one who shrinks
+/* Let place i reach as far as a request does.  The name stands, so that no owner but one who shrinks
  * the map matters: he may have looked at it already, and have gone by what it
  * reached then.  The exchange is for him as that of a name: he sees the new reach,
  * or is seen. */
-static int reach_further(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
-                         uint64_t reach, int64_t deadline)
+static int reach_further(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
+        const struct lane_range lanes = request->lanes;
         _Atomic uint64_t *place = slot_reach(slot->line, i);
         uint64_t was = atomic_load_explicit(place, memory_order_relaxed);
-        struct waiter w = begin_wait(shared, slot, first, deadline);
+        struct waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
         int rc;
 
-        if (was >= reach)
+        if (was >= request->reach)
                 return 0;
         do {
-                uint32_t lane = first;
+                uint32_t lane = lanes.first;
 
-                atomic_store_explicit(place, reach, memory_order_release);
+                atomic_store_explicit(place, request->reach, memory_order_release);
                 if (!shared->writable)
                         return 0;
                 atomic_exchange(&slot->line->run[i], atomic_load_explicit(&slot->line->run[i], memory_order_relaxed));
-                while (lane <= last && !is_cut(shared, lane))
+                while (lane <= lanes.last && !is_cut(shared, lane))
                         lane++;
                 end_turn(&w);
-                if (lane > last || shared_frozen(shared))
+                if (lane > lanes.last || shared_frozen(shared))
                         return 0;
                 atomic_store_explicit(place, was, memory_order_release);
                 w.lane = &shared->lane[lane];
@@ -833,84 +875,82 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, u
 }
 
 /* The place that has the lanes already; or FORMAT_RUNS. */
-static unsigned find_run(const struct slot *slot, uint32_t first, uint32_t last)
+static unsigned find_run(const struct slot *slot, struct lane_range lanes)
 {
         unsigned i = 0;
 
-        while (i < FORMAT_RUNS && !(use_of(&slot->read[i]) && run_has(slot->read[i].run, first, last)))
+        while (i < FORMAT_RUNS && !(use_of(&slot->read[i]) && run_has(slot->read[i].run, lanes)))
                 i++;
         return i;
 }
 
 /* Share what the thread has of them. */
-static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, uint32_t first, uint32_t last,
-                        uint64_t reach, uint64_t use, int64_t deadline)
+static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
         struct shared_hold *hold = &slot->read[i];
+        uint64_t use;
         int rc;
 
         if (use_of(hold) >> 32 == UINT32_MAX)
                 return -EAGAIN;
-        if ((rc = reach_further(shared, slot, i, first, last, reach, deadline)) < 0)
+        if ((rc = reach_further(shared, slot, i, request)) < 0)
                 return rc;
-        use += use_of(hold);
+        use = use_of(hold) + request->use;
         if ((uint32_t)use)
                 atomic_store(&slot->line->run[i], hold->run | RUN_SLICE);
         atomic_store(&hold->use, use);
         return 0;
 }
 
-static inline int enter_to_read(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t reach,
-                                uint64_t use, int64_t deadline, struct shared_hold **taken)
+static inline int enter_to_read(struct shared *shared, struct slot *slot, const struct request *request,
+                                struct shared_hold **taken)
 {
-        uint32_t run = run_of(first, last);
+        uint32_t run = run_of(request->lanes);
         unsigned i = FORMAT_COPY;
 
-        if (use == SHARED_SLICE ||
+        if (request->use == HOLD_SLICE ||
             use_of(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
-                i = find_run(slot, first, last);
+                i = find_run(slot, request->lanes);
                 if (i < FORMAT_RUNS) {
                         *taken = &slot->read[i];
-                        return enter_shared(shared, slot, i, first, last, reach, use, deadline);
+                        return enter_shared(shared, slot, i, request);
                 }
                 for (i = 0; use_of(&slot->read[i]);)
                         if (++i == FORMAT_RUNS)
-                                return i_write(shared, first, last) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_LIMIT;
+                                return i_write(shared, request->lanes) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_LIMIT;
         }
-        atomic_store_explicit(slot_reach(slot->line, i), reach, memory_order_release);
+        atomic_store_explicit(slot_reach(slot->line, i), request->reach, memory_order_release);
         atomic_exchange(&slot->line->run[i], run);
-        if (unlikely(find_writer(shared, first, last) <= last && shared->writable)) {
+        if (unlikely(find_writer(shared, request->lanes) <= request->lanes.last && shared->writable)) {
                 int rc;
 
                 shared_unname(shared, slot, i, run);
-                if ((rc = name_slow(shared, slot, i, first, last, deadline)) < 0)
+                if ((rc = name_slow(shared, slot, i, request)) < 0)
                         return rc;
         }
-        if (use == SHARED_SLICE)
+        if (request->use == HOLD_SLICE)
                 atomic_store_explicit(&slot->line->run[i], run | RUN_SLICE, memory_order_relaxed);
-        begin_hold(&slot->read[i], run, use);
+        begin_hold(&slot->read[i], run, request->use);
         *taken = &slot->read[i];
         return 0;
 }
 
-int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum access access, uint64_t reach,
-                 uint64_t use, int64_t deadline, struct shared_hold **hold)
+int shared_enter(struct shared *shared, const struct request *request, struct shared_hold **hold)
 {
-        uint32_t last = first + count - 1;
         struct slot *slot;
         int rc;
 
         if (unlikely(!shared->writable)) {
-                if (access == WRITE)
+                if (request->access == WRITE)
                         return AMMAP_ERR_READ_ONLY;
                 if (!shared_frozen(shared))
                         return AMMAP_ERR_UNSUPPORTED;
         }
         if ((rc = my_slot(shared, &slot)) < 0)
                 return rc;
-        if (access == WRITE)
-                return enter_to_write(shared, slot, first, last, use, deadline, hold);
-        return enter_to_read(shared, slot, first, last, reach, use, deadline, hold);
+        if (request->access == WRITE)
+                return enter_to_write(shared, slot, request, hold);
+        return enter_to_read(shared, slot, request, hold);
 }
 
 bool shared_is_mine(const struct shared_hold *hold)
@@ -922,14 +962,14 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
 {
         struct slot *slot = hold->slot;
         struct shared *shared = slot->shared;
-        uint32_t first = hold->run & RUN_LANES, last = first + (hold->run >> 12 & RUN_LANES);
+        const struct lane_range lanes = run_lanes(hold->run);
         bool reads = hold >= slot->read && hold < slot->read + FORMAT_PLACES;
 
         atomic_store_explicit(&hold->use, use_of(hold) - use, memory_order_relaxed);
         if (reads && !use_of(hold)) {
                 shared_unname(shared, slot, (unsigned)(hold - slot->read), hold->run);
         } else if (!reads) {
-                for (uint32_t lane = last + 1; lane-- > first;)
+                for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
                         close_lane(&shared->lane[lane]);
                 note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
@@ -939,21 +979,21 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
 void shared_abandon(struct shared_hold *hold, uint64_t use)
 {
         struct slot *slot = hold->slot;
-        uint32_t first = hold->run & RUN_LANES, last = first + (hold->run >> 12 & RUN_LANES);
+        const struct lane_range lanes = run_lanes(hold->run);
 
-        disown_lanes(slot->shared, first, last + 1);
+        disown_lanes(slot->shared, lanes.first, lanes.last + 1);
         note_mut_slices(slot, -(uint32_t)use);
         slot_write_unhold(hold);
 }
 
 /* --- Without entering --- */
 
-int shared_look_again(struct shared *shared, uint32_t first, uint32_t count, unsigned looks)
+int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned looks)
 {
         enum { SPINS = 64, NAP = 100000, THOROUGH = 256 };
         const _Atomic uint32_t nobody = 0;
 
-        for (uint32_t lane = first; lane < first + count; lane++) {
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
                 uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
 
                 if (shared_is_dead(shared, lane) ||
@@ -973,14 +1013,14 @@ int shared_look_again(struct shared *shared, uint32_t first, uint32_t count, uns
 /* --- Shrinks --- */
 
 /* Until nobody reads beyond the offset; but for slices. */
-static int wait_until_uncut(struct shared *shared, struct slot *slot, uint32_t first, uint32_t last, uint64_t offset,
+static int wait_until_uncut(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset,
                             int64_t deadline)
 {
-        struct waiter w = begin_wait(shared, slot, first, deadline);
+        struct waiter w = begin_wait(shared, slot, lanes.first, deadline);
         uint32_t index = 0, run;
         int rc;
 
-        while (find_reader(shared, first, last, offset + 1, &index, &run)) {
+        while ((run = find_reader(shared, lanes, offset + 1, &index)) != 0) {
                 if (!slot_lives(shared, index, is_thorough(&w)))
                         index++;
                 else if ((run & RUN_SLICE) || slot_mine_at(shared, index))
@@ -992,30 +1032,30 @@ static int wait_until_uncut(struct shared *shared, struct slot *slot, uint32_t f
 }
 
 /* Copies end soon; whoever pretends to one is not waited for. */
-int shared_cut(struct shared *shared, uint32_t first, uint32_t last, uint64_t offset, struct slot *slot)
+int shared_cut(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset)
 {
         int64_t deadline = os_now() + CUT_MAX;
-        uint32_t lane = first;
+        uint32_t lane = lanes.first;
         int rc = 0;
 
-        if (i_write(shared, first, last) || i_read_to(shared, first, last, offset + 1))
+        if (i_write(shared, lanes) || i_read_to(shared, lanes, offset + 1))
                 return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
-        while (lane <= last && (rc = own(shared, slot, lane, lane, TO_CUT, deadline)) == 0)
+        while (lane <= lanes.last && (rc = own(shared, slot, lane, TO_CUT, deadline)) == 0)
                 lane++;
         if (rc == 0)
-                rc = wait_until_uncut(shared, slot, first, last, offset, deadline);
+                rc = wait_until_uncut(shared, slot, lanes, offset, deadline);
         if (rc < 0) {
-                disown_lanes(shared, first, lane);
+                disown_lanes(shared, lanes.first, lane);
                 return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
         }
-        for (lane = first; lane <= last; lane++)
+        for (lane = lanes.first; lane <= lanes.last; lane++)
                 open_lane(&shared->lane[lane]);
         return 0;
 }
 
-void shared_cut_leave(struct shared *shared, uint32_t first, uint32_t last)
+void shared_cut_leave(struct shared *shared, struct lane_range lanes)
 {
-        for (uint32_t lane = last + 1; lane-- > first;)
+        for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
                 close_lane(&shared->lane[lane]);
 }
 
@@ -1029,8 +1069,7 @@ static int own_dead(struct shared *shared, struct slot *slot, uint32_t lane)
         const _Atomic uint32_t nobody = 0;
         int rc;
 
-        for (unsigned tries = 0; (rc = own(shared, slot, lane, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY;
-             tries++) {
+        for (unsigned tries = 0; (rc = own(shared, slot, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY; tries++) {
                 if (!is_odd(&shared->lane[lane]) || tries == TRIES)
                         break;
                 os_wait(&nobody, 0, os_now() + NAP);

@@ -15,12 +15,10 @@
 /* Once. */
 void shared_start(void);
 
-/* Enter count lanes to read or to write, to where in the map, as SHARED_COPY or as
- * SHARED_SLICE.  0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY,
- * _LIMIT, _UNSUPPORTED (only to read what it cannot keep from writers) or the system's
- * code. */
-int shared_enter(struct shared *shared, uint32_t first, uint32_t count, enum access access, uint64_t reach,
-                 uint64_t use, int64_t deadline, struct shared_hold **hold);
+/* Enter the lanes of a request.  0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD,
+ * _READ_ONLY, _LIMIT, _UNSUPPORTED (only to read what it cannot keep from writers) or
+ * the system's code. */
+int shared_enter(struct shared *shared, const struct request *request, struct shared_hold **hold);
 void shared_leave(struct shared_hold *hold, uint64_t use);
 
 /* Leave what is held to write as if the process had died within. */
@@ -46,11 +44,11 @@ static inline bool shared_frozen(struct shared *shared)
  * A sequence only grows, so that the sum of several is that of before only if
  * each is.  begin's acquire pairs with the release of shared_write_leave, valid's
  * fence with that of open_lane (shared_lock.c). */
-static inline bool shared_read_begin(const struct shared *shared, uint32_t first, uint32_t count, uint64_t *sequence)
+static inline bool shared_read_begin(const struct shared *shared, struct lane_range lanes, uint64_t *sequence)
 {
         uint64_t sum = 0;
 
-        for (uint32_t lane = first; lane < first + count; lane++) {
+        for (uint32_t lane = lanes.first; lane != lanes.last + 1; lane++) {
                 uint64_t one = atomic_load_explicit(&shared->lane[lane].sequence, memory_order_acquire);
 
                 if (one & 1)
@@ -61,25 +59,25 @@ static inline bool shared_read_begin(const struct shared *shared, uint32_t first
         return true;
 }
 
-static inline bool shared_read_valid(const struct shared *shared, uint32_t first, uint32_t count, uint64_t sequence)
+static inline bool shared_read_valid(const struct shared *shared, struct lane_range lanes, uint64_t sequence)
 {
         uint64_t sum = 0;
 
         atomic_thread_fence(memory_order_acquire);
-        for (uint32_t lane = first; lane < first + count; lane++)
+        for (uint32_t lane = lanes.first; lane != lanes.last + 1; lane++)
                 sum += atomic_load_explicit(&shared->lane[lane].sequence, memory_order_relaxed);
         return sum == sequence;
 }
 
 /* For those who only read so, and cannot: let some time pass, the longer the more
  * looks there were.  AMMAP_ERR_OWNER_DEAD: a writer of one of the lanes died. */
-int shared_look_again(struct shared *shared, uint32_t first, uint32_t count, unsigned looks);
+int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned looks);
 
-/* For a shrink that has entered the lane of the length, by a slot: enter the lanes
- * from first to last to write, but for slices to an offset at most, which stay.
+/* For a shrink that has entered the lane of the length, by a slot: enter lanes to
+ * write, but for slices to an offset at most, which stay.
  * AMMAP_ERR_BUSY: one goes further, or is a mut one; AMMAP_ERR_OWNER_DEAD. */
-int shared_cut(struct shared *shared, uint32_t first, uint32_t last, uint64_t offset, struct slot *slot);
-void shared_cut_leave(struct shared *shared, uint32_t first, uint32_t last);
+int shared_cut(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset);
+void shared_cut_leave(struct shared *shared, struct lane_range lanes);
 
 /* Whether a writer of the lane died; clear that, with mend(context), if not NULL,
  * while nobody is in.  shared_recover: 0, or what entering may return. */
@@ -114,7 +112,7 @@ static inline void shared_slice_begin(struct slot *slot)
         atomic_store_explicit(&slot->line->run[0], RUN_HELD | RUN_SLICE, memory_order_relaxed);
         if (slot->read[0].run != RUN_HELD)
                 slot->read[0].run = RUN_HELD;
-        atomic_store_explicit(&slot->read[0].use, SHARED_SLICE, memory_order_relaxed);
+        atomic_store_explicit(&slot->read[0].use, HOLD_SLICE, memory_order_relaxed);
 }
 
 static inline void shared_slice_unname(struct slot *slot)
@@ -127,7 +125,7 @@ static inline bool shared_slice_end(struct shared_hold *hold)
         struct slot *slot = hold->slot;
 
         if (hold != slot->read || hold->run != RUN_HELD || !slot_is_mine(slot) ||
-            atomic_load_explicit(&hold->use, memory_order_relaxed) != SHARED_SLICE || os_forked_quick())
+            atomic_load_explicit(&hold->use, memory_order_relaxed) != HOLD_SLICE || os_forked_quick())
                 return false;
         atomic_store_explicit(&hold->use, 0, memory_order_relaxed);
         atomic_store_explicit(&slot->line->run[0], 0, memory_order_release);

@@ -64,15 +64,13 @@ struct shared_hold {
         uint32_t run;               /* which lanes, as in format_line */
 
         /* How many slices and copies share it, in the high half, and of these
-         * slices, in the low one; 0: it is free.  A free and a stat read it. */
+         * slices, in the low one (HOLD_COPY, HOLD_SLICE); 0: it is free.  A free and a
+         * stat read it. */
         _Atomic uint64_t use;
 };
 
 /* What stands in frozen. */
 enum { SHARED_LIVE, SHARED_FREEZING, SHARED_FROZEN };
-
-#define SHARED_COPY (UINT64_C(1) << 32)
-#define SHARED_SLICE (SHARED_COPY | 1)
 
 /* What stands in a lane's owner, and in its next. */
 #define OWNER_WAITERS UINT64_C(1)  /* someone sleeps on the low half */

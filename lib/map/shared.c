@@ -226,15 +226,15 @@ static void set_length(struct ammap *map, uint64_t size)
 static int shrink(struct ammap *map, uint64_t length, uint64_t size, struct slot *slot)
 {
         /* With the lane that slices of no bytes at the end are in. */
-        uint32_t first = (uint32_t)map_lane_index(map, size), last = (uint32_t)map_lane_index(map, length);
+        struct lane_range lanes = { (uint32_t)map_lane_index(map, size), (uint32_t)map_lane_index(map, length) };
         int rc;
 
         pthread_mutex_lock(&map->viewing);
-        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, first, last, size, slot);
+        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, slot, lanes, size);
         if (rc == 0) {
                 set_length(map, size);
                 region_cut(&map->region, (size_t)size, (size_t)look_for_room(map));
-                shared_cut_leave(map->shared, first, last);
+                shared_cut_leave(map->shared, lanes);
         }
         pthread_mutex_unlock(&map->viewing);
         return rc;
@@ -317,11 +317,19 @@ static void freeze_forked(struct ammap *map)
                 handle_freeze_cancel(map->shared);
 }
 
+static struct lane_range all_lanes(const struct shared *shared)
+{
+        return (struct lane_range){ 0, shared->lanes - 1 };
+}
+
 /* The length, then all lanes, as a shrink takes them: who has the length waits for
  * no slice.  So one of these is waited for without it. */
 static int take_all(struct ammap *map, struct slot **slot)
 {
         struct shared *shared = map->shared;
+        const struct request request = {
+                .lanes = all_lanes(shared), .access = WRITE, .use = HOLD_COPY, .deadline = LANE_FOR_EVER
+        };
         struct shared_hold *hold;
 
         for (;;) {
@@ -330,7 +338,7 @@ static int take_all(struct ammap *map, struct slot **slot)
                 map_lock(map);
                 rc = shared_write(shared, shared->lanes, slot);
                 if (rc == 0) {
-                        rc = shared_cut(shared, 0, shared->lanes - 1, 0, *slot);
+                        rc = shared_cut(shared, *slot, request.lanes, 0);
                         if (rc == 0)
                                 return 0;
                         shared_write_leave(shared, shared->lanes, *slot);
@@ -338,10 +346,10 @@ static int take_all(struct ammap *map, struct slot **slot)
                 map_unlock(map);
                 if (rc != AMMAP_ERR_BUSY)
                         return rc;
-                rc = shared_enter(shared, 0, shared->lanes, WRITE, 0, SHARED_COPY, LANE_FOR_EVER, &hold);
+                rc = shared_enter(shared, &request, &hold);
                 if (rc < 0)
                         return rc;
-                shared_leave(hold, SHARED_COPY);
+                shared_leave(hold, HOLD_COPY);
         }
 }
 
@@ -368,7 +376,7 @@ static int freeze(struct ammap *map)
                 atomic_store(&shared->head->frozen, 1);
                 os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
         }
-        shared_cut_leave(shared, 0, shared->lanes - 1);
+        shared_cut_leave(shared, all_lanes(shared));
         shared_write_leave(shared, shared->lanes, slot);
         map_unlock(map);
         return rc;
@@ -390,18 +398,19 @@ static int copy_unentered(struct ammap *map, struct ammap **made)
 {
         const int64_t deadline = os_now() + UNENTERED_MAX;
         struct shared *shared = map->shared;
+        const struct lane_range lanes = { 0, shared->lanes }; /* and the length's */
         uint64_t sequence;
         int rc = 0;
 
         for (unsigned looks = 0; rc == 0; looks++) {
-                if (shared_read_begin(shared, 0, shared->lanes + 1, &sequence)) {
+                if (shared_read_begin(shared, lanes, &sequence)) {
                         rc = copy(map, length_of(map), made);
-                        if (rc < 0 || shared_read_valid(shared, 0, shared->lanes + 1, sequence))
+                        if (rc < 0 || shared_read_valid(shared, lanes, sequence))
                                 return rc;
                         map_destroy(*made);
                         *made = NULL;
                 }
-                rc = os_now() > deadline ? AMMAP_ERR_TIMEOUT : shared_look_again(shared, 0, shared->lanes + 1, looks);
+                rc = os_now() > deadline ? AMMAP_ERR_TIMEOUT : shared_look_again(shared, lanes, looks);
         }
         return rc;
 }

@@ -46,14 +46,15 @@ void span_leave_rest(struct hold *first, size_t count)
 
 /* --- Of maps that other processes lock, too --- */
 
-/* Or so it is meant: NOLINTNEXTLINE(misc-redundant-expression) */
-_Static_assert(SHARED_COPY == HOLD_COPY && SHARED_SLICE == HOLD_SLICE, "one kind of use for all locks");
-
 static inline int take_shared(struct part part, int64_t deadline, uint64_t use, span_t *span)
 {
+        const struct request request = { .lanes = { (uint32_t)part.first, (uint32_t)part.last },
+                                         .reach = part.reach,
+                                         .access = part.access,
+                                         .use = use,
+                                         .deadline = deadline };
         struct shared_hold *hold;
-        int rc = shared_enter(part.map->shared, (uint32_t)part.first, (uint32_t)(part.last - part.first + 1),
-                              part.access, part.reach, use, deadline, &hold);
+        int rc = shared_enter(part.map->shared, &request, &hold);
 
         if (rc < 0)
                 return rc;
