@@ -47,7 +47,7 @@ wait-no-note|lock.c|/^static int wait(/,/^}/s/atomic_fetch_or(&lane->waiting, (u
 wait-no-fence|lock.c|/^static int wait(/,/^}/s/os_fence_heavy();/;/|-,sleep-mutant-1
 wait-event-late|lock.c|/^static int wait(/,/^}/s/os_wait(&lane->event\[w->kind\], event,/os_wait(\&lane->event[w->kind], atomic_load(\&lane->event[w->kind]),/|-,sleep-mutant-6
 wait-no-note-for-others|lock.c|/^static int wait(/,/^}/s/atomic_fetch_or(&lane->waiting, (uint64_t)ASLEEP << WRITE);/;/|wakes,sleep-mutant-7
-woken-leaves-the-turn|lock.c|/^static int wait(/,/^}/s/if (w->since && w->kind == WRITE/if (0/|-,sleep-mutant-14
+woken-leaves-the-turn|lock.c|/^static int wait(/,/^}/s/if (has_slept && w->kind == WRITE/if (0/|-,sleep-mutant-14
 give-up-no-fence|lock.c|/^static int finish(/,/^}/s/os_fence_heavy();/;/|-,sleep-mutant-19
 give-up-no-wake|lock.c|/^static int finish(/,/^}/s/lane_wake(lane);/;/|-,sleep-mutant-8
 pass-never|lock.c|/^static bool pass_over(/,/^}/s/if (!turn)/if (1)/|passes,
@@ -77,7 +77,7 @@ fork-keeps-waiting|lock.c|/^void lane_forked/,/^}/s/atomic_store(&lane->waiting,
 EOF
 }
 
-patient='s/until = now + SLEEP_MAX;/;/; s/until = now + TURN_MAX;/;/'
+patient='s/until = earlier(until, now + SLEEP_MAX);/;/; s/until = earlier(until, now + TURN_MAX);/;/'
 
 # Long enough for any case; what hangs is caught by it.
 patience=15

@@ -122,7 +122,7 @@
  * ASLEEP again for those who sleep on.  A waiter that gives up wakes the next.
  *
  * To enter past those who wait is what makes the lock fast, and unfair.  So a waiter
- * becomes hungry after HUNGRY_AFTER; a writer that readers keep out, after a short spin.
+ * becomes hungry after WAITER_HUNGRY_AFTER; a writer that readers keep out, after a short spin.
  * The hungry are counted in waiting.  A writer that leaves sees them and hands over in the
  * same store: RTURN if readers are hungry, else WTURN.  RTURN keeps writers out until the
  * last hungry reader has entered.  WTURN keeps all but hungry writers out until one of
@@ -195,30 +195,24 @@ enum {
 };
 
 enum {
-        PAUSE_MAX = 64, /* pauses between two looks, at most */
         SPIN_MIN = 256, /* pauses in all before sleeping, at least and at most */
         SPIN_MAX = 2048,
-        CLAIM_AFTER = 192,      /* pauses before a writer claims its turn from readers */
-        HUNGRY_AFTER = 2000000, /* ns */
-        TURN_MAX = 10000000,    /* ns: whoever takes no turn for so long is passed over */
-        SLEEP_MAX = 50000000,   /* ns: between two looks for such a turn */
-        BIAS_EVERY = 64,        /* counted reads between two thoughts of bias */
+        CLAIM_AFTER = 192,    /* pauses before a writer claims its turn from readers */
+        TURN_MAX = 10000000,  /* ns: whoever takes no turn for so long is passed over */
+        SLEEP_MAX = 50000000, /* ns: between two looks for such a turn */
+        BIAS_EVERY = 64,      /* counted reads between two thoughts of bias */
         BIAS_PAUSE = 32,
 };
 
-struct waiter {
+struct lane_waiter {
+        struct lock_waiter base;
         struct lane *lane;
-        struct lane_request *request;
         enum access kind;
         bool hungry;
         uint16_t forgotten; /* how often the hungry were, when it became one */
-        uint32_t pause;     /* the next one */
-        uint32_t spun;      /* pauses so far */
-        int64_t since;      /* os_now when it first came to sleep, or 0 */
         int64_t revoking;   /* os_now when it took the bias away, or 0 */
 };
 
-static bool may_spin;
 static void (*lane_left)(struct lane *lane, enum access access);
 
 static uint32_t hungry(uint64_t waiting, enum access kind)
@@ -288,7 +282,7 @@ void lane_wake(struct lane *lane)
 
 /* --- Turns --- */
 
-static void become_hungry(struct waiter *w)
+static void become_hungry(struct lane_waiter *w)
 {
         uint64_t waiting = atomic_load_explicit(&w->lane->waiting, memory_order_relaxed);
 
@@ -302,7 +296,7 @@ static void become_hungry(struct waiter *w)
 
 /* Whether it was the last, or is counted no more: it is to see whether a turn is out
  * that is no one's. */
-static bool end_hungry(struct waiter *w)
+static bool end_hungry(struct lane_waiter *w)
 {
         uint64_t waiting = atomic_load(&w->lane->waiting);
 
@@ -377,7 +371,7 @@ static bool may_claim(uint64_t word)
 }
 
 /* Readers keep a writer out: let in no more of them. */
-static void claim_turn(struct waiter *w, uint64_t word)
+static void claim_turn(struct lane_waiter *w, uint64_t word)
 {
         if (!may_claim(word))
                 return;
@@ -391,7 +385,7 @@ static void claim_turn(struct waiter *w, uint64_t word)
 
 /* --- Waiting --- */
 
-static bool blocked(const struct waiter *w, uint64_t word)
+static bool blocked(const struct lane_waiter *w, uint64_t word)
 {
         if (word & LANE_DEAD)
                 return false;
@@ -409,61 +403,47 @@ static bool blocked(const struct waiter *w, uint64_t word)
 }
 
 /* Spinning has paid up to twice its average of late, else not. */
-static bool spin(struct waiter *w)
+static bool spin(struct lane_waiter *w)
 {
         uint32_t limit = SPIN_MIN + 2 * atomic_load_explicit(&w->lane->spins, memory_order_relaxed);
 
-        /* cppcheck-suppress knownConditionTrueFalse ; it takes the average for 0 */
-        if (!may_spin || w->spun >= (limit < SPIN_MAX ? limit : SPIN_MAX))
-                return false;
-        for (uint32_t n = w->pause; n > 0; n--)
-                os_pause();
-        w->spun += w->pause;
-        if (w->pause < PAUSE_MAX)
-                w->pause *= 2;
-        return true;
+        return waiter_spin(&w->base, limit < SPIN_MAX ? limit : SPIN_MAX);
 }
 
-static int wait(struct waiter *w)
+static int wait(struct lane_waiter *w)
 {
         struct lane *lane = w->lane;
-        int64_t now, until = w->request->deadline;
+        const bool has_slept = w->base.since;
+        int64_t now, until = w->base.deadline;
         uint32_t event;
         uint64_t word;
-        int rc = 0;
+        int rc;
 
-        if (w->request->deadline != LANE_TRY && spin(w))
+        if (w->base.deadline != LANE_TRY && spin(w))
                 return 0;
         if (os_fork_check()) { /* which forgets the hungry, this one too */
                 w->hungry = false;
                 return 0;
         }
-        if (w->request->deadline == LANE_TRY)
-                return AMMAP_ERR_BUSY;
-
-        now = os_now();
-        if (now >= w->request->deadline)
-                return AMMAP_ERR_TIMEOUT;
+        if ((rc = waiter_begin_sleep(&w->base, &now)) < 0)
+                return rc;
         /* A writer that was woken may have got the one wake-up that was meant for
          * the hungry, by one who knew nothing of their turn: it takes the turn. */
-        if (w->since && w->kind == WRITE && (atomic_load(&lane->word) & LANE_WTURN))
+        if (has_slept && w->kind == WRITE && (atomic_load(&lane->word) & LANE_WTURN))
                 become_hungry(w);
-        if (w->since == 0)
-                w->since = now;
-        if (now - w->since >= HUNGRY_AFTER)
+        if (waiter_is_hungry(&w->base, now))
                 become_hungry(w);
-        else if (until > w->since + HUNGRY_AFTER)
-                until = w->since + HUNGRY_AFTER;
-        if (until > now + SLEEP_MAX)
-                until = now + SLEEP_MAX;
+        else
+                until = earlier(until, w->base.since + WAITER_HUNGRY_AFTER);
+        until = earlier(until, now + SLEEP_MAX);
 
         event = atomic_load(&lane->event[w->kind]);
         atomic_fetch_add(&lane->asleep[w->kind], 1);
         atomic_fetch_or(&lane->waiting, (uint64_t)ASLEEP << w->kind);
         os_fence_heavy();
         word = atomic_load(&lane->word);
-        if ((word & (LANE_RTURN | LANE_WTURN)) && until > now + TURN_MAX)
-                until = now + TURN_MAX;
+        if (word & (LANE_RTURN | LANE_WTURN))
+                until = earlier(until, now + TURN_MAX);
         /* Nobody wakes a hungry writer that lets readers come and go. */
         if (blocked(w, word) && !(w->kind == WRITE && w->hungry && may_claim(word)))
                 rc = os_wait(&lane->event[w->kind], event, until);
@@ -475,13 +455,13 @@ static int wait(struct waiter *w)
         return 0;
 }
 
-static int finish(struct waiter *w, int rc)
+static int finish(struct lane_waiter *w, int rc)
 {
         struct lane *lane = w->lane;
 
-        if (w->spun) {
+        if (w->base.spun) {
                 uint32_t spins = atomic_load_explicit(&lane->spins, memory_order_relaxed);
-                uint32_t spun = w->since || rc ? 0 : w->spun;
+                uint32_t spun = w->base.since || rc ? 0 : w->base.spun;
                 atomic_store_explicit(&lane->spins, spins - spins / 8 + spun / 8, memory_order_relaxed);
         }
         if (w->revoking)
@@ -489,7 +469,7 @@ static int finish(struct waiter *w, int rc)
                                       memory_order_relaxed);
         if (w->hungry && end_hungry(w))
                 end_turn(lane, w->kind);
-        if (rc < 0 && w->since) {
+        if (rc < 0 && w->base.since) {
                 os_fence_heavy(); /* after the note for those who sleep on, as in wait */
                 lane_wake(lane);
         }
@@ -499,7 +479,7 @@ static int finish(struct waiter *w, int rc)
 /* --- Writers --- */
 
 /* It does not come back while its writer waits. */
-static void revoke_bias(struct waiter *w, uint64_t word)
+static void revoke_bias(struct lane_waiter *w, uint64_t word)
 {
         if (!w->revoking) {
                 w->revoking = os_now();
@@ -542,7 +522,7 @@ static bool reads_already(const struct lane *lane, struct lane_request *request)
 
 static int write_slow(struct lane *lane, struct lane_request *request, uint64_t idle)
 {
-        struct waiter w = { .lane = lane, .kind = WRITE, .request = request, .pause = 32 };
+        struct lane_waiter w = { .base = { .deadline = request->deadline, .pause = 32 }, .lane = lane, .kind = WRITE };
         uint64_t word, fenced = LANE_WRITER; /* the sequence of the last heavy fence: none, odd */
         int rc;
 
@@ -576,7 +556,7 @@ static int write_slow(struct lane *lane, struct lane_request *request, uint64_t 
                 }
                 if (pass_over(lane, word))
                         continue;
-                if (request->deadline != LANE_TRY && (w.spun >= CLAIM_AFTER || w.since || !may_spin))
+                if (request->deadline != LANE_TRY && (w.base.spun >= CLAIM_AFTER || w.base.since || !waiter_may_spin))
                         claim_turn(&w, word);
                 if ((rc = wait(&w)) < 0)
                         return finish(&w, rc);
@@ -692,7 +672,7 @@ static void consider_bias(struct lane *lane)
 
 static int read_slow(struct lane *lane, struct lane_request *request)
 {
-        struct waiter w = { .lane = lane, .kind = READ, .request = request, .pause = 1 };
+        struct lane_waiter w = { .base = { .deadline = request->deadline, .pause = 1 }, .lane = lane, .kind = READ };
         bool looked = false, reads = false;
         uint64_t word;
         int rc;
@@ -832,7 +812,7 @@ static void abandon(struct hold *hold)
 int lane_start(void (*left)(struct lane *lane, enum access access))
 {
         lane_left = left;
-        may_spin = os_cpus() > 1;
+        waiter_count_cpus();
         return thread_start(abandon);
 }
 

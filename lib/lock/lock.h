@@ -8,6 +8,7 @@
 #define LOCK_H
 
 #include "lock/thread.h"
+#include "lock/waiter.h"
 #include "os/hints.h"
 #include "os/os.h"
 
@@ -84,10 +85,6 @@ struct lane {
 #define LANE_DEAD (UINT64_C(1) << 25)
 #define LANE_WRITER (UINT64_C(1) << 26)
 #define LANE_SEQUENCE (~(LANE_WRITER - 1))
-
-/* Deadlines besides those of os_now's clock. */
-#define LANE_TRY INT64_C(0)
-#define LANE_FOR_EVER OS_NEVER
 
 /* What one call wants of a run of lanes, which it enters one after the other: up to
  * end, until when, and whether it has looked already at what its own thread has of

@@ -112,7 +112,7 @@
  *
  * Progress
  *
- * A waiter spins, sets OWNER_WAITERS and sleeps on owner's low half.  After HUNGRY_AFTER it
+ * A waiter spins, sets OWNER_WAITERS and sleeps on owner's low half.  After WAITER_HUNGRY_AFTER it
  * puts its name in next, if that is free or dead.  An owner that finds one there leaves
  * OWNER_RESERVED: for RESERVED_MAX writers other than next keep out, and readers enter.  So
  * a stream of writers lets others in now and then.  A stream of readers does not keep a
@@ -146,18 +146,14 @@
 #include <errno.h>
 
 enum {
-        PAUSE_MAX = 64,
         SPIN_MAX = 1024,        /* pauses in all before sleeping */
-        HUNGRY_AFTER = 2000000, /* ns, as all below */
-        RESERVED_MAX = 5000000,
+        RESERVED_MAX = 5000000, /* ns, as the four below */
         OWNER_NAP = 10000000,
         READER_NAP_MIN = 50000,
         READER_NAP_MAX = 1000000,
-        THOROUGH_AFTER = 20000000,
         LOST_MAX = 1000,  /* races until it is no accident any more */
         END_TURN_MAX = 8, /* tries */
 };
-#define CUT_MAX INT64_C(10000000000) /* what a shrink waits for copies */
 
 /* Whom to keep out, and who may be in. */
 enum entry {
@@ -166,24 +162,15 @@ enum entry {
         TO_RECOVER, /* answers BUSY where anyone is, and minds no odd sequence */
 };
 
-struct waiter {
+struct shared_waiter {
+        struct lock_waiter base;
         struct shared *shared;
         struct slot *slot;
         struct format_lane *lane;
-        int64_t deadline;
-        int64_t since;    /* os_now when it first came to sleep, or 0 */
         int64_t reserved; /* os_now when it first found the lane kept for another, or 0 */
         int64_t nap;      /* the next one, for readers */
-        uint32_t pause, spun;
-        uint32_t lost; /* races for a word, in a row or not */
+        uint32_t lost;    /* races for a word, in a row or not */
 };
-
-static bool may_spin;
-
-void shared_start(void)
-{
-        may_spin = os_cpus() > 1;
-}
 
 /* The half of owner that is slept on. */
 static const _Atomic uint32_t *low_half(const _Atomic uint64_t *word)
@@ -203,64 +190,42 @@ static void wake(const struct format_lane *lane)
 
 /* --- Waiting --- */
 
-static struct waiter begin_wait(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline)
+static struct shared_waiter begin_wait(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline)
 {
-        return (struct waiter){ .shared = shared,
-                                .slot = slot,
-                                .lane = &shared->lane[number],
-                                .deadline = deadline,
-                                .nap = READER_NAP_MIN,
-                                .pause = 1 };
+        return (struct shared_waiter){ .base = { .deadline = deadline, .pause = 1 },
+                                       .shared = shared,
+                                       .slot = slot,
+                                       .lane = &shared->lane[number],
+                                       .nap = READER_NAP_MIN };
 }
 
-static bool spin(struct waiter *w)
-{
-        /* cppcheck-suppress knownConditionTrueFalse ; it takes may_spin for false */
-        if (!may_spin || w->spun >= SPIN_MAX)
-                return false;
-        for (uint32_t n = w->pause; n > 0; n--)
-                os_pause();
-        w->spun += w->pause;
-        if (w->pause < PAUSE_MAX)
-                w->pause *= 2;
-        return true;
-}
-
-/* 0: go on waiting, now being the time; else it is over.  A child that was forked
- * by a signal handler meanwhile has no slot to wait by. */
-static int out_of_time(struct waiter *w, int64_t *now)
+/* 0: go on waiting, *now being the time; else it is over.  A child that was forked by a
+ * signal handler meanwhile has no slot to wait by. */
+static int out_of_time(struct shared_waiter *w, int64_t *now)
 {
         if (os_fork_check() || !slot_is_mine(w->slot))
                 return AMMAP_ERR_UNSUPPORTED;
-        if (w->deadline == LANE_TRY)
-                return AMMAP_ERR_BUSY;
-        *now = os_now();
-        if (w->since == 0)
-                w->since = *now;
-        return *now >= w->deadline ? AMMAP_ERR_TIMEOUT : 0;
+        return waiter_begin_sleep(&w->base, now);
+}
+
+/* Before it sleeps.  1: it has spun, and is to look again; 0: it may; else it is over. */
+static int begin_sleep(struct shared_waiter *w, int64_t *now)
+{
+        if (w->base.deadline != LANE_TRY && waiter_spin(&w->base, SPIN_MAX))
+                return 1;
+        return out_of_time(w, now);
 }
 
 /* The lane has changed underway, so that another look may be all that it takes; but
  * one who changes it all the time is not to keep us here. */
-static int lost_race(struct waiter *w)
+static int lost_race(struct shared_waiter *w)
 {
         int64_t now;
 
         return ++w->lost < LOST_MAX ? 0 : out_of_time(w, &now);
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-        return a < b ? a : b;
-}
-
-/* To ask the kernel takes a call: where one waits, or will not look again. */
-static bool is_thorough(const struct waiter *w)
-{
-        return w->deadline == LANE_TRY || (w->since && os_now() - w->since > THOROUGH_AFTER);
-}
-
-static void ask_turn(struct waiter *w)
+static void ask_turn(struct shared_waiter *w)
 {
         uint64_t next = atomic_load(&w->lane->next);
 
@@ -269,11 +234,11 @@ static void ask_turn(struct waiter *w)
 }
 
 /* The turn is over: used, or not wanted any more. */
-static void end_turn(struct waiter *w)
+static void end_turn(struct shared_waiter *w)
 {
         uint64_t mine = w->slot->name, owner;
 
-        if (!w->since || !atomic_compare_exchange_strong(&w->lane->next, &mine, 0))
+        if (!w->base.since || !atomic_compare_exchange_strong(&w->lane->next, &mine, 0))
                 return;
         owner = atomic_load(&w->lane->owner);
         for (int tries = 0; (owner & OWNER_RESERVED) && !(owner & OWNER_NAME) && tries < END_TURN_MAX; tries++)
@@ -285,37 +250,34 @@ static void end_turn(struct waiter *w)
 }
 
 /* For a lane whose owner has been seen so. */
-static int wait_for_owner(struct waiter *w, uint64_t seen)
+static int wait_for_owner(struct shared_waiter *w, uint64_t seen)
 {
         int64_t now;
-        int rc;
+        int rc = begin_sleep(w, &now);
 
-        if (w->deadline != LANE_TRY && spin(w))
-                return 0;
-        if ((rc = out_of_time(w, &now)) < 0)
-                return rc;
-        if (now - w->since >= HUNGRY_AFTER)
+        if (rc != 0)
+                return rc < 0 ? rc : 0;
+        if (waiter_is_hungry(&w->base, now))
                 ask_turn(w);
         if (!(seen & OWNER_WAITERS) && !atomic_compare_exchange_strong(&w->lane->owner, &seen, seen | OWNER_WAITERS))
                 return 0;
-        os_wait_shared(low_half(&w->lane->owner), (uint32_t)(seen | OWNER_WAITERS),
-                       earlier(w->deadline, now + (now - w->since >= HUNGRY_AFTER ? OWNER_NAP : HUNGRY_AFTER)));
+        os_wait_shared(
+                low_half(&w->lane->owner), (uint32_t)(seen | OWNER_WAITERS),
+                earlier(w->base.deadline, now + (waiter_is_hungry(&w->base, now) ? OWNER_NAP : WAITER_HUNGRY_AFTER)));
         return 0;
 }
 
 /* For one who owns the lane, until a reader has gone. */
-static int wait_for_reader(struct waiter *w)
+static int wait_for_reader(struct shared_waiter *w)
 {
         uint64_t seen;
         int64_t now;
-        int rc;
+        int rc = begin_sleep(w, &now);
 
-        if (w->deadline != LANE_TRY && spin(w))
-                return 0;
-        if ((rc = out_of_time(w, &now)) < 0)
-                return rc;
+        if (rc != 0)
+                return rc < 0 ? rc : 0;
         seen = atomic_fetch_or(&w->lane->owner, OWNER_WAITERS) | OWNER_WAITERS;
-        os_wait_shared(low_half(&w->lane->owner), (uint32_t)seen, earlier(w->deadline, now + w->nap));
+        os_wait_shared(low_half(&w->lane->owner), (uint32_t)seen, earlier(w->base.deadline, now + w->nap));
         if (w->nap < READER_NAP_MAX)
                 w->nap *= 2;
         return 0;
@@ -472,7 +434,7 @@ static inline void note_writing(struct slot *slot, bool writing)
 }
 
 /* Whether someone else is to have a free lane first. */
-static bool is_kept(struct waiter *w, uint64_t owner)
+static bool is_kept(struct shared_waiter *w, uint64_t owner)
 {
         uint64_t next = atomic_load(&w->lane->next);
 
@@ -487,7 +449,7 @@ static bool is_kept(struct waiter *w, uint64_t owner)
 }
 
 /* What it means that one who lives owns the lane. */
-static int meet_owner(const struct waiter *w, uint64_t name, enum entry entry)
+static int meet_owner(const struct shared_waiter *w, uint64_t name, enum entry entry)
 {
         if (slot_mine_named(w->shared, name))
                 return entry == TO_WRITE ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
@@ -496,7 +458,7 @@ static int meet_owner(const struct waiter *w, uint64_t name, enum entry entry)
         return 0;
 }
 
-static bool take_owner(struct waiter *w, uint64_t seen, enum entry entry)
+static bool take_owner(struct shared_waiter *w, uint64_t seen, enum entry entry)
 {
         if (entry == TO_WRITE)
                 note_writing(w->slot, true);
@@ -510,12 +472,12 @@ static bool take_owner(struct waiter *w, uint64_t seen, enum entry entry)
 static NOINLINE int own_slow(struct shared *shared, struct slot *slot, uint32_t number, enum entry entry,
                              int64_t deadline)
 {
-        struct waiter w = begin_wait(shared, slot, number, deadline);
+        struct shared_waiter w = begin_wait(shared, slot, number, deadline);
         int rc = 0;
 
         while (rc == 0) {
                 uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
-                bool kept = name ? slot_lives_named(shared, name, is_thorough(&w)) : is_kept(&w, seen);
+                bool kept = name ? slot_lives_named(shared, name, waiter_is_thorough(&w.base)) : is_kept(&w, seen);
 
                 if (entry != TO_RECOVER && shared_frozen(shared))
                         rc = AMMAP_ERR_READ_ONLY;
@@ -604,7 +566,7 @@ static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, 
                                       int64_t deadline)
 {
         const struct lane_range lanes = { number, last }, to_come = { number + 1, last };
-        struct waiter w = begin_wait(shared, slot, number, deadline);
+        struct shared_waiter w = begin_wait(shared, slot, number, deadline);
         uint32_t index = 0;
         int rc;
 
@@ -619,7 +581,7 @@ static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, 
                         index = 0;
                         continue;
                 }
-                if (!slot_lives(shared, index, is_thorough(&w))) {
+                if (!slot_lives(shared, index, waiter_is_thorough(&w.base))) {
                         index++;
                         continue;
                 }
@@ -674,7 +636,7 @@ int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
         if (unlikely(!shared->writable))
                 return AMMAP_ERR_READ_ONLY;
         if (unlikely(lane == shared->lanes)) /* which nobody has while he waits for a slice */
-                deadline = os_now() + CUT_MAX;
+                deadline = os_now() + WAITER_PATIENCE;
         if ((rc = my_slot(shared, slot)) < 0)
                 return rc;
         note_writing(*slot, true);
@@ -788,7 +750,7 @@ void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, u
 }
 
 /* Until there seems to be no writer on a lane. */
-static int wait_until_unowned(struct waiter *w, uint32_t number)
+static int wait_until_unowned(struct shared_waiter *w, uint32_t number)
 {
         for (int rc = 0;;) {
                 uint64_t seen = atomic_load(&w->lane->owner), name = seen & OWNER_NAME;
@@ -800,7 +762,7 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
                         return AMMAP_ERR_OWNER_DEAD;
                 if (slot_mine_named(w->shared, name))
                         return AMMAP_ERR_DEADLOCK;
-                if (slot_lives_named(w->shared, name, is_thorough(w)))
+                if (slot_lives_named(w->shared, name, waiter_is_thorough(&w->base)))
                         rc = wait_for_owner(w, seen);
                 else if (!is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
                         wake(w->lane);
@@ -816,7 +778,7 @@ static int wait_until_unowned(struct waiter *w, uint32_t number)
 static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
         const struct lane_range lanes = request->lanes;
-        struct waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
+        struct shared_waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
         uint32_t run = run_of(lanes);
         int rc;
 
@@ -848,7 +810,7 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, c
         const struct lane_range lanes = request->lanes;
         _Atomic uint64_t *place = slot_reach(slot->line, i);
         uint64_t was = atomic_load_explicit(place, memory_order_relaxed);
-        struct waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
+        struct shared_waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
         int rc;
 
         if (was >= request->reach)
@@ -991,7 +953,6 @@ void shared_abandon(struct shared_hold *hold, uint64_t use)
 int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned looks)
 {
         enum { SPINS = 64, NAP = 100000, THOROUGH = 256 };
-        const _Atomic uint32_t nobody = 0;
 
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
                 uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
@@ -1003,7 +964,7 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
                         return AMMAP_ERR_OWNER_DEAD;
         }
         if (looks >= SPINS)
-                os_wait(&nobody, 0, os_now() + NAP);
+                waiter_nap(NAP);
         else
                 for (unsigned n = looks; n > 0; n--)
                         os_pause();
@@ -1016,12 +977,12 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
 static int wait_until_uncut(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset,
                             int64_t deadline)
 {
-        struct waiter w = begin_wait(shared, slot, lanes.first, deadline);
+        struct shared_waiter w = begin_wait(shared, slot, lanes.first, deadline);
         uint32_t index = 0, run;
         int rc;
 
         while ((run = find_reader(shared, lanes, offset + 1, &index)) != 0) {
-                if (!slot_lives(shared, index, is_thorough(&w)))
+                if (!slot_lives(shared, index, waiter_is_thorough(&w.base)))
                         index++;
                 else if ((run & RUN_SLICE) || slot_mine_at(shared, index))
                         return AMMAP_ERR_BUSY;
@@ -1034,7 +995,7 @@ static int wait_until_uncut(struct shared *shared, struct slot *slot, struct lan
 /* Copies end soon; whoever pretends to one is not waited for. */
 int shared_cut(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset)
 {
-        int64_t deadline = os_now() + CUT_MAX;
+        int64_t deadline = os_now() + WAITER_PATIENCE;
         uint32_t lane = lanes.first;
         int rc = 0;
 
@@ -1066,13 +1027,12 @@ void shared_cut_leave(struct shared *shared, struct lane_range lanes)
 static int own_dead(struct shared *shared, struct slot *slot, uint32_t lane)
 {
         enum { TRIES = 8, NAP = 500000 };
-        const _Atomic uint32_t nobody = 0;
         int rc;
 
         for (unsigned tries = 0; (rc = own(shared, slot, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY; tries++) {
                 if (!is_odd(&shared->lane[lane]) || tries == TRIES)
                         break;
-                os_wait(&nobody, 0, os_now() + NAP);
+                waiter_nap(NAP);
         }
         return rc;
 }

@@ -12,9 +12,6 @@
 #include "memory/format.h"
 #include "os/hints.h"
 
-/* Once. */
-void shared_start(void);
-
 /* Enter the lanes of a request.  0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD,
  * _READ_ONLY, _LIMIT, _UNSUPPORTED (only to read what it cannot keep from writers) or
  * the system's code. */

@@ -42,6 +42,7 @@
 
 #include "ammap.h"
 #include "lock/thread.h"
+#include "lock/waiter.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -52,7 +53,6 @@ enum {
         RAISE_MAX = 10 * FORMAT_SLOTS, /* tries, each of which someone else has raised it; or lowered */
         FREEZE_NAP = 50000,            /* ns */
 };
-#define FREEZE_MAX INT64_C(10000000000) /* what a freeze waits for calls that write, with every lane its own */
 
 _Thread_local struct my_slots my_slots;
 
@@ -429,8 +429,7 @@ static int slot_writes(const struct slot *slot)
 
 int handle_freeze_begin(struct shared *shared)
 {
-        const int64_t deadline = os_now() + FREEZE_MAX;
-        const _Atomic uint32_t nobody = 0;
+        const int64_t deadline = os_now() + WAITER_PATIENCE; /* with every lane its own */
         uint32_t live = SHARED_LIVE;
         int rc;
 
@@ -453,7 +452,7 @@ int handle_freeze_begin(struct shared *shared)
                         rc = AMMAP_ERR_BUSY;
                         break;
                 }
-                os_wait(&nobody, 0, os_now() + FREEZE_NAP);
+                waiter_nap(FREEZE_NAP);
         }
         if (rc < 0)
                 handle_freeze_cancel(shared);

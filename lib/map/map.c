@@ -116,7 +116,6 @@ static void lane_left(struct lane *lane, enum access access)
 static void start(void)
 {
         os_start();
-        shared_start();
         thread_at_end(slot_thread_exit);
         at_fork_result = os_at_fork(fork_before, fork_after, fork_child);
 }
