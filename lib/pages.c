@@ -97,14 +97,11 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
 {
         span_t span;
         size_t from, done = 0;
-        int rc;
+        int rc = span_take_range(map, offset, length, &span);
 
-        if (!map)
-                return AMMAP_ERR_INVALID;
-        if (length == 0)
-                return map_look(map, offset, 0);
-        if ((rc = map_span_take(map, offset, length, WRITE, LANE_FOR_EVER, HOLD_COPY, &span)) < 0)
+        if (rc <= 0)
                 return rc;
+        rc = 0;
         from = map_region_offset(map, offset);
         if (map->may_fault)
                 rc = region_zero_careful(&map->region, from, from + (size_t)length, &done);

@@ -19,16 +19,22 @@ static inline bool has_fast_path(const ammap_t *map)
         return map && map->fast_path_ok;
 }
 
-static int take(ammap_t *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline, span_t *span)
+/* What a slice is to be of; the rest of the request is filled in here. */
+static ALWAYS_INLINE int take(ammap_t *map, const struct request *wanted, span_t *span)
 {
+        struct request request;
+
         if (!map)
                 return AMMAP_ERR_INVALID;
         if (map->may_fault && !map->faults) {
-                int rc = map_look(map, offset, length);
+                int rc = map_look(map, wanted->offset, wanted->length);
 
                 return rc < 0 ? rc : AMMAP_ERR_UNSUPPORTED;
         }
-        return map_span_take(map, offset, length, access, deadline, HOLD_SLICE, span);
+        request = span_request(map, wanted->offset, wanted->length, wanted->access);
+        request.use = HOLD_SLICE;
+        request.deadline = wanted->deadline;
+        return span_take(map, &request, span);
 }
 
 /* False where the slice is not the calling thread's, or holds nothing. */
@@ -51,11 +57,12 @@ static inline int fill(const ammap_t *map, uint64_t offset, uint64_t length, amm
 
 static NOINLINE int take_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
 {
+        const struct request wanted = { .offset = offset, .length = length, .access = READ, .deadline = deadline };
         int rc;
 
         if (!slice)
                 return AMMAP_ERR_INVALID;
-        rc = take(map, offset, length, READ, deadline, &slice->ammap_private);
+        rc = take(map, &wanted, &slice->ammap_private);
         if (rc < 0) {
                 memset(slice, 0, sizeof *slice);
                 return rc;
@@ -63,18 +70,18 @@ static NOINLINE int take_slice(ammap_t *map, uint64_t offset, uint64_t length, i
         return fill(map, offset, length, slice);
 }
 
-/* The quick path has named the lane, and the bias has gone or a shrink has come. */
-static NOINLINE int retake_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice,
-                                 struct hold *hold)
+/* The quick path has named the lane in the slice's hold, and the bias has gone or a shrink
+ * has come. */
+static NOINLINE int retake_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
 {
-        hold_withdraw(hold, &map->lane[0]);
+        hold_withdraw(slice->ammap_private.ammap_hold, &map->lane[0]);
         return take_slice(map, offset, length, deadline, slice);
 }
 
 static NOINLINE int retake_shared_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                        ammap_slice_t *slice, struct slot *slot)
+                                        ammap_slice_t *slice)
 {
-        shared_slice_unname(slot);
+        shared_slice_unname(((struct shared_hold *)slice->ammap_private.ammap_hold)->slot);
         return take_slice(map, offset, length, deadline, slice);
 }
 
@@ -95,15 +102,18 @@ static NOINLINE int take_other_slice(ammap_t *map, uint64_t offset, uint64_t len
         room = map_room(map);
         if (!(slot = shared_slice_name(map->shared, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
-        if (unlikely(!shared_slice_is_in(lane) || !head_has(head, room, offset, length)))
-                return retake_shared_slice(map, offset, length, deadline, slice, slot);
+        if (unlikely(!shared_slice_is_in(lane) || !head_has(head, room, offset, length))) {
+                slice->ammap_private.ammap_hold = &slot->read[0];
+                return retake_shared_slice(map, offset, length, deadline, slice);
+        }
         shared_slice_begin(slot);
         slice->ammap_private.ammap_hold = &slot->read[0];
         slice->ammap_private.ammap_count = SPAN_SHARED;
         return fill(map, offset, length, slice);
 }
 
-static inline int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
+static ALWAYS_INLINE int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                     ammap_slice_t *slice)
 {
         struct hold *hold;
 
@@ -111,8 +121,10 @@ static inline int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, in
                 return take_other_slice(map, offset, length, deadline, slice);
         if (!(hold = hold_publish(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_slice(map, offset, length, deadline, slice);
-        if (unlikely(!lane_still_biased(&map->lane[0]) || !map_has_simple(map, offset, length)))
-                return retake_slice(map, offset, length, deadline, slice, hold);
+        if (unlikely(!lane_still_biased(&map->lane[0]) || !map_has_simple(map, offset, length))) {
+                slice->ammap_private.ammap_hold = hold;
+                return retake_slice(map, offset, length, deadline, slice);
+        }
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
         return fill(map, offset, length, slice);
@@ -179,11 +191,12 @@ static inline int fill_mut(const ammap_t *map, uint64_t offset, uint64_t length,
 static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                    ammap_mut_slice_t *slice)
 {
+        const struct request wanted = { .offset = offset, .length = length, .access = WRITE, .deadline = deadline };
         int rc;
 
         if (!slice)
                 return AMMAP_ERR_INVALID;
-        rc = take(map, offset, length, WRITE, deadline, &slice->ammap_private);
+        rc = take(map, &wanted, &slice->ammap_private);
         if (rc < 0) {
                 memset(slice, 0, sizeof *slice);
                 return rc;
@@ -192,22 +205,24 @@ static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t lengt
 }
 
 static NOINLINE int retake_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                     ammap_mut_slice_t *slice, struct hold *hold)
+                                     ammap_mut_slice_t *slice)
 {
-        lane_hold_leave(hold);
+        lane_hold_leave(slice->ammap_private.ammap_hold);
         return take_mut_slice(map, offset, length, deadline, slice);
 }
 
-static inline int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                  ammap_mut_slice_t *slice)
+static ALWAYS_INLINE int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                         ammap_mut_slice_t *slice)
 {
         struct hold *hold;
 
         if (!slice || !has_fast_path(map) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_mut_slice(map, offset, length, deadline, slice);
         os_fence_light(); /* as in hold_publish */
-        if (unlikely(!map_has_simple(map, offset, length)))
-                return retake_mut_slice(map, offset, length, deadline, slice, hold);
+        if (unlikely(!map_has_simple(map, offset, length))) {
+                slice->ammap_private.ammap_hold = hold;
+                return retake_mut_slice(map, offset, length, deadline, slice);
+        }
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
         return fill_mut(map, offset, length, slice);
@@ -235,14 +250,6 @@ static NOINLINE void release_mut_slice(ammap_mut_slice_t *slice)
                 memset(slice, 0, sizeof *slice);
 }
 
-static NOINLINE void release_special_mut_slice(ammap_mut_slice_t *slice)
-{
-        if (!span_is_mine(&slice->ammap_private))
-                return;
-        span_leave_special(&slice->ammap_private, HOLD_SLICE);
-        memset(slice, 0, sizeof *slice);
-}
-
 void ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
         if (!slice)
@@ -251,8 +258,5 @@ void ammap_mut_slice_release(ammap_mut_slice_t *slice)
                 memset(slice, 0, sizeof *slice);
                 return;
         }
-        if (slice->ammap_private.ammap_count >= SPAN_FILE)
-                release_special_mut_slice(slice);
-        else
-                release_mut_slice(slice);
+        release_mut_slice(slice);
 }

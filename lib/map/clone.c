@@ -13,8 +13,11 @@ int clone_locked(struct ammap *map, clone_copy *copy, struct ammap **made)
         int rc;
 
         do {
+                struct request request;
+
                 length = map->kind->length(map);
-                rc = map_span_take(map, 0, length, READ, LANE_FOR_EVER, HOLD_COPY, &span);
+                request = span_request(map, 0, length, READ);
+                rc = span_take(map, &request, &span);
         } while (rc == AMMAP_ERR_BOUNDS); /* a shrink came between */
         if (rc < 0)
                 return rc;

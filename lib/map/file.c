@@ -25,6 +25,8 @@
 #include "map/header.h"
 #include "map/local.h"
 #include "map/options.h"
+#include "map/span.h"
+#include "map/transfer.h"
 #include "map/views.h"
 #include "os/os.h"
 
@@ -288,6 +290,9 @@ static const struct kind kind_file = {
         .name = "file",
         .share = AMMAP_SHARED,
         .joint = true,
+        .read = transfer_read,
+        .write = transfer_write,
+        .enter = span_enter_file,
         .length = length_of,
         .refresh = refresh,
         .frozen = frozen,

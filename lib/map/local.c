@@ -5,6 +5,8 @@
 #include "map/local.h"
 
 #include "map/clone.h"
+#include "map/local_copy.h"
+#include "map/span.h"
 #include "map/views.h"
 
 /* --- The length --- */
@@ -221,6 +223,9 @@ void local_forked(struct ammap *map)
 static const struct kind kind_private = {
         .name = "private",
         .share = AMMAP_PRIVATE,
+        .read = local_read,
+        .write = local_write,
+        .enter = span_enter_local,
         .length = local_length,
         .refresh = map_no_refresh,
         .frozen = local_frozen,

@@ -9,7 +9,9 @@
 #include "map/clone.h"
 #include "map/header.h"
 #include "map/local.h"
+#include "map/local_copy.h"
 #include "map/options.h"
+#include "map/span.h"
 
 #include <string.h>
 
@@ -23,6 +25,9 @@ static const struct kind kind_raw = {
         .name = "raw",
         .share = AMMAP_RAW,
         .sealable = true,
+        .read = local_read,
+        .write = local_write,
+        .enter = span_enter_local,
         .length = local_length,
         .refresh = map_no_refresh,
         .frozen = local_frozen,

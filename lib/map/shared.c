@@ -10,6 +10,8 @@
 #include "map/clone.h"
 #include "map/header.h"
 #include "map/options.h"
+#include "map/shared_copy.h"
+#include "map/span.h"
 #include "map/views.h"
 
 #include <errno.h>
@@ -433,6 +435,9 @@ static const struct kind kind_shared = {
         .joint = true,
         .sealable = true,
         .needs_write_to_lock = true,
+        .read = shared_read,
+        .write = shared_update,
+        .enter = span_enter_shared,
         .length = length_of,
         .refresh = map_no_refresh,
         .frozen = is_frozen,

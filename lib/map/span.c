@@ -1,4 +1,4 @@
-/* span.c - a run of lanes held by the calling thread
+/* span.c - lanes in a row, held by the calling thread
  *
  * SPDX-License-Identifier: MIT
  *
@@ -10,6 +10,8 @@
 #include "lock/file_lock.h"
 #include "os/hints.h"
 
+/* --- Between threads --- */
+
 /* A slice that a fork has made void has fewer than it says. */
 static void leave_chain(struct hold *hold, size_t count)
 {
@@ -19,7 +21,8 @@ static void leave_chain(struct hold *hold, size_t count)
         }
 }
 
-int span_take_rest(struct hold *first, enum access access, struct lane_request *request)
+/* The lanes after the first; on an error none of them is held. */
+static int take_rest(struct hold *first, enum access access, struct lane_request *request)
 {
         struct lane *lane = hold_lane(first) + 1;
         struct hold *last = first;
@@ -39,22 +42,41 @@ int span_take_rest(struct hold *first, enum access access, struct lane_request *
         return 0;
 }
 
-void span_leave_rest(struct hold *first, size_t count)
+int span_enter_local(struct ammap *map, const struct request *request, span_t *span)
 {
-        leave_chain(first->rest, count);
+        struct lane *first = &map->lane[request->lanes.first];
+        struct lane_request lanes = { .end = &map->lane[request->lanes.last] + 1, .deadline = request->deadline };
+        struct hold *hold;
+        int rc = request->access == WRITE ? lane_hold_write(first, &lanes, request->use, &hold)
+                                          : lane_hold_read(first, &lanes, request->use, &hold);
+
+        if (rc < 0)
+                return rc;
+        if (lanes.end - first > 1 && (rc = take_rest(hold, request->access, &lanes)) < 0) {
+                lane_hold_leave(hold);
+                return rc;
+        }
+        span_note_reach(hold, request->reach);
+        span->ammap_hold = hold;
+        span->ammap_count = (size_t)(lanes.end - first);
+        return 0;
 }
 
-/* --- Of maps that other processes lock, too --- */
-
-static inline int take_shared(struct part part, int64_t deadline, uint64_t use, span_t *span)
+static void leave_local(const span_t *span)
 {
-        const struct request request = { .lanes = { (uint32_t)part.first, (uint32_t)part.last },
-                                         .reach = part.reach,
-                                         .access = part.access,
-                                         .use = use,
-                                         .deadline = deadline };
+        struct hold *hold = span->ammap_hold;
+
+        if (span->ammap_count > 1)
+                leave_chain(hold->rest, span->ammap_count - 1);
+        lane_hold_leave(hold);
+}
+
+/* --- Between processes, too --- */
+
+int span_enter_shared(struct ammap *map, const struct request *request, span_t *span)
+{
         struct shared_hold *hold;
-        int rc = shared_enter(part.map->shared, &request, &hold);
+        int rc = shared_enter(map->shared, request, &hold);
 
         if (rc < 0)
                 return rc;
@@ -63,33 +85,26 @@ static inline int take_shared(struct part part, int64_t deadline, uint64_t use, 
         return 0;
 }
 
-static int take_local(struct ammap *map, uint64_t first, uint64_t last, enum access access, uint64_t reach,
-                      int64_t deadline, uint64_t use, span_t *span)
+/* Whoever is in the way here may wait for what this thread holds through another map in
+ * the file.  file_enter looks at the length that other processes may have changed. */
+int span_enter_file(struct ammap *map, const struct request *request, span_t *span)
 {
-        int rc = span_take(&map->lane[first], (size_t)(last - first) + 1, access, deadline, use, span);
-
-        if (rc == 0)
-                hold_reaches(span->ammap_hold, reach);
-        return rc;
-}
-
-/* file_enter looks at the length that other processes may have changed. */
-static int take_file(struct ammap *map, uint64_t first, uint64_t last, enum access access, uint64_t reach,
-                     int64_t deadline, uint64_t use, span_t *span)
-{
-        int elsewhere = file_elsewhere(map->file, first, last, access), rc;
+        const struct lane_range lanes = request->lanes;
+        int elsewhere = file_elsewhere(map->file, lanes.first, lanes.last, request->access), rc;
+        struct request here = *request;
         span_t local;
 
         if (elsewhere < 0)
                 return elsewhere;
-        rc = take_local(map, first, last, access, reach, elsewhere ? LANE_TRY : deadline, use, &local);
-        /* Whoever is in the way may wait for what this thread holds elsewhere. */
+        if (elsewhere)
+                here.deadline = LANE_TRY;
+        rc = span_enter_local(map, &here, &local);
         if (rc == AMMAP_ERR_BUSY && elsewhere)
                 return AMMAP_ERR_DEADLOCK;
         if (rc < 0)
                 return rc;
-        if ((rc = file_enter(map->file, first, last, access, deadline)) < 0) {
-                span_leave_local(&local);
+        if ((rc = file_enter(map->file, lanes.first, lanes.last, request->access, request->deadline)) < 0) {
+                leave_local(&local);
                 return rc;
         }
         span->ammap_hold = local.ammap_hold;
@@ -97,35 +112,57 @@ static int take_file(struct ammap *map, uint64_t first, uint64_t last, enum acce
         return 0;
 }
 
-static inline int take_special(struct part part, int64_t deadline, uint64_t use, span_t *span)
+static void leave_file(const span_t *span)
 {
-        if (likely(part.map->shared != NULL))
-                return take_shared(part, deadline, use, span);
-        return take_file(part.map, part.first, part.last, part.access, part.reach, deadline, use, span);
+        struct hold *hold = span->ammap_hold;
+        span_t local = { .ammap_hold = hold, .ammap_count = span->ammap_count & ~SPAN_FILE };
+        struct lane *lane = hold_lane(hold);
+        struct ammap *map = lane->map;
+        uint64_t first = (uint64_t)(lane - map->lane);
+        bool write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
+
+        file_leave(map->file, first, first + local.ammap_count - 1, write ? WRITE : READ);
+        leave_local(&local);
 }
 
-int part_take(struct part part, int64_t deadline, uint64_t use, span_t *span)
-{
-        if (part.map->shared || part.map->file)
-                return take_special(part, deadline, use, span);
-        return take_local(part.map, part.first, part.last, part.access, part.reach, deadline, use, span);
-}
+/* --- Any span --- */
 
-int map_span_take_special(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
-                          uint64_t use, span_t *span)
+int span_take_any(struct ammap *map, const struct request *request, span_t *span)
 {
-        const struct part part = part_of(map, offset, length, access);
-
         for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
-                int rc = map_check(map, offset, length);
+                int rc = map_check(map, request->offset, request->length);
 
-                if (rc < 0 || (rc = take_special(part, deadline, use, span)) < 0)
+                if (rc < 0 || (rc = map->kind->enter(map, request, span)) < 0)
                         return rc;
-                if (likely(map_has(map, offset, length)))
+                if (likely(map_has(map, request->offset, request->length)))
                         return 0;
-                span_leave_special(span, use);
+                span_leave(span, request->use);
         }
         return AMMAP_ERR_BOUNDS;
+}
+
+int span_take_range(struct ammap *map, uint64_t offset, uint64_t length, span_t *span)
+{
+        struct request request;
+        int rc;
+
+        if (!map)
+                return AMMAP_ERR_INVALID;
+        if (length == 0)
+                return map_look(map, offset, 0);
+        request = span_request(map, offset, length, WRITE);
+        rc = span_take(map, &request, span);
+        return rc < 0 ? rc : 1;
+}
+
+void span_leave_any(const span_t *span, uint64_t use)
+{
+        if (span->ammap_count == SPAN_SHARED)
+                shared_leave(span->ammap_hold, use);
+        else if (span->ammap_count >= SPAN_FILE)
+                leave_file(span);
+        else
+                leave_local(span);
 }
 
 void span_abandon(const span_t *span, uint64_t use)
@@ -142,25 +179,4 @@ void span_abandon(const span_t *span, uint64_t use)
                 lane_hold_abandon(hold);
                 hold = rest;
         }
-}
-
-static void leave_file(const span_t *span)
-{
-        struct hold *hold = span->ammap_hold;
-        span_t local = { .ammap_hold = hold, .ammap_count = span->ammap_count & ~SPAN_FILE };
-        struct lane *lane = hold_lane(hold);
-        struct ammap *map = lane->map;
-        uint64_t first = (uint64_t)(lane - map->lane);
-        bool write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
-
-        file_leave(map->file, first, first + local.ammap_count - 1, write ? WRITE : READ);
-        span_leave_local(&local);
-}
-
-void span_leave_special(const span_t *span, uint64_t use)
-{
-        if (span->ammap_count == SPAN_SHARED)
-                shared_leave(span->ammap_hold, use);
-        else
-                leave_file(span);
 }

@@ -1,4 +1,4 @@
-/* span.h - a run of lanes held by the calling thread
+/* span.h - lanes in a row, held by the calling thread
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,83 +19,80 @@ typedef struct ammap_span span_t;
 #define SPAN_FILE (SIZE_MAX / 2 + 1)
 #define SPAN_SHARED SIZE_MAX
 
-/* The lanes after the first; on an error none of them is held. */
-int span_take_rest(struct hold *first, enum access access, struct lane_request *request);
-void span_leave_rest(struct hold *first, size_t count);
+/* How often others may have made a map shorter, and longer again, underway. */
+enum { SHRINKS_MAX = 100 };
 
-/* Hold count lanes, in ascending order, the first for HOLD_COPY or
- * HOLD_SLICE.  On an error *span is let be. */
-static inline int span_take(struct lane *first, size_t count, enum access access, int64_t deadline, uint64_t use,
-                            span_t *span)
+/* A copy of length bytes at offset, which waits for as long as it takes. */
+static inline struct request span_request(const struct ammap *map, uint64_t offset, uint64_t length, enum access access)
 {
-        struct lane_request request = { .end = first + count, .deadline = deadline };
-        struct hold *hold;
-        int rc = access == WRITE ? lane_hold_write(first, &request, use, &hold)
-                                 : lane_hold_read(first, &request, use, &hold);
-
-        if (rc < 0)
-                return rc;
-        if (count > 1 && (rc = span_take_rest(hold, access, &request)) < 0) {
-                lane_hold_leave(hold);
-                return rc;
-        }
-        span->ammap_hold = hold;
-        span->ammap_count = count;
-        return 0;
+        return (struct request){ .offset = offset,
+                                 .length = length,
+                                 .lanes = { (uint32_t)map_lane_index(map, offset),
+                                            (uint32_t)map_lane_last(map, offset, length) },
+                                 .reach = offset + length,
+                                 .access = access,
+                                 .use = HOLD_COPY,
+                                 .deadline = LANE_FOR_EVER };
 }
 
-static inline void span_leave_local(const span_t *span)
-{
-        struct hold *hold = span->ammap_hold;
-
-        if (span->ammap_count > 1)
-                span_leave_rest(hold, span->ammap_count - 1);
-        lane_hold_leave(hold);
-}
-
-/* Note where in the map what holds a lane ends, for a shrink to see; whether the
- * map still has that is to be looked at afterwards. */
-static inline void hold_reaches(struct hold *hold, uint64_t end)
+/* Note where in the map what holds a lane ends, for a shrink to see.  Whether the map has
+ * that is to be looked at afterwards. */
+static inline void span_note_reach(struct hold *hold, uint64_t end)
 {
         atomic_store_explicit(&hold->reach, end, memory_order_relaxed);
         os_fence_light();
 }
 
-/* How often others may have made a map shorter, and longer again, underway. */
-enum { SHRINKS_MAX = 100 };
-
-/* Lanes of a map that are to be held in one way. */
-struct part {
-        struct ammap *map;
-        uint64_t first, last;
-        enum access access;
-        uint64_t reach; /* where in the map what is done there ends */
-};
-
-static inline struct part part_of(struct ammap *map, uint64_t offset, uint64_t length, enum access access)
+/* What span_take does of a map of one lane whose memory stays; and of any map. */
+static inline int span_take_simple(struct ammap *map, const struct request *request, span_t *span)
 {
-        return (struct part){ .map = map,
-                              .first = map_lane_index(map, offset),
-                              .last = map_lane_last(map, offset, length),
-                              .access = access,
-                              .reach = offset + length };
+        for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
+                struct lane_request lanes = { .end = map->lane + 1, .deadline = request->deadline };
+                struct hold *hold;
+                int rc = map_check(map, request->offset, request->length);
+
+                if (rc < 0)
+                        return rc;
+                rc = request->access == WRITE ? lane_hold_write(map->lane, &lanes, request->use, &hold)
+                                              : lane_hold_read(map->lane, &lanes, request->use, &hold);
+                if (rc < 0)
+                        return rc;
+                span_note_reach(hold, request->reach);
+                if (likely(map_has_simple(map, request->offset, request->length))) {
+                        *span = (span_t){ .ammap_hold = hold, .ammap_count = 1 };
+                        return 0;
+                }
+                lane_hold_leave(hold);
+        }
+        return AMMAP_ERR_BOUNDS;
+}
+int span_take_any(struct ammap *map, const struct request *request, span_t *span);
+
+/* Hold the lanes of a request, in ascending order, and the map to where its bytes end at
+ * least.  0; AMMAP_ERR_BOUNDS or what its lock says, and *span is let be. */
+static inline int span_take(struct ammap *map, const struct request *request, span_t *span)
+{
+        return map->fast_path_ok ? span_take_simple(map, request, span) : span_take_any(map, request, span);
 }
 
-/* Hold them, on any map.  Whether the map has what lies there is to be looked at
- * afterwards.  On an error *span is let be. */
-int part_take(struct part part, int64_t deadline, uint64_t use, span_t *span);
+/* For a call that writes a range: 1: it is held; 0: it is empty, and within the map; or
+ * the call's code. */
+int span_take_range(struct ammap *map, uint64_t offset, uint64_t length, span_t *span);
 
-/* map_span_take for maps that other processes lock, too. */
-int map_span_take_special(struct ammap *map, uint64_t offset, uint64_t length, enum access access, int64_t deadline,
-                          uint64_t use, span_t *span);
-void span_leave_special(const span_t *span, uint64_t use);
+/* Hold the lanes without a look at the length: whether the map has the bytes is to be looked at
+ * afterwards.  Each is the entry of a kind. */
+int span_enter_local(struct ammap *map, const struct request *request, span_t *span);
+int span_enter_shared(struct ammap *map, const struct request *request, span_t *span);
+int span_enter_file(struct ammap *map, const struct request *request, span_t *span);
+
+void span_leave_any(const span_t *span, uint64_t use);
 
 static inline void span_leave(const span_t *span, uint64_t use)
 {
-        if (unlikely(span->ammap_count >= SPAN_FILE))
-                span_leave_special(span, use);
+        if (likely(span->ammap_count == 1))
+                lane_hold_leave(span->ammap_hold);
         else
-                span_leave_local(span);
+                span_leave_any(span, use);
 }
 
 /* Leave what is held to write as if its writer had died: AMMAP_ERR_OWNER_DEAD, for
@@ -120,29 +117,6 @@ static inline bool span_is_mine(const span_t *span)
         if (span->ammap_count == SPAN_SHARED)
                 return hold && shared_is_mine(span->ammap_hold);
         return hold && (block == thread_holds || thread_owns(block)) && hold_lane(hold);
-}
-
-/* Hold the lanes that length bytes at offset lie in, and the map to that length
- * at least. */
-static inline int map_span_take(struct ammap *map, uint64_t offset, uint64_t length, enum access access,
-                                int64_t deadline, uint64_t use, span_t *span)
-{
-        if (map->shared || map->file)
-                return map_span_take_special(map, offset, length, access, deadline, use, span);
-        for (;;) {
-                uint64_t first = map_lane_index(map, offset), last = map_lane_last(map, offset, length);
-                int rc = map_check(map, offset, length);
-
-                if (rc < 0)
-                        return rc;
-                rc = span_take(&map->lane[first], (size_t)(last - first) + 1, access, deadline, use, span);
-                if (rc < 0)
-                        return rc;
-                hold_reaches(span->ammap_hold, offset + length);
-                if (likely(map_has_simple(map, offset, length)))
-                        return 0;
-                span_leave_local(span);
-        }
 }
 
 #endif /* SPAN_H */

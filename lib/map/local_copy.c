@@ -1,0 +1,64 @@
+/* local_copy.c - copies of maps that the threads of one process lock
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "map/local_copy.h"
+
+/* Counted in the lane, but not noted as a hold: a shrink does not see it and
+ * may take bytes away underway, and so is looked for afterwards.
+ * 1: it did; nothing has been read. */
+static int read_counted(struct ammap *map, struct lane *lane, uint64_t offset, void *buffer, size_t length)
+{
+        uint32_t shrinks = atomic_load(&map->shrinks);
+        bool within;
+        int rc = lane_read_slow(lane, LANE_FOR_EVER);
+
+        if (rc < 0)
+                return rc;
+        os_fence_causal();
+        within = map_has_simple(map, offset, length);
+        if (within)
+                memcpy(buffer, map->base + offset, length);
+        lane_read_leave(lane);
+        atomic_thread_fence(memory_order_acquire); /* keeps the bytes before the second look */
+        return !within || atomic_load_explicit(&map->shrinks, memory_order_relaxed) != shrinks ||
+               !map_has_simple(map, offset, length);
+}
+
+int local_read_again(struct ammap *map, struct lane *lane, uint64_t offset, void *buffer, size_t length)
+{
+        int rc = map_check(map, offset, length);
+
+        for (unsigned tries = 1; rc == 0 && tries < OPTIMISTIC_TRIES; tries++) {
+                transfer_pause(tries);
+                if (local_read_quick(map, lane, offset, buffer, length))
+                        return 0;
+        }
+        while (rc == 0)
+                if ((rc = read_counted(map, lane, offset, buffer, length)) <= 0)
+                        return rc;
+                else
+                        rc = map_check(map, offset, length);
+        return rc;
+}
+
+int local_read(struct ammap *map, uint64_t offset, void *buffer, size_t length)
+{
+        uint64_t first = map_lane_index(map, offset);
+
+        /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
+        if (map->may_fault || length > OPTIMISTIC_MAX || first != map_lane_last(map, offset, length))
+                return transfer_read(map, offset, buffer, length);
+        if (local_read_quick(map, &map->lane[first], offset, buffer, length))
+                return 0;
+        return local_read_again(map, &map->lane[first], offset, buffer, length);
+}
+
+int local_write(struct ammap *map, uint64_t offset, const void *data, size_t length)
+{
+        uint64_t first = map_lane_index(map, offset);
+
+        if (map->may_fault || first != map_lane_last(map, offset, length))
+                return transfer_write(map, offset, data, length);
+        return local_write_quick(map, &map->lane[first], offset, data, length);
+}

@@ -1,0 +1,57 @@
+/* local_copy.h - copies of maps that the threads of one process lock
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The quick halves are here, for the calls to begin with: a map of one lane, whose memory
+ * stays, is read and written without a look at its kind.
+ */
+#ifndef LOCAL_COPY_H
+#define LOCAL_COPY_H
+
+#include "map/map.h"
+#include "map/transfer.h"
+#include "memory/racy.h"
+
+/* Read without entering; false: a writer came by, or the map has no such bytes.  The
+ * length is looked at between begin and valid: a shrink changes the sequence before it
+ * takes bytes away. */
+static ALWAYS_INLINE bool local_read_quick(const struct ammap *map, const struct lane *lane, uint64_t offset,
+                                           void *buffer, size_t length)
+{
+        uint64_t sequence;
+
+        if (!lane_read_begin(lane, &sequence))
+                return false;
+        os_fence_causal();
+        if (unlikely(!map_has_simple(map, offset, length)))
+                return false;
+        racy_copy(buffer, map->base + offset, length);
+        return lane_read_valid(lane, sequence);
+}
+
+/* Write to one lane; the range has been checked. */
+static ALWAYS_INLINE int local_write_quick(struct ammap *map, struct lane *lane, uint64_t offset, const void *data,
+                                           size_t length)
+{
+        int rc = lane_write(lane, LANE_FOR_EVER);
+
+        if (rc < 0)
+                return rc;
+        os_fence_light(); /* a shrink sees that someone writes, or the length is looked at after it */
+        if (unlikely(!map_has_simple(map, offset, length))) {
+                lane_write_leave(lane);
+                return transfer_write(map, offset, data, length);
+        }
+        memcpy(map->base + offset, data, length);
+        lane_write_leave(lane);
+        return 0;
+}
+
+/* After local_read_quick. */
+int local_read_again(struct ammap *map, struct lane *lane, uint64_t offset, void *buffer, size_t length);
+
+/* Any range; entries of struct kind. */
+int local_read(struct ammap *map, uint64_t offset, void *buffer, size_t length);
+int local_write(struct ammap *map, uint64_t offset, const void *data, size_t length);
+
+#endif /* LOCAL_COPY_H */

@@ -1,0 +1,94 @@
+/* shared_copy.c - copies of maps that processes lock by words in their memory
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "map/shared_copy.h"
+
+#include "lock/shared_lock.h"
+#include "map/transfer.h"
+#include "memory/racy.h"
+
+/* How long one looks on who cannot enter, in ns. */
+#define PATIENCE INT64_C(10000000000)
+
+/* 0, 1: not now, or a negative code. */
+static ALWAYS_INLINE int try_read(const struct ammap *map, struct lane_range lanes, uint64_t offset, void *buffer,
+                                  size_t length)
+{
+        uint64_t sequence;
+
+        if (!shared_read_begin(map->shared, lanes, &sequence))
+                return 1;
+        if (unlikely(!map_has_shared(map, offset, length)))
+                return shared_read_valid(map->shared, lanes, sequence) ? AMMAP_ERR_BOUNDS : 1;
+        racy_copy(buffer, map->base + offset, length);
+        return shared_read_valid(map->shared, lanes, sequence) ? 0 : 1;
+}
+
+/* Nobody writes it, and what its lanes say does not count. */
+static int read_frozen(const struct ammap *map, uint64_t offset, void *buffer, size_t length)
+{
+        return map_has_shared(map, offset, length) ? transfer_out(map, offset, buffer, length) : AMMAP_ERR_BOUNDS;
+}
+
+/* One who cannot enter, and so never keeps a writer out, may never get a long copy
+ * past writers who never pause. */
+static int read_looking_on(struct ammap *map, struct lane_range lanes, uint64_t offset, void *buffer, size_t length)
+{
+        const int64_t since = os_now();
+        int rc;
+
+        for (unsigned looks = 0; (rc = try_read(map, lanes, offset, buffer, length)) > 0; looks++) {
+                if (map_frozen(map))
+                        return read_frozen(map, offset, buffer, length);
+                if ((rc = shared_look_again(map->shared, lanes, looks)) < 0)
+                        return rc;
+                if (looks % 64 == 63 && os_now() - since > PATIENCE)
+                        return AMMAP_ERR_TIMEOUT;
+        }
+        return rc;
+}
+
+int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length)
+{
+        const struct lane_range lanes = { (uint32_t)map_lane_index(map, offset),
+                                          (uint32_t)map_lane_last(map, offset, length) };
+
+        if (unlikely(atomic_load_explicit(&map->omitted, memory_order_relaxed)))
+                return AMMAP_ERR_UNSUPPORTED;
+        /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
+        if (likely(length <= OPTIMISTIC_MAX && lanes.first == lanes.last)) {
+                const struct lane_range one = { lanes.first, lanes.first };
+                int rc = try_read(map, one, offset, buffer, length);
+
+                for (unsigned tries = 1; unlikely(rc > 0) && tries < OPTIMISTIC_TRIES; tries++) {
+                        transfer_pause(tries);
+                        rc = try_read(map, one, offset, buffer, length);
+                }
+                if (likely(rc <= 0))
+                        return rc;
+        }
+        if (map_frozen(map))
+                return read_frozen(map, offset, buffer, length);
+        if (!map->shared->writable)
+                return read_looking_on(map, lanes, offset, buffer, length);
+        return transfer_read(map, offset, buffer, length);
+}
+
+int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length)
+{
+        uint32_t lane = (uint32_t)map_lane_index(map, offset);
+        struct slot *slot;
+        int rc;
+
+        if (lane != map_lane_last(map, offset, length))
+                return transfer_write(map, offset, data, length);
+        if ((rc = shared_write(map->shared, lane, &slot)) < 0)
+                return rc;
+        if (unlikely(!map_has_shared(map, offset, length)))
+                rc = AMMAP_ERR_BOUNDS;
+        else
+                memcpy(map->base + offset, data, length);
+        shared_write_leave(map->shared, lane, slot);
+        return rc;
+}

@@ -1,0 +1,59 @@
+/* transfer.h - bytes in and out of a map, while its lanes are held
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef TRANSFER_H
+#define TRANSFER_H
+
+#include "map/map.h"
+#include "memory/bytes.h"
+
+#include <string.h>
+
+/* The longest copy that is worth reading twice when a writer comes by, rather
+ * than keeping the writer out; and the tries before entering the lane. */
+enum {
+#if defined(AMMAP_NO_OPTIMISTIC_READS) || defined(OS_TSAN)
+        OPTIMISTIC_MAX = 0,
+#else
+        OPTIMISTIC_MAX = 1024,
+#endif
+        OPTIMISTIC_TRIES = 4
+};
+
+/* Copy out, and in, for who holds the lanes.  Memory that others can take away is copied
+ * by calls that survive it: AMMAP_ERR_FAULT, -ENOSPC, ...  *done: how many are in, besides
+ * those that were. */
+static inline int transfer_out(const struct ammap *map, uint64_t offset, void *buffer, size_t length)
+{
+        if (map->may_fault)
+                return bytes_peek(&map->backing, (size_t)offset, map->base + offset, buffer, length);
+        memcpy(buffer, map->base + offset, length);
+        return 0;
+}
+
+static inline int transfer_in(const struct ammap *map, uint64_t offset, const void *data, size_t length, size_t *done)
+{
+        size_t more = length;
+        int rc = 0;
+
+        if (map->may_fault)
+                rc = bytes_poke(&map->backing, (size_t)offset, map->base + offset, data, length, &more);
+        else
+                memcpy(map->base + offset, data, length);
+        *done += more;
+        return rc;
+}
+
+/* Between two tries, the longer the more there were. */
+static inline void transfer_pause(unsigned tries)
+{
+        for (unsigned n = 1U << tries; n > 0; n--)
+                os_pause();
+}
+
+/* Hold the lanes, and copy: what read and write of a kind come to at last. */
+int transfer_read(struct ammap *map, uint64_t offset, void *buffer, size_t length);
+int transfer_write(struct ammap *map, uint64_t offset, const void *data, size_t length);
+
+#endif /* TRANSFER_H */
