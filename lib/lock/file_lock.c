@@ -301,7 +301,7 @@ static bool reads_again(const struct lane *lane)
         return hold && thread_hold_next(lane, lane + 1, hold);
 }
 
-int file_elsewhere(const struct file *file, uint64_t first, uint64_t last, enum access access)
+int file_elsewhere(const struct file *file, struct lane_range lanes, enum access access)
 {
         int rc = 0;
 
@@ -310,8 +310,8 @@ int file_elsewhere(const struct file *file, uint64_t first, uint64_t last, enum 
         os_fork_check();
         pthread_mutex_lock(&files_mutex);
         for (const struct file *other = files; other; other = other->next) {
-                const struct lane *from = &other->local[first];
-                const struct lane *end = &other->local[last < other->lanes ? last + 1 : other->lanes];
+                const struct lane *from = &other->local[lanes.first];
+                const struct lane *end = &other->local[lanes.last < other->lanes ? lanes.last + 1 : other->lanes];
 
                 if (other == file || !same_file(other, file))
                         continue;
@@ -338,6 +338,11 @@ static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
         return now - *since >= PASS_AFTER;
 }
 
+static struct lane_range one_lane(uint64_t i)
+{
+        return (struct lane_range){ (uint32_t)i, (uint32_t)i };
+}
+
 /* FILE_FROZEN instead of waiting, and instead of a death: nobody writes any more. */
 static int enter_lane(struct file *file, uint64_t i, enum access access, int64_t deadline)
 {
@@ -358,7 +363,8 @@ static int enter_lane(struct file *file, uint64_t i, enum access access, int64_t
                 if (rc != -EAGAIN)
                         break;
                 if (tries == 0) {
-                        rc = access == READ && reads_again(&file->local[i]) ? 1 : file_elsewhere(file, i, i, access);
+                        rc = access == READ && reads_again(&file->local[i]) ? 1
+                                                                            : file_elsewhere(file, one_lane(i), access);
                         past = rc > 0;
                 }
                 if (!(tries == 0 && past) && (rc >= 0 || rc == -EAGAIN))
@@ -372,6 +378,7 @@ static int enter_lane(struct file *file, uint64_t i, enum access access, int64_t
         return rc;
 }
 
+/* Of lanes from first on to before end. */
 static void leave_lanes(struct file *file, uint64_t first, uint64_t end, enum access access)
 {
         pthread_mutex_lock(&file->mutex);
@@ -381,16 +388,16 @@ static void leave_lanes(struct file *file, uint64_t first, uint64_t end, enum ac
 }
 
 /* Mark lanes that are locked as being written, or as written. */
-static int mark(struct file *file, uint64_t first, uint64_t end, uint64_t step)
+static int mark(struct file *file, struct lane_range lanes, uint64_t step)
 {
         int rc = 0;
 
-        for (uint64_t i = first; i < end && rc == 0; i++)
+        for (uint64_t i = lanes.first; i <= lanes.last && rc == 0; i++)
                 rc = file_write_sequence(file, i, file->lane[i].sequence + step);
         return rc;
 }
 
-int file_enter(struct file *file, uint64_t first, uint64_t last, enum access access, int64_t deadline)
+int file_enter(struct file *file, struct lane_range lanes, enum access access, int64_t deadline)
 {
         uint64_t i;
         int rc = 0;
@@ -402,11 +409,11 @@ int file_enter(struct file *file, uint64_t first, uint64_t last, enum access acc
                 return AMMAP_ERR_READ_ONLY;
         if (atomic_load(file->frozen) && (rc = file_refresh(file)) == 0)
                 rc = FILE_FROZEN;
-        for (i = first; i <= last && rc == 0; i++)
+        for (i = lanes.first; i <= lanes.last && rc == 0; i++)
                 rc = enter_lane(file, i, access, deadline);
         if (rc != 0) {
-                if (i > first)
-                        leave_lanes(file, first, i - 1, access);
+                if (i > lanes.first)
+                        leave_lanes(file, lanes.first, i - 1, access);
                 if (rc == FILE_FROZEN)
                         return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
@@ -415,21 +422,22 @@ int file_enter(struct file *file, uint64_t first, uint64_t last, enum access acc
         if (rc == 0 && access == WRITE && atomic_load(file->frozen))
                 rc = AMMAP_ERR_READ_ONLY;
         if (rc < 0)
-                leave_lanes(file, first, last + 1, access);
-        else if (access == WRITE && (rc = mark(file, first, last + 1, 1)) < 0)
-                file_leave(file, first, last, WRITE);
+                leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, access);
+        else if (access == WRITE && (rc = mark(file, lanes, 1)) < 0)
+                file_leave(file, lanes, WRITE);
         return rc;
 }
 
-void file_leave(struct file *file, uint64_t first, uint64_t last, enum access access)
+void file_leave(struct file *file, struct lane_range lanes, enum access access)
 {
         os_fork_check();
         if (file->fd < 0)
                 return;
-        for (uint64_t i = first; access == WRITE && i <= last && (i > first || file_is_same(file)); i++)
+        for (uint64_t i = lanes.first; access == WRITE && i <= lanes.last && (i > lanes.first || file_is_same(file));
+             i++)
                 if (file->lane[i].writing)
                         file_write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
-        leave_lanes(file, first, last + 1, access);
+        leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, access);
 }
 
 /* What stands in the file says it all, and who recovers may be another process. */

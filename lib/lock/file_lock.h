@@ -20,20 +20,20 @@ void file_link(struct file *file);
 /* Instead of 0: it is frozen, so that nothing has been locked, nor need be to read. */
 enum { FILE_FROZEN = 1 };
 
-/* Lock, and unlock, lanes first to last against other processes, for a thread that
+/* Lock, and unlock, lanes against other processes, for a thread that
  * has them against those of its own, by holds that it has noted (but for
  * writing); to write also mark them as being written, and as written.  On the way
  * it does what file_refresh does.  0; FILE_FROZEN, to read;
  * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
  * _UNSUPPORTED (a fork left no lock) or the system's code. */
-int file_enter(struct file *file, uint64_t first, uint64_t last, enum access access, int64_t deadline);
-void file_leave(struct file *file, uint64_t first, uint64_t last, enum access access);
+int file_enter(struct file *file, struct lane_range lanes, enum access access, int64_t deadline);
+void file_leave(struct file *file, struct lane_range lanes, enum access access);
 
 /* Before that: what the calling thread has of these lanes through other maps in
  * the same file.  0: nothing; 1: it reads some, and they are to be read; so a
  * writer here may wait for it, and it must not wait for the lane: busy would be
  * AMMAP_ERR_DEADLOCK; or AMMAP_ERR_DEADLOCK at once. */
-int file_elsewhere(const struct file *file, uint64_t first, uint64_t last, enum access access);
+int file_elsewhere(const struct file *file, struct lane_range lanes, enum access access);
 
 /* The thread ends that has a lane to write: AMMAP_ERR_OWNER_DEAD in every process
  * from now on, by what stands in the file; the local lane is not dead any more. */

@@ -114,31 +114,28 @@ static int cut(struct ammap *map, uint64_t size, uint64_t length)
         return 0;
 }
 
-static void leave_lanes(struct ammap *map, uint64_t first, uint64_t end)
-{
-        while (end-- > first)
-                lane_write_leave(&map->lane[end]);
-}
-
 /* A slice that ends before the cut, but in a lane that is cut, or one of another
  * process, which cannot be told from a copy, is waited for, but not for ever. */
 static int shrink(struct ammap *map, uint64_t size, uint64_t length)
 {
-        uint64_t first = map_lane_index(map, size), last = map_lane_index(map, length - 1), i;
+        const struct lane_range lanes = { (uint32_t)map_lane_index(map, size),
+                                          (uint32_t)map_lane_index(map, length - 1) };
         int64_t deadline = os_now() + CUT_WAIT;
+        uint32_t end;
         int rc = 0;
 
         while (thread_reach(map->lane, map->lane + map->lanes, size) == REACH_SLICE)
                 if (!thread_bury(map->lane, map->lane + map->lanes))
                         return AMMAP_ERR_BUSY;
-        for (i = first; i <= last; i++)
-                if ((rc = lane_write(&map->lane[i], deadline)) < 0)
+        for (end = lanes.first; end <= lanes.last; end++)
+                if ((rc = lane_write(&map->lane[end], deadline)) < 0)
                         break;
-        if (rc == 0 && (rc = file_enter(map->file, first, last, WRITE, deadline)) == 0) {
+        if (rc == 0 && (rc = file_enter(map->file, lanes, WRITE, deadline)) == 0) {
                 rc = cut(map, size, length);
-                file_leave(map->file, first, last, WRITE);
+                file_leave(map->file, lanes, WRITE);
         }
-        leave_lanes(map, first, i);
+        while (end-- > lanes.first)
+                lane_write_leave(&map->lane[end]);
         return rc == AMMAP_ERR_TIMEOUT || rc == AMMAP_ERR_DEADLOCK ? AMMAP_ERR_BUSY : rc;
 }
 
@@ -181,7 +178,8 @@ static int freeze_file(struct ammap *map)
 /* The length last: who cuts a file does not wait for ever for lanes. */
 static int freeze_entered(struct ammap *map)
 {
-        int rc = file_enter(map->file, 0, map->lanes - 1, WRITE, LANE_FOR_EVER);
+        const struct lane_range all = { 0, (uint32_t)map->lanes - 1 };
+        int rc = file_enter(map->file, all, WRITE, LANE_FOR_EVER);
 
         if (rc < 0)
                 return rc;
@@ -190,7 +188,7 @@ static int freeze_entered(struct ammap *map)
                 rc = map_freeze(map, freeze_file);
                 file_leave_length(map->file);
         }
-        file_leave(map->file, 0, map->lanes - 1, WRITE);
+        file_leave(map->file, all, WRITE);
         return rc;
 }
 
@@ -262,7 +260,7 @@ static void thread_left(struct ammap *map, uint64_t lane, enum access access)
         if (access == WRITE)
                 file_abandon(map->file, lane);
         else
-                file_leave(map->file, lane, lane, READ);
+                file_leave(map->file, (struct lane_range){ (uint32_t)lane, (uint32_t)lane }, READ);
 }
 
 static int refresh(struct ammap *map)

@@ -234,11 +234,12 @@ static int fill(struct ammap *map, const struct recipe *recipe)
         begin(map, recipe->size, recipe->options);
         if (map->shared)
                 atomic_store(&map->length, 0); /* nobody looks at it: better none than a wrong one */
-        map->fast_path_ok = map->lanes == 1 && !map->shared && !map->file && !map->may_fault;
+        map->fast_path_ok = map->lanes == 1 && !map->kind->joint && !map->may_fault;
         if (!backing_is_none(backing) && !backing->write)
                 begin_read_only(map);
         rc = region_make(&map->region, recipe->size, &map->options, backing_is_none(backing) ? NULL : backing,
                          &map->base);
+        map->backing.data = map->region.data;
         map->kept = (struct kept){ .pages = map->base,
                                    .mapped = map->region.mapped,
                                    .weight = map->region.mapped + overhead(map->lanes) };

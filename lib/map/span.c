@@ -89,8 +89,7 @@ int span_enter_shared(struct ammap *map, const struct request *request, span_t *
  * the file.  file_enter looks at the length that other processes may have changed. */
 int span_enter_file(struct ammap *map, const struct request *request, span_t *span)
 {
-        const struct lane_range lanes = request->lanes;
-        int elsewhere = file_elsewhere(map->file, lanes.first, lanes.last, request->access), rc;
+        int elsewhere = file_elsewhere(map->file, request->lanes, request->access), rc;
         struct request here = *request;
         span_t local;
 
@@ -103,7 +102,7 @@ int span_enter_file(struct ammap *map, const struct request *request, span_t *sp
                 return AMMAP_ERR_DEADLOCK;
         if (rc < 0)
                 return rc;
-        if ((rc = file_enter(map->file, lanes.first, lanes.last, request->access, request->deadline)) < 0) {
+        if ((rc = file_enter(map->file, request->lanes, request->access, request->deadline)) < 0) {
                 leave_local(&local);
                 return rc;
         }
@@ -118,10 +117,11 @@ static void leave_file(const span_t *span)
         span_t local = { .ammap_hold = hold, .ammap_count = span->ammap_count & ~SPAN_FILE };
         struct lane *lane = hold_lane(hold);
         struct ammap *map = lane->map;
-        uint64_t first = (uint64_t)(lane - map->lane);
+        uint32_t first = (uint32_t)(lane - map->lane);
+        struct lane_range lanes = { first, first + (uint32_t)local.ammap_count - 1 };
         bool write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
 
-        file_leave(map->file, first, first + local.ammap_count - 1, write ? WRITE : READ);
+        file_leave(map->file, lanes, write ? WRITE : READ);
         leave_local(&local);
 }
 

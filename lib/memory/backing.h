@@ -14,6 +14,7 @@ struct backing {
         int fd;                 /* -1: there is none, the memory is this process's own */
         uint64_t device, inode; /* of what fd is of: a number that is another's by now is let be */
         uint64_t offset;        /* of the map's first byte; whole pages */
+        unsigned char *data;    /* where the map's bytes are mapped */
         bool write;             /* the pages can be written */
 };
 

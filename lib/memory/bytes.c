@@ -38,9 +38,9 @@ int bytes_why(const struct backing *backing, size_t at, size_t length)
         return rc < 0 ? rc : AMMAP_ERR_FAULT;
 }
 
-int bytes_peek(const struct backing *backing, size_t at, const unsigned char *from, void *to, size_t length)
+int bytes_peek(const struct backing *backing, size_t at, void *to, size_t length)
 {
-        int rc = os_peek(to, from, length);
+        int rc = os_peek(to, backing->data + at, length);
 
         if (rc != -EFAULT)
                 return rc;
@@ -50,14 +50,13 @@ int bytes_peek(const struct backing *backing, size_t at, const unsigned char *fr
         return 0;
 }
 
-int bytes_poke(const struct backing *backing, size_t at, unsigned char *to, const void *from, size_t length,
-               size_t *done)
+int bytes_poke(const struct backing *backing, size_t at, const void *from, size_t length, size_t *done)
 {
         size_t refused = SIZE_MAX;
 
         for (*done = 0;;) {
                 size_t n;
-                int rc = os_poke(to + *done, (const unsigned char *)from + *done, length - *done, &n);
+                int rc = os_poke(backing->data + at + *done, (const unsigned char *)from + *done, length - *done, &n);
 
                 *done += n;
                 if (rc != -EFAULT)
@@ -70,7 +69,7 @@ int bytes_poke(const struct backing *backing, size_t at, unsigned char *to, cons
         }
 }
 
-int bytes_zero(const struct backing *backing, size_t at, unsigned char *bytes, size_t length, size_t *done)
+int bytes_zero(const struct backing *backing, size_t at, size_t length, size_t *done)
 {
         static const unsigned char zeros[1024];
         unsigned char found[sizeof zeros];
@@ -79,9 +78,9 @@ int bytes_zero(const struct backing *backing, size_t at, unsigned char *bytes, s
         *done = 0;
         for (size_t from = 0, n, written; from < length && rc == 0; from += n) {
                 n = length - from < sizeof zeros ? length - from : sizeof zeros;
-                rc = bytes_peek(backing, at + from, bytes + from, found, n);
+                rc = bytes_peek(backing, at + from, found, n);
                 if (rc == 0 && memcmp(found, zeros, n) != 0) {
-                        rc = bytes_poke(backing, at + from, bytes + from, zeros, n, &written);
+                        rc = bytes_poke(backing, at + from, zeros, n, &written);
                         *done += written;
                 }
         }

@@ -15,14 +15,13 @@
 #include "memory/backing.h"
 
 /* Copy out.  Takes no room on the disk. */
-int bytes_peek(const struct backing *backing, size_t at, const unsigned char *from, void *to, size_t length);
+int bytes_peek(const struct backing *backing, size_t at, void *to, size_t length);
 
 /* Copy in.  *done: how many have been written, on an error too. */
-int bytes_poke(const struct backing *backing, size_t at, unsigned char *to, const void *from, size_t length,
-               size_t *done);
+int bytes_poke(const struct backing *backing, size_t at, const void *from, size_t length, size_t *done);
 
 /* Make zero what is not zero.  Takes no room on the disk.  *done: as above. */
-int bytes_zero(const struct backing *backing, size_t at, unsigned char *bytes, size_t length, size_t *done);
+int bytes_zero(const struct backing *backing, size_t at, size_t length, size_t *done);
 
 /* Why bytes could not be had that raised, or would raise, a signal. */
 int bytes_why(const struct backing *backing, size_t at, size_t length);

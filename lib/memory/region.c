@@ -161,14 +161,19 @@ static ammap_want_t stronger(ammap_want_t a, ammap_want_t b)
         return a > b ? a : b;
 }
 
-/* Map size bytes between guards of so many, data aligned, or as far from it as
- * the backing is in its file: access at birth.  To align it more is mapped, and
+/* How a region is laid out, in bytes: what lies before and after it, and what its data is
+ * aligned to. */
+struct layout {
+        size_t before, after, align;
+};
+
+/* Map it so, or as far from aligned as the backing is in its file: access at birth.  To align it more is mapped, and
  * the slack given back; what of it cannot be (too many mappings to split one)
  * belongs to the map, out of reach, until that goes. */
-static int map_aligned(struct region *region, size_t before, size_t after, size_t align, enum os_access access,
-                       bool noreserve)
+static int map_aligned(struct region *region, struct layout layout, enum os_access access, bool noreserve)
 {
-        size_t slack = align - os_page_size(), length = before + region->size + after;
+        size_t before = layout.before, align = layout.align;
+        size_t slack = align - os_page_size(), length = before + region->size + layout.after;
         size_t phase = region->backing ? (size_t)(region->backing->offset % align) : 0, head;
         void *address = NULL;
         int rc = os_reserve(&address, length + slack, access, noreserve);
@@ -328,7 +333,8 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
                  !backing;
         open = marked || (before + after == 0 && region->used == region->size && !backing);
 
-        rc = map_aligned(region, before, after, align, open ? OS_WRITE : OS_NONE, options->noreserve != AMMAP_NO);
+        rc = map_aligned(region, (struct layout){ before, after, align }, open ? OS_WRITE : OS_NONE,
+                         options->noreserve != AMMAP_NO);
         if (rc < 0)
                 return rc;
         if (!open)
@@ -479,17 +485,17 @@ int region_zero_careful(struct region *region, size_t from, size_t to, size_t *d
         int rc;
 
         if (first >= last || os_remove(region->data + first, last - first) < 0)
-                return bytes_zero(region->backing, from, region->data + from, to - from, done);
-        rc = bytes_zero(region->backing, from, region->data + from, first - from, done);
+                return bytes_zero(region->backing, from, to - from, done);
+        rc = bytes_zero(region->backing, from, first - from, done);
         *done += last - first;
         if (rc < 0)
                 return rc;
-        rc = bytes_zero(region->backing, last, region->data + last, to - last, &more);
+        rc = bytes_zero(region->backing, last, to - last, &more);
         *done += more;
         if (rc < 0)
                 return rc;
         /* Nothing was removed, and nobody said so, where the file has become shorter. */
-        return bytes_peek(region->backing, to - 1, region->data + to - 1, &byte, 1);
+        return bytes_peek(region->backing, to - 1, &byte, 1);
 }
 
 void region_cut(struct region *region, size_t from, size_t to)
@@ -599,9 +605,9 @@ int region_copy_careful(unsigned char *to, const struct region *from, size_t len
         int rc = 0;
 
         for (size_t at = 0; rc == 0 && next_data(from, at, length, &first, &end); at = end)
-                rc = bytes_peek(from->backing, first, from->data + first, to + first, end - first);
+                rc = bytes_peek(from->backing, first, to + first, end - first);
         /* Beyond a file's end there is no data either. */
         if (rc == 0)
-                rc = bytes_peek(from->backing, length - 1, from->data + length - 1, to + length - 1, 1);
+                rc = bytes_peek(from->backing, length - 1, to + length - 1, 1);
         return rc;
 }
