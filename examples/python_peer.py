@@ -32,6 +32,7 @@ class Options(ctypes.Structure):
         ("share", ctypes.c_int),
         ("fork", ctypes.c_int),
         ("allow_faults", ctypes.c_bool),
+        ("read_only", ctypes.c_bool),
     ] + [
         (name, ctypes.c_int)
         for name in "huge populate lock guard nodump secret noreserve recycle".split()

@@ -149,7 +149,8 @@ typedef struct ammap_options {
         ammap_share_t share;         /* with whom */
         ammap_fork_t fork;           /* what a forked child finds; the pages of a shared map cannot be wiped */
         bool allow_faults;           /* slices and pointers even where others can take the memory away: SIGBUS */
-        unsigned char reserved_a[3]; /* 0 */
+        bool read_only;              /* ammap_open, _import and _recv: this process only reads the map */
+        unsigned char reserved_a[2]; /* 0 */
         ammap_want_t huge;           /* huge pages */
         ammap_want_t populate;       /* all pages present from the start */
         ammap_want_t lock;           /* kept in memory, never swapped */
@@ -163,7 +164,7 @@ typedef struct ammap_options {
 
 #define AMMAP_OPTIONS_INIT                                                                                             \
         {                                                                                                              \
-                sizeof(ammap_options_t), NULL, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, false, { 0, 0, 0 }, AMMAP_NO,     \
+                sizeof(ammap_options_t), NULL, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, false, false, { 0, 0 }, AMMAP_NO, \
                         AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, AMMAP_NO, 0                        \
         }
 
@@ -485,7 +486,7 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  *   size     of a new map; an old one keeps its length.  0: the file must have a map
  *   options  as for ammap_new_with; NULL is the default.  capacity is that of a new map;
  *            lanes are 0, or those of the map that is there.  With AMMAP_RAW all bytes
- *            of the file are data
+ *            of the file are data.  With read_only nothing is made, whatever size is
  *
  * If size is 0 and the file may not be written, it is opened to be read.  A file that
  * holds anything but a map is not changed.
@@ -497,7 +498,7 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  *   AMMAP_ERR_FORMAT       the file holds something else, or a damaged map
  *   AMMAP_ERR_TIMEOUT      another process was making or opening it for ten seconds
  *   AMMAP_ERR_UNSUPPORTED  the system has no such maps, or the file's pages are huge
- *   -ENOENT                size is 0 and there is no such file
+ *   -ENOENT                nothing is to be made, and there is no such file
  *   -ENOSPC, -EACCES, ...  the system refused
  * Free the map with ammap_free(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_open(ammap_t **map, const char *path, uint64_t size,
@@ -533,8 +534,8 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_export(ammap_t *map, unsigned rights, int *
  *   map      receives the map; NULL on an error
  *   fd       the descriptor.  It stays the caller's: the map has a duplicate
  *   options  share is AMMAP_RAW for memory that this library did not make.  capacity and
- *            lanes are for that; else they are 0, or those of the map.  NULL is the
- *            default
+ *            lanes are for that; else they are 0, or those of the map.  With read_only
+ *            the duplicate can only be read.  NULL is the default
  *
  * Returns 0, or
  *   AMMAP_ERR_INVALID      map is NULL, an option is bad, or contradicts the map

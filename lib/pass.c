@@ -22,10 +22,10 @@ static bool may_not_write(int rc)
 
 /* Others may make the file, and take it away, in between; but not often.  A symbolic
  * link to nothing is never followed to make something there. */
-static int open_path(const char *path, bool create)
+static int open_path(const char *path, bool create, bool read_only)
 {
         enum { TRIES = 100 };
-        int fd = os_open(path, true, false);
+        int fd = os_open(path, !read_only, false);
 
         for (unsigned tries = 0; create && fd == -ENOENT && tries < TRIES; tries++) {
                 fd = os_open(path, true, true);
@@ -81,7 +81,9 @@ int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_optio
                 return AMMAP_ERR_INVALID;
         if ((rc = options_read_other(options, size, &known)) < 0 || (rc = map_start()) < 0)
                 return rc;
-        fd = open_path(path, size > 0);
+        if (known.read_only)
+                size = 0;
+        fd = open_path(path, size > 0, known.read_only);
         if (fd < 0)
                 return unsupported(fd);
         if (size == 0 || known.share == AMMAP_RAW)
@@ -91,6 +93,19 @@ int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_optio
 
 /* --- What others give us --- */
 
+/* A descriptor that can only be read, in place of one, so that nobody here writes by
+ * mistake, and no one who is given this one, either; where that takes a /proc that is not
+ * there, the same one, and the pages alone are read only. */
+static int without_write(int fd)
+{
+        int reader = os_reopen(fd, false);
+
+        if (reader < 0)
+                return fd;
+        os_close(fd);
+        return reader;
+}
+
 /* Take a descriptor, also on an error.  What others can make shorter is a file,
  * in memory or not. */
 static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
@@ -99,6 +114,10 @@ static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
         int rc = found_look(fd, &found);
         bool sealed = rc == 0 && (found.seals & AMMAP_SEAL_SHRINK);
 
+        if (rc == 0 && options->read_only && found.file.write) {
+                found.fd = fd = without_write(fd);
+                found.file.write = false;
+        }
         if (rc == 0 && !sealed && !options->allow_faults)
                 rc = AMMAP_ERR_UNSEALED;
         if (rc == 0 && options->share != AMMAP_RAW && !sealed)

@@ -283,6 +283,54 @@ DEFINE_TEST("import", read_only_handles)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* Who could write chooses not to: nothing of it can be written through this handle, what
+ * it says of its descriptor included, and the writers are not kept from anything. */
+static void check_reader_by_choice(ammap_t *reader, ammap_t *writer)
+{
+        unsigned char byte = 9;
+
+        ck_assert(stat_of(reader).read_only);
+        ck_assert(!stat_of(reader).frozen);
+        ck_assert_int_eq(fcntl(ammap_fd(reader), F_GETFL) & O_ACCMODE, O_RDONLY);
+        ck_assert_int_eq(ammap_update_region(reader, 0, &byte, 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_fill(reader, 0, 1, 9), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_freeze(reader), AMMAP_ERR_READ_ONLY);
+        ck_assert_ptr_null(ammap_as_mut_ptr(reader));
+        ck_assert(is_fatal(ammap_as_ptr(reader), false));
+        ck_assert_int_eq(ammap_seal(reader, AMMAP_SEAL_FUTURE_WRITE), -EPERM);
+        ck_assert_int_eq(ammap_fill(writer, 0, 5000, 3), 0);
+        ck_assert(holds(reader, 0, 5000, 3));
+        ck_assert_int_eq(seals_of(ammap_fd(writer)) & F_SEAL_FUTURE_WRITE, 0);
+}
+
+DEFINE_LOOP_TEST("import", a_reader_by_choice_writes_nothing, 0, 2)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *writer, *reader = GARBAGE;
+        int fd, ends[2];
+
+        options.share = _i ? AMMAP_RAW : AMMAP_SHARED;
+        ck_assert_int_eq(ammap_new_with(&writer, 5000, &options), 0);
+        options.read_only = true;
+        ck_assert_int_eq(ammap_new_with(&reader, 5000, &options), AMMAP_ERR_INVALID);
+        ck_assert_ptr_null(reader);
+
+        fd = export_of(writer, AMMAP_READ | AMMAP_WRITE);
+        ck_assert_int_eq(ammap_import(&reader, fd, &options), 0);
+        check_reader_by_choice(reader, writer);
+        ck_assert_int_eq(ammap_free(reader), 0);
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+        ck_assert_int_eq(ammap_send(writer, ends[0]), 0);
+        ck_assert_int_eq(ammap_recv(&reader, ends[1], &options), 0);
+        check_reader_by_choice(reader, writer);
+        close(ends[0]);
+        close(ends[1]);
+        close(fd);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(writer), 0);
+}
+
 /* --- Seals --------------------------------------------------------------- */
 
 DEFINE_TEST("import", sealing)

@@ -299,9 +299,10 @@ DEFINE_TEST("map", options_have_no_hidden_room)
                 size_t at, length;
         } span[] = {
 #define FIELD(name) { offsetof(ammap_options_t, name), sizeof(options.name) }
-                FIELD(struct_size), FIELD(name),   FIELD(capacity),  FIELD(lanes),   FIELD(share),
-                FIELD(fork),        FIELD(huge),   FIELD(populate),  FIELD(lock),    FIELD(guard),
-                FIELD(nodump),      FIELD(secret), FIELD(noreserve), FIELD(recycle), FIELD(allow_faults),
+                FIELD(struct_size), FIELD(name),    FIELD(capacity),     FIELD(lanes),
+                FIELD(share),       FIELD(fork),    FIELD(huge),         FIELD(populate),
+                FIELD(lock),        FIELD(guard),   FIELD(nodump),       FIELD(secret),
+                FIELD(noreserve),   FIELD(recycle), FIELD(allow_faults), FIELD(read_only),
         };
 
         for (size_t i = 0; i < COUNT_OF(span); i++)

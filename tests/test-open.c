@@ -479,6 +479,35 @@ DEFINE_TEST("open", a_file_that_may_not_be_written)
         }
 }
 
+DEFINE_LOOP_TEST("open", a_reader_by_choice_makes_and_changes_nothing, 0, 2)
+{
+        struct path path = path_of("reader");
+        ammap_options_t options = AMMAP_OPTIONS_INIT, reading;
+        unsigned char byte = 1;
+        ammap_t *map, *reader = GARBAGE;
+
+        options.share = _i ? AMMAP_RAW : AMMAP_SHARED;
+        reading = options;
+        reading.read_only = true;
+        ck_assert_int_eq(ammap_open(&reader, path.text, 4096, &reading), -ENOENT);
+        ck_assert_ptr_null(reader);
+        ck_assert_int_eq(access(path.text, F_OK), -1);
+
+        ck_assert_int_eq(ammap_open(&map, path.text, 4096, &options), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, 4096, 0x2b), 0);
+        ck_assert_int_eq(ammap_open(&reader, path.text, 4096, &reading), 0);
+        ck_assert(stat_of(reader).read_only);
+        ck_assert(holds(reader, 0, 4096, 0x2b));
+        ck_assert_int_eq(fcntl(ammap_fd(reader), F_GETFL) & O_ACCMODE, O_RDONLY);
+        ck_assert_int_eq(ammap_update_region(reader, 0, &byte, 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_discard(reader, 0, 4096), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_lt(ammap_resize(reader, 1), 0);
+        ck_assert_int_eq(ammap_update_region(map, 0, &byte, 1), 0);
+        ck_assert(holds(reader, 0, 1, 1));
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 struct expected {
         const char *path;
         off_t offset;

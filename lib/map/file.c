@@ -515,6 +515,8 @@ int file_make(struct ammap **made, int shown, const char *path, uint64_t size, c
         int rc = found_look(shown, &found);
 
         place.there = found.file;
+        if (options->read_only)
+                place.there.write = false;
         place.fd = rc < 0 ? rc : open_again(&place, path);
         if (place.fd < 0) {
                 os_close(shown);

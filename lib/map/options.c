@@ -14,8 +14,8 @@
 
 /* A hole in the structure would hold whatever an old caller's memory held, and a
  * field that comes to lie there would be read from it. */
-_Static_assert(offsetof(ammap_options_t, reserved_a) == offsetof(ammap_options_t, allow_faults) + sizeof(bool) &&
-                       offsetof(ammap_options_t, huge) == offsetof(ammap_options_t, reserved_a) + 3 &&
+_Static_assert(offsetof(ammap_options_t, reserved_a) == offsetof(ammap_options_t, allow_faults) + 2 * sizeof(bool) &&
+                       offsetof(ammap_options_t, huge) == offsetof(ammap_options_t, reserved_a) + 2 &&
                        sizeof(ammap_options_t) == offsetof(ammap_options_t, reserved_b) + sizeof(uint32_t) &&
                        offsetof(ammap_options_t, reserved_b) ==
                                offsetof(ammap_options_t, recycle) + sizeof(ammap_want_t),
@@ -38,9 +38,7 @@ int options_read(const ammap_options_t *options, ammap_options_t *known)
                 if (bytes[i] != 0)
                         return AMMAP_ERR_INVALID;
         memcpy(known, bytes, size < sizeof *known ? size : sizeof *known);
-        return known->reserved_a[0] || known->reserved_a[1] || known->reserved_a[2] || known->reserved_b
-                       ? AMMAP_ERR_INVALID
-                       : 0;
+        return known->reserved_a[0] || known->reserved_a[1] || known->reserved_b ? AMMAP_ERR_INVALID : 0;
 }
 
 static bool is_want(ammap_want_t want)
