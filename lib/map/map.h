@@ -28,25 +28,25 @@ struct ammap {
         uint64_t lanes;
         uint64_t capacity;
         _Atomic uint32_t shrinks; /* odd while one is under way, and the length may yet come back */
-        _Atomic bool frozen; /* somebody has frozen it: nobody writes, for good; set under both mutexes, all lanes held,
-                                   * or by one who found out what another process did */
-        _Atomic bool freezing; /* for a forked child: the pages may be read only though frozen is not set */
-        _Atomic bool omitted;  /* the fork left the memory out of this process */
-        bool fast_path_ok;     /* what the quick paths want: one lane, locked here, of memory that stays */
-        bool may_fault;        /* memory that others can take away: to be copied by os_peek and os_poke ... */
-        bool faults;           /* ... unless who touches it himself has said that he may */
-        bool read_only;        /* this process may not write it, whether it is frozen or not */
+        _Atomic bool frozen;      /* somebody has frozen it: nobody writes, for good; set under both mutexes, all
+                                   * lanes held, or by one who found out what another process did */
+        _Atomic bool omitted;     /* the fork left the memory out of this process */
+        bool fast_path_ok;        /* what the quick paths want: one lane, locked here, of memory that stays */
+        bool may_fault;           /* memory that others can take away: copied by os_peek and os_poke; see faults */
         const struct kind *kind;
 
         /* Whose lock it is besides that of lane[], which only the quick paths of a
-         * simple map take for granted; both NULL: nobody's. */
+         * simple map take for granted; this and file NULL: nobody's. */
         struct shared *shared; /* other processes', in sealed memory: lane[] and length serve for nothing */
-        struct file *file;     /* other processes', in a file: on top of that of lane[] */
 
         /* Line 1 */
-        _Alignas(64) _Atomic uint64_t views; /* live views; changed under viewing */
-        struct view *view;                   /* the list of them, by viewing */
-        pthread_mutex_t viewing;             /* a leaf */
+        _Alignas(64) struct file *file; /* other processes', in a file: on top of that of lane[] */
+        bool faults;                    /* who touches such memory himself has said that he may */
+        bool read_only;                 /* this process may not write it, whether it is frozen or not */
+        _Atomic bool freezing;          /* for a forked child: the pages may be read only though frozen is not set */
+        _Atomic uint64_t views;         /* live views; changed under viewing */
+        struct view *view;              /* the list of them, by viewing */
+        pthread_mutex_t viewing;        /* a leaf */
 
         /* Whoever holds it waits for copies at most, for no slice: a thread that
          * holds a slice may come for it. */
