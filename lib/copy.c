@@ -40,10 +40,10 @@ int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t 
                 return AMMAP_ERR_INVALID;
         if (length == 0)
                 return map_look(map, offset, 0);
-        if ((rc = map_check(map, offset, length)) < 0)
-                return rc;
         if (unlikely(!map->fast_path_ok))
-                return map->kind->write(map, offset, data, length);
+                return (rc = map_check(map, offset, length)) < 0 ? rc : map->kind->write(map, offset, data, length);
+        if (unlikely(!map_has_simple(map, offset, length)) && (rc = map_recheck(map, offset, length)) < 0)
+                return rc;
         return local_write_quick(map, &map->lane[0], offset, data, length);
 }
 
