@@ -475,9 +475,10 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  * On an error *map is NULL and *fd is -1.
  */
 
-/* Rights.  ammap_export takes AMMAP_READ alone, or both. */
+/* Rights.  ammap_export takes AMMAP_READ alone, or with one of the others. */
 #define AMMAP_READ 1U
 #define AMMAP_WRITE 2U
+#define AMMAP_NO_SEAL 16U /* to read, and new writers can still come */
 
 /* Opens the map in a file, or makes one.
  *
@@ -516,13 +517,16 @@ AMMAP_API int ammap_fd(const ammap_t *map);
  *
  *   rights   AMMAP_READ: nobody can ever write through it.  For that the memory is sealed
  *            with AMMAP_SEAL_FUTURE_WRITE: it cannot be exported with AMMAP_WRITE any
- *            more, and those who can write it go on.  AMMAP_READ | AMMAP_WRITE: both
+ *            more, and those who can write it go on.  AMMAP_READ | AMMAP_NO_SEAL: it is
+ *            not sealed, and a peer of the same user could open /proc to write.
+ *            AMMAP_READ | AMMAP_WRITE: both
  *   fd       receives the descriptor, closed on exec; -1 on an error
  *
  * Returns 0, or
  *   AMMAP_ERR_INVALID      a pointer is NULL, or the rights are others
  *   AMMAP_ERR_READ_ONLY    it is to be written, and may not be
- *   AMMAP_ERR_UNSUPPORTED  the map is private; or it is a file, which cannot be sealed
+ *   AMMAP_ERR_UNSUPPORTED  the map is private; or it is a file, which cannot be sealed; or
+ *                          with AMMAP_NO_SEAL, there is no /proc
  *   AMMAP_ERR_FAULT        as for ammap_fd
  *   a negative errno       the system refused
  * Close the descriptor with close(). */

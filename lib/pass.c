@@ -209,6 +209,13 @@ static int export_read(ammap_t *map)
         return fd == -ENOSYS ? os_dup(map->backing.fd) : fd;
 }
 
+/* A duplicate would do in place of a descriptor opened anew where the seal keeps it from
+ * being written; here nothing would. */
+static int export_unsealed(ammap_t *map)
+{
+        return unsupported(os_reopen(map->backing.fd, false));
+}
+
 static int export_write(ammap_t *map)
 {
         int seals = map->kind->sealable ? os_seals(map->backing.fd) : 0;
@@ -225,11 +232,14 @@ int ammap_export(ammap_t *map, unsigned rights, int *fd)
         if (!fd)
                 return AMMAP_ERR_INVALID;
         *fd = -1;
-        if (!map || (rights != AMMAP_READ && rights != (AMMAP_READ | AMMAP_WRITE)))
+        if (!map ||
+            (rights != AMMAP_READ && rights != (AMMAP_READ | AMMAP_WRITE) && rights != (AMMAP_READ | AMMAP_NO_SEAL)))
                 return AMMAP_ERR_INVALID;
         if ((rc = check_given(map)) < 0)
                 return rc;
-        rc = rights & AMMAP_WRITE ? export_write(map) : export_read(map);
+        rc = rights & AMMAP_WRITE     ? export_write(map)
+             : rights & AMMAP_NO_SEAL ? export_unsealed(map)
+                                      : export_read(map);
         if (rc < 0)
                 return rc;
         *fd = rc;

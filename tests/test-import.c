@@ -33,6 +33,44 @@ DEFINE_TEST("import", export_gives_no_more_rights)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* A reader comes, and writers can still come after it. */
+DEFINE_LOOP_TEST("import", an_unsealed_export_shuts_no_writer_out, 0, 2)
+{
+        static const unsigned wrong[] = { AMMAP_NO_SEAL, AMMAP_WRITE | AMMAP_NO_SEAL,
+                                          AMMAP_READ | AMMAP_WRITE | AMMAP_NO_SEAL };
+        ammap_share_t share = _i ? AMMAP_RAW : AMMAP_SHARED;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map, *reader, *writer;
+        int fd = 99;
+
+        options.share = share;
+        ck_assert_int_eq(ammap_new_with(&map, 4096, &options), 0);
+        for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+                ck_assert_int_eq(ammap_export(map, wrong[i], &fd), AMMAP_ERR_INVALID);
+                ck_assert_int_eq(fd, -1);
+        }
+        fd = export_of(map, AMMAP_READ | AMMAP_NO_SEAL);
+        ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+        ck_assert_int_eq(seals_of(fd) & F_SEAL_FUTURE_WRITE, 0);
+        reader = import_of(fd, share);
+        close(fd);
+        ck_assert(stat_of(reader).read_only);
+        ck_assert_int_eq(ammap_fill(reader, 0, 1, 1), AMMAP_ERR_READ_ONLY);
+
+        fd = export_of(map, AMMAP_READ | AMMAP_WRITE);
+        writer = import_of(fd, share);
+        close(fd);
+        ck_assert(!stat_of(writer).read_only);
+        ck_assert_int_eq(ammap_fill(writer, 0, 4096, 7), 0);
+        ck_assert(holds(reader, 0, 4096, 7));
+
+        fd = export_of(reader, AMMAP_READ | AMMAP_NO_SEAL); /* as a reader can, too */
+        close(fd);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(writer), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 DEFINE_TEST("import", an_export_is_the_callers_own)
 {
         ammap_t *map = make_shared(4096, 0, 0), *again;

@@ -662,6 +662,9 @@ DEFINE_TEST("open", a_file_has_no_seals)
         fd = export_of(map, AMMAP_READ | AMMAP_WRITE);
         ck_assert_int_eq(ammap_import(&again, fd, NULL), AMMAP_ERR_UNSEALED);
         close(fd);
+        fd = export_of(map, AMMAP_READ | AMMAP_NO_SEAL);
+        ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+        close(fd);
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
