@@ -229,7 +229,7 @@ static void undamaged(struct victim *victim)
 
 static void bytes_one_at_a_time(struct victim *victim)
 {
-        size_t end = format_lines(1) + 128 < victim->head ? (size_t)format_lines(1) + 128 : victim->head;
+        size_t end = format_slots(1) + 128 < victim->head ? (size_t)format_slots(1) + 128 : victim->head;
 
         for (size_t i = 0; i < end; i++) {
                 unsigned char genuine = victim->genuine[i];
@@ -280,7 +280,7 @@ static void fields_one_at_a_time(struct victim *victim)
                                     UINT64_MAX };
 
         for (size_t width = 4; width <= 8; width += 4)
-                for (size_t i = 0; i + width <= format_lines(1) && i + width <= victim->head; i += width) {
+                for (size_t i = 0; i + width <= format_slots(1) && i + width <= victim->head; i += width) {
                         /* What pads is not worth the time. */
                         if (is_all(victim->genuine + i, 0, width) && i > 160 && i < 256)
                                 continue;
@@ -484,24 +484,24 @@ struct words {
 };
 
 /* Where they are: what changes of the head, the first lane's record, that of the
- * length; or the lines and the lock words of three slots: another's, that of who makes
+ * length; or the records and the lock words of three slots: another's, that of who makes
  * the calls, and one that nobody has taken. */
 static size_t find_words(const unsigned char *header, bool slots, struct words words[6])
 {
         const struct format_head *head = (const void *)header;
-        uint64_t lines = format_lines(head->lanes), pages = format_pages(head->lanes, head->slots, head->page);
+        uint64_t records = format_slots(head->lanes), pages = format_pages(head->lanes, head->slots, head->page);
 
         if (!slots) {
                 words[0] = (struct words){ offsetof(struct format_head, length), 152 };
                 words[1] = (struct words){ 256, 256 + 84 };
-                words[2] = (struct words){ lines - sizeof(struct format_lane), lines };
+                words[2] = (struct words){ records - sizeof(struct format_lane), records };
                 return 3;
         }
         for (uint64_t slot = 0; slot < 3; slot++) {
-                uint64_t line = lines + slot * sizeof(struct format_line);
+                uint64_t record = records + slot * sizeof(struct format_slot);
                 uint64_t lock = pages + (slot + 1) * head->page - head->lock_word;
 
-                words[2 * slot] = (struct words){ line, line + sizeof(struct format_line) };
+                words[2 * slot] = (struct words){ record, record + sizeof(struct format_slot) };
                 words[2 * slot + 1] = (struct words){ lock, lock + sizeof(uint32_t) };
         }
         return 6;

@@ -145,7 +145,7 @@ done <"$work/calls"
 # The tables of ammap-format(5), a row a field: ".It 128 Ta 8 Ta Va length Ta what it is".  The compiler compares.
 {
         printf '#include "memory/format.h"\n'
-        awk '/^\.Ss / { structure = $3 == "head" ? "head" : $4 == "record" ? "lane" : $4 == "line" ? "line" : "" }
+        awk '/^\.Ss / { structure = $3 == "head" ? "head" : $4 == "record" ? substr($3, 1, 4) : "" }
              /^\.It [0-9]+ Ta [0-9]+ Ta Va / && structure {
                      printf "_Static_assert(offsetof(struct format_%s, %s) == %d &&\n", structure, $7, $2
                      printf "        sizeof(((struct format_%s *)0)->%s) == %d, \"%s\");\n", structure, $7, $4, $7 }' \

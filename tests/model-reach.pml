@@ -7,8 +7,8 @@
  * ever, which shows as a deadlock.
  *
  * A map is 1 or 2 long.  "reader" names the lane for a slice that ends at 1, and by
- * the same name takes one that ends at 2.  "cutter" owns the lane, looks at the
- * name and where it ends, and makes the map shorter, and longer again.  A plain
+ * the same set takes one that ends at 2.  "shrinker" owns the lane, looks at the
+ * set and where it ends, and makes the map shorter, and longer again.  A plain
  * store stands in its thread's buffer until "hardware" gets it out, at any time, in
  * order.  A read-modify-write waits for its thread's buffer to be empty.  Each
  * MUTANT_n takes away something that the proof needs, and must be found out.
@@ -18,16 +18,16 @@
 #endif
 
 bit owned;       /* the lane, by who shrinks */
-bit named;       /* the run */
+bit named;       /* in a read set */
 byte reach;      /* where it ends */
 byte length = 2; /* of the map */
-bit cutting, reading;
+bit shrinking, reading;
 
 #define NAMED 0
 #define REACH 1
 #define LENGTH 2
 chan of_reader = [4] of { byte, byte };
-chan of_cutter = [4] of { byte, byte };
+chan of_shrinker = [4] of { byte, byte };
 
 inline store(place, value)
 {
@@ -48,11 +48,11 @@ active proctype hardware()
 
 end:    do
         :: atomic { of_reader?place, value -> store(place, value) }
-        :: atomic { of_cutter?place, value -> store(place, value) }
+        :: atomic { of_shrinker?place, value -> store(place, value) }
         od
 }
 
-inline exchange_run()
+inline exchange_set()
 {
         atomic { empty(of_reader) -> named = 1 }
 }
@@ -67,7 +67,7 @@ active proctype reader()
         :: else ->
                 rounds--;
                 of_reader!REACH, 1;
-again:          exchange_run();
+again:          exchange_set();
                 seen = owned;
                 if
                 :: seen -> of_reader!NAMED, 0; !owned; goto again
@@ -77,17 +77,17 @@ further:
 #ifdef MUTANT_1 /* the look comes after the reach */
                 seen = owned;
                 of_reader!REACH, 2;
-                exchange_run();
+                exchange_set();
 #elif defined(MUTANT_2) /* the exchange */
                 of_reader!REACH, 2;
                 seen = owned;
 #elif defined(MUTANT_3) /* the reach comes before the exchange */
-                exchange_run();
+                exchange_set();
                 of_reader!REACH, 2;
                 seen = owned;
 #else
                 of_reader!REACH, 2;
-                exchange_run();
+                exchange_set();
                 seen = owned;
 #endif
 #ifndef MUTANT_4 /* the look */
@@ -98,15 +98,15 @@ further:
 #endif
                 if
                 :: length == 2 ->
-                        atomic { assert(!cutting); reading = 1 };
-                        atomic { assert(!cutting); reading = 0 }
+                        atomic { assert(!shrinking); reading = 1 };
+                        atomic { assert(!shrinking); reading = 0 }
                 :: else
                 fi;
                 of_reader!NAMED, 0
         od
 }
 
-active proctype cutter()
+active proctype shrinker()
 {
         byte rounds = ROUNDS, end;
         bit found;
@@ -118,22 +118,22 @@ active proctype cutter()
 #ifdef MUTANT_5 /* who looks is owner */
                 found = named;
                 end = reach;
-                atomic { empty(of_cutter) -> owned = 1 };
+                atomic { empty(of_shrinker) -> owned = 1 };
 #else
-                atomic { empty(of_cutter) -> owned = 1 };
+                atomic { empty(of_shrinker) -> owned = 1 };
                 found = named;
                 end = reach;
 #endif
                 if
                 :: found && end > 1 /* it is refused */
                 :: else ->
-                        atomic { assert(!reading); cutting = 1 };
-                        of_cutter!LENGTH, 1;
-                        atomic { empty(of_cutter) -> assert(!reading); cutting = 0 }
+                        atomic { assert(!reading); shrinking = 1 };
+                        of_shrinker!LENGTH, 1;
+                        atomic { empty(of_shrinker) -> assert(!reading); shrinking = 0 }
                 fi;
-                atomic { empty(of_cutter) -> owned = 0 };
-                atomic { empty(of_cutter) -> owned = 1 };
-                of_cutter!LENGTH, 2;
-                atomic { empty(of_cutter) -> owned = 0 }
+                atomic { empty(of_shrinker) -> owned = 0 };
+                atomic { empty(of_shrinker) -> owned = 1 };
+                of_shrinker!LENGTH, 2;
+                atomic { empty(of_shrinker) -> owned = 0 }
         od
 }

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT
  *
  * Checked: no living writer is in together with another, or with a reader who is
- * in by name; whatever a reader accepts, by name or by the sequence, is whole,
+ * in by a read set; whatever a reader accepts, by that or by the sequence, is whole,
  * also where a writer died over it; nobody is told of such a death where there was
  * none, and a recovery that says that it is done has not left one behind that was
  * there; and nobody alive waits for ever, which shows as a deadlock.
@@ -12,8 +12,8 @@
  * Each thread takes a slot, enters some times to write, to read, to look on or to
  * recover, and gives the slot up.  "kernel" stops DEATHS of them, each between any
  * two steps, and marks the slots of those some time later, when their stores are
- * out.  There are fewer slots than threads, so that slots, and names in them, are
- * found again by others.  A plain store stands in its thread's buffer until the
+ * out.  There are fewer slots than threads, so that slots, and owner ids of theirs,
+ * are found again by others.  A plain store stands in its thread's buffer until the
  * process "hardware" gets it out, at any time, in order.  A read-modify-write
  * waits for its thread's buffer to be empty.
  *
@@ -58,12 +58,12 @@
 #endif
 
 /* The lane. */
-byte owner;    /* a name, or 0 */
+byte owner;    /* an owner id, or 0 */
 byte sequence; /* odd while bytes may be half written */
-bit again;     /* a reader has entered past an owner who waits for him */
+bit rescan;    /* a reader has entered past an owner who waits for him */
 byte low, high;
 
-/* The slots: lock word, whose it is by the line, generation, and which of its
+/* The slots: lock word, whose it is by the record, generation, and which of its
  * places name the lane. */
 #define FREE 0 /* else the thread, + 1 */
 #define DEAD 9
@@ -74,10 +74,10 @@ bit named[SLOTS * PLACES];
 
 #define TAKEN(s) (word[s] != FREE && word[s] != DEAD)
 
-#ifdef MUTANT_11 /* the generation in a name */
-#define NAME(s) ((s) + 1)
+#ifdef MUTANT_11 /* the generation in an owner id */
+#define OWNER_ID(s) ((s) + 1)
 #else
-#define NAME(s) ((s) + 1 + SLOTS * generation[s])
+#define OWNER_ID(s) ((s) + 1 + SLOTS * generation[s])
 #endif
 #define SLOT_OF(n) (((n) - 1) % SLOTS)
 
@@ -94,7 +94,7 @@ byte mends;  /* how many have begun */
 #define SEQUENCE 0
 #define LOW 1
 #define HIGH 2
-#define RUN 3 /* + place */
+#define SET 3 /* + place */
 chan buffer[THREADS] = [4] of { byte, byte };
 
 inline store(place, value)
@@ -104,7 +104,7 @@ inline store(place, value)
                 :: place == SEQUENCE -> sequence = value
                 :: place == LOW -> low = value
                 :: place == HIGH -> high = value
-                :: else -> named[place - RUN] = value
+                :: else -> named[place - SET] = value
                 fi;
                 place = 0;
                 value = 0
@@ -150,7 +150,7 @@ end:    do
 #define OTHERS_IN(what) ((me != 0 && IN(what, 0)) || (me != 1 && IN(what, 1)))
 #endif
 
-/* With a name, for it to be told by. */
+/* With a record, for it to be told by. */
 #define ASSERT_NONE(what) none = !OTHERS_IN(what); assert(none); none = 0
 
 /* What one who looks at all of it at once would say. */
@@ -160,20 +160,20 @@ end:    do
 #define IS_NAMED(s) (thread_of[s] == word[s])
 #endif
 #define IS_ALIVE(s) (TAKEN(s) && IS_NAMED(s))
-#define LIVES(n) (IS_ALIVE(SLOT_OF(n)) && NAME(SLOT_OF(n)) == (n))
+#define LIVES(n) (IS_ALIVE(SLOT_OF(n)) && OWNER_ID(SLOT_OF(n)) == (n))
 
 /* In the order in which a taker writes. */
 inline look_alive(n)
 {
 #ifdef MUTANT_17 /* that order */
-        atomic { alive = NAME(SLOT_OF(n)) == n; who = word[SLOT_OF(n)] };
+        atomic { alive = OWNER_ID(SLOT_OF(n)) == n; who = word[SLOT_OF(n)] };
         atomic { alive = alive && who != FREE && who != DEAD && thread_of[SLOT_OF(n)] == who; who = 0 }
 #else
         atomic { who = word[SLOT_OF(n)]; alive = who != FREE && who != DEAD };
 #ifndef MUTANT_16
         atomic { alive = alive && thread_of[SLOT_OF(n)] == who };
 #endif
-        atomic { alive = alive && NAME(SLOT_OF(n)) == n; who = 0 }
+        atomic { alive = alive && OWNER_ID(SLOT_OF(n)) == n; who = 0 }
 #endif
 }
 
@@ -196,7 +196,7 @@ inline claim()
 #endif
 #endif
         generation[slot]++;
-        atomic { thread_of[slot] = me + 1; name = NAME(slot) }
+        atomic { thread_of[slot] = me + 1; owner_id = OWNER_ID(slot) }
 }
 
 /* --- Owning the lane: result 0, or why not --- */
@@ -212,7 +212,7 @@ inline owner_dead()
 inline take_free(recovers)
 {
         if
-        :: seen == 0 -> owner = name; mends = mends + recovers
+        :: seen == 0 -> owner = owner_id; mends = mends + recovers
         :: else
         fi
 }
@@ -222,7 +222,7 @@ inline own(recovers)
         atomic { DRAINED -> result = 0; seen = owner; take_free(recovers) };
         do
         :: seen == 0 -> break
-        :: atomic { seen != 0 -> assert(seen != name) };
+        :: atomic { seen != 0 -> assert(seen != owner_id) };
                 look_alive(seen);
                 if
                 :: alive && recovers -> result = BUSY; break
@@ -284,7 +284,7 @@ inline disown()
 inline wait_until_unread()
 {
         place = 0;
-rescan:
+once_more:
         do
         :: place == SLOTS * PLACES -> break
         :: atomic { place < SLOTS * PLACES && !named[place] -> place++ }
@@ -306,7 +306,7 @@ rescan:
 #if defined(NESTED) && !defined(MUTANT_18) /* the look whether a reader moved behind one's back */
         atomic {
                 if
-                :: again -> again = 0; goto rescan
+                :: rescan -> rescan = 0; goto once_more
                 :: else
                 fi
         }
@@ -319,7 +319,7 @@ inline write()
         if
         :: result
         :: else ->
-#ifndef MUTANT_3 /* the look at the runs */
+#ifndef MUTANT_3 /* the look at the read sets */
                 wait_until_unread();
 #endif
                 atomic { writing[me] = 1; ASSERT_NONE(writing); ASSERT_NONE(reading); ASSERT_NONE(mending); sum = sequence };
@@ -346,12 +346,12 @@ inline write()
         fi
 }
 
-/* --- Reading by name --- */
+/* --- Reading by a read set --- */
 
 inline name_lane(p)
 {
 #ifdef MUTANT_1 /* a read-modify-write */
-        buffer[me]!RUN + slot * PLACES + p, 1
+        buffer[me]!SET + slot * PLACES + p, 1
 #else
         atomic { DRAINED -> named[slot * PLACES + p] = 1 }
 #endif
@@ -359,7 +359,7 @@ inline name_lane(p)
 
 inline unname_lane(p)
 {
-        buffer[me]!RUN + slot * PLACES + p, 0
+        buffer[me]!SET + slot * PLACES + p, 0
 }
 
 inline look_at_bytes()
@@ -384,7 +384,7 @@ inline read()
         do
         :: result != NONE -> break
         :: else ->
-#ifdef MUTANT_2 /* the look at owner comes after the name */
+#ifdef MUTANT_2 /* the look at owner comes after the set */
                 find_writer();
                 name_lane(0);
 #else
@@ -400,7 +400,7 @@ inline read()
 #endif
                         atomic { reading[me] = 0; unname_lane(0) }
                 :: else ->
-#ifndef MUTANT_13 /* a reader that waits has taken its name back */
+#ifndef MUTANT_13 /* a reader that waits has taken its set back */
                         unname_lane(0);
 #endif
                         wait_until_unowned()
@@ -442,7 +442,7 @@ inline move()
         name_lane(1);
         seen = owner;
         if
-        :: seen -> atomic { DRAINED -> again = 1 } /* he waits for us */
+        :: seen -> atomic { DRAINED -> rescan = 1 } /* he waits for us */
         :: else
         fi;
         unname_lane(0);
@@ -450,7 +450,7 @@ inline move()
         name_lane(0);
         seen = owner;
         if
-        :: seen -> atomic { DRAINED -> again = 1 }
+        :: seen -> atomic { DRAINED -> rescan = 1 }
         :: else
         fi;
         unname_lane(1);
@@ -480,7 +480,7 @@ inline look_on()
 }
 
 /* A writer who was dead when this began, and whom nobody has begun to mend. */
-#define WRECK ((sequence & 1) && owner && word[SLOT_OF(owner)] == DEAD && NAME(SLOT_OF(owner)) == owner)
+#define WRECK ((sequence & 1) && owner && word[SLOT_OF(owner)] == DEAD && OWNER_ID(SLOT_OF(owner)) == owner)
 
 inline recover()
 {
@@ -512,7 +512,7 @@ inline recover()
 
 proctype thread(byte me; byte rounds; byte does)
 {
-        byte slot, name, seen, sum, result, place, who;
+        byte slot, owner_id, seen, sum, result, place, who;
         bit alive, none;
 
         {

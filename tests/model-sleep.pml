@@ -4,16 +4,16 @@
  * SPDX-License-Identifier: MIT
  *
  * Checked: all get in and end.  A sleeper that is not woken, a turn that is
- * no one's, show as a deadlock.  So does a hungry writer past whom readers could
- * go on for ever: a reader stays in for as long as one is hungry and there is no
- * WTURN.  Asserted: exclusion, and that one writer at most enters past a hungry
- * reader.
+ * no one's, show as a deadlock.  So does a starving writer past whom readers could
+ * go on for ever: a reader stays in for as long as one is starving and there is no
+ * HANDOFF_WRITERS.  Asserted: exclusion, and that one writer at most enters past a
+ * starving reader.
  *
  * The plain stores are the quick leaving of a writer and the taking back of a
  * biased reader's name; each stands in its thread's buffer until the process
  * "hardware" gets it out, at any time.  The light fence is nothing, the heavy
  * one empties every buffer.  Time is chance: a timed waiter gives up, and any
- * becomes hungry, when it likes; those that do not have no deadline.
+ * becomes starving, when it likes; those that do not have no deadline.
  *
  * WRITERS and READERS say who takes part: a digit each of rounds, the last
  * writer and the last reader timed where TIMED_W, TIMED_R; BIASED adds a biased
@@ -47,18 +47,18 @@
 
 /* The word: bits 0-1 readers counted, from bit 6 on the sequence. */
 #define COUNT 3
-#define RTURN 4
-#define WTURN 8
+#define HANDOFF_READERS 4
+#define HANDOFF_WRITERS 8
 #define SLOTS 16
 #define WRITER 64
 
 /* waiting */
 #define ASLEEP_R 1
 #define ASLEEP_W 2
-#define HUNGRY_R 4 /* bits 2-3 */
-#define HUNGRY_W 16 /* bits 4-5 */
-#define HUNGRY_READERS(w) ((w) & 12)
-#define HUNGRY_WRITERS(w) ((w) & 48)
+#define STARVING_R 4 /* bits 2-3 */
+#define STARVING_W 16 /* bits 4-5 */
+#define STARVING_READERS(w) ((w) & 12)
+#define STARVING_WRITERS(w) ((w) & 48)
 
 short word;
 byte waiting;
@@ -169,12 +169,12 @@ inline wake_writers(all)
         }
 }
 
-#define WAKE_ALL ((wd & WTURN) || HUNGRY_WRITERS(wt))
+#define WAKE_ALL ((wd & HANDOFF_WRITERS) || STARVING_WRITERS(wt))
 
-#ifdef MUTANT_11 /* a hungry writer sleeps on where there is no turn */
+#ifdef MUTANT_11 /* a starving writer sleeps on where there is no turn */
 #define WAKE_WRITERS (!(wd & COUNT))
 #else
-#define WAKE_WRITERS (!(wd & COUNT) || (!(wd & WTURN) && HUNGRY_WRITERS(wt)))
+#define WAKE_WRITERS (!(wd & COUNT) || (!(wd & HANDOFF_WRITERS) && STARVING_WRITERS(wt)))
 #endif
 
 inline lane_wake()
@@ -185,11 +185,11 @@ inline lane_wake()
         :: wd & WRITER
         :: else ->
                 if
-                :: (wt & ASLEEP_R) && !(wd & WTURN) -> wake_readers()
+                :: (wt & ASLEEP_R) && !(wd & HANDOFF_WRITERS) -> wake_readers()
                 :: else
                 fi;
                 if
-                :: (wt & ASLEEP_W) && !(wd & RTURN) && WAKE_WRITERS -> wake_writers(WAKE_ALL)
+                :: (wt & ASLEEP_W) && !(wd & HANDOFF_READERS) && WAKE_WRITERS -> wake_writers(WAKE_ALL)
                 :: else
                 fi
         fi;
@@ -198,14 +198,14 @@ inline lane_wake()
 
 /* --- Turns --- */
 
-inline end_turn(turn, hungry_ones)
+inline end_turn(turn, starving_ones)
 {
         wd = word;
         done = 0;
         do
         :: !done && (wd & turn) ->
                 if
-                :: waiting & hungry_ones -> done = 1; wd = 0
+                :: waiting & starving_ones -> done = 1; wd = 0
                 :: else ->
                         atomic {
                                 if
@@ -223,24 +223,25 @@ inline end_turn(turn, hungry_ones)
         atomic { done = 0; wd = 0 }
 }
 
-/* It can be taken: idle for too long is chance.  The hungry are forgotten, and the
+/* It can be taken: idle for too long is chance.  The starving are forgotten, and the
  * turn is taken back. */
 #define MAY_PASS(w)                                                                                                    \
-        (passes < PASSES && !((w) & WRITER) && (((w) & RTURN) || (((w) & WTURN) && !((w) & COUNT) && !slot)))
+        (passes < PASSES && !((w) & WRITER) &&                                                                         \
+         (((w) & HANDOFF_READERS) || (((w) & HANDOFF_WRITERS) && !((w) & COUNT) && !slot)))
 
 inline pass_over()
 {
         atomic {
                 passes++;
                 if
-                :: seen & RTURN -> waiting = waiting & ~12; forgotten_r++
+                :: seen & HANDOFF_READERS -> waiting = waiting & ~12; forgotten_r++
                 :: else -> waiting = waiting & ~48; forgotten_w++
                 fi
         };
         atomic {
                 done = 0;
                 if
-                :: word == seen -> word = word & ~(RTURN | WTURN); done = 1
+                :: word == seen -> word = word & ~(HANDOFF_READERS | HANDOFF_WRITERS); done = 1
                 :: else
                 fi
         };
@@ -251,23 +252,23 @@ inline pass_over()
         done = 0
 }
 
-/* One more is hungry, which it was not, or it was forgotten. */
-inline become_hungry(one, forgotten)
+/* One more is starving, which it was not, or it was forgotten. */
+inline become_starving(one, forgotten)
 {
         atomic {
                 if
-                :: hungry && known != forgotten -> hungry = 0
+                :: starving && known != forgotten -> starving = 0
                 :: else
                 fi;
                 if
-                :: !hungry -> waiting = waiting + one; known = forgotten; hungry = 1
+                :: !starving -> waiting = waiting + one; known = forgotten; starving = 1
                 :: else
                 fi
         }
 }
 
 /* done: it was the last, or was forgotten. */
-inline end_hungry(one, counts, forgotten)
+inline end_starving(one, counts, forgotten)
 {
         atomic {
                 if
@@ -281,20 +282,20 @@ inline end_hungry(one, counts, forgotten)
                         done = (waiting & counts) == one;
                         waiting = waiting - one
                 fi;
-                hungry = 0;
+                starving = 0;
                 known = 0
         }
 }
 
-#ifdef MUTANT_12 /* a hungry writer falls asleep with nobody's turn */
+#ifdef MUTANT_12 /* a starving writer falls asleep with nobody's turn */
 #define MAY_CLAIM(w) 0
 #else
-#define MAY_CLAIM(w) (!((w) & (WRITER | WTURN | RTURN)))
+#define MAY_CLAIM(w) (!((w) & (WRITER | HANDOFF_WRITERS | HANDOFF_READERS)))
 #endif
 
-#define READER_BLOCKED(w) ((w) & (WRITER | WTURN))
+#define READER_BLOCKED(w) ((w) & (WRITER | HANDOFF_WRITERS))
 #define WRITER_BLOCKED(w)                                                                                              \
-        (((w) & (WRITER | RTURN | COUNT)) || (((w) & WTURN) && !hungry) || (((w) & SLOTS) && slot))
+        (((w) & (WRITER | HANDOFF_READERS | COUNT)) || (((w) & HANDOFF_WRITERS) && !starving) || (((w) & SLOTS) && slot))
 
 /* --- Writers --- */
 
@@ -314,15 +315,15 @@ inline write_leave()
         :: wt ->
                 wt = waiting; /* loaded anew */
                 if
-                :: HUNGRY_READERS(wt) ->
-                        atomic { wt = 0; word = (word + WRITER) | RTURN };
+                :: STARVING_READERS(wt) ->
+                        atomic { wt = 0; word = (word + WRITER) | HANDOFF_READERS };
 #ifndef MUTANT_9 /* the look after a turn is given */
-                        end_turn(RTURN, 12)
+                        end_turn(HANDOFF_READERS, 12)
 #endif
-                :: !HUNGRY_READERS(wt) && HUNGRY_WRITERS(wt) ->
-                        atomic { wt = 0; word = (word + WRITER) | WTURN };
+                :: !STARVING_READERS(wt) && STARVING_WRITERS(wt) ->
+                        atomic { wt = 0; word = (word + WRITER) | HANDOFF_WRITERS };
 #ifndef MUTANT_9
-                        end_turn(WTURN, 48)
+                        end_turn(HANDOFF_WRITERS, 48)
 #endif
                 :: else ->
                         atomic { wt = 0; word = word + WRITER }
@@ -348,7 +349,7 @@ inline write_leave()
 
 proctype writer(byte me; byte rounds; bit timed)
 {
-        bit hungry, slept, fenced, brief;
+        bit starving, slept, fenced, brief;
         byte i, wt, event, done, known;
         short seen, wd;
 
@@ -367,7 +368,7 @@ again:
                         atomic {
                                 if
                                 :: word == seen ->
-                                        word = (word & ~(WTURN | SLOTS)) + WRITER;
+                                        word = (word & ~(HANDOFF_WRITERS | SLOTS)) + WRITER;
                                         seen = 0;
                                         entries++;
                                         writers_in++;
@@ -382,22 +383,22 @@ again:
                         fi;
                         /* claim_turn */
                         if
-                        :: !(seen & (WRITER | WTURN | RTURN)) ->
-                                become_hungry(HUNGRY_W, forgotten_w);
+                        :: !(seen & (WRITER | HANDOFF_WRITERS | HANDOFF_READERS)) ->
+                                become_starving(STARVING_W, forgotten_w);
                                 atomic {
                                         if
-                                        :: !(word & (WRITER | WTURN | RTURN)) -> word = word | WTURN
+                                        :: !(word & (WRITER | HANDOFF_WRITERS | HANDOFF_READERS)) -> word = word | HANDOFF_WRITERS
                                         :: else
                                         fi
                                 }
-                        :: !slept || (seen & (WRITER | WTURN | RTURN))
+                        :: !slept || (seen & (WRITER | HANDOFF_WRITERS | HANDOFF_READERS))
                         fi;
-                        /* wait; one that was woken takes the turn of the hungry */
+                        /* wait; one that was woken takes the turn of the starving */
                         brief = 0;
                         if
-                        :: slept && !hungry && (word & WTURN) ->
+                        :: slept && !starving && (word & HANDOFF_WRITERS) ->
 #ifndef MUTANT_14 /* that it does */
-                                become_hungry(HUNGRY_W, forgotten_w)
+                                become_starving(STARVING_W, forgotten_w)
 #else
                                 skip
 #endif
@@ -405,8 +406,8 @@ again:
                         fi;
                         if
                         :: timed -> goto give_up
-                        :: !hungry -> become_hungry(HUNGRY_W, forgotten_w)
-                        :: !hungry -> brief = 1 /* sleeps until it is hungry */
+                        :: !starving -> become_starving(STARVING_W, forgotten_w)
+                        :: !starving -> brief = 1 /* sleeps until it is starving */
                         :: true
                         fi;
                         slept = 1;
@@ -425,7 +426,7 @@ again:
                         seen = word;
 #endif
                         if
-                        :: WRITER_BLOCKED(seen) && !(hungry && MAY_CLAIM(seen)) ->
+                        :: WRITER_BLOCKED(seen) && !(starving && MAY_CLAIM(seen)) ->
 #ifdef MUTANT_6
                                 event = event_w;
 #endif
@@ -453,17 +454,17 @@ again:
 #endif
                         done = 0;
                         if
-                        :: brief -> brief = 0; become_hungry(HUNGRY_W, forgotten_w)
+                        :: brief -> brief = 0; become_starving(STARVING_W, forgotten_w)
                         :: else
                         fi;
                         goto again
                 fi;
                 /* finish */
                 if
-                :: hungry ->
-                        end_hungry(HUNGRY_W, 48, forgotten_w);
+                :: starving ->
+                        end_starving(STARVING_W, 48, forgotten_w);
                         if
-                        :: done -> end_turn(WTURN, 48)
+                        :: done -> end_turn(HANDOFF_WRITERS, 48)
                         :: else
                         fi;
                         done = 0
@@ -475,11 +476,11 @@ again:
 give_up:
                 seen = 0;
                 if
-                :: hungry ->
-                        end_hungry(HUNGRY_W, 48, forgotten_w);
-#ifndef MUTANT_10 /* the look of the last hungry one that leaves */
+                :: starving ->
+                        end_starving(STARVING_W, 48, forgotten_w);
+#ifndef MUTANT_10 /* the look of the last starving one that leaves */
                         if
-                        :: done -> end_turn(WTURN, 48)
+                        :: done -> end_turn(HANDOFF_WRITERS, 48)
                         :: else
                         fi;
 #endif
@@ -506,11 +507,11 @@ next:           slept = 0
 inline reader_sated()
 {
         if
-        :: hungry ->
-                end_hungry(HUNGRY_R, 12, forgotten_r);
-#ifndef MUTANT_16 /* the look of the last hungry reader */
+        :: starving ->
+                end_starving(STARVING_R, 12, forgotten_r);
+#ifndef MUTANT_16 /* the look of the last starving reader */
                 if
-                :: done -> end_turn(RTURN, 12)
+                :: done -> end_turn(HANDOFF_READERS, 12)
                 :: else
                 fi;
 #endif
@@ -521,7 +522,7 @@ inline reader_sated()
 
 proctype reader(byte me; byte rounds; bit timed)
 {
-        bit hungry, brief;
+        bit starving, brief;
         byte i, wt, event, done, known, before;
         short seen, wd;
 
@@ -540,7 +541,7 @@ again:
                                         seen = 0;
                                         readers_in++;
                                         assert(writers_in == 0);
-                                        assert(!hungry || known != forgotten_r || entries <= before + 1);
+                                        assert(!starving || known != forgotten_r || entries <= before + 1);
                                         before = 0
                                 :: else -> seen = 0; goto again
                                 fi
@@ -553,8 +554,8 @@ again:
                         fi;
                         if
                         :: timed -> goto give_up
-                        :: !hungry -> atomic { become_hungry(HUNGRY_R, forgotten_r); before = entries }
-                        :: !hungry -> brief = 1
+                        :: !starving -> atomic { become_starving(STARVING_R, forgotten_r); before = entries }
+                        :: !starving -> brief = 1
                         :: true
                         fi;
 #ifndef MUTANT_6
@@ -591,14 +592,14 @@ again:
                         fi;
                         if
                         :: brief ->
-                                atomic { brief = 0; become_hungry(HUNGRY_R, forgotten_r); before = entries }
+                                atomic { brief = 0; become_starving(STARVING_R, forgotten_r); before = entries }
                         :: else
                         fi;
                         goto again
                 fi;
                 reader_sated();
                 /* Others could come and go: no reason to leave while a writer starves. */
-                atomic { !HUNGRY_WRITERS(waiting) || (word & WTURN) -> assert(writers_in == 0); readers_in-- };
+                atomic { !STARVING_WRITERS(waiting) || (word & HANDOFF_WRITERS) -> assert(writers_in == 0); readers_in-- };
                 word--;
                 wt = waiting;
                 if

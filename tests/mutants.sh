@@ -38,11 +38,11 @@ wake-no-call|lock.c|/^static void wake(/,/^}/s/os_wake(.*/;/|wakes,
 wake-keeps-note|lock.c|/^static void wake(/,/^}/s/atomic_fetch_and.*/;/|turns,
 wake-no-readers|lock.c|/^void lane_wake/,/^}/s/wake(lane, READ, INT32_MAX);/;/|wakes,
 wake-no-writers|lock.c|/^void lane_wake/,/^}/s/wake(lane, WRITE, count);/;/|wakes,
-wake-not-the-hungry|lock.c|/^void lane_wake/,/^}/s/!(word & LANE_READERS) ||.*/!(word \& LANE_READERS))/|turns,sleep-mutant-11
+wake-not-the-starving|lock.c|/^void lane_wake/,/^}/s/!(word & LANE_READERS) ||.*/!(word \& LANE_READERS))/|turns,sleep-mutant-11
 end-turn-never|lock.c|/^static void end_turn/,/^}/s/while ((word & turn)/while (0 \&\& (word \& turn)/|passes,
 end-turn-no-wake|lock.c|/^static void end_turn/,/^}/s/lane_wake(lane);/;/|turns,
 claim-never|lock.c|/^static void claim_turn/,/^}/s/if (!may_claim(word))/if (1)/|turns,
-hungry-with-no-turn-sleeps|lock.c|/^static int wait(/,/^}/s/ && !(w->kind == WRITE && w->hungry && may_claim(word))//|turns,sleep-mutant-12
+starving-with-no-turn-sleeps|lock.c|/^static int wait(/,/^}/s/ && !(w->kind == WRITE && w->starving && may_claim(word))//|turns,sleep-mutant-12
 wait-no-note|lock.c|/^static int wait(/,/^}/s/atomic_fetch_or(&lane->waiting, (uint64_t)ASLEEP << w->kind);/;/|wakes,
 wait-no-fence|lock.c|/^static int wait(/,/^}/s/os_fence_heavy();/;/|-,sleep-mutant-1
 wait-event-late|lock.c|/^static int wait(/,/^}/s/os_wait(&lane->event\[w->kind\], event,/os_wait(\&lane->event[w->kind], atomic_load(\&lane->event[w->kind]),/|-,sleep-mutant-6
@@ -51,10 +51,10 @@ woken-leaves-the-turn|lock.c|/^static int wait(/,/^}/s/if (has_slept && w->kind 
 give-up-no-fence|lock.c|/^static int finish(/,/^}/s/os_fence_heavy();/;/|-,sleep-mutant-19
 give-up-no-wake|lock.c|/^static int finish(/,/^}/s/lane_wake(lane);/;/|-,sleep-mutant-8
 pass-never|lock.c|/^static bool pass_over(/,/^}/s/if (!turn)/if (1)/|passes,
-pass-over-the-busy|lock.c|/^static bool pass_over(/,/^}/s/(turn & LANE_WTURN) && (/0 \&\& (/|passes,
-pass-forgets-none|lock.c|/^static bool pass_over(/,/^}/s/forget_hungry(.*/;/|passes,
-forgotten-counts|lock.c|/^static bool end_hungry(/,/^}/s/while (forgotten.*/while (1)/|passes,sleep-mutant-20
-last-hungry-no-look|lock.c|/^static int finish(/,/^}/s/end_turn(lane, w->kind);/;/|passes,
+pass-over-the-busy|lock.c|/^static bool pass_over(/,/^}/s/(turn & LANE_HANDOFF_WRITERS) &&/0 \&\&/|passes,
+pass-forgets-none|lock.c|/^static bool pass_over(/,/^}/s/forget_starving(.*/;/|passes,
+forgotten-counts|lock.c|/^static bool end_starving(/,/^}/s/while (forgotten.*/while (1)/|passes,sleep-mutant-20
+last-starving-no-look|lock.c|/^static int finish(/,/^}/s/end_turn(lane, w->kind);/;/|passes,
 revoke-takes-slots|lock.c|/^static void revoke_bias/,/^}/s/word & ~LANE_BIAS/word \& ~(LANE_BIAS \| LANE_SLOTS)/|words,bias-mutant-4
 write-no-fence|lock.c|/^static int write_slow/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-1
 write-fence-once|lock.c|/^static int write_slow/,/^}/s/(word & LANE_SEQUENCE) != fenced/fenced == LANE_WRITER/|-,bias-mutant-5
@@ -63,8 +63,8 @@ bias-over-slots|lock.c|/^static void consider_bias/,/^}/s/? 2 \* LANE_WRITER :/?
 settle-no-fence|lock.c|/^void lane_settle/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-9
 settle-no-look|lock.c|/^void lane_settle/,/^}/s/thread_strike_named(.*/;/|bias,bias-mutant-10
 settle-keeps-the-sequence|lock.c|/^void lane_settle/,/^}/s/ + 2 \* LANE_WRITER/ + 0/|bias,bias-mutant-11
-leave-slow-no-readers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_RTURN/word/|turns,
-leave-slow-no-writers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_WTURN/word/|turns,
+leave-slow-no-readers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_HANDOFF_READERS/word/|turns,
+leave-slow-no-writers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_HANDOFF_WRITERS/word/|turns,
 leave-slow-no-look-at-readers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, READ);/;/|-,sleep-mutant-9
 leave-slow-no-look-at-writers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, WRITE);/;/|-,sleep-mutant-9
 leave-slow-no-wake|lock.c|/^void lane_write_leave_slow/,/^}/s/lane_wake(lane);/;/|turns,sleep-mutant-4

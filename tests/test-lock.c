@@ -21,8 +21,8 @@
 
 /* The fields of lane.waiting. */
 #define ASLEEP_BITS 3U
-#define HUNGRY_READERS(waiting) ((waiting) >> 2 & 0x7fff)
-#define HUNGRY_WRITERS(waiting) ((waiting) >> 17 & 0x7fff)
+#define STARVING_READERS(waiting) ((waiting) >> 2 & 0x7fff)
+#define STARVING_WRITERS(waiting) ((waiting) >> 17 & 0x7fff)
 
 static struct lane *only_lane(ammap_t *map)
 {
@@ -119,14 +119,17 @@ static const struct {
         { 77, AMMAP_ERR_BUSY, 77, 0, 78 },
         { LANE_READERS - 1, AMMAP_ERR_BUSY, LANE_READERS - 1, 0, LANE_READERS },
         { LANE_READERS, AMMAP_ERR_BUSY, LANE_READERS, -EAGAIN, LANE_READERS },
-        { LANE_RTURN, AMMAP_ERR_BUSY, LANE_RTURN, 0, LANE_RTURN | 1 },
-        { LANE_RTURN | 3, AMMAP_ERR_BUSY, LANE_RTURN | 3, 0, LANE_RTURN | 4 },
-        { LANE_WTURN, AMMAP_ERR_BUSY, LANE_WTURN, AMMAP_ERR_BUSY, LANE_WTURN },
-        { LANE_WTURN | 3, AMMAP_ERR_BUSY, LANE_WTURN | 3, AMMAP_ERR_BUSY, LANE_WTURN | 3 },
+        { LANE_HANDOFF_READERS, AMMAP_ERR_BUSY, LANE_HANDOFF_READERS, 0, LANE_HANDOFF_READERS | 1 },
+        { LANE_HANDOFF_READERS | 3, AMMAP_ERR_BUSY, LANE_HANDOFF_READERS | 3, 0, LANE_HANDOFF_READERS | 4 },
+        { LANE_HANDOFF_WRITERS, AMMAP_ERR_BUSY, LANE_HANDOFF_WRITERS, AMMAP_ERR_BUSY, LANE_HANDOFF_WRITERS },
+        { LANE_HANDOFF_WRITERS | 3, AMMAP_ERR_BUSY, LANE_HANDOFF_WRITERS | 3, AMMAP_ERR_BUSY,
+          LANE_HANDOFF_WRITERS | 3 },
         { LANE_SLOTS, 0, 0, 0, LANE_SLOTS | 1 },
         { LANE_SLOTS | 1, AMMAP_ERR_BUSY, LANE_SLOTS | 1, 0, LANE_SLOTS | 2 },
-        { LANE_SLOTS | LANE_WTURN, AMMAP_ERR_BUSY, LANE_SLOTS | LANE_WTURN, AMMAP_ERR_BUSY, LANE_SLOTS | LANE_WTURN },
-        { LANE_SLOTS | LANE_RTURN, AMMAP_ERR_BUSY, LANE_SLOTS | LANE_RTURN, 0, LANE_SLOTS | LANE_RTURN | 1 },
+        { LANE_SLOTS | LANE_HANDOFF_WRITERS, AMMAP_ERR_BUSY, LANE_SLOTS | LANE_HANDOFF_WRITERS, AMMAP_ERR_BUSY,
+          LANE_SLOTS | LANE_HANDOFF_WRITERS },
+        { LANE_SLOTS | LANE_HANDOFF_READERS, AMMAP_ERR_BUSY, LANE_SLOTS | LANE_HANDOFF_READERS, 0,
+          LANE_SLOTS | LANE_HANDOFF_READERS | 1 },
         { LANE_BIAS | LANE_SLOTS, 0, 0, 0, LANE_BIAS | LANE_SLOTS | 1 },
         { LANE_BIAS | LANE_SLOTS | 1, AMMAP_ERR_BUSY, LANE_SLOTS | 1, 0, LANE_BIAS | LANE_SLOTS | 2 },
         { LANE_BIAS | LANE_SLOTS | LANE_READERS, AMMAP_ERR_BUSY, LANE_SLOTS | LANE_READERS, -EAGAIN,
@@ -318,12 +321,12 @@ DEFINE_TEST("bias", there_is_no_bias_too_soon_or_in_a_turn)
                 ammap_slice_release(&slice);
         }
         atomic_store(&lane->bias_after, 0);
-        atomic_store(&lane->word, LANE_RTURN);
+        atomic_store(&lane->word, LANE_HANDOFF_READERS);
         for (int i = 0; i < 1000; i++) {
                 ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
                 ammap_slice_release(&slice);
         }
-        ck_assert_uint_eq(word_of(map), LANE_RTURN);
+        ck_assert_uint_eq(word_of(map), LANE_HANDOFF_READERS);
         atomic_store(&lane->word, 0);
         make_biased(map);
         free_quiet(map);
@@ -343,7 +346,7 @@ DEFINE_TEST("bias", a_writer_waits_for_the_biased)
         task_start(&task, call_body, &call);
         ck_assert(task_sleeps(&task));
         /* It claims its turn: no other reader, but who reads already. */
-        wait_until(word_of(map) & LANE_WTURN);
+        wait_until(word_of(map) & LANE_HANDOFF_WRITERS);
         ck_assert_uint_eq(word_of(map) & LANE_BIAS, 0);
         ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, map, 0, 1), AMMAP_ERR_BUSY);
         ck_assert_int_eq(ammap_as_slice(map, 0, 1, &again), 0);
@@ -498,9 +501,9 @@ static void *hot_writer_body(void *argument)
         return NULL;
 }
 
-/* Under hot writers, a hungry reader gets in as the next: no writer enters
+/* Under hot writers, a starving reader gets in as the next: no writer enters
  * after the one that leaves. */
-DEFINE_TEST("turns", hungry_readers_are_next)
+DEFINE_TEST("turns", starving_readers_are_next)
 {
         ammap_t *map = new_map(100, 1);
 
@@ -517,7 +520,7 @@ DEFINE_TEST("turns", hungry_readers_are_next)
                         waiter_start(&readers[i], map, false, -1);
                 for (size_t i = 0; i < COUNT_OF(writers); i++)
                         task_start(&writers[i], hot_writer_body, &hot);
-                wait_until(HUNGRY_READERS(waiting_of(map)) == COUNT_OF(readers));
+                wait_until(STARVING_READERS(waiting_of(map)) == COUNT_OF(readers));
                 sequence = sequence_of(map);
                 ammap_mut_slice_release(&mut);
                 for (size_t i = 0; i < COUNT_OF(readers); i++) {
@@ -534,7 +537,7 @@ DEFINE_TEST("turns", hungry_readers_are_next)
 }
 
 /* A writer whom readers keep out gets in before every reader that comes later;
- * then the readers that have become hungry, before the next writer. */
+ * then the readers that have become starving, before the next writer. */
 DEFINE_TEST("turns", turns_alternate)
 {
         ammap_t *map = new_map(100, 1);
@@ -548,11 +551,11 @@ DEFINE_TEST("turns", turns_alternate)
                 holder_start(&holder, map, 0, 1, false);
                 for (size_t i = 0; i < COUNT_OF(writers); i++)
                         waiter_start(&writers[i], map, true, -1);
-                wait_until(HUNGRY_WRITERS(waiting_of(map)) == COUNT_OF(writers));
-                wait_until(word_of(map) & LANE_WTURN);
+                wait_until(STARVING_WRITERS(waiting_of(map)) == COUNT_OF(writers));
+                wait_until(word_of(map) & LANE_HANDOFF_WRITERS);
                 for (size_t i = 0; i < COUNT_OF(readers); i++)
                         waiter_start(&readers[i], map, false, -1);
-                wait_until(HUNGRY_READERS(waiting_of(map)) == COUNT_OF(readers));
+                wait_until(STARVING_READERS(waiting_of(map)) == COUNT_OF(readers));
                 ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, map, 0, 1), AMMAP_ERR_BUSY);
                 ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, 1), AMMAP_ERR_BUSY);
                 holder_stop(&holder);
@@ -588,7 +591,7 @@ static void *long_reader_body(void *argument)
         return NULL;
 }
 
-/* A hungry writer that sleeps through a turn of readers claims the next, while
+/* A starving writer that sleeps through a turn of readers claims the next, while
  * those readers are still in and nobody leaves. */
 DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
 {
@@ -606,11 +609,11 @@ DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
                 ck_assert_int_eq(ammap_as_mut_slice(map, 0, 1, &mut), 0);
                 task_start(&task, long_reader_body, &reader);
                 waiter_start(&writer, map, true, -1);
-                wait_until(HUNGRY_READERS(waiting_of(map)) == 1 && HUNGRY_WRITERS(waiting_of(map)) == 1);
+                wait_until(STARVING_READERS(waiting_of(map)) == 1 && STARVING_WRITERS(waiting_of(map)) == 1);
                 ck_assert(task_sleeps(&writer.task));
                 ammap_mut_slice_release(&mut);
                 sem_wait_surely(&reader.in);
-                wait_until(word_of(map) & LANE_WTURN);
+                wait_until(word_of(map) & LANE_HANDOFF_WRITERS);
                 sem_post(&reader.out);
                 task_join(&task);
                 task_join(&writer.task);
@@ -620,7 +623,7 @@ DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
         free_quiet(map);
 }
 
-/* The same for a turn that is taken back under it, by a hungry one that gave up. */
+/* The same for a turn that is taken back under it, by a starving one that gave up. */
 DEFINE_TEST("turns", a_writer_claims_after_another_gave_up)
 {
         ammap_t *map = new_map(100, 1);
@@ -635,10 +638,10 @@ DEFINE_TEST("turns", a_writer_claims_after_another_gave_up)
                 waiter_start(&patient, map, true, -1);
                 task_join(&brief.task);
                 ck_assert_int_eq(brief.result, AMMAP_ERR_TIMEOUT);
-                wait_until(word_of(map) & LANE_WTURN);
-                wait_until(HUNGRY_WRITERS(waiting_of(map)) == 1);
+                wait_until(word_of(map) & LANE_HANDOFF_WRITERS);
+                wait_until(STARVING_WRITERS(waiting_of(map)) == 1);
                 ck_assert(task_sleeps(&patient.task));
-                ck_assert(word_of(map) & LANE_WTURN);
+                ck_assert(word_of(map) & LANE_HANDOFF_WRITERS);
                 holder_stop(&holder);
                 task_join(&patient.task);
                 ck_assert_int_eq(patient.result, 0);
@@ -646,14 +649,18 @@ DEFINE_TEST("turns", a_writer_claims_after_another_gave_up)
         free_quiet(map);
 }
 
-/* Who is hungry decides what a leaving writer stores. */
+/* Who is starving decides what a leaving writer stores. */
 DEFINE_TEST("turns", a_leaving_writer_gives_the_turn)
 {
         static const struct {
                 uint32_t readers, writers;
                 uint64_t turn;
-        } turns[] = { { 0, 0, 0 },          { 1, 0, LANE_RTURN },           { 0, 1, LANE_WTURN },
-                      { 1, 1, LANE_RTURN }, { 0x7fff, 0x7fff, LANE_RTURN }, { 0, 0x7fff, LANE_WTURN } };
+        } turns[] = { { 0, 0, 0 },
+                      { 1, 0, LANE_HANDOFF_READERS },
+                      { 0, 1, LANE_HANDOFF_WRITERS },
+                      { 1, 1, LANE_HANDOFF_READERS },
+                      { 0x7fff, 0x7fff, LANE_HANDOFF_READERS },
+                      { 0, 0x7fff, LANE_HANDOFF_WRITERS } };
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
 
@@ -661,8 +668,8 @@ DEFINE_TEST("turns", a_leaving_writer_gives_the_turn)
                 for (uint32_t asleep = 0; asleep <= ASLEEP_BITS; asleep++) {
                         uint32_t waiting = turns[i].readers << 2 | turns[i].writers << 17 | asleep;
                         uint64_t sequence = sequence_of(map), turn = turns[i].turn;
-                        bool readers = (asleep & 1) && turn != LANE_WTURN;
-                        bool writers = (asleep & 2) && turn != LANE_RTURN;
+                        bool readers = (asleep & 1) && turn != LANE_HANDOFF_WRITERS;
+                        bool writers = (asleep & 2) && turn != LANE_HANDOFF_READERS;
 
                         ck_assert(lane_write_try(lane));
                         atomic_store(&lane->waiting, waiting);
@@ -706,7 +713,7 @@ DEFINE_TEST("turns", a_turn_of_no_one_is_taken_back)
         free_quiet(map);
 }
 
-/* The hungry are forgotten, as one does who passes them over. */
+/* The starving are forgotten, as one does who passes them over. */
 static void forget(ammap_t *map, bool writers)
 {
         _Atomic uint64_t *waiting = &only_lane(map)->waiting;
@@ -788,13 +795,13 @@ DEFINE_LOOP_TEST("passes", a_turn_that_nobody_takes_ends, 0, 5)
         static const struct {
                 uint64_t turn;
                 enum op op;
-        } turns[] = { { LANE_RTURN, OP_TRY_MUT_SLICE },
-                      { LANE_WTURN, OP_TRY_MUT_SLICE },
-                      { LANE_WTURN, OP_TRY_SLICE },
-                      { LANE_RTURN, OP_MUT_SLICE },
-                      { LANE_WTURN, OP_SLICE } };
+        } turns[] = { { LANE_HANDOFF_READERS, OP_TRY_MUT_SLICE },
+                      { LANE_HANDOFF_WRITERS, OP_TRY_MUT_SLICE },
+                      { LANE_HANDOFF_WRITERS, OP_TRY_SLICE },
+                      { LANE_HANDOFF_READERS, OP_MUT_SLICE },
+                      { LANE_HANDOFF_WRITERS, OP_SLICE } };
         bool trying = turns[_i].op == OP_TRY_MUT_SLICE || turns[_i].op == OP_TRY_SLICE;
-        bool writers = turns[_i].turn == LANE_WTURN;
+        bool writers = turns[_i].turn == LANE_HANDOFF_WRITERS;
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
         const int64_t turn = 5 * MS;
@@ -823,7 +830,7 @@ DEFINE_LOOP_TEST("passes", a_turn_that_nobody_takes_ends, 0, 5)
                 ck_assert_int_eq(rc, 0);
                 ck_assert_int_ge(now_ns(), before);
                 ck_assert_uint_eq(word_of(map), sequence_of(map));
-                ck_assert_uint_eq(HUNGRY_READERS(waiting_of(map)) + HUNGRY_WRITERS(waiting_of(map)), 0);
+                ck_assert_uint_eq(STARVING_READERS(waiting_of(map)) + STARVING_WRITERS(waiting_of(map)), 0);
                 ck_assert_uint_eq(atomic_load(&lane->waiting) >> (writers ? 48 : 32), (unsigned)round);
         }
         free_quiet(map);
@@ -843,12 +850,12 @@ DEFINE_LOOP_TEST("passes", a_turn_that_cannot_be_taken_stays, 0, 2)
                 no_bias(map);
         holder_start(&reader, map, 0, 1, false);
         waiter_start(&writer, map, true, -1);
-        wait_until(word_of(map) & LANE_WTURN);
+        wait_until(word_of(map) & LANE_HANDOFF_WRITERS);
         for (int round = 0; round < 3; round++) {
                 ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, map, 0, 1), AMMAP_ERR_BUSY);
                 atomic_store(&lane->idle_since, now_ns() - 1000 * MS);
         }
-        ck_assert(word_of(map) & LANE_WTURN);
+        ck_assert(word_of(map) & LANE_HANDOFF_WRITERS);
         holder_stop(&reader);
         task_join(&writer.task);
         ck_assert_int_eq(writer.result, 0);
@@ -871,16 +878,16 @@ DEFINE_LOOP_TEST("passes", the_forgotten_go_on, 0, 4)
         else
                 holder_start(&holder, map, 0, 1, true);
         waiter_start(&waiters[0], map, writes, gives_up ? 200 * MS : -1);
-        wait_until((writes ? HUNGRY_WRITERS(waiting_of(map)) : HUNGRY_READERS(waiting_of(map))) == 1);
+        wait_until((writes ? STARVING_WRITERS(waiting_of(map)) : STARVING_READERS(waiting_of(map))) == 1);
         forget(map, writes);
         if (gives_up) {
                 task_join(&waiters[0].task);
                 ck_assert_int_eq(waiters[0].result, AMMAP_ERR_TIMEOUT);
-                ck_assert_uint_eq(word_of(map) & (LANE_RTURN | LANE_WTURN), 0);
-                ck_assert_uint_eq(HUNGRY_READERS(waiting_of(map)) + HUNGRY_WRITERS(waiting_of(map)), 0);
+                ck_assert_uint_eq(word_of(map) & (LANE_HANDOFF_READERS | LANE_HANDOFF_WRITERS), 0);
+                ck_assert_uint_eq(STARVING_READERS(waiting_of(map)) + STARVING_WRITERS(waiting_of(map)), 0);
         } else {
                 waiter_start(&waiters[1], map, writes, -1);
-                wait_until((writes ? HUNGRY_WRITERS(waiting_of(map)) : HUNGRY_READERS(waiting_of(map))) >= 1);
+                wait_until((writes ? STARVING_WRITERS(waiting_of(map)) : STARVING_READERS(waiting_of(map))) >= 1);
         }
         if (writes)
                 ammap_slice_release(&slice);
@@ -894,7 +901,7 @@ DEFINE_LOOP_TEST("passes", the_forgotten_go_on, 0, 4)
         free_quiet(map);
 }
 
-/* Hungry ones that give up about when they get the turn. */
+/* Starving ones that give up about when they get the turn. */
 DEFINE_TEST("turns", giving_up_races_with_the_turn)
 {
         struct random random = random_start("giving_up_races_with_the_turn");
@@ -1018,7 +1025,7 @@ DEFINE_TEST("ends", all_who_wait_hear_of_a_death)
                 holder_start(&holder, map, 0, 1, true);
                 for (size_t i = 0; i < COUNT_OF(waiters); i++)
                         waiter_start(&waiters[i], map, i % 2, i < 3 ? -1 : 1000 * SECOND);
-                /* Some hungry, some not. */
+                /* Some starving, some not. */
                 for (size_t i = 0; i < COUNT_OF(waiters) && round % 2; i++)
                         ck_assert(task_sleeps(&waiters[i].task));
                 holder_vanish(&holder);
@@ -1200,7 +1207,7 @@ DEFINE_LOOP_TEST("ends", a_child_keeps_its_own_reads, 0, 4)
         for (size_t i = 0; i < COUNT_OF(others); i++)
                 holder_start(&others[i], map, 0, 1, false);
         waiter_start(&writer, map, true, -1);
-        wait_until(HUNGRY_WRITERS(waiting_of(map)) == 1);
+        wait_until(STARVING_WRITERS(waiting_of(map)) == 1);
         ck_assert(task_sleeps(&writer.task));
         child = fork_some(_i & 1);
         if (child == 0) {
@@ -1209,7 +1216,7 @@ DEFINE_LOOP_TEST("ends", a_child_keeps_its_own_reads, 0, 4)
                 ammap_slice_release(&more);
                 if (!(_i & 1)) {
                         child_check(atomic_load(&lane->waiting) == 0);
-                        child_check((word_of(map) & (LANE_READERS | LANE_WTURN)) == (_i & 2 ? 0 : 1));
+                        child_check((word_of(map) & (LANE_READERS | LANE_HANDOFF_WRITERS)) == (_i & 2 ? 0 : 1));
                 }
                 child_check(ammap_try_as_mut_slice(map, 0, 1, &mut) == AMMAP_ERR_DEADLOCK);
                 ammap_slice_release(&slice);
@@ -1494,7 +1501,7 @@ DEFINE_LOOP_TEST("wakes", sleepers_are_woken, 0, 4)
                         ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
                 sem_post(&ping.go);
                 wait_until(atomic_load(&lane->asleep[ping.writes ? WRITE : READ]) == 1);
-                /* On both sides of falling asleep, of a sleep's end, of hunger. */
+                /* On both sides of falling asleep, of a sleep's end, of starvation. */
                 for (int64_t end = now_ns() + i % 40 * 100000; i % 4 && now_ns() < end;)
                         sched_yield();
                 ammap_slice_release(&slice);

@@ -88,7 +88,7 @@ static void lane_awaited(const ammap_t *map, uint32_t lane)
         for (;;) {
                 uint64_t owner = atomic_load(&map->shared->lane[lane].owner);
 
-                if ((owner & OWNER_NAME) && (owner & OWNER_WAITERS))
+                if ((owner & OWNER_ID) && (owner & OWNER_WAITERS))
                         return;
                 ck_assert_msg(now_ns() < deadline, "nobody waits for lane %u", lane);
                 pause_ms(1);
@@ -323,7 +323,7 @@ DEFINE_LOOP_TEST("slot", a_shrink_behind_a_writer, 0, 2)
 
 /* --- Who cannot write ------------------------------------------------------------------ */
 
-/* Where the flag is set nothing else is looked at: not a name that is nobody's, nor
+/* Where the flag is set nothing else is looked at: not an owner id that is nobody's, nor
  * an odd sequence of a writer, or a freezer, who has died with the lane, or lives. */
 DEFINE_TEST("slot", a_frozen_map_read_only)
 {
@@ -605,15 +605,15 @@ DEFINE_TEST("slot", recover_waits_for_one_who_tries)
         ammap_t *map = make_shared(SIZE, 0, 2);
         struct format_lane *lane = &map->shared->lane[0];
         int cleared = 0;
-        uint64_t name;
+        uint64_t owner_id;
 
         ck_assert_int_eq(op_run(OP_UPDATE, map, 0, 10, 0), 0);
-        name = slot_mine_at(map->shared, 0)->name;
+        owner_id = slot_mine_at(map->shared, 0)->owner_id;
         for (int round = 0; round < 200 && cleared < 5; round++) {
                 struct recover recover = { map, -1, INT_MIN };
                 struct task task;
 
-                atomic_store(&lane->owner, name);
+                atomic_store(&lane->owner, owner_id);
                 atomic_fetch_add(&lane->sequence, 1);
                 task_start(&task, recover_body, &recover);
                 while (atomic_load(&recover.sleeps) < 0)
@@ -904,17 +904,17 @@ DEFINE_TEST("slot", more_slices_than_places)
 {
         static unsigned char bytes[LANES * LANE];
         ammap_t *map = make_shared(LANES * LANE, 0, LANES), *copy, *other = make_shared(LANE, 0, 1);
-        ammap_slice_t slices[FORMAT_RUNS], slice, inner[3];
+        ammap_slice_t slices[FORMAT_SETS], slice, inner[3];
         ammap_mut_slice_t mut;
 
-        for (uint64_t i = 0; i < FORMAT_RUNS; i++) /* lanes 0 and 1, 2 and 3, ... */
+        for (uint64_t i = 0; i < FORMAT_SETS; i++) /* lanes 0 and 1, 2 and 3, ... */
                 ck_assert_int_eq(ammap_as_slice(map, 2 * i * LANE, 2 * LANE, &slices[i]), 0);
         ck_assert_int_eq(ammap_as_slice(map, 17 * LANE, 1, &slice), AMMAP_ERR_LIMIT);
         ck_assert(slice_is_zero(&slice));
         ck_assert_int_eq(ammap_try_as_slice(map, 17 * LANE, 1, &slice), AMMAP_ERR_LIMIT);
         ck_assert_int_eq(ammap_timed_as_slice(map, 15 * LANE, 2 * LANE, patience_ns(), &slice), AMMAP_ERR_LIMIT);
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 16 * LANE, 4 * LANE), 0);
-        ck_assert_uint_eq(stat_of(map).slices, FORMAT_RUNS);
+        ck_assert_uint_eq(stat_of(map).slices, FORMAT_SETS);
 
         ck_assert_int_eq(ammap_read_into(map, 0, bytes, sizeof(bytes)), 0);
         ck_assert_int_eq(ammap_copy(other, 0, map, 16 * LANE + 1, LANE), 0);
@@ -929,7 +929,7 @@ DEFINE_TEST("slot", more_slices_than_places)
         ck_assert_int_eq(ammap_as_slice(map, 4 * LANE, 1, &inner[0]), 0);
         ck_assert_int_eq(ammap_try_as_slice(map, 5 * LANE, LANE, &inner[1]), 0);
         ck_assert_int_eq(ammap_timed_as_slice(map, 4 * LANE + 1, 2 * LANE - 1, 0, &inner[2]), 0);
-        ck_assert_uint_eq(stat_of(map).slices, FORMAT_RUNS + 3);
+        ck_assert_uint_eq(stat_of(map).slices, FORMAT_SETS + 3);
         ck_assert_int_eq(ammap_as_mut_slice(map, 5 * LANE, 1, &mut), AMMAP_ERR_DEADLOCK);
 
         /* The lanes are held as long as one of those who share them is there. */
@@ -943,32 +943,32 @@ DEFINE_TEST("slot", more_slices_than_places)
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 4 * LANE, 2 * LANE), 0);
         ck_assert_int_eq(ammap_as_slice(map, 17 * LANE, 1, &slice), 0);
         ammap_slice_release(&slice);
-        for (size_t i = 0; i < FORMAT_RUNS; i++)
+        for (size_t i = 0; i < FORMAT_SETS; i++)
                 ammap_slice_release(&slices[i]);
         is_free(map, LANES * LANE);
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_int_eq(ammap_free(other), 0);
 }
 
-struct cutter {
+struct shrinker {
         ammap_t *map;
         uint64_t length;
         _Atomic bool stop;
-        _Atomic long cut, refused;
+        _Atomic long done, refused;
 };
 
-static void *cutter_body(void *argument)
+static void *shrinker_body(void *argument)
 {
-        struct cutter *cutter = argument;
+        struct shrinker *shrinker = argument;
 
-        while (!atomic_load(&cutter->stop)) {
-                int rc = ammap_resize(cutter->map, cutter->length);
+        while (!atomic_load(&shrinker->stop)) {
+                int rc = ammap_resize(shrinker->map, shrinker->length);
 
                 thread_check(rc == 0 || rc == AMMAP_ERR_BUSY);
-                atomic_fetch_add(rc == 0 ? &cutter->cut : &cutter->refused, 1);
-                thread_check_int(ammap_resize(cutter->map, SIZE), 0);
+                atomic_fetch_add(rc == 0 ? &shrinker->done : &shrinker->refused, 1);
+                thread_check_int(ammap_resize(shrinker->map, SIZE), 0);
                 for (int looks = 0; looks < 500; looks++) /* or it is short nearly always */
-                        thread_check(ammap_len(cutter->map) == SIZE);
+                        thread_check(ammap_len(shrinker->map) == SIZE);
         }
         return NULL;
 }
@@ -979,13 +979,13 @@ DEFINE_LOOP_TEST("slot", slices_share_beside_shrinks, 1, 3)
 {
         const uint64_t lanes = (uint64_t)_i, lane = SIZE / lanes;
         ammap_t *map = make_shared(SIZE, 0, lanes), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
-        struct cutter cutter = { again, lane / 2, false, 0, 0 };
+        struct shrinker shrinker = { again, lane / 2, false, 0, 0 };
         ammap_slice_t small, large;
         int taken = 0, count = rounds(30000);
         struct task task;
 
-        task_start(&task, cutter_body, &cutter);
-        while (count-- > 0 || atomic_load(&cutter.cut) < 10) {
+        task_start(&task, shrinker_body, &shrinker);
+        while (count-- > 0 || atomic_load(&shrinker.done) < 10) {
                 int rc;
 
                 ck_assert_int_eq(ammap_as_slice(map, 0, 1, &small), 0);
@@ -997,10 +997,10 @@ DEFINE_LOOP_TEST("slot", slices_share_beside_shrinks, 1, 3)
                 ammap_slice_release(&large);
                 ammap_slice_release(&small);
         }
-        atomic_store(&cutter.stop, true);
+        atomic_store(&shrinker.stop, true);
         task_ends(&task);
-        printf("slices_share_beside_shrinks: %d slices; %ld shrinks, %ld refused\n", taken, atomic_load(&cutter.cut),
-               atomic_load(&cutter.refused));
+        printf("slices_share_beside_shrinks: %d slices; %ld shrinks, %ld refused\n", taken, atomic_load(&shrinker.done),
+               atomic_load(&shrinker.refused));
         is_free(map, SIZE);
         ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(ammap_free(map), 0);
@@ -1068,7 +1068,7 @@ DEFINE_LOOP_TEST("slot", own_slices_beside_a_copy, 0, 2)
                 ck_assert_int_eq(ammap_as_slice(map, 3 * KB, 10, &slice), 0);
         task_start(&task, call_body, &call);
         lane_awaited(map, 3);
-        ck_assert(atomic_load(&map->shared->lane[1].owner) & OWNER_NAME);
+        ck_assert(atomic_load(&map->shared->lane[1].owner) & OWNER_ID);
         start = now_ns();
         ck_assert_int_eq(ammap_resize(map, KB), AMMAP_ERR_BUSY);
         ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_DEADLOCK);

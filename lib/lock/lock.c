@@ -9,7 +9,7 @@
  *   asymmetric Dekker        a light fence where threads enter, a heavy one (membarrier)
  *                            where one waits for them
  *   eventcount               who sleeps, and who wakes
- *   phase-fair hand-over     turns, for those who have waited long ("hungry")
+ *   phase-fair hand-over     turns, for those who have waited long ("starving")
  *
  * What it guarantees
  *
@@ -25,18 +25,18 @@
  *      bits                       who is in                      who may enter
  *      0, BIAS, SLOTS             readers that name the lane     readers by a name; a writer that
  *                                                                revokes the bias
- *      readers > 0                so many, counted               readers; nobody while WTURN is set
+ *      readers > 0                so many, counted               readers; nobody, with HANDOFF_WRITERS
  *      WRITER, sequence odd       one writer: the word is his    nobody
  *      WRITER and DEAD            a writer that is gone          nobody, until lane_recover
- *      RTURN                      nobody, or readers             readers
- *      WTURN                      nobody, or readers             hungry writers
+ *      HANDOFF_READERS            nobody, or readers             readers
+ *      HANDOFF_WRITERS            nobody, or readers             starving writers
  *      FROZEN                     readers                        readers; no writer ever again
  *
  * How each enters and leaves
  *
  * A writer enters by one compare-and-swap that adds WRITER to a word whose lower bits are
  * 0.  That makes the sequence odd.  It leaves by one store that makes it even again.  A
- * counted reader adds 1 to a word without WRITER and WTURN, and subtracts 1.
+ * counted reader adds 1 to a word without WRITER and HANDOFF_WRITERS, and subtracts 1.
  *
  * A reader that does not enter loads the word (begin), copies, and loads it again (valid).
  * If it finds the same even sequence, nobody wrote in between.  The sequence has 37 bits
@@ -62,8 +62,8 @@
  *       still sees it with SLOTS and without BIAS, knows that no new reader came by a name.
  *   I4  A hold to write names a lane only while its thread is in.  A hold to read may name
  *       it for a moment longer, by a reader that withdraws.
- *   I5  A turn that is out has somebody hungry to take it, or somebody is about to take it
- *       back.
+ *   I5  A turn that is out has somebody starving to take it, or somebody is about to take
+ *       it back.
  *   I6  The length of a map is shorter before a shrink looks for those who are in.
  *
  * What pairs with what
@@ -87,9 +87,9 @@
  *              may I enter now?                light fence
  *              os_wait(event)                  waiting?  then wake
  *
- *      who gives a turn: turn          last hungry: counts himself     I5: one of them takes the
- *              full fence              out, full fence                 turn back
- *              is anybody hungry?      is the turn out?
+ *      who gives a turn: turn          last starving one: counts       I5: one of them takes the
+ *              full fence              himself out, full fence         turn back
+ *              is anybody starving?    is the turn out?
  *
  *      enters: notes his reach         shrink: length = shorter        G6: he finds the length too
  *              light fence                     heavy fence             short and leaves, or the
@@ -122,19 +122,20 @@
  * ASLEEP again for those who sleep on.  A waiter that gives up wakes the next.
  *
  * To enter past those who wait is what makes the lock fast, and unfair.  So a waiter
- * becomes hungry after WAITER_HUNGRY_AFTER; a writer that readers keep out, after a short spin.
- * The hungry are counted in waiting.  A writer that leaves sees them and hands over in the
- * same store: RTURN if readers are hungry, else WTURN.  RTURN keeps writers out until the
- * last hungry reader has entered.  WTURN keeps all but hungry writers out until one of
- * them has entered.  A hungry writer also sets WTURN by itself where readers hold the lane.
- * So a hungry reader waits for one writer at most.  A hungry writer waits for the readers
- * that are in, for one turn of readers, and then only for other hungry writers.
+ * becomes starving after WAITER_STARVING_AFTER; a writer that readers keep out, after a
+ * short spin.  The starving are counted in waiting.  A writer that leaves sees them and
+ * hands over in the same store: HANDOFF_READERS if readers are starving, else
+ * HANDOFF_WRITERS.  The one keeps writers out until the last starving reader has entered,
+ * the other all but starving writers until one of them has entered.  A starving writer
+ * also sets HANDOFF_WRITERS by itself where readers hold the lane.  So a starving reader
+ * waits for one writer at most.  A starving writer waits for the readers that are in, for
+ * one turn of readers, and then only for other starving writers.
  *
  * A waiter may be stopped, by a debugger or in a signal handler, and must not keep the
  * others out with its turn.  Whoever sees a turn that could be taken, and sees it still
- * after TURN_MAX, forgets all the hungry that it is for and takes it back (pass_over).
- * How often the hungry were forgotten is counted beside them.  One that was forgotten sees
- * so by that count, takes nothing off the new count, and looks, as the last of them,
+ * after TURN_MAX, forgets all the starving that it is for and takes it back (pass_over).
+ * How often the starving were forgotten is counted beside them.  One that was forgotten
+ * sees so by that count, takes nothing off the new count, and looks, as the last of them,
  * whether a turn is out that is no one's.  No sleep lasts longer than SLEEP_MAX, or
  * TURN_MAX beside a turn, so that nobody misses such a turn.
  *
@@ -186,9 +187,9 @@
 
 enum {
         ASLEEP = 1, /* << kind */
-        HUNGRY_SHIFT = 2,
-        HUNGRY_BITS = 15,
-        HUNGRY_MAX = (1 << HUNGRY_BITS) - 1,
+        STARVING_SHIFT = 2,
+        STARVING_BITS = 15,
+        STARVING_MAX = (1 << STARVING_BITS) - 1,
         FORGOTTEN_SHIFT = 32,
         FORGOTTEN_BITS = 16,
         FORGOTTEN_MAX = (1 << FORGOTTEN_BITS) - 1,
@@ -208,21 +209,21 @@ struct lane_waiter {
         struct lock_waiter base;
         struct lane *lane;
         enum access kind;
-        bool hungry;
-        uint16_t forgotten; /* how often the hungry were, when it became one */
+        bool starving;
+        uint16_t forgotten; /* how often the starving were, when it became one */
         int64_t revoking;   /* os_now when it took the bias away, or 0 */
 };
 
 static void (*lane_left)(struct lane *lane, enum access access);
 
-static uint32_t hungry(uint64_t waiting, enum access kind)
+static uint32_t starving(uint64_t waiting, enum access kind)
 {
-        return waiting >> (HUNGRY_SHIFT + HUNGRY_BITS * (int)kind) & HUNGRY_MAX;
+        return waiting >> (STARVING_SHIFT + STARVING_BITS * (int)kind) & STARVING_MAX;
 }
 
-static uint64_t one_hungry(enum access kind)
+static uint64_t one_starving(enum access kind)
 {
-        return UINT64_C(1) << (HUNGRY_SHIFT + HUNGRY_BITS * (int)kind);
+        return UINT64_C(1) << (STARVING_SHIFT + STARVING_BITS * (int)kind);
 }
 
 static uint16_t forgotten(uint64_t waiting, enum access kind)
@@ -268,49 +269,50 @@ void lane_wake(struct lane *lane)
         }
         if (word & LANE_WRITER) /* who will look again on leaving */
                 return;
-        if ((waiting & ASLEEP << READ) && !(word & LANE_WTURN))
+        if ((waiting & ASLEEP << READ) && !(word & LANE_HANDOFF_WRITERS))
                 wake(lane, READ, INT32_MAX);
-        /* Only the hungry may use a WTURN, or claim it where readers came in
-         * without one; and which of the sleepers are hungry is not known. */
-        if (!(waiting & ASLEEP << WRITE) || (word & LANE_RTURN))
+        /* Only the starving may use HANDOFF_WRITERS, or claim it where readers came in
+         * without it; and which of the sleepers are starving is not known. */
+        if (!(waiting & ASLEEP << WRITE) || (word & LANE_HANDOFF_READERS))
                 return;
-        if ((word & LANE_WTURN) || hungry(waiting, WRITE))
+        if ((word & LANE_HANDOFF_WRITERS) || starving(waiting, WRITE))
                 count = INT32_MAX;
-        if (!(word & LANE_READERS) || (!(word & LANE_WTURN) && hungry(waiting, WRITE)))
+        if (!(word & LANE_READERS) || (!(word & LANE_HANDOFF_WRITERS) && starving(waiting, WRITE)))
                 wake(lane, WRITE, count);
 }
 
 /* --- Turns --- */
 
-static void become_hungry(struct lane_waiter *w)
+static void become_starving(struct lane_waiter *w)
 {
         uint64_t waiting = atomic_load_explicit(&w->lane->waiting, memory_order_relaxed);
 
-        if (w->hungry && forgotten(waiting, w->kind) != w->forgotten)
-                w->hungry = false;
-        while (!w->hungry && hungry(waiting, w->kind) < HUNGRY_MAX) {
+        if (w->starving && forgotten(waiting, w->kind) != w->forgotten)
+                w->starving = false;
+        while (!w->starving && starving(waiting, w->kind) < STARVING_MAX) {
                 w->forgotten = forgotten(waiting, w->kind);
-                w->hungry = atomic_compare_exchange_weak(&w->lane->waiting, &waiting, waiting + one_hungry(w->kind));
+                w->starving =
+                        atomic_compare_exchange_weak(&w->lane->waiting, &waiting, waiting + one_starving(w->kind));
         }
 }
 
 /* Whether it was the last, or is counted no more: it is to see whether a turn is out
  * that is no one's. */
-static bool end_hungry(struct lane_waiter *w)
+static bool end_starving(struct lane_waiter *w)
 {
         uint64_t waiting = atomic_load(&w->lane->waiting);
 
-        w->hungry = false;
+        w->starving = false;
         while (forgotten(waiting, w->kind) == w->forgotten)
-                if (atomic_compare_exchange_weak(&w->lane->waiting, &waiting, waiting - one_hungry(w->kind)))
-                        return hungry(waiting, w->kind) == 1;
+                if (atomic_compare_exchange_weak(&w->lane->waiting, &waiting, waiting - one_starving(w->kind)))
+                        return starving(waiting, w->kind) == 1;
         return true;
 }
 
-static void forget_hungry(struct lane *lane, enum access kind)
+static void forget_starving(struct lane *lane, enum access kind)
 {
         uint64_t waiting = atomic_load(&lane->waiting), after;
-        uint64_t counts = HUNGRY_MAX * one_hungry(kind);
+        uint64_t counts = STARVING_MAX * one_starving(kind);
         int shift = FORGOTTEN_SHIFT + FORGOTTEN_BITS * (int)kind;
 
         do {
@@ -320,16 +322,16 @@ static void forget_hungry(struct lane *lane, enum access kind)
         } while (!atomic_compare_exchange_weak(&lane->waiting, &waiting, after));
 }
 
-/* Take back a turn that has no hungry left to use it.  WRITER and a turn are
+/* Take back a turn that no starving one is left to use.  WRITER and a turn are
  * never both set, so that this changes no word that a writer owns. */
 static void end_turn(struct lane *lane, enum access kind)
 {
-        uint64_t turn = kind == READ ? LANE_RTURN : LANE_WTURN;
+        uint64_t turn = kind == READ ? LANE_HANDOFF_READERS : LANE_HANDOFF_WRITERS;
         uint64_t word;
 
         os_fence_full();
         word = atomic_load(&lane->word);
-        while ((word & turn) && hungry(atomic_load(&lane->waiting), kind) == 0)
+        while ((word & turn) && starving(atomic_load(&lane->waiting), kind) == 0)
                 if (atomic_compare_exchange_weak(&lane->word, &word, word & ~turn)) {
                         lane_wake(lane);
                         return;
@@ -338,15 +340,16 @@ static void end_turn(struct lane *lane, enum access kind)
 
 /* Whether the word has changed, for a turn was out that was not taken though it could
  * be, at two looks so far apart.  Whoever has it is stopped, in a signal handler say,
- * and it and its like are hungry no more. */
+ * and it and its like are starving no more. */
 static bool pass_over(struct lane *lane, uint64_t word)
 {
-        uint64_t turn = word & (LANE_RTURN | LANE_WTURN), idle = turn | (word & LANE_SEQUENCE);
+        uint64_t turn = word & (LANE_HANDOFF_READERS | LANE_HANDOFF_WRITERS), idle = turn | (word & LANE_SEQUENCE);
         int64_t now;
 
         if (!turn)
                 return false;
-        if ((turn & LANE_WTURN) && ((word & LANE_READERS) || ((word & LANE_SLOTS) && thread_any_names(lane)))) {
+        if ((turn & LANE_HANDOFF_WRITERS) &&
+            ((word & LANE_READERS) || ((word & LANE_SLOTS) && thread_any_names(lane)))) {
                 atomic_store_explicit(&lane->idle_turn, 0, memory_order_relaxed);
                 return false;
         }
@@ -359,7 +362,7 @@ static bool pass_over(struct lane *lane, uint64_t word)
         if (now - atomic_load_explicit(&lane->idle_since, memory_order_relaxed) < TURN_MAX)
                 return false;
         atomic_store_explicit(&lane->idle_turn, 0, memory_order_relaxed);
-        forget_hungry(lane, (turn & LANE_RTURN) ? READ : WRITE);
+        forget_starving(lane, (turn & LANE_HANDOFF_READERS) ? READ : WRITE);
         if (atomic_compare_exchange_strong(&lane->word, &word, word & ~turn))
                 lane_wake(lane);
         return true;
@@ -367,7 +370,7 @@ static bool pass_over(struct lane *lane, uint64_t word)
 
 static bool may_claim(uint64_t word)
 {
-        return !(word & (LANE_WRITER | LANE_WTURN | LANE_RTURN | LANE_BIAS));
+        return !(word & (LANE_WRITER | LANE_HANDOFF_WRITERS | LANE_HANDOFF_READERS | LANE_BIAS));
 }
 
 /* Readers keep a writer out: let in no more of them. */
@@ -375,9 +378,9 @@ static void claim_turn(struct lane_waiter *w, uint64_t word)
 {
         if (!may_claim(word))
                 return;
-        become_hungry(w);
-        while (w->hungry && may_claim(word))
-                if (atomic_compare_exchange_weak(&w->lane->word, &word, word | LANE_WTURN)) {
+        become_starving(w);
+        while (w->starving && may_claim(word))
+                if (atomic_compare_exchange_weak(&w->lane->word, &word, word | LANE_HANDOFF_WRITERS)) {
                         atomic_store_explicit(&w->lane->idle_turn, 0, memory_order_relaxed);
                         return;
                 }
@@ -390,12 +393,12 @@ static bool blocked(const struct lane_waiter *w, uint64_t word)
         if (word & LANE_DEAD)
                 return false;
         if (w->kind == READ)
-                return word & (LANE_WRITER | LANE_WTURN);
+                return word & (LANE_WRITER | LANE_HANDOFF_WRITERS);
         if (word & LANE_FROZEN)
                 return false;
-        if (word & (LANE_WRITER | LANE_RTURN | LANE_READERS))
+        if (word & (LANE_WRITER | LANE_HANDOFF_READERS | LANE_READERS))
                 return true;
-        if ((word & LANE_WTURN) && !w->hungry)
+        if ((word & LANE_HANDOFF_WRITERS) && !w->starving)
                 return true;
         if (word & LANE_BIAS)
                 return false;
@@ -421,20 +424,20 @@ static int wait(struct lane_waiter *w)
 
         if (w->base.deadline != LANE_TRY && spin(w))
                 return 0;
-        if (os_fork_check()) { /* which forgets the hungry, this one too */
-                w->hungry = false;
+        if (os_fork_check()) { /* which forgets the starving, this one too */
+                w->starving = false;
                 return 0;
         }
         if ((rc = waiter_begin_sleep(&w->base, &now)) < 0)
                 return rc;
         /* A writer that was woken may have got the one wake-up that was meant for
-         * the hungry, by one who knew nothing of their turn: it takes the turn. */
-        if (has_slept && w->kind == WRITE && (atomic_load(&lane->word) & LANE_WTURN))
-                become_hungry(w);
-        if (waiter_is_hungry(&w->base, now))
-                become_hungry(w);
+         * the starving, by one who knew nothing of their turn: it takes the turn. */
+        if (has_slept && w->kind == WRITE && (atomic_load(&lane->word) & LANE_HANDOFF_WRITERS))
+                become_starving(w);
+        if (waiter_is_starving(&w->base, now))
+                become_starving(w);
         else
-                until = earlier(until, w->base.since + WAITER_HUNGRY_AFTER);
+                until = earlier(until, w->base.since + WAITER_STARVING_AFTER);
         until = earlier(until, now + SLEEP_MAX);
 
         event = atomic_load(&lane->event[w->kind]);
@@ -442,10 +445,10 @@ static int wait(struct lane_waiter *w)
         atomic_fetch_or(&lane->waiting, (uint64_t)ASLEEP << w->kind);
         os_fence_heavy();
         word = atomic_load(&lane->word);
-        if (word & (LANE_RTURN | LANE_WTURN))
+        if (word & (LANE_HANDOFF_READERS | LANE_HANDOFF_WRITERS))
                 until = earlier(until, now + TURN_MAX);
-        /* Nobody wakes a hungry writer that lets readers come and go. */
-        if (blocked(w, word) && !(w->kind == WRITE && w->hungry && may_claim(word)))
+        /* Nobody wakes a starving writer that lets readers come and go. */
+        if (blocked(w, word) && !(w->kind == WRITE && w->starving && may_claim(word)))
                 rc = os_wait(&lane->event[w->kind], event, until);
         /* A wake-up of one writer took the note of all. */
         if (atomic_fetch_sub(&lane->asleep[w->kind], 1) > 1 && w->kind == WRITE)
@@ -467,7 +470,7 @@ static int finish(struct lane_waiter *w, int rc)
         if (w->revoking)
                 atomic_store_explicit(&lane->bias_after, os_now() + (os_now() - w->revoking) * BIAS_PAUSE,
                                       memory_order_relaxed);
-        if (w->hungry && end_hungry(w))
+        if (w->starving && end_starving(w))
                 end_turn(lane, w->kind);
         if (rc < 0 && w->base.since) {
                 os_fence_heavy(); /* after the note for those who sleep on, as in wait */
@@ -545,7 +548,7 @@ static int write_slow(struct lane *lane, struct lane_request *request, uint64_t 
                         fenced = word & LANE_SEQUENCE;
                 }
                 if (!blocked(&w, word)) {
-                        uint64_t mine = ((word & ~(LANE_WTURN | LANE_SLOTS)) | idle) + LANE_WRITER;
+                        uint64_t mine = ((word & ~(LANE_HANDOFF_WRITERS | LANE_SLOTS)) | idle) + LANE_WRITER;
 
                         if (atomic_compare_exchange_strong(&lane->word, &word, mine)) {
                                 atomic_thread_fence(memory_order_release); /* as in lane_write_try */
@@ -624,11 +627,11 @@ void lane_write_leave_slow(struct lane *lane)
         uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER;
         uint64_t waiting = atomic_load(&lane->waiting);
 
-        if (hungry(waiting, READ)) {
-                atomic_store(&lane->word, word | LANE_RTURN);
+        if (starving(waiting, READ)) {
+                atomic_store(&lane->word, word | LANE_HANDOFF_READERS);
                 end_turn(lane, READ);
-        } else if (hungry(waiting, WRITE)) {
-                atomic_store(&lane->word, word | LANE_WTURN);
+        } else if (starving(waiting, WRITE)) {
+                atomic_store(&lane->word, word | LANE_HANDOFF_WRITERS);
                 end_turn(lane, WRITE);
         } else {
                 atomic_store(&lane->word, word);
@@ -664,7 +667,7 @@ static void consider_bias(struct lane *lane)
         if (os_now() < atomic_load_explicit(&lane->bias_after, memory_order_relaxed))
                 return;
         word = atomic_load(&lane->word);
-        if (!(word & (LANE_BIAS | LANE_WTURN | LANE_RTURN)))
+        if (!(word & (LANE_BIAS | LANE_HANDOFF_WRITERS | LANE_HANDOFF_READERS)))
                 atomic_compare_exchange_strong(&lane->word, &word,
                                                (word | LANE_BIAS | LANE_SLOTS) +
                                                        ((word & LANE_SLOTS) ? 2 * LANE_WRITER : 0));

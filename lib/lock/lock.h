@@ -35,8 +35,8 @@ struct lane {
         /* Line 0: written by whoever enters or leaves, read by all.
          *
          *   bits 0-19   how many read holds are counted here
-         *   bit  20     RTURN: hungry readers' turn, writers keep out
-         *   bit  21     WTURN: hungry writers' turn, all others keep out
+         *   bit  20     HANDOFF_READERS: starving readers' turn, writers keep out
+         *   bit  21     HANDOFF_WRITERS: starving writers' turn, all others keep out
          *   bit  22     BIAS: readers may enter by their thread's block alone
          *   bit  23     SLOTS: some may have done so and still be in
          *   bit  24     FROZEN: nobody writes any more (never with WRITER)
@@ -50,9 +50,9 @@ struct lane {
         _Alignas(128) _Atomic uint64_t word;
 
         /* Who waits: bit 0 readers asleep, bit 1 writers asleep, bits 2-16 how
-         * many readers are hungry, bits 17-31 how many writers; bits 32-47 how often
-         * hungry readers were forgotten, bits 48-63 writers.  Changed by those who
-         * wait and by those who wake them, with RMWs. */
+         * many readers are starving, bits 17-31 how many writers; bits 32-47 how
+         * often starving readers were forgotten, bits 48-63 writers.  Changed by
+         * those who wait and by those who wake them, with RMWs. */
         _Atomic uint64_t waiting;
 
         /* Counted reads until a bias is considered.  A hint: relaxed, races
@@ -76,8 +76,8 @@ struct lane {
 
 #define LANE_READER UINT64_C(1)
 #define LANE_READERS ((UINT64_C(1) << 20) - 1)
-#define LANE_RTURN (UINT64_C(1) << 20)
-#define LANE_WTURN (UINT64_C(1) << 21)
+#define LANE_HANDOFF_READERS (UINT64_C(1) << 20)
+#define LANE_HANDOFF_WRITERS (UINT64_C(1) << 21)
 #define LANE_BIAS (UINT64_C(1) << 22)
 #define LANE_SLOTS (UINT64_C(1) << 23)
 #define LANE_IDLE LANE_SLOTS

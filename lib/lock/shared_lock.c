@@ -4,15 +4,15 @@
  *
  * A reader-writer lock among processes, any of which may be killed at any instruction, and
  * some of which may be hostile.  Nothing that would have to be undone is counted.  Whoever
- * is in, or waits, has put a name somewhere, and it can be asked at any time whether that
- * name still stands for a living thread (slot.c: robust futexes).  The parts are known: an
- * owner word taken by compare-and-swap, names of readers as hazard pointers have them, and
- * a seqlock for short copies.
+ * is in, or waits, says so in a slot or by a slot's owner id, and it can be asked at any
+ * time whether that still stands for a living thread (slot.c: robust futexes).  The parts
+ * are known: an owner word taken by compare-and-swap, readers that name what they read as
+ * hazard pointers do, and a seqlock for short copies.
  *
  * What it guarantees
  *
- *   G1  While a writer owns a lane and its sequence is odd, no living thread reads it by a
- *       name, and no other writes it.
+ *   G1  While a writer owns a lane and its sequence is odd, no living thread has it in
+ *       a read set, and no other writes it.
  *   G2  A copy without entering that succeeds is of a moment at which nobody wrote.
  *   G3  After a death at any instruction of a writer either nothing is half written, or the
  *       sequence is odd with no living owner: AMMAP_ERR_OWNER_DEAD for all.
@@ -21,13 +21,13 @@
  *   G6  Whatever others write to the header, no call reads or writes outside the map, and
  *       calls with a timeout end.
  *
- * The words of a lane, and of a thread's line
+ * The words of a lane, and of a thread's slot record
  *
  *      lane.owner      the slot that writes, or is about to, or 0; OWNER_WAITERS, _RESERVED
  *      lane.sequence   odd while bytes may be half written
  *      lane.next       the slot that is to come next, or 0: a hint
- *      lane.again      whether the owner is to look for readers once more
- *      line.run[]      the lanes that the slot's thread reads, and reach[]: how far
+ *      lane.rescan     whether the owner is to look for readers once more
+ *      slot.read_set[] the lanes that its thread reads, and slot.reach[]: how far
  *
  *      owner           sequence   means
  *      0               even       free, or readers are in
@@ -39,49 +39,49 @@
  * How each enters and leaves
  *
  * A writer takes owner by compare-and-swap, waits until no living slot names the lane in a
- * run, makes the sequence odd, writes, makes it even, and lets owner go.  A reader names
- * the lanes in a run of its own line, and is in if none of them has an owner then.  A
- * reader that sees an owner takes its name back and waits.
+ * read set, makes the sequence odd, writes, makes it even, and lets owner go.  A reader
+ * names the lanes in a read set of its own record, and is in if none of them has an owner
+ * then.  A reader that sees an owner takes the set back and waits.
  *
  * If the reader's thread reads the lane already, the owner waits for that, and the reader
  * must not wait for the owner: it stays.  It may have named the lane in a place that the
  * owner has passed, and have let go of the one that the owner waits at.  So it says so in
- * lane.again while it has both, and an owner who finds that set, when he has found no name,
- * looks once more.  This does not hold beside an owner who shrinks the map: he waits for no
- * slice, and might not see the new one.
+ * lane.rescan while it has both, and an owner who finds that there, when he has found no
+ * reader, looks once more.  This does not hold beside an owner who shrinks the map: he
+ * waits for no slice, and might not see the new one.
  *
- * A line has eight places for slices and one for a copy.  A slice whose lanes lie within
+ * A record has eight places for slices and one for a copy.  A slice whose lanes lie within
  * those of a place that its thread has shares that place.  How many share it is counted in
- * the thread's own record, which no other process sees: the lanes are named.  Another slice
- * takes a free place; without one it is AMMAP_ERR_LIMIT, at once.
+ * the thread's struct slot, which no other process sees: the lanes are named.  Another
+ * slice takes a free place; without one it is AMMAP_ERR_LIMIT, at once.
  *
- * With a run stands its reach: where in the map it ends.  Who shrinks the map goes by it
- * and passes over those that stay.  A slice that shares a place and goes further writes the
- * new reach, then the run again as it is, by an exchange, and then looks whether someone
+ * With a read set stands its reach: where in the map it ends.  Who shrinks the map goes by
+ * it and passes over those that stay.  A slice that shares a place and goes further writes
+ * the new reach, then the set once more as it is, by an exchange, and looks whether someone
  * who shrinks the map owns one of its lanes.  When it leaves, the reach stays until the
  * last one that shares the place has left: a shrink may be refused for it.
  *
  * Invariants
  *
  *   I1  The sequence is changed by the owner alone, and by who recovers as owner.
- *   I2  A thread stores the runs of its own line alone.
+ *   I2  A thread stores the read sets of its own record alone.
  *   I3  What a thread holds, and so what it stores when it leaves, it knows from its own
- *       record (slot.h), never from the header.
+ *       struct slot, never from the header.
  *   I4  There is no second word that tells of a death: the sequence alone does.
  *
  * What pairs with what
  *
  *      one side                        other side                      gives
- *      reader: run = lanes             writer: owner = me              G1: the reader sees an owner,
- *              owner of these free?            does a run name it?     or the writer sees the run
+ *      reader: set = lanes             writer: owner = me              G1: the reader sees an owner,
+ *              owner of these free?            does a set name it?     or the writer sees the set
  *                                                                      (all seq_cst, the stores RMWs)
  *
- *      reader with a hold: run,        owner: finds no name            G1: he looks once more, or the
- *              again = 1,                      again set?              reader's other name is found
- *              lets the other run go           looks once more
+ *      reader with a hold: set,        owner: finds no reader          G1: he looks once more, or the
+ *              rescan = 1,                     rescan?                 reader's other set is found
+ *              lets the other set go           looks once more
  *
  *      slice goes further: reach,      shrink: owner = me              the slice waits, or the shrink
- *              run by an exchange              reach of the runs       is refused
+ *              set by an exchange              reach of the sets       is refused
  *              does a shrink own it?
  *
  *      writer: sequence odd            begin: sequence (acquire)       G2: as in lock.c
@@ -102,7 +102,7 @@
  *
  * Death (G3, G4)
  *
- * A slot whose thread is gone stands for nobody: its runs are passed over, and an owner
+ * A slot whose thread is gone stands for nobody: its sets are passed over, and an owner
  * that it is may be replaced by compare-and-swap.  Each instruction of a writer lies before
  * owner is taken, or between that and the odd sequence, or between odd and even, or between
  * even and the release of owner.  Only in the third is something half written.  Whoever
@@ -112,18 +112,18 @@
  *
  * Progress
  *
- * A waiter spins, sets OWNER_WAITERS and sleeps on owner's low half.  After WAITER_HUNGRY_AFTER it
- * puts its name in next, if that is free or dead.  An owner that finds one there leaves
- * OWNER_RESERVED: for RESERVED_MAX writers other than next keep out, and readers enter.  So
- * a stream of writers lets others in now and then.  A stream of readers does not keep a
- * writer out, who has taken owner before he waits for them.
+ * A waiter spins, sets OWNER_WAITERS and sleeps on owner's low half.  Once it is starving
+ * (waiter.h) it puts its owner id in next, if that is free or dead.  An owner that finds one
+ * there leaves OWNER_RESERVED: for RESERVED_MAX writers other than next keep out, and
+ * readers enter.  So a stream of writers lets others in now and then.  A stream of readers
+ * does not keep a writer out, who has taken owner before he waits for them.
  *
  * Deadlocks (G5)
  *
  * Several lanes are entered in ascending order, to write one after the other.  Before a
  * thread waits for one of them it looks at what it holds itself of that and those to come,
- * through all its handles: AMMAP_ERR_DEADLOCK.  What it reads stands in its own records,
- * what it writes in the owners.
+ * through all its handles: AMMAP_ERR_DEADLOCK.  What it reads stands in its struct
+ * slots, what it writes in the owners.
  *
  * Who lies (G6)
  *
@@ -134,7 +134,7 @@
  *
  * References
  *
- *   Michael: Hazard Pointers, IEEE TPDS 2004 (names that are asked for)
+ *   Michael: Hazard Pointers, IEEE TPDS 2004 (named, and asked for)
  *   Boehm: Can Seqlocks Get Along with Programming Language Memory Models?, MSPC 2012
  *   get_robust_list(2), futex(2); tests/model-shared.pml, model-reach.pml, tests/step.c
  */
@@ -158,7 +158,7 @@ enum {
 /* Whom to keep out, and who may be in. */
 enum entry {
         TO_WRITE,
-        TO_CUT,     /* answers BUSY where a mut slice may be in the way */
+        TO_SHRINK,  /* answers BUSY where a mut slice may be in the way */
         TO_RECOVER, /* answers BUSY where anyone is, and minds no odd sequence */
 };
 
@@ -229,19 +229,19 @@ static void ask_turn(struct shared_waiter *w)
 {
         uint64_t next = atomic_load(&w->lane->next);
 
-        if (next != w->slot->name && (next == 0 || !slot_lives_named(w->shared, next, false)))
-                atomic_compare_exchange_strong(&w->lane->next, &next, w->slot->name);
+        if (next != w->slot->owner_id && (next == 0 || !slot_lives_by_id(w->shared, next, false)))
+                atomic_compare_exchange_strong(&w->lane->next, &next, w->slot->owner_id);
 }
 
 /* The turn is over: used, or not wanted any more. */
 static void end_turn(struct shared_waiter *w)
 {
-        uint64_t mine = w->slot->name, owner;
+        uint64_t mine = w->slot->owner_id, owner;
 
         if (!w->base.since || !atomic_compare_exchange_strong(&w->lane->next, &mine, 0))
                 return;
         owner = atomic_load(&w->lane->owner);
-        for (int tries = 0; (owner & OWNER_RESERVED) && !(owner & OWNER_NAME) && tries < END_TURN_MAX; tries++)
+        for (int tries = 0; (owner & OWNER_RESERVED) && !(owner & OWNER_ID) && tries < END_TURN_MAX; tries++)
                 if (atomic_compare_exchange_strong(&w->lane->owner, &owner, 0)) {
                         if (owner & OWNER_WAITERS)
                                 wake(w->lane);
@@ -257,13 +257,13 @@ static int wait_for_owner(struct shared_waiter *w, uint64_t seen)
 
         if (rc != 0)
                 return rc < 0 ? rc : 0;
-        if (waiter_is_hungry(&w->base, now))
+        if (waiter_is_starving(&w->base, now))
                 ask_turn(w);
         if (!(seen & OWNER_WAITERS) && !atomic_compare_exchange_strong(&w->lane->owner, &seen, seen | OWNER_WAITERS))
                 return 0;
-        os_wait_shared(
-                low_half(&w->lane->owner), (uint32_t)(seen | OWNER_WAITERS),
-                earlier(w->base.deadline, now + (waiter_is_hungry(&w->base, now) ? OWNER_NAP : WAITER_HUNGRY_AFTER)));
+        os_wait_shared(low_half(&w->lane->owner), (uint32_t)(seen | OWNER_WAITERS),
+                       earlier(w->base.deadline,
+                               now + (waiter_is_starving(&w->base, now) ? OWNER_NAP : WAITER_STARVING_AFTER)));
         return 0;
 }
 
@@ -290,48 +290,49 @@ static inline struct lane_range one_lane(uint32_t number)
         return (struct lane_range){ number, number };
 }
 
-static inline uint32_t run_of(struct lane_range lanes)
+static inline uint32_t set_of(struct lane_range lanes)
 {
-        return RUN_HELD | (lanes.last - lanes.first) << 12 | lanes.first;
+        return SET_HELD | (lanes.last - lanes.first) << 12 | lanes.first;
 }
 
-static inline struct lane_range run_lanes(uint32_t run)
+static inline struct lane_range set_lanes(uint32_t set)
 {
-        uint32_t first = run & RUN_LANES;
+        uint32_t first = set & SET_LANES;
 
-        return (struct lane_range){ first, first + (run >> 12 & RUN_LANES) };
+        return (struct lane_range){ first, first + (set >> 12 & SET_LANES) };
 }
 
-static inline bool run_names(uint32_t run, struct lane_range lanes)
+static inline bool set_names(uint32_t set, struct lane_range lanes)
 {
-        return (run & RUN_HELD) && run_lanes(run).first <= lanes.last && run_lanes(run).last >= lanes.first;
+        return (set & SET_HELD) && set_lanes(set).first <= lanes.last && set_lanes(set).last >= lanes.first;
 }
 
-static inline bool run_has(uint32_t run, struct lane_range lanes)
+static inline bool set_has(uint32_t set, struct lane_range lanes)
 {
-        return run_lanes(run).first <= lanes.first && run_lanes(run).last >= lanes.last;
+        return set_lanes(set).first <= lanes.first && set_lanes(set).last >= lanes.last;
 }
 
-/* Whether a line reads anything.  Most do not, and all runs are seen at once. */
-static inline bool reads_any(const struct format_line *line)
+/* Whether a slot reads anything.  Most do not, and all sets are seen at once. */
+static inline bool reads_any(const struct format_slot *record)
 {
         uint32_t any = 0;
 
         for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                any |= atomic_load(&line->run[i]);
+                any |= atomic_load(&record->read_set[i]);
         return any;
 }
 
-/* The run by which it reads one of the lanes, to offset or beyond; 0: it does not.  The
- * reach is acquired: it may be one that came after the run, and then what was read under
+/* The set by which it reads one of the lanes, to offset or beyond; 0: it does not.  The
+ * reach is acquired: it may be one that came after the set, and then what was read under
  * that has been read. */
-static uint32_t line_reads(struct format_line *line, struct lane_range lanes, uint64_t offset)
+static uint32_t record_reads(struct format_slot *record, struct lane_range lanes, uint64_t offset)
 {
         for (unsigned i = 0; i < FORMAT_PLACES; i++) {
-                uint32_t run = atomic_load(&line->run[i]);
+                uint32_t set = atomic_load(&record->read_set[i]);
 
-                if (run_names(run, lanes) && atomic_load_explicit(slot_reach(line, i), memory_order_acquire) >= offset)
-                        return run;
+                if (set_names(set, lanes) &&
+                    atomic_load_explicit(slot_reach(record, i), memory_order_acquire) >= offset)
+                        return set;
         }
         return 0;
 }
@@ -343,11 +344,11 @@ static inline uint32_t find_reader(const struct shared *shared, struct lane_rang
         uint32_t used = slots_used(shared);
 
         for (; *index < used; ++*index)
-                if (unlikely(reads_any(&shared->line[*index]))) {
-                        uint32_t run = line_reads(&shared->line[*index], lanes, offset);
+                if (unlikely(reads_any(&shared->record[*index]))) {
+                        uint32_t set = record_reads(&shared->record[*index], lanes, offset);
 
-                        if (run)
-                                return run;
+                        if (set)
+                                return set;
                 }
         return 0;
 }
@@ -359,17 +360,17 @@ static bool has_slice(const struct shared *shared, uint32_t number)
 
         for (uint32_t index = 0; index < used; index++)
                 for (unsigned i = 0; i < FORMAT_PLACES; i++) {
-                        uint32_t run = atomic_load(&shared->line[index].run[i]);
+                        uint32_t set = atomic_load(&shared->record[index].read_set[i]);
 
-                        if ((run & RUN_SLICE) && run_names(run, one_lane(number)) && slot_lives(shared, index, false))
+                        if ((set & SET_SLICE) && set_names(set, one_lane(number)) && slot_lives(shared, index, false))
                                 return true;
                 }
         return false;
 }
 
-static inline uint64_t use_of(const struct shared_hold *hold)
+static inline uint64_t refs_of(const struct shared_hold *hold)
 {
-        return atomic_load_explicit(&hold->use, memory_order_relaxed);
+        return atomic_load_explicit(&hold->refs, memory_order_relaxed);
 }
 
 /* Whether the calling thread reads one of the lanes, to offset or beyond, through
@@ -379,8 +380,8 @@ static bool i_read_to(const struct shared *shared, struct lane_range lanes, uint
         for (const struct slot *slot = my_slots.all; slot; slot = slot->next)
                 if (slot->device == shared->device && slot->inode == shared->inode)
                         for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                                if (use_of(&slot->read[i]) && run_names(slot->read[i].run, lanes) &&
-                                    atomic_load(slot_reach(slot->line, i)) >= offset)
+                                if (refs_of(&slot->read[i]) && set_names(slot->read[i].set, lanes) &&
+                                    atomic_load(slot_reach(slot->record, i)) >= offset)
                                         return true;
         return false;
 }
@@ -394,9 +395,9 @@ static bool i_read(const struct shared *shared, struct lane_range lanes)
 static bool i_write(const struct shared *shared, struct lane_range lanes)
 {
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
-                uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
+                uint64_t owner_id = atomic_load(&shared->lane[lane].owner) & OWNER_ID;
 
-                if (name && slot_mine_named(shared, name))
+                if (owner_id && slot_mine_by_id(shared, owner_id))
                         return true;
         }
         return false;
@@ -412,9 +413,9 @@ static inline bool is_odd(const struct format_lane *lane)
 bool shared_is_dead(const struct shared *shared, uint32_t number)
 {
         const struct format_lane *lane = &shared->lane[number];
-        uint64_t sequence = atomic_load(&lane->sequence), name = atomic_load(&lane->owner) & OWNER_NAME;
+        uint64_t sequence = atomic_load(&lane->sequence), owner_id = atomic_load(&lane->owner) & OWNER_ID;
 
-        return (sequence & 1) && !(name && slot_lives_named(shared, name, false)) &&
+        return (sequence & 1) && !(owner_id && slot_lives_by_id(shared, owner_id, false)) &&
                atomic_load(&lane->sequence) == sequence;
 }
 
@@ -438,22 +439,23 @@ static bool is_kept(struct shared_waiter *w, uint64_t owner)
 {
         uint64_t next = atomic_load(&w->lane->next);
 
-        if (!(owner & OWNER_RESERVED) || next == 0 || next == w->slot->name)
+        if (!(owner & OWNER_RESERVED) || next == 0 || next == w->slot->owner_id)
                 return false;
         if (w->reserved == 0)
                 w->reserved = os_now();
-        if (os_now() - w->reserved < RESERVED_MAX && slot_lives_named(w->shared, next, false))
+        if (os_now() - w->reserved < RESERVED_MAX && slot_lives_by_id(w->shared, next, false))
                 return true;
         atomic_compare_exchange_strong(&w->lane->next, &next, 0);
         return false;
 }
 
 /* What it means that one who lives owns the lane. */
-static int meet_owner(const struct shared_waiter *w, uint64_t name, enum entry entry)
+static int meet_owner(const struct shared_waiter *w, uint64_t owner_id, enum entry entry)
 {
-        if (slot_mine_named(w->shared, name))
+        if (slot_mine_by_id(w->shared, owner_id))
                 return entry == TO_WRITE ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
-        if (entry == TO_RECOVER || (entry == TO_CUT && atomic_load(&w->shared->line[slot_index(name)].mut_slices) > 0))
+        if (entry == TO_RECOVER ||
+            (entry == TO_SHRINK && atomic_load(&w->shared->record[slot_index(owner_id)].mut_slices) > 0))
                 return AMMAP_ERR_BUSY;
         return 0;
 }
@@ -462,7 +464,7 @@ static bool take_owner(struct shared_waiter *w, uint64_t seen, enum entry entry)
 {
         if (entry == TO_WRITE)
                 note_writing(w->slot, true);
-        if (atomic_compare_exchange_strong(&w->lane->owner, &seen, w->slot->name | (seen & OWNER_WAITERS)))
+        if (atomic_compare_exchange_strong(&w->lane->owner, &seen, w->slot->owner_id | (seen & OWNER_WAITERS)))
                 return true;
         if (entry == TO_WRITE)
                 note_writing(w->slot, false);
@@ -476,16 +478,17 @@ static NOINLINE int own_slow(struct shared *shared, struct slot *slot, uint32_t 
         int rc = 0;
 
         while (rc == 0) {
-                uint64_t seen = atomic_load(&w.lane->owner), name = seen & OWNER_NAME;
-                bool kept = name ? slot_lives_named(shared, name, waiter_is_thorough(&w.base)) : is_kept(&w, seen);
+                uint64_t seen = atomic_load(&w.lane->owner), owner_id = seen & OWNER_ID;
+                bool kept =
+                        owner_id ? slot_lives_by_id(shared, owner_id, waiter_is_thorough(&w.base)) : is_kept(&w, seen);
 
                 if (entry != TO_RECOVER && shared_frozen(shared))
                         rc = AMMAP_ERR_READ_ONLY;
                 else if (entry != TO_RECOVER && shared_is_dead(shared, number))
                         rc = AMMAP_ERR_OWNER_DEAD;
-                else if (kept && name && entry == TO_CUT && has_slice(shared, number))
+                else if (kept && owner_id && entry == TO_SHRINK && has_slice(shared, number))
                         rc = AMMAP_ERR_BUSY; /* whom the owner may wait for */
-                else if (kept && (!name || (rc = meet_owner(&w, name, entry)) == 0))
+                else if (kept && (!owner_id || (rc = meet_owner(&w, owner_id, entry)) == 0))
                         rc = wait_for_owner(&w, seen);
                 else if (kept)
                         continue; /* rc says it */
@@ -513,7 +516,7 @@ static int own(struct shared *shared, struct slot *slot, uint32_t number, enum e
         uint64_t nobody = 0;
         int rc;
 
-        if ((is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name)) &&
+        if ((is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->owner_id)) &&
             (rc = own_slow(shared, slot, number, entry, deadline)) < 0)
                 return rc;
         return entry == TO_RECOVER ? 0 : refuse_odd(shared, lane);
@@ -539,7 +542,7 @@ static inline int own_to_write(struct shared *shared, struct slot *slot, uint32_
         uint64_t nobody = 0;
         int rc;
 
-        if (unlikely(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->name)) &&
+        if (unlikely(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->owner_id)) &&
             (rc = own_to_write_slow(shared, slot, number, last, deadline)) < 0)
                 return rc;
         return refuse_odd(shared, lane);
@@ -572,12 +575,12 @@ static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, 
 
         if (i_read(shared, lanes) || i_write(shared, to_come))
                 return AMMAP_ERR_DEADLOCK;
-        atomic_store(&w.lane->again, 0);
-        while (find_reader(shared, one_lane(number), 0, &index) || atomic_load(&w.lane->again)) {
+        atomic_store(&w.lane->rescan, 0);
+        while (find_reader(shared, one_lane(number), 0, &index) || atomic_load(&w.lane->rescan)) {
                 if (index >= slots_used(shared)) { /* a reader may have moved to where one has looked */
                         if ((rc = wait_for_reader(&w)) < 0)
                                 return rc;
-                        atomic_store(&w.lane->again, 0);
+                        atomic_store(&w.lane->rescan, 0);
                         index = 0;
                         continue;
                 }
@@ -612,7 +615,8 @@ static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t 
         os_fence_light_after();
         if (unlikely(atomic_load(atomic_load(&shared->frozen_word)) != 0))
                 rc = refuse_frozen(shared);
-        else if (unlikely(find_reader(shared, one_lane(number), 0, &index) || atomic_load(&shared->lane[number].again)))
+        else if (unlikely(find_reader(shared, one_lane(number), 0, &index) ||
+                          atomic_load(&shared->lane[number].rescan)))
                 rc = wait_until_unread(shared, slot, number, last, deadline);
         if (unlikely(rc < 0))
                 disown(&shared->lane[number]);
@@ -662,17 +666,17 @@ static void disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
 
 /* --- Holds --- */
 
-static inline void begin_hold(struct shared_hold *hold, uint32_t run, uint64_t use)
+static inline void begin_hold(struct shared_hold *hold, uint32_t set, uint64_t refs)
 {
-        hold->run = run;
-        atomic_store_explicit(&hold->use, use, memory_order_relaxed);
+        hold->set = set;
+        atomic_store_explicit(&hold->refs, refs, memory_order_relaxed);
 }
 
 static void note_mut_slices(struct slot *slot, uint32_t more)
 {
-        uint32_t count = atomic_load_explicit(&slot->line->mut_slices, memory_order_relaxed);
+        uint32_t count = atomic_load_explicit(&slot->record->mut_slices, memory_order_relaxed);
 
-        atomic_store_explicit(&slot->line->mut_slices, count + more, memory_order_relaxed);
+        atomic_store_explicit(&slot->record->mut_slices, count + more, memory_order_relaxed);
 }
 
 static int enter_to_write(struct shared *shared, struct slot *slot, const struct request *request,
@@ -684,7 +688,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, const struct
 
         if (!hold)
                 return -ENOMEM;
-        note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_cut */
+        note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_shrink */
         note_writing(slot, true);
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
                 int rc = write_lane(shared, slot, lane, lanes.last, request->deadline);
@@ -699,7 +703,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, const struct
         }
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
                 open_lane(&shared->lane[lane]);
-        begin_hold(hold, run_of(lanes), use);
+        begin_hold(hold, set_of(lanes), use);
         note_writing(slot, false);
         *taken = hold;
         return 0;
@@ -712,7 +716,7 @@ static inline uint32_t find_writer(const struct shared *shared, struct lane_rang
 {
         uint32_t lane = lanes.first;
 
-        while (lane <= lanes.last && !(atomic_load(&shared->lane[lane].owner) & OWNER_NAME) &&
+        while (lane <= lanes.last && !(atomic_load(&shared->lane[lane].owner) & OWNER_ID) &&
                !is_odd(&shared->lane[lane]))
                 lane++;
         return lane;
@@ -720,11 +724,11 @@ static inline uint32_t find_writer(const struct shared *shared, struct lane_rang
 
 /* Whether a lane's owner, if it has one, shrinks the map, who waits for no slice that
  * stays; of others whoever owns what the calling thread reads waits for it. */
-static bool is_cut(const struct shared *shared, uint32_t lane)
+static bool owner_shrinks(const struct shared *shared, uint32_t lane)
 {
-        uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
+        uint64_t owner_id = atomic_load(&shared->lane[lane].owner) & OWNER_ID;
 
-        return name && name == (atomic_load(&shared->lane[shared->lanes].owner) & OWNER_NAME);
+        return owner_id && owner_id == (atomic_load(&shared->lane[shared->lanes].owner) & OWNER_ID);
 }
 
 /* The same, but for owners who wait for the calling thread. */
@@ -733,17 +737,17 @@ static uint32_t find_other_writer(const struct shared *shared, struct lane_range
         for (;; lanes.first++) {
                 uint32_t lane = lanes.first = find_writer(shared, lanes);
 
-                if (lane > lanes.last || !i_read(shared, one_lane(lane)) || is_cut(shared, lane))
+                if (lane > lanes.last || !i_read(shared, one_lane(lane)) || owner_shrinks(shared, lane))
                         return lane;
-                atomic_store(&shared->lane[lane].again, 1);
+                atomic_store(&shared->lane[lane].rescan, 1);
         }
 }
 
-void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run)
+void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t set)
 {
-        const struct lane_range lanes = run_lanes(run);
+        const struct lane_range lanes = set_lanes(set);
 
-        atomic_store_explicit(&slot->line->run[i], 0, memory_order_release);
+        atomic_store_explicit(&slot->record->read_set[i], 0, memory_order_release);
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
                 if (unlikely(atomic_load_explicit(&shared->lane[lane].owner, memory_order_relaxed) & OWNER_WAITERS))
                         wake(&shared->lane[lane]);
@@ -753,16 +757,16 @@ void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, u
 static int wait_until_unowned(struct shared_waiter *w, uint32_t number)
 {
         for (int rc = 0;;) {
-                uint64_t seen = atomic_load(&w->lane->owner), name = seen & OWNER_NAME;
+                uint64_t seen = atomic_load(&w->lane->owner), owner_id = seen & OWNER_ID;
 
-                if (!name || shared_frozen(w->shared))
+                if (!owner_id || shared_frozen(w->shared))
                         return shared_is_dead(w->shared, number) && !shared_frozen(w->shared) ? AMMAP_ERR_OWNER_DEAD
                                                                                               : 0;
                 if (shared_is_dead(w->shared, number))
                         return AMMAP_ERR_OWNER_DEAD;
-                if (slot_mine_named(w->shared, name))
+                if (slot_mine_by_id(w->shared, owner_id))
                         return AMMAP_ERR_DEADLOCK;
-                if (slot_lives_named(w->shared, name, waiter_is_thorough(&w->base)))
+                if (slot_lives_by_id(w->shared, owner_id, waiter_is_thorough(&w->base)))
                         rc = wait_for_owner(w, seen);
                 else if (!is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
                         wake(w->lane);
@@ -774,12 +778,12 @@ static int wait_until_unowned(struct shared_waiter *w, uint32_t number)
 }
 
 /* Name lanes in place i, and be in.  A turn that has been waited for ends when the
- * name has been tried again. */
+ * set has been tried once more. */
 static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
         const struct lane_range lanes = request->lanes;
         struct shared_waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
-        uint32_t run = run_of(lanes);
+        uint32_t set = set_of(lanes);
         int rc;
 
         if (!shared_frozen(shared) && i_write(shared, lanes))
@@ -787,12 +791,12 @@ static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned
         do {
                 uint32_t lane;
 
-                atomic_exchange(&slot->line->run[i], run);
+                atomic_exchange(&slot->record->read_set[i], set);
                 lane = find_other_writer(shared, lanes);
                 end_turn(&w);
                 if (lane > lanes.last || shared_frozen(shared))
                         return 0;
-                shared_unname(shared, slot, i, run);
+                shared_unname(shared, slot, i, set);
                 w.lane = &shared->lane[lane];
                 if ((rc = wait_until_unowned(&w, lane)) == 0)
                         rc = lost_race(&w);
@@ -801,14 +805,14 @@ static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned
         return rc;
 }
 
-/* Let place i reach as far as a request does.  The name stands, so that no owner but one who shrinks
- * the map matters: he may have looked at it already, and have gone by what it
- * reached then.  The exchange is for him as that of a name: he sees the new reach,
- * or is seen. */
+/* Let place i reach as far as a request does.  The set stands, so that no owner but one
+ * who shrinks the map matters: he may have looked at it already, and have gone by what it
+ * reached then.  The exchange is for him as the first one was for writers: he sees the new
+ * reach, or is seen. */
 static int reach_further(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
         const struct lane_range lanes = request->lanes;
-        _Atomic uint64_t *place = slot_reach(slot->line, i);
+        _Atomic uint64_t *place = slot_reach(slot->record, i);
         uint64_t was = atomic_load_explicit(place, memory_order_relaxed);
         struct shared_waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
         int rc;
@@ -821,8 +825,9 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, c
                 atomic_store_explicit(place, request->reach, memory_order_release);
                 if (!shared->writable)
                         return 0;
-                atomic_exchange(&slot->line->run[i], atomic_load_explicit(&slot->line->run[i], memory_order_relaxed));
-                while (lane <= lanes.last && !is_cut(shared, lane))
+                atomic_exchange(&slot->record->read_set[i],
+                                atomic_load_explicit(&slot->record->read_set[i], memory_order_relaxed));
+                while (lane <= lanes.last && !owner_shrinks(shared, lane))
                         lane++;
                 end_turn(&w);
                 if (lane > lanes.last || shared_frozen(shared))
@@ -836,12 +841,12 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, c
         return rc;
 }
 
-/* The place that has the lanes already; or FORMAT_RUNS. */
-static unsigned find_run(const struct slot *slot, struct lane_range lanes)
+/* The place that has the lanes already; or FORMAT_SETS. */
+static unsigned find_set(const struct slot *slot, struct lane_range lanes)
 {
         unsigned i = 0;
 
-        while (i < FORMAT_RUNS && !(use_of(&slot->read[i]) && run_has(slot->read[i].run, lanes)))
+        while (i < FORMAT_SETS && !(refs_of(&slot->read[i]) && set_has(slot->read[i].set, lanes)))
                 i++;
         return i;
 }
@@ -850,49 +855,49 @@ static unsigned find_run(const struct slot *slot, struct lane_range lanes)
 static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
         struct shared_hold *hold = &slot->read[i];
-        uint64_t use;
+        uint64_t refs;
         int rc;
 
-        if (use_of(hold) >> 32 == UINT32_MAX)
+        if (refs_of(hold) >> 32 == UINT32_MAX)
                 return -EAGAIN;
         if ((rc = reach_further(shared, slot, i, request)) < 0)
                 return rc;
-        use = use_of(hold) + request->use;
-        if ((uint32_t)use)
-                atomic_store(&slot->line->run[i], hold->run | RUN_SLICE);
-        atomic_store(&hold->use, use);
+        refs = refs_of(hold) + request->use;
+        if ((uint32_t)refs)
+                atomic_store(&slot->record->read_set[i], hold->set | SET_SLICE);
+        atomic_store(&hold->refs, refs);
         return 0;
 }
 
 static inline int enter_to_read(struct shared *shared, struct slot *slot, const struct request *request,
                                 struct shared_hold **taken)
 {
-        uint32_t run = run_of(request->lanes);
+        uint32_t set = set_of(request->lanes);
         unsigned i = FORMAT_COPY;
 
         if (request->use == HOLD_SLICE ||
-            use_of(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
-                i = find_run(slot, request->lanes);
-                if (i < FORMAT_RUNS) {
+            refs_of(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
+                i = find_set(slot, request->lanes);
+                if (i < FORMAT_SETS) {
                         *taken = &slot->read[i];
                         return enter_shared(shared, slot, i, request);
                 }
-                for (i = 0; use_of(&slot->read[i]);)
-                        if (++i == FORMAT_RUNS)
+                for (i = 0; refs_of(&slot->read[i]);)
+                        if (++i == FORMAT_SETS)
                                 return i_write(shared, request->lanes) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_LIMIT;
         }
-        atomic_store_explicit(slot_reach(slot->line, i), request->reach, memory_order_release);
-        atomic_exchange(&slot->line->run[i], run);
+        atomic_store_explicit(slot_reach(slot->record, i), request->reach, memory_order_release);
+        atomic_exchange(&slot->record->read_set[i], set);
         if (unlikely(find_writer(shared, request->lanes) <= request->lanes.last && shared->writable)) {
                 int rc;
 
-                shared_unname(shared, slot, i, run);
+                shared_unname(shared, slot, i, set);
                 if ((rc = name_slow(shared, slot, i, request)) < 0)
                         return rc;
         }
         if (request->use == HOLD_SLICE)
-                atomic_store_explicit(&slot->line->run[i], run | RUN_SLICE, memory_order_relaxed);
-        begin_hold(&slot->read[i], run, request->use);
+                atomic_store_explicit(&slot->record->read_set[i], set | SET_SLICE, memory_order_relaxed);
+        begin_hold(&slot->read[i], set, request->use);
         *taken = &slot->read[i];
         return 0;
 }
@@ -917,19 +922,19 @@ int shared_enter(struct shared *shared, const struct request *request, struct sh
 
 bool shared_is_mine(const struct shared_hold *hold)
 {
-        return slot_is_mine(hold->slot) && use_of(hold) && !os_forked_quick();
+        return slot_is_mine(hold->slot) && refs_of(hold) && !os_forked_quick();
 }
 
 void shared_leave(struct shared_hold *hold, uint64_t use)
 {
         struct slot *slot = hold->slot;
         struct shared *shared = slot->shared;
-        const struct lane_range lanes = run_lanes(hold->run);
+        const struct lane_range lanes = set_lanes(hold->set);
         bool reads = hold >= slot->read && hold < slot->read + FORMAT_PLACES;
 
-        atomic_store_explicit(&hold->use, use_of(hold) - use, memory_order_relaxed);
-        if (reads && !use_of(hold)) {
-                shared_unname(shared, slot, (unsigned)(hold - slot->read), hold->run);
+        atomic_store_explicit(&hold->refs, refs_of(hold) - use, memory_order_relaxed);
+        if (reads && !refs_of(hold)) {
+                shared_unname(shared, slot, (unsigned)(hold - slot->read), hold->set);
         } else if (!reads) {
                 for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
                         close_lane(&shared->lane[lane]);
@@ -941,7 +946,7 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
 void shared_abandon(struct shared_hold *hold, uint64_t use)
 {
         struct slot *slot = hold->slot;
-        const struct lane_range lanes = run_lanes(hold->run);
+        const struct lane_range lanes = set_lanes(hold->set);
 
         disown_lanes(slot->shared, lanes.first, lanes.last + 1);
         note_mut_slices(slot, -(uint32_t)use);
@@ -955,12 +960,12 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
         enum { SPINS = 64, NAP = 100000, THOROUGH = 256 };
 
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
-                uint64_t name = atomic_load(&shared->lane[lane].owner) & OWNER_NAME;
+                uint64_t owner_id = atomic_load(&shared->lane[lane].owner) & OWNER_ID;
 
                 if (shared_is_dead(shared, lane) ||
-                    (looks % THOROUGH == THOROUGH - 1 && name && is_odd(&shared->lane[lane]) &&
-                     !slot_lives_named(shared, name, true) && is_odd(&shared->lane[lane]) &&
-                     (atomic_load(&shared->lane[lane].owner) & OWNER_NAME) == name))
+                    (looks % THOROUGH == THOROUGH - 1 && owner_id && is_odd(&shared->lane[lane]) &&
+                     !slot_lives_by_id(shared, owner_id, true) && is_odd(&shared->lane[lane]) &&
+                     (atomic_load(&shared->lane[lane].owner) & OWNER_ID) == owner_id))
                         return AMMAP_ERR_OWNER_DEAD;
         }
         if (looks >= SPINS)
@@ -974,17 +979,17 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
 /* --- Shrinks --- */
 
 /* Until nobody reads beyond the offset; but for slices. */
-static int wait_until_uncut(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset,
-                            int64_t deadline)
+static int wait_until_unread_beyond(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset,
+                                    int64_t deadline)
 {
         struct shared_waiter w = begin_wait(shared, slot, lanes.first, deadline);
-        uint32_t index = 0, run;
+        uint32_t index = 0, set;
         int rc;
 
-        while ((run = find_reader(shared, lanes, offset + 1, &index)) != 0) {
+        while ((set = find_reader(shared, lanes, offset + 1, &index)) != 0) {
                 if (!slot_lives(shared, index, waiter_is_thorough(&w.base)))
                         index++;
-                else if ((run & RUN_SLICE) || slot_mine_at(shared, index))
+                else if ((set & SET_SLICE) || slot_mine_at(shared, index))
                         return AMMAP_ERR_BUSY;
                 else if ((rc = wait_for_reader(&w)) < 0)
                         return rc;
@@ -993,7 +998,7 @@ static int wait_until_uncut(struct shared *shared, struct slot *slot, struct lan
 }
 
 /* Copies end soon; whoever pretends to one is not waited for. */
-int shared_cut(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset)
+int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset)
 {
         int64_t deadline = os_now() + WAITER_PATIENCE;
         uint32_t lane = lanes.first;
@@ -1001,10 +1006,10 @@ int shared_cut(struct shared *shared, struct slot *slot, struct lane_range lanes
 
         if (i_write(shared, lanes) || i_read_to(shared, lanes, offset + 1))
                 return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
-        while (lane <= lanes.last && (rc = own(shared, slot, lane, TO_CUT, deadline)) == 0)
+        while (lane <= lanes.last && (rc = own(shared, slot, lane, TO_SHRINK, deadline)) == 0)
                 lane++;
         if (rc == 0)
-                rc = wait_until_uncut(shared, slot, lanes, offset, deadline);
+                rc = wait_until_unread_beyond(shared, slot, lanes, offset, deadline);
         if (rc < 0) {
                 disown_lanes(shared, lanes.first, lane);
                 return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
@@ -1014,7 +1019,7 @@ int shared_cut(struct shared *shared, struct slot *slot, struct lane_range lanes
         return 0;
 }
 
-void shared_cut_leave(struct shared *shared, struct lane_range lanes)
+void shared_shrink_leave(struct shared *shared, struct lane_range lanes)
 {
         for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
                 close_lane(&shared->lane[lane]);

@@ -73,16 +73,16 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
 /* For a shrink that has entered the lane of the length, by a slot: enter lanes to
  * write, but for slices to an offset at most, which stay.
  * AMMAP_ERR_BUSY: one goes further, or is a mut one; AMMAP_ERR_OWNER_DEAD. */
-int shared_cut(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset);
-void shared_cut_leave(struct shared *shared, struct lane_range lanes);
+int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset);
+void shared_shrink_leave(struct shared *shared, struct lane_range lanes);
 
 /* Whether a writer of the lane died; clear that, with mend(context), if not NULL,
  * while nobody is in.  shared_recover: 0, or what entering may return. */
 bool shared_is_dead(const struct shared *shared, uint32_t lane);
 int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *context), void *context);
 
-/* Take a run out of a line, and wake whoever owns one of its lanes, and waits. */
-void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t run);
+/* Take a read set out of a record, and wake whoever owns one of its lanes, and waits. */
+void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t set);
 
 /* What shared_enter and shared_leave do for a slice of a map of one lane, where
  * that takes no call: name the lane; look whether that is enough; or take the name
@@ -91,41 +91,41 @@ static inline struct slot *shared_slice_name(const struct shared *shared, uint64
 {
         struct slot *slot = slot_recent(shared);
 
-        if (!slot || atomic_load_explicit(&slot->read[0].use, memory_order_relaxed) || os_forked_quick())
+        if (!slot || atomic_load_explicit(&slot->read[0].refs, memory_order_relaxed) || os_forked_quick())
                 return NULL;
-        if (atomic_load_explicit(&slot->line->reach[0], memory_order_relaxed) != reach)
-                atomic_store_explicit(&slot->line->reach[0], reach, memory_order_release);
-        atomic_exchange(&slot->line->run[0], RUN_HELD);
+        if (atomic_load_explicit(&slot->record->reach[0], memory_order_relaxed) != reach)
+                atomic_store_explicit(&slot->record->reach[0], reach, memory_order_release);
+        atomic_exchange(&slot->record->read_set[0], SET_HELD);
         return slot;
 }
 
 static inline bool shared_slice_is_in(const struct format_lane *lane)
 {
-        return !(atomic_load(&lane->owner) & OWNER_NAME) && !(atomic_load(&lane->sequence) & 1);
+        return !(atomic_load(&lane->owner) & OWNER_ID) && !(atomic_load(&lane->sequence) & 1);
 }
 
 static inline void shared_slice_begin(struct slot *slot)
 {
-        atomic_store_explicit(&slot->line->run[0], RUN_HELD | RUN_SLICE, memory_order_relaxed);
-        if (slot->read[0].run != RUN_HELD)
-                slot->read[0].run = RUN_HELD;
-        atomic_store_explicit(&slot->read[0].use, HOLD_SLICE, memory_order_relaxed);
+        atomic_store_explicit(&slot->record->read_set[0], SET_HELD | SET_SLICE, memory_order_relaxed);
+        if (slot->read[0].set != SET_HELD)
+                slot->read[0].set = SET_HELD;
+        atomic_store_explicit(&slot->read[0].refs, HOLD_SLICE, memory_order_relaxed);
 }
 
 static inline void shared_slice_unname(struct slot *slot)
 {
-        shared_unname(slot->shared, slot, 0, RUN_HELD);
+        shared_unname(slot->shared, slot, 0, SET_HELD);
 }
 
 static inline bool shared_slice_end(struct shared_hold *hold)
 {
         struct slot *slot = hold->slot;
 
-        if (hold != slot->read || hold->run != RUN_HELD || !slot_is_mine(slot) ||
-            atomic_load_explicit(&hold->use, memory_order_relaxed) != HOLD_SLICE || os_forked_quick())
+        if (hold != slot->read || hold->set != SET_HELD || !slot_is_mine(slot) ||
+            atomic_load_explicit(&hold->refs, memory_order_relaxed) != HOLD_SLICE || os_forked_quick())
                 return false;
-        atomic_store_explicit(&hold->use, 0, memory_order_relaxed);
-        atomic_store_explicit(&slot->line->run[0], 0, memory_order_release);
+        atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->record->read_set[0], 0, memory_order_release);
         return true;
 }
 

@@ -8,28 +8,28 @@
  *
  * What it guarantees
  *
- *   G1  A name (slot and generation) stands for one thread, and is never given twice.
+ *   G1  An owner id (slot and generation) stands for one thread, and is never given twice.
  *   G2  While a thread lives, all processes find its slots alive, and nobody takes them.
  *   G3  Soon after its end all processes find them dead.
  *   G4  What this process holds it knows from its own records, whatever the header says.
  *
  * The states of a slot
  *
- *      word                   line                         means
- *      0, or marked dead      anything                     free: the line means nothing
+ *      word                   record                       means
+ *      0, or marked dead      anything                     free: the record means nothing
  *      a living thread        another thread, or cleared   being taken: not alive yet
- *      a living thread        that thread, generation n    alive, with the name n
+ *      a living thread        that thread, generation n    alive, its owner id by n
  *
- *      taking      word, then the line cleared, generation + 1, process, thread
- *      leaving     the line cleared, then the word
+ *      taking      word, then the record cleared, generation + 1, process, thread
+ *      leaving     the record cleared, then the word
  *
  * Invariants
  *
- *   I1  The line is changed by the thread that has the word, and by none after its death:
- *       whoever takes the slot next clears it before it gives itself a name.
- *   I2  The generation changes before line and word agree on the thread.  So a name that a
- *       dead thread left does not pass for that of the thread that has the slot now.
- *   I3  A slot's record (slot.h) is never freed: a slice may be released twice.
+ *   I1  The record is changed by the thread that has the word, and by none after its death:
+ *       whoever takes the slot next clears it before it has an owner id.
+ *   I2  The generation changes before record and word agree on the thread.  So an owner id
+ *       that a dead thread left does not pass for that of the thread that has the slot now.
+ *   I3  A struct slot is never freed: a slice may be released twice.
  *
  * A map may be freed while other threads of the process have slots of it.  They keep the
  * place, which has pages of its own, until they come by here: the kernel's list of a
@@ -80,12 +80,12 @@ static _Atomic uint32_t *word_of(const struct shared *shared, uint32_t index)
  * ID before the kernel looked for what it had. */
 static bool is_gone(const struct shared *shared, uint32_t index)
 {
-        const struct format_line *line = &shared->line[index];
+        const struct format_slot *record = &shared->record[index];
         uint32_t word = atomic_load(word_of(shared, index));
-        uint32_t thread = atomic_load(&line->thread);
+        uint32_t thread = atomic_load(&record->thread);
 
         if (!shared->ids_count || !os_slot_taken(word) || (word & WORD_THREAD) != thread ||
-            !os_thread_gone(atomic_load(&line->process), thread))
+            !os_thread_gone(atomic_load(&record->process), thread))
                 return false;
         if (shared->writable)
                 atomic_compare_exchange_strong(word_of(shared, index), &word, 0);
@@ -96,16 +96,17 @@ bool slot_lives(const struct shared *shared, uint32_t index, bool thorough)
 {
         uint32_t word = atomic_load(word_of(shared, index));
 
-        return os_slot_taken(word) && (word & WORD_THREAD) == atomic_load(&shared->line[index].thread) &&
+        return os_slot_taken(word) && (word & WORD_THREAD) == atomic_load(&shared->record[index].thread) &&
                !(thorough && is_gone(shared, index));
 }
 
-bool slot_lives_named(const struct shared *shared, uint64_t name, bool thorough)
+bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thorough)
 {
-        uint32_t index = slot_index(name);
+        uint32_t index = slot_index(owner_id);
 
         return index < shared->slots && slot_lives(shared, index, thorough) &&
-               (atomic_load(&shared->line[index].generation) & OWNER_GENERATIONS) == name >> (2 + OWNER_INDEX_BITS);
+               (atomic_load(&shared->record[index].generation) & OWNER_GENERATIONS) ==
+                       owner_id >> (2 + OWNER_INDEX_BITS);
 }
 
 struct slot *slot_mine_at(const struct shared *shared, uint32_t index)
@@ -118,16 +119,16 @@ struct slot *slot_mine_at(const struct shared *shared, uint32_t index)
         return slot;
 }
 
-struct slot *slot_mine_named(const struct shared *shared, uint64_t name)
+struct slot *slot_mine_by_id(const struct shared *shared, uint64_t owner_id)
 {
-        struct slot *slot = slot_mine_at(shared, slot_index(name));
+        struct slot *slot = slot_mine_at(shared, slot_index(owner_id));
 
-        return slot && slot->name == name ? slot : NULL;
+        return slot && slot->owner_id == owner_id ? slot : NULL;
 }
 
-/* --- Records --- */
+/* --- What a thread knows of its slot --- */
 
-static struct slot *new_record(void)
+static struct slot *alloc_slot(void)
 {
         struct slot *slot;
 
@@ -147,7 +148,7 @@ static struct slot *new_record(void)
         return slot;
 }
 
-static void old_record(struct slot *slot)
+static void recycle_slot(struct slot *slot)
 {
         pthread_mutex_lock(&mutex);
         slot->next = unused;
@@ -173,9 +174,9 @@ static bool holds_any(const struct slot *slot)
         const struct shared_hold *hold = atomic_load(&slot->write);
 
         for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                if (atomic_load(&slot->read[i].use))
+                if (atomic_load(&slot->read[i].refs))
                         return true;
-        while (hold && !atomic_load(&hold->use))
+        while (hold && !atomic_load(&hold->refs))
                 hold = hold->next;
         return hold;
 }
@@ -186,40 +187,40 @@ static void forget_holds(struct slot *slot)
 
         atomic_store(&slot->writing, false);
         for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                atomic_store(&slot->read[i].use, 0);
+                atomic_store(&slot->read[i].refs, 0);
         slot->unused = NULL;
         for (; hold; hold = hold->next) {
-                atomic_store(&hold->use, 0);
+                atomic_store(&hold->refs, 0);
                 slot_write_unhold(hold);
         }
 }
 
 /* --- Taking one --- */
 
-static void clear_line(struct format_line *line)
+static void clear_record(struct format_slot *record)
 {
         for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                atomic_store(&line->run[i], 0);
-        atomic_store(&line->mut_slices, 0);
+                atomic_store(&record->read_set[i], 0);
+        atomic_store(&record->mut_slices, 0);
 }
 
-/* The place is the calling thread's: give the slot its new name. */
-static void name_place(struct shared *shared, struct slot *slot, uint32_t index)
+/* The place is the calling thread's: begin its record, and give it its new owner id. */
+static void begin_record(struct shared *shared, struct slot *slot, uint32_t index)
 {
-        struct format_line *line = &shared->line[index];
-        uint64_t generation = (atomic_load(&line->generation) + 1) & OWNER_GENERATIONS;
+        struct format_slot *record = &shared->record[index];
+        uint64_t generation = (atomic_load(&record->generation) + 1) & OWNER_GENERATIONS;
         uint32_t used = atomic_load(&shared->head->slots_used);
 
-        clear_line(line);
-        atomic_store(&line->generation, generation);
-        atomic_store(&line->process, os_process());
-        atomic_store(&line->thread, os_thread()); /* last: as slot_lives looks */
+        clear_record(record);
+        atomic_store(&record->generation, generation);
+        atomic_store(&record->process, os_process());
+        atomic_store(&record->thread, os_thread()); /* last: as slot_lives looks */
         for (int tries = 0; used <= index && tries < RAISE_MAX; tries++)
                 if (atomic_compare_exchange_strong(&shared->head->slots_used, &used, index + 1))
                         break;
-        slot->line = line;
+        slot->record = record;
         slot->index = index;
-        slot->name = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
+        slot->owner_id = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
 }
 
 static int take_place(struct shared *shared, struct slot *slot)
@@ -233,7 +234,7 @@ static int take_place(struct shared *shared, struct slot *slot)
                         rc = os_slot_claim(page, shared->fd, offset, &slot->place);
 
                 if (rc >= 0)
-                        name_place(shared, slot, index);
+                        begin_record(shared, slot, index);
                 if (rc != -EBUSY)
                         return rc < 0 ? rc : 0;
         }
@@ -282,7 +283,7 @@ static void give_up(struct slot *slot, struct slot **link)
 {
         pthread_mutex_lock(&mutex);
         if (slot->shared) {
-                clear_line(slot->line);
+                clear_record(slot->record);
                 unlink_slot(slot);
         }
         pthread_mutex_unlock(&mutex);
@@ -292,12 +293,12 @@ static void give_up(struct slot *slot, struct slot **link)
         }
         slot->place.view = NULL;
         slot->shared_name = 0;
-        slot->name = 0;
+        slot->owner_id = 0;
         atomic_store(&slot->thread, NULL);
         *link = slot->next;
         memset(my_slots.recent, 0, sizeof my_slots.recent);
         forget_holds(slot);
-        old_record(slot);
+        recycle_slot(slot);
 }
 
 /* Those whose map has been freed. */
@@ -341,12 +342,12 @@ static int new_slot(struct shared *shared, struct slot **made)
         sweep();
         if (shared->writable && my_slots.places >= MINE_MAX && (rc = spare_one()) < 0)
                 return rc;
-        if (!(slot = new_record()))
+        if (!(slot = alloc_slot()))
                 return -ENOMEM;
-        slot->line = &slot->own;
+        slot->record = &slot->own;
         slot->index = UINT32_MAX;
         if (shared->writable && (rc = find_place(shared, slot)) < 0) {
-                old_record(slot);
+                recycle_slot(slot);
                 return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
         }
         slot->shared_name = shared->name;
@@ -420,7 +421,7 @@ static int slot_writes(const struct slot *slot)
 {
         const struct shared_hold *hold = atomic_load(&slot->write);
 
-        while (hold && !atomic_load(&hold->use))
+        while (hold && !atomic_load(&hold->refs))
                 hold = hold->next;
         if (hold)
                 return slot_is_mine(slot) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
@@ -508,7 +509,7 @@ void handle_detach(struct shared *shared)
                 shared->next->link = shared->link;
         while (shared->mine) {
                 if (shared->writable)
-                        clear_line(shared->mine->line);
+                        clear_record(shared->mine->record);
                 unlink_slot(shared->mine);
         }
         pthread_mutex_unlock(&mutex);
@@ -536,7 +537,7 @@ void slot_forked(void)
         unused = NULL;
 }
 
-/* A slot that still writes is left with a name that is nobody's: its writer died. */
+/* A slot that still writes is left with an owner id that is nobody's: its writer died. */
 bool slot_thread_exit(bool last)
 {
         for (struct slot *slot = my_slots.all; slot && !last; slot = slot->next)
@@ -554,9 +555,9 @@ uint64_t handle_slices(struct shared *shared)
         pthread_mutex_lock(&mutex);
         for (const struct slot *slot = shared->mine; slot; slot = slot->sibling) {
                 for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                        count += (uint32_t)atomic_load(&slot->read[i].use);
+                        count += (uint32_t)atomic_load(&slot->read[i].refs);
                 for (const struct shared_hold *hold = atomic_load(&slot->write); hold; hold = hold->next)
-                        count += (uint32_t)atomic_load(&hold->use);
+                        count += (uint32_t)atomic_load(&hold->refs);
         }
         pthread_mutex_unlock(&mutex);
         return count;

@@ -2,13 +2,13 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Whoever locks a lane of a shared map does so in the name of a slot, and a slot
- * tells whether its thread lives.  A thread takes one at its first use of a map
- * and keeps it until it ends, or the map is freed, or it has so many that it gives
- * up one that it holds nothing by.
+ * Whoever locks a lane of a shared map does so by a slot, and a slot tells whether its
+ * thread lives.  A thread takes one at its first use of a map and keeps it until it ends,
+ * or the map is freed, or it has so many that it gives up one that it holds nothing by.
  *
- * The thread has a record of it here, out of other processes' reach.  All that a process
- * keeps of one header, its threads' records too, hangs on a handle.
+ * What other threads are to know of a slot is its record, in the header (format.h).  What
+ * its own has to know of it is a struct slot, out of other processes' reach.  All that a
+ * process keeps of one header, its threads' slots too, hangs on a handle.
  */
 #ifndef SLOT_H
 #define SLOT_H
@@ -25,7 +25,7 @@ struct shared {
         /* Constant. */
         struct format_head *head;
         struct format_lane *lane; /* lanes of them, and one more for the length */
-        struct format_line *line;
+        struct format_slot *record;
         unsigned char *pages;
         int fd; /* of what it stands in, from its first byte on */
         size_t page;
@@ -61,12 +61,12 @@ struct shared_hold {
         struct slot *slot;          /* constant */
         struct shared_hold *next;   /* of those that write; constant */
         struct shared_hold *unused; /* the next of these that is free */
-        uint32_t run;               /* which lanes, as in format_line */
+        uint32_t set;               /* which lanes, as in format_slot */
 
         /* How many slices and copies share it, in the high half, and of these
          * slices, in the low one (HOLD_COPY, HOLD_SLICE); 0: it is free.  A free and a
          * stat read it. */
-        _Atomic uint64_t use;
+        _Atomic uint64_t refs;
 };
 
 /* What stands in frozen. */
@@ -75,20 +75,20 @@ enum { SHARED_LIVE, SHARED_FREEZING, SHARED_FROZEN };
 /* What stands in a lane's owner, and in its next. */
 #define OWNER_WAITERS UINT64_C(1)  /* someone sleeps on the low half */
 #define OWNER_RESERVED UINT64_C(2) /* free, but for next to take */
-#define OWNER_NAME (~UINT64_C(3))  /* a slot's name: its index + 1, 12 bits, and its generation, 50; 0: free */
+#define OWNER_ID (~UINT64_C(3))    /* a slot's: its index + 1, 12 bits, and its generation, 50; 0: free */
 #define OWNER_INDEX_BITS 12
 #define OWNER_GENERATIONS ((UINT64_C(1) << 50) - 1)
 
-/* What stands in a line's run. */
-#define RUN_HELD (UINT32_C(1) << 31)
-#define RUN_SLICE (UINT32_C(1) << 30) /* for a slice that has entered; else a copy, or yet on its way */
-#define RUN_LANES ((UINT32_C(1) << 12) - 1)
+/* What stands in a record's read_set. */
+#define SET_HELD (UINT32_C(1) << 31)
+#define SET_SLICE (UINT32_C(1) << 30) /* for a slice that has entered; else a copy, or yet on its way */
+#define SET_LANES ((UINT32_C(1) << 12) - 1)
 
 struct slot {
         /* Constant while it is one. */
-        struct format_line *line;
+        struct format_slot *record;
         uint64_t shared_name; /* whose slot it is: struct shared's name; 0: its map is gone */
-        uint64_t name;        /* as in OWNER_NAME */
+        uint64_t owner_id;    /* as in OWNER_ID */
         uint32_t index;
         struct thread_life life; /* its thread's: no peer can say that it has ended */
         uint64_t device, inode;
@@ -108,10 +108,10 @@ struct slot {
         struct shared *shared; /* NULL: freed */
         struct slot *sibling, **link;
 
-        struct shared_hold read[FORMAT_PLACES]; /* read[i] is the line's run[i] */
+        struct shared_hold read[FORMAT_PLACES]; /* read[i] is the record's read_set[i] */
         struct shared_hold *_Atomic write;      /* a list that only grows */
         struct shared_hold *unused;             /* those of it that are free; the thread's */
-        struct format_line own;                 /* line, for one that has no place in the header */
+        struct format_slot own;                 /* record, for one that has no place in the header */
 };
 
 /* The calling thread's slots, and those that it used last. */
@@ -140,21 +140,21 @@ static inline struct slot *slot_recent(const struct shared *shared)
  * system's code. */
 int slot_take(struct shared *shared, struct slot **slot);
 
-/* The calling thread's slot that has a place, or a name, in the same memory,
+/* The calling thread's slot that has a place, or an owner id, in the same memory,
  * through whichever handle; or NULL. */
 struct slot *slot_mine_at(const struct shared *shared, uint32_t index);
-struct slot *slot_mine_named(const struct shared *shared, uint64_t name);
+struct slot *slot_mine_by_id(const struct shared *shared, uint64_t owner_id);
 
-/* Whether the thread lives that has a slot, or had it when it was given that
- * name.  thorough: ask the kernel whether there is such a thread; and tell all
- * others, if there is not. */
+/* Whether the thread lives that has a slot, or had it when it was given that owner
+ * id.  thorough: ask the kernel whether there is such a thread; and tell all others, if
+ * there is not. */
 bool slot_lives(const struct shared *shared, uint32_t index, bool thorough);
-bool slot_lives_named(const struct shared *shared, uint64_t name, bool thorough);
+bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thorough);
 
-/* The slot that a name is of; beyond all slots: of none. */
-static inline uint32_t slot_index(uint64_t name)
+/* The slot that an owner id is of; beyond all slots: of none. */
+static inline uint32_t slot_index(uint64_t owner_id)
 {
-        return (uint32_t)(name >> 2 & ((1U << OWNER_INDEX_BITS) - 1)) - 1;
+        return (uint32_t)(owner_id >> 2 & ((1U << OWNER_INDEX_BITS) - 1)) - 1;
 }
 
 /* How many slots there may be anything in. */
@@ -186,9 +186,9 @@ static inline void slot_write_unhold(struct shared_hold *hold)
 }
 
 /* Where in the map what place i reads ends. */
-static inline _Atomic uint64_t *slot_reach(struct format_line *line, unsigned i)
+static inline _Atomic uint64_t *slot_reach(struct format_slot *record, unsigned i)
 {
-        return i == FORMAT_COPY ? &line->copy_reach : &line->reach[i];
+        return i == FORMAT_COPY ? &record->copy_reach : &record->reach[i];
 }
 
 /* --- Handles --- */

@@ -21,7 +21,7 @@
 
 enum {
         WAITER_PAUSE_MAX = 64,           /* pauses between two looks, at most */
-        WAITER_HUNGRY_AFTER = 2000000,   /* ns from which on it wants its turn */
+        WAITER_STARVING_AFTER = 2000000, /* ns from which on it wants its turn */
         WAITER_THOROUGH_AFTER = 20000000 /* ns from which on it asks the kernel who lives */
 };
 
@@ -67,9 +67,9 @@ static inline int waiter_begin_sleep(struct lock_waiter *w, int64_t *now)
         return 0;
 }
 
-static inline bool waiter_is_hungry(const struct lock_waiter *w, int64_t now)
+static inline bool waiter_is_starving(const struct lock_waiter *w, int64_t now)
 {
-        return now - w->since >= WAITER_HUNGRY_AFTER;
+        return now - w->since >= WAITER_STARVING_AFTER;
 }
 
 /* Whether to ask the kernel who lives, which takes a call: where one waits, or will not

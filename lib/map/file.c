@@ -34,7 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CUT_WAIT INT64_C(1000000000) /* ns */
+#define SHRINK_WAIT INT64_C(1000000000) /* ns */
 #define CAPACITY_MAX (UINT64_C(1) << 47)
 
 /* --- Its length --- */
@@ -95,7 +95,7 @@ static void forget_pages(struct region *region, size_t used)
 
 /* All who could be in these lanes are kept out.  What dies from here on has made
  * the map shorter, and leaves its bytes to be made zero. */
-static int cut(struct ammap *map, uint64_t size, uint64_t length)
+static int shrink_entered(struct ammap *map, uint64_t size, uint64_t length)
 {
         size_t done;
         int rc;
@@ -114,13 +114,13 @@ static int cut(struct ammap *map, uint64_t size, uint64_t length)
         return 0;
 }
 
-/* A slice that ends before the cut, but in a lane that is cut, or one of another
- * process, which cannot be told from a copy, is waited for, but not for ever. */
+/* A slice that ends before the new length, but in a lane that gets shorter, or one of
+ * another process, which cannot be told from a copy, is waited for, but not for ever. */
 static int shrink(struct ammap *map, uint64_t size, uint64_t length)
 {
         const struct lane_range lanes = { (uint32_t)map_lane_index(map, size),
                                           (uint32_t)map_lane_index(map, length - 1) };
-        int64_t deadline = os_now() + CUT_WAIT;
+        int64_t deadline = os_now() + SHRINK_WAIT;
         uint32_t end;
         int rc = 0;
 
@@ -131,7 +131,7 @@ static int shrink(struct ammap *map, uint64_t size, uint64_t length)
                 if ((rc = lane_write(&map->lane[end], deadline)) < 0)
                         break;
         if (rc == 0 && (rc = file_enter(map->file, lanes, WRITE, deadline)) == 0) {
-                rc = cut(map, size, length);
+                rc = shrink_entered(map, size, length);
                 file_leave(map->file, lanes, WRITE);
         }
         while (end-- > lanes.first)
@@ -375,7 +375,7 @@ static int new_file(struct file **made, const struct place *place, const struct 
         file->device = place->there.device;
         file->inode = place->there.inode;
         memcpy(file->identity, head->identity, sizeof file->identity);
-        file->head_size = region_pages(format_lines(head->lanes));
+        file->head_size = region_pages(format_slots(head->lanes));
         if ((rc = map_head(file, place->shown)) < 0) {
                 free(file);
                 return rc;
@@ -471,7 +471,7 @@ static int make_new(struct ammap **made, const struct place *place, uint64_t siz
         rc = os_write_at(place->fd, 0, head.magic, sizeof head.magic);
         if (rc == 0)
                 rc = os_resize_file(place->fd, head.data + region_pages(head.capacity));
-        if (rc == 0 && (rc = os_allot(place->fd, 0, format_lines(head.lanes))) != -ENOSPC && rc != -EDQUOT)
+        if (rc == 0 && (rc = os_allot(place->fd, 0, format_slots(head.lanes))) != -ENOSPC && rc != -EDQUOT)
                 rc = make_map(made, place, &head, true, options);
         if (rc < 0)
                 os_resize_file(place->fd, 0);

@@ -41,7 +41,7 @@ static void set_parts(struct shared *shared, void *header, uint32_t lanes, uint3
 
         shared->head = header;
         shared->lane = (void *)(bytes + sizeof(struct format_head));
-        shared->line = (void *)(bytes + format_lines(lanes));
+        shared->record = (void *)(bytes + format_slots(lanes));
         shared->page = os_page_size();
         shared->pages = bytes + format_pages(lanes, slots, (uint32_t)shared->page);
         shared->lanes = lanes;
@@ -232,11 +232,11 @@ static int shrink(struct ammap *map, uint64_t length, uint64_t size, struct slot
         int rc;
 
         pthread_mutex_lock(&map->viewing);
-        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_cut(map->shared, slot, lanes, size);
+        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_shrink(map->shared, slot, lanes, size);
         if (rc == 0) {
                 set_length(map, size);
                 region_cut(&map->region, (size_t)size, (size_t)look_for_room(map));
-                shared_cut_leave(map->shared, lanes);
+                shared_shrink_leave(map->shared, lanes);
         }
         pthread_mutex_unlock(&map->viewing);
         return rc;
@@ -340,7 +340,7 @@ static int take_all(struct ammap *map, struct slot **slot)
                 map_lock(map);
                 rc = shared_write(shared, shared->lanes, slot);
                 if (rc == 0) {
-                        rc = shared_cut(shared, *slot, request.lanes, 0);
+                        rc = shared_shrink(shared, *slot, request.lanes, 0);
                         if (rc == 0)
                                 return 0;
                         shared_write_leave(shared, shared->lanes, *slot);
@@ -378,7 +378,7 @@ static int freeze(struct ammap *map)
                 atomic_store(&shared->head->frozen, 1);
                 os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
         }
-        shared_cut_leave(shared, all_lanes(shared));
+        shared_shrink_leave(shared, all_lanes(shared));
         shared_write_leave(shared, shared->lanes, slot);
         map_unlock(map);
         return rc;

@@ -6,13 +6,13 @@
  * away (a sealed memfd):
  *
  *      0             head
- *      256           lane[0 ... lanes]: a record per lane, and one for the length
- *      lines         line[slots]: what each slot's thread reads
+ *      256           lane[0 ... lanes]: a lane record each, and one for the length
+ *      slots         record[slots]: what each slot's thread reads
  *      pages         a page per slot, a lock word near its end
  *      data          the bytes, in whole pages; the memory is as long as the map has been,
  *                    a file as its capacity
  *
- * In a file there are no slots, and of each lane's record the sequence alone is
+ * In a file there are no slots, and of each lane record the sequence alone is
  * used: the lock is the kernel's (file_lock.c).
  *
  * Whatever stands here any process that has it writable may change at any time.
@@ -32,8 +32,8 @@ enum {
         FORMAT_VERSION = 1,
         FORMAT_ORDER = 0x01020304,
         FORMAT_SLOTS = 256,
-        FORMAT_RUNS = 8,           /* what a thread can have slices of at once ... */
-        FORMAT_COPY = FORMAT_RUNS, /* ... and the place of what it copies out */
+        FORMAT_SETS = 8,           /* what a thread can have slices of at once ... */
+        FORMAT_COPY = FORMAT_SETS, /* ... and the place of what it copies out */
         FORMAT_PLACES = FORMAT_COPY + 1,
 };
 
@@ -59,40 +59,41 @@ struct format_head {
 };
 
 struct format_lane {
-        /* Line 0: odd while someone writes.  Written by the owner alone. */
+        /* Cache line 0: odd while someone writes.  Written by the owner alone. */
         _Alignas(128) _Atomic uint64_t sequence;
 
-        /* Line 1: who writes, and who wants to (shared_lock.c). */
+        /* Cache line 1: who writes, and who wants to (shared_lock.c). */
         _Alignas(64) _Atomic uint64_t owner;
         _Atomic uint64_t next;
-        _Atomic uint32_t again; /* a reader has entered past the owner, who waits for it: he looks once more */
+        _Atomic uint32_t rescan; /* a reader has entered past the owner, who waits for it: he looks once more */
 };
 
-struct format_line {
-        /* Line 0: the slot's thread alone writes it. */
-        _Alignas(128) _Atomic uint32_t run[FORMAT_PLACES]; /* which lanes it reads */
-        _Atomic uint32_t mut_slices;                       /* how many the thread has */
-        _Atomic uint64_t generation;                       /* how often the slot has been taken */
-        _Atomic uint32_t process, thread;                  /* whose it is */
-        _Atomic uint64_t copy_reach;                       /* where in the map the copy's run ends */
+/* A slot record. */
+struct format_slot {
+        /* Cache line 0: the slot's thread alone writes it. */
+        _Alignas(128) _Atomic uint32_t read_set[FORMAT_PLACES]; /* which lanes it reads */
+        _Atomic uint32_t mut_slices;                            /* how many the thread has */
+        _Atomic uint64_t generation;                            /* how often the slot has been taken */
+        _Atomic uint32_t process, thread;                       /* whose it is */
+        _Atomic uint64_t copy_reach;                            /* where in the map the copy's set ends */
 
-        _Alignas(64) _Atomic uint64_t reach[FORMAT_RUNS]; /* and each of the others */
+        _Alignas(64) _Atomic uint64_t reach[FORMAT_SETS]; /* and each of the others */
 };
 
 _Static_assert(sizeof(struct format_head) == 256 && offsetof(struct format_head, length) == 128, "as documented");
-_Static_assert(sizeof(struct format_lane) == 128 && sizeof(struct format_line) == 128, "as documented");
-_Static_assert(offsetof(struct format_line, generation) == 40 && offsetof(struct format_line, reach) == 64,
+_Static_assert(sizeof(struct format_lane) == 128 && sizeof(struct format_slot) == 128, "as documented");
+_Static_assert(offsetof(struct format_slot, generation) == 40 && offsetof(struct format_slot, reach) == 64,
                "as documented");
 
 /* Where the parts begin, for checked numbers. */
-static inline uint64_t format_lines(uint32_t lanes)
+static inline uint64_t format_slots(uint32_t lanes)
 {
         return sizeof(struct format_head) + ((uint64_t)lanes + 1) * sizeof(struct format_lane);
 }
 
 static inline uint64_t format_pages(uint32_t lanes, uint32_t slots, uint32_t page)
 {
-        uint64_t end = format_lines(lanes) + (uint64_t)slots * sizeof(struct format_line);
+        uint64_t end = format_slots(lanes) + (uint64_t)slots * sizeof(struct format_slot);
 
         return (end + page - 1) / page * page;
 }
