@@ -14,25 +14,30 @@
 
 /* --- Out --- */
 
-int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
+static ALWAYS_INLINE int copy_out(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
         if (!map || (!buffer && length))
                 return AMMAP_ERR_INVALID;
         if (length == 0)
                 return map_look(map, offset, 0);
         if (unlikely(!map->fast_path_ok))
-                return map->kind->read(map, offset, buffer, length);
+                return map->kind->read(map, offset, buffer, length, deadline);
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
         if (length > OPTIMISTIC_MAX)
-                return transfer_read(map, offset, buffer, length);
+                return transfer_read(map, offset, buffer, length, deadline);
         if (local_read_quick(map, &map->lane[0], offset, buffer, length))
                 return 0;
-        return local_read_again(map, &map->lane[0], offset, buffer, length);
+        return local_read_again(map, offset, buffer, length, deadline);
+}
+
+int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
+{
+        return copy_out(map, offset, buffer, length, LANE_FOR_EVER);
 }
 
 /* --- In --- */
 
-int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length)
+static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
         int rc;
 
@@ -41,10 +46,19 @@ int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t 
         if (length == 0)
                 return map_look(map, offset, 0);
         if (unlikely(!map->fast_path_ok))
-                return (rc = map_check(map, offset, length)) < 0 ? rc : map->kind->write(map, offset, data, length);
+                return (rc = map_check(map, offset, length)) < 0 ? rc : map->kind->write(map, offset, data, length, deadline);
         if (unlikely(!map_has_simple(map, offset, length)) && (rc = map_recheck(map, offset, length)) < 0)
                 return rc;
-        return local_write_quick(map, &map->lane[0], offset, data, length);
+        if ((rc = lane_write(&map->lane[0], deadline)) < 0)
+                return rc;
+        if (local_write_entered(map, &map->lane[0], offset, data, length))
+                return 0;
+        return transfer_write(map, offset, data, length, deadline);
+}
+
+int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length)
+{
+        return copy_in(map, offset, data, length, LANE_FOR_EVER);
 }
 
 /* Some bytes between one place and another: of the heap, where that has them. */
@@ -244,10 +258,11 @@ static int copy_looking_on(const struct copy *copy)
 {
         size_t length = (size_t)copy->length;
         void *buffer = copy->length <= SIZE_MAX ? malloc(length) : NULL;
-        int rc = buffer ? copy->from->kind->read(copy->from, copy->from_offset, buffer, length) : -ENOMEM;
+        int rc =
+                buffer ? copy->from->kind->read(copy->from, copy->from_offset, buffer, length, LANE_FOR_EVER) : -ENOMEM;
 
         if (rc == 0)
-                rc = transfer_write(copy->to, copy->to_offset, buffer, length);
+                rc = transfer_write(copy->to, copy->to_offset, buffer, length, LANE_FOR_EVER);
         free(buffer);
         return rc;
 }

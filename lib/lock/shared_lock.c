@@ -632,14 +632,13 @@ static inline int my_slot(struct shared *shared, struct slot **slot)
         return slot_take(shared, slot);
 }
 
-int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
+int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct slot **slot)
 {
-        int64_t deadline = LANE_FOR_EVER;
         int rc;
 
         if (unlikely(!shared->writable))
                 return AMMAP_ERR_READ_ONLY;
-        if (unlikely(lane == shared->lanes)) /* which nobody has while he waits for a slice */
+        if (unlikely(lane == shared->lanes))
                 deadline = os_now() + WAITER_PATIENCE;
         if ((rc = my_slot(shared, slot)) < 0)
                 return rc;
@@ -649,7 +648,7 @@ int shared_write(struct shared *shared, uint32_t lane, struct slot **slot)
                 return 0;
         }
         note_writing(*slot, false);
-        return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
+        return rc == AMMAP_ERR_TIMEOUT && lane == shared->lanes ? AMMAP_ERR_BUSY : rc;
 }
 
 void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
@@ -955,21 +954,29 @@ void shared_abandon(struct shared_hold *hold, uint64_t use)
 
 /* --- Without entering --- */
 
-int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned looks)
+int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned looks, int64_t deadline)
 {
-        enum { SPINS = 64, NAP = 100000, THOROUGH = 256 };
+        enum { TRIES = 4, SPINS = 64, NAP = 100000, THOROUGH = 256 };
+        const bool last = deadline == LANE_TRY && looks == TRIES - 1;
+        int64_t now = 0;
 
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
                 uint64_t owner_id = atomic_load(&shared->lane[lane].owner) & OWNER_ID;
 
                 if (shared_is_dead(shared, lane) ||
-                    (looks % THOROUGH == THOROUGH - 1 && owner_id && is_odd(&shared->lane[lane]) &&
+                    ((last || looks % THOROUGH == THOROUGH - 1) && owner_id && is_odd(&shared->lane[lane]) &&
                      !slot_lives_by_id(shared, owner_id, true) && is_odd(&shared->lane[lane]) &&
                      (atomic_load(&shared->lane[lane].owner) & OWNER_ID) == owner_id))
                         return AMMAP_ERR_OWNER_DEAD;
         }
+        if (looks == 0 && i_write(shared, lanes))
+                return AMMAP_ERR_DEADLOCK;
+        if (last)
+                return AMMAP_ERR_BUSY;
+        if (deadline != LANE_TRY && (now = os_now()) >= deadline)
+                return AMMAP_ERR_TIMEOUT;
         if (looks >= SPINS)
-                waiter_nap(NAP);
+                waiter_nap(earlier(NAP, deadline - now));
         else
                 for (unsigned n = looks; n > 0; n--)
                         os_pause();

@@ -24,8 +24,9 @@ void shared_abandon(struct shared_hold *hold, uint64_t use);
 /* Whether a hold is the calling thread's. */
 bool shared_is_mine(const struct shared_hold *hold);
 
-/* Enter one lane to write for as long as a call lasts. */
-int shared_write(struct shared *shared, uint32_t lane, struct slot **slot);
+/* Enter one lane to write for as long as a call lasts.  Of the length, which nobody has while
+ * he waits for a slice, the deadline is not looked at: AMMAP_ERR_BUSY after some seconds. */
+int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct slot **slot);
 void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot);
 
 /* Whether somebody has frozen the map, as far as this process has ever seen.  Then
@@ -66,9 +67,10 @@ static inline bool shared_read_valid(const struct shared *shared, struct lane_ra
         return sum == sequence;
 }
 
-/* For those who only read so, and cannot: let some time pass, the longer the more
- * looks there were.  AMMAP_ERR_OWNER_DEAD: a writer of one of the lanes died. */
-int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned looks);
+/* For those who only read so, and could not: let some time pass, the longer the more looks
+ * there were.  0; AMMAP_ERR_BUSY, _TIMEOUT; _DEADLOCK: the calling thread writes one of the
+ * lanes, by another handle; _OWNER_DEAD: a writer of one of them died. */
+int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned looks, int64_t deadline);
 
 /* For a shrink that has entered the lane of the length, by a slot: enter lanes to
  * write, but for slices to an offset at most, which stay.

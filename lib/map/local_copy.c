@@ -7,11 +7,12 @@
 /* Counted in the lane, but not noted as a hold: a shrink does not see it and
  * may take bytes away underway, and so is looked for afterwards.
  * 1: it did; nothing has been read. */
-static int read_counted(struct ammap *map, struct lane *lane, uint64_t offset, void *buffer, size_t length)
+static int read_counted(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
+        struct lane *lane = &map->lane[map_lane_index(map, offset)];
         uint32_t shrinks = atomic_load(&map->shrinks);
         bool within;
-        int rc = lane_read_slow(lane, LANE_FOR_EVER);
+        int rc = lane_read_slow(lane, deadline);
 
         if (rc < 0)
                 return rc;
@@ -25,8 +26,9 @@ static int read_counted(struct ammap *map, struct lane *lane, uint64_t offset, v
                !map_has_simple(map, offset, length);
 }
 
-int local_read_again(struct ammap *map, struct lane *lane, uint64_t offset, void *buffer, size_t length)
+int local_read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
+        const struct lane *lane = &map->lane[map_lane_index(map, offset)];
         int rc = map_check(map, offset, length);
 
         for (unsigned tries = 1; rc == 0 && tries < OPTIMISTIC_TRIES; tries++) {
@@ -35,30 +37,35 @@ int local_read_again(struct ammap *map, struct lane *lane, uint64_t offset, void
                         return 0;
         }
         while (rc == 0)
-                if ((rc = read_counted(map, lane, offset, buffer, length)) <= 0)
+                if ((rc = read_counted(map, offset, buffer, length, deadline)) <= 0)
                         return rc;
                 else
                         rc = map_check(map, offset, length);
         return rc;
 }
 
-int local_read(struct ammap *map, uint64_t offset, void *buffer, size_t length)
+int local_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
         uint64_t first = map_lane_index(map, offset);
 
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
         if (map->may_fault || length > OPTIMISTIC_MAX || first != map_lane_last(map, offset, length))
-                return transfer_read(map, offset, buffer, length);
+                return transfer_read(map, offset, buffer, length, deadline);
         if (local_read_quick(map, &map->lane[first], offset, buffer, length))
                 return 0;
-        return local_read_again(map, &map->lane[first], offset, buffer, length);
+        return local_read_again(map, offset, buffer, length, deadline);
 }
 
-int local_write(struct ammap *map, uint64_t offset, const void *data, size_t length)
+int local_write(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
         uint64_t first = map_lane_index(map, offset);
+        int rc;
 
         if (map->may_fault || first != map_lane_last(map, offset, length))
-                return transfer_write(map, offset, data, length);
-        return local_write_quick(map, &map->lane[first], offset, data, length);
+                return transfer_write(map, offset, data, length, deadline);
+        if ((rc = lane_write(&map->lane[first], deadline)) < 0)
+                return rc;
+        if (local_write_entered(map, &map->lane[first], offset, data, length))
+                return 0;
+        return transfer_write(map, offset, data, length, deadline);
 }

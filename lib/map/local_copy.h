@@ -29,29 +29,26 @@ static ALWAYS_INLINE bool local_read_quick(const struct ammap *map, const struct
         return lane_read_valid(lane, sequence);
 }
 
-/* Write to one lane; the range has been checked. */
-static ALWAYS_INLINE int local_write_quick(struct ammap *map, struct lane *lane, uint64_t offset, const void *data,
-                                           size_t length)
+/* Write to a lane that has been entered for that, and leave it; false: the map has no such
+ * bytes any more, and nothing has been written. */
+static ALWAYS_INLINE bool local_write_entered(struct ammap *map, struct lane *lane, uint64_t offset, const void *data,
+                                              size_t length)
 {
-        int rc = lane_write(lane, LANE_FOR_EVER);
-
-        if (rc < 0)
-                return rc;
         os_fence_light(); /* a shrink sees that someone writes, or the length is looked at after it */
         if (unlikely(!map_has_simple(map, offset, length))) {
                 lane_write_leave(lane);
-                return transfer_write(map, offset, data, length);
+                return false;
         }
         memcpy(map->base + offset, data, length);
         lane_write_leave(lane);
-        return 0;
+        return true;
 }
 
-/* After local_read_quick. */
-int local_read_again(struct ammap *map, struct lane *lane, uint64_t offset, void *buffer, size_t length);
+/* After local_read_quick, of bytes in one lane. */
+int local_read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline);
 
 /* Any range; entries of struct kind. */
-int local_read(struct ammap *map, uint64_t offset, void *buffer, size_t length);
-int local_write(struct ammap *map, uint64_t offset, const void *data, size_t length);
+int local_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline);
+int local_write(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline);
 
 #endif /* LOCAL_COPY_H */

@@ -18,9 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long one tries to read who keeps no writer out, in ns. */
-#define UNENTERED_MAX INT64_C(10000000000)
-
 /* What map->shared is the first part of. */
 struct share {
         struct shared shared;
@@ -250,7 +247,7 @@ static int resize(struct ammap *map, uint64_t size)
 
         if (map_frozen(map))
                 return AMMAP_ERR_READ_ONLY;
-        if ((rc = shared_write(map->shared, map->shared->lanes, &slot)) < 0)
+        if ((rc = shared_write(map->shared, map->shared->lanes, LANE_FOR_EVER, &slot)) < 0)
                 return rc;
         length = length_of(map);
         if (size < length) {
@@ -338,7 +335,7 @@ static int take_all(struct ammap *map, struct slot **slot)
                 int rc;
 
                 map_lock(map);
-                rc = shared_write(shared, shared->lanes, slot);
+                rc = shared_write(shared, shared->lanes, LANE_FOR_EVER, slot);
                 if (rc == 0) {
                         rc = shared_shrink(shared, *slot, request.lanes, 0);
                         if (rc == 0)
@@ -398,7 +395,7 @@ static int copy(struct ammap *map, uint64_t length, struct ammap **made)
 /* The same for one who cannot keep writers out: until none came by. */
 static int copy_unentered(struct ammap *map, struct ammap **made)
 {
-        const int64_t deadline = os_now() + UNENTERED_MAX;
+        const int64_t deadline = os_now() + WAITER_PATIENCE;
         struct shared *shared = map->shared;
         const struct lane_range lanes = { 0, shared->lanes }; /* and the length's */
         uint64_t sequence;
@@ -412,7 +409,7 @@ static int copy_unentered(struct ammap *map, struct ammap **made)
                         map_destroy(*made);
                         *made = NULL;
                 }
-                rc = os_now() > deadline ? AMMAP_ERR_TIMEOUT : shared_look_again(shared, lanes, looks);
+                rc = shared_look_again(shared, lanes, looks, deadline);
         }
         return rc;
 }

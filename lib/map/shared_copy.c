@@ -8,9 +8,6 @@
 #include "map/transfer.h"
 #include "memory/racy.h"
 
-/* How long one looks on who cannot enter, in ns. */
-#define PATIENCE INT64_C(10000000000)
-
 /* 0, 1: not now, or a negative code. */
 static ALWAYS_INLINE int try_read(const struct ammap *map, struct lane_range lanes, uint64_t offset, void *buffer,
                                   size_t length)
@@ -31,64 +28,83 @@ static int read_frozen(const struct ammap *map, uint64_t offset, void *buffer, s
         return map_has_shared(map, offset, length) ? transfer_out(map, offset, buffer, length) : AMMAP_ERR_BOUNDS;
 }
 
+static struct lane_range lanes_of(const struct ammap *map, uint64_t offset, size_t length)
+{
+        return (struct lane_range){ (uint32_t)map_lane_index(map, offset),
+                                    (uint32_t)map_lane_last(map, offset, length) };
+}
+
 /* One who cannot enter, and so never keeps a writer out, may never get a long copy
  * past writers who never pause. */
-static int read_looking_on(struct ammap *map, struct lane_range lanes, uint64_t offset, void *buffer, size_t length)
+static int read_looking_on(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
-        const int64_t since = os_now();
+        const struct lane_range lanes = lanes_of(map, offset, length);
         int rc;
+
+        if (deadline == LANE_FOR_EVER)
+                deadline = os_now() + WAITER_PATIENCE;
 
         for (unsigned looks = 0; (rc = try_read(map, lanes, offset, buffer, length)) > 0; looks++) {
                 if (map_frozen(map))
                         return read_frozen(map, offset, buffer, length);
-                if ((rc = shared_look_again(map->shared, lanes, looks)) < 0)
+                if ((rc = shared_look_again(map->shared, lanes, looks, deadline)) < 0)
                         return rc;
-                if (looks % 64 == 63 && os_now() - since > PATIENCE)
-                        return AMMAP_ERR_TIMEOUT;
         }
         return rc;
 }
 
-int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length)
+static NOINLINE int read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
-        const struct lane_range lanes = { (uint32_t)map_lane_index(map, offset),
-                                          (uint32_t)map_lane_last(map, offset, length) };
+        const struct lane_range lanes = lanes_of(map, offset, length);
+        int rc = 1;
 
         if (unlikely(atomic_load_explicit(&map->omitted, memory_order_relaxed)))
                 return AMMAP_ERR_UNSUPPORTED;
         /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
-        if (likely(length <= OPTIMISTIC_MAX && lanes.first == lanes.last)) {
-                const struct lane_range one = { lanes.first, lanes.first };
-                int rc = try_read(map, one, offset, buffer, length);
-
-                for (unsigned tries = 1; unlikely(rc > 0) && tries < OPTIMISTIC_TRIES; tries++) {
+        if (length <= OPTIMISTIC_MAX && lanes.first == lanes.last)
+                for (unsigned tries = 1; rc > 0 && tries < OPTIMISTIC_TRIES; tries++) {
                         transfer_pause(tries);
-                        rc = try_read(map, one, offset, buffer, length);
+                        rc = try_read(map, lanes, offset, buffer, length);
                 }
-                if (likely(rc <= 0))
-                        return rc;
-        }
+        if (rc <= 0)
+                return rc;
         if (map_frozen(map))
                 return read_frozen(map, offset, buffer, length);
         if (!map->shared->writable)
-                return read_looking_on(map, lanes, offset, buffer, length);
-        return transfer_read(map, offset, buffer, length);
+                return read_looking_on(map, offset, buffer, length, deadline);
+        return transfer_read(map, offset, buffer, length, deadline);
 }
 
-int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length)
+int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+{
+        const uint32_t lane = (uint32_t)map_lane_index(map, offset);
+
+        /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
+        if (likely(length <= OPTIMISTIC_MAX && lane == map_lane_last(map, offset, length) &&
+                   !atomic_load_explicit(&map->omitted, memory_order_relaxed))) {
+                int rc = try_read(map, (struct lane_range){ lane, lane }, offset, buffer, length);
+
+                if (likely(rc <= 0))
+                        return rc;
+        }
+        return read_again(map, offset, buffer, length, deadline);
+}
+
+int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
         uint32_t lane = (uint32_t)map_lane_index(map, offset);
         struct slot *slot;
         int rc;
 
         if (lane != map_lane_last(map, offset, length))
-                return transfer_write(map, offset, data, length);
-        if ((rc = shared_write(map->shared, lane, &slot)) < 0)
+                return transfer_write(map, offset, data, length, deadline);
+        if ((rc = shared_write(map->shared, lane, deadline, &slot)) < 0)
                 return rc;
-        if (unlikely(!map_has_shared(map, offset, length)))
-                rc = AMMAP_ERR_BOUNDS;
-        else
-                memcpy(map->base + offset, data, length);
+        if (unlikely(!map_has_shared(map, offset, length))) {
+                shared_write_leave(map->shared, lane, slot);
+                return AMMAP_ERR_BOUNDS;
+        }
+        memcpy(map->base + offset, data, length);
         shared_write_leave(map->shared, lane, slot);
-        return rc;
+        return 0;
 }

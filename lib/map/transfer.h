@@ -53,7 +53,7 @@ static inline void transfer_pause(unsigned tries)
 }
 
 /* Hold the lanes, and copy: what read and write of a kind come to at last. */
-int transfer_read(struct ammap *map, uint64_t offset, void *buffer, size_t length);
-int transfer_write(struct ammap *map, uint64_t offset, const void *data, size_t length);
+int transfer_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline);
+int transfer_write(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline);
 
 #endif /* TRANSFER_H */
