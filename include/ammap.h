@@ -259,7 +259,8 @@ AMMAP_API int ammap_recover(ammap_t *map);
 /* --- Copies ------------------------------------------------------------- *
  *
  * Each copy is atomic for the others: no reader sees half of an update.  Each waits for
- * slices of other threads that are in its way.  A buffer may be NULL if its length is 0.
+ * slices of other threads that are in its way, except those that try or have a timeout.
+ * A buffer may be NULL if its length is 0.
  *
  * Each returns 0, or
  *   AMMAP_ERR_INVALID      a pointer is NULL
@@ -293,6 +294,18 @@ AMMAP_API int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigne
 /* Copies length bytes from one map to another, or within one map.  The ranges may
  * overlap.  Two handles of one shared map, or of one file, count as one map. */
 AMMAP_API int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_offset, uint64_t length);
+
+/* Copy out, and in, if nobody is in the way.  Also returned:
+ *   AMMAP_ERR_BUSY   another thread is in the way; the map is unchanged */
+AMMAP_API int ammap_try_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length);
+AMMAP_API int ammap_try_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length);
+
+/* Copy out, and in; wait for timeout_ns nanoseconds at most (less than 0: for as long as
+ * ammap_read_into and ammap_update_region do).  Also returned:
+ *   AMMAP_ERR_TIMEOUT   another thread was in the way for so long; the map is unchanged */
+AMMAP_API int ammap_timed_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t timeout_ns);
+AMMAP_API int ammap_timed_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length,
+                                        int64_t timeout_ns);
 
 /* --- Slices ------------------------------------------------------------- *
  *

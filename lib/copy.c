@@ -35,6 +35,29 @@ int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
         return copy_out(map, offset, buffer, length, LANE_FOR_EVER);
 }
 
+int ammap_try_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
+{
+        return copy_out(map, offset, buffer, length, LANE_TRY);
+}
+
+/* The clock is read only where one has to wait: it would cost more than a short copy. */
+static NOINLINE int read_timed(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t timeout_ns)
+{
+        int rc = copy_out(map, offset, buffer, length, LANE_TRY);
+
+        return likely(rc != AMMAP_ERR_BUSY) ? rc
+                                            : map->kind->read(map, offset, buffer, length, os_deadline(timeout_ns));
+}
+
+int ammap_timed_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t timeout_ns)
+{
+        /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
+        if (likely(map && buffer && map->fast_path_ok && length <= OPTIMISTIC_MAX) &&
+            local_read_quick(map, &map->lane[0], offset, buffer, length))
+                return 0;
+        return read_timed(map, offset, buffer, length, timeout_ns);
+}
+
 /* --- In --- */
 
 static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
@@ -59,6 +82,18 @@ static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data
 int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length)
 {
         return copy_in(map, offset, data, length, LANE_FOR_EVER);
+}
+
+int ammap_try_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length)
+{
+        return copy_in(map, offset, data, length, LANE_TRY);
+}
+
+int ammap_timed_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t timeout_ns)
+{
+        int rc = copy_in(map, offset, data, length, LANE_TRY);
+
+        return likely(rc != AMMAP_ERR_BUSY) ? rc : map->kind->write(map, offset, data, length, os_deadline(timeout_ns));
 }
 
 /* Some bytes between one place and another: of the heap, where that has them. */

@@ -156,6 +156,10 @@ RUN(recover, ammap_recover(w->map))
 RUN(read_into, ammap_read_into(w->map, 1, w->bytes, sizeof(w->bytes)))
 RUN(read_little, ammap_read_into(w->map, 8, w->bytes, 8))
 RUN(update_region, ammap_update_region(w->map, 1, w->bytes, sizeof(w->bytes)))
+RUN(try_read_into, ammap_try_read_into(w->map, 1, w->bytes, sizeof(w->bytes)))
+RUN(timed_read_into, ammap_timed_read_into(w->map, 1, w->bytes, sizeof(w->bytes), 1000))
+RUN(try_update_region, ammap_try_update_region(w->map, 1, w->bytes, sizeof(w->bytes)))
+RUN(timed_update_region, ammap_timed_update_region(w->map, 1, w->bytes, sizeof(w->bytes), 1000))
 RUN(fill, ammap_fill(w->map, 1, w->size - 1, 'f'))
 RUN(copy, ammap_copy(w->map, 1, w->other, 3, w->size - 3))
 RUN(copy_within, ammap_copy(w->map, 1, w->map, 3, w->size - 3))
@@ -262,6 +266,10 @@ static const struct api_call api_calls[] = {
         CALL(read_into, NULL, 0),
         CALL(read_little, NULL, 0),
         CALL(update_region, NULL, 0),
+        CALL(try_read_into, NULL, 0),
+        CALL(timed_read_into, NULL, 0),
+        CALL(try_update_region, NULL, 0),
+        CALL(timed_update_region, NULL, 0),
         CALL(fill, NULL, 0),
         CALL(copy, NULL, 0),
         CALL(copy_within, NULL, 0),

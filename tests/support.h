@@ -423,11 +423,15 @@ static inline bool task_sleeps(const struct task *task)
 
 enum op {
         OP_READ_INTO,
+        OP_TRY_READ,
+        OP_TIMED_READ,
         OP_COPY_FROM,
         OP_SLICE,
         OP_TRY_SLICE,
         OP_TIMED_SLICE,
         OP_UPDATE, /* from here on they write */
+        OP_TRY_UPDATE,
+        OP_TIMED_UPDATE,
         OP_FILL,
         OP_COPY_TO,
         OP_COPY_WITHIN,
@@ -443,10 +447,12 @@ enum op {
 static inline const char *op_name(enum op op)
 {
         static const char *const names[OP_COUNT] = {
-                "ammap_read_into",    "ammap_copy from",        "ammap_as_slice",
-                "ammap_try_as_slice", "ammap_timed_as_slice",   "ammap_update_region",
-                "ammap_fill",         "ammap_copy to",          "ammap_copy within",
-                "ammap_as_mut_slice", "ammap_try_as_mut_slice", "ammap_timed_as_mut_slice",
+                "ammap_read_into",           "ammap_try_read_into", "ammap_timed_read_into",
+                "ammap_copy from",           "ammap_as_slice",      "ammap_try_as_slice",
+                "ammap_timed_as_slice",      "ammap_update_region", "ammap_try_update_region",
+                "ammap_timed_update_region", "ammap_fill",          "ammap_copy to",
+                "ammap_copy within",         "ammap_as_mut_slice",  "ammap_try_as_mut_slice",
+                "ammap_timed_as_mut_slice",
         };
 
         return names[op];
@@ -459,12 +465,12 @@ static inline bool op_writes(enum op op)
 
 static inline bool op_tries(enum op op)
 {
-        return op == OP_TRY_SLICE || op == OP_TRY_MUT_SLICE;
+        return op == OP_TRY_READ || op == OP_TRY_SLICE || op == OP_TRY_UPDATE || op == OP_TRY_MUT_SLICE;
 }
 
 static inline bool op_is_timed(enum op op)
 {
-        return op == OP_TIMED_SLICE || op == OP_TIMED_MUT_SLICE;
+        return op == OP_TIMED_READ || op == OP_TIMED_SLICE || op == OP_TIMED_UPDATE || op == OP_TIMED_MUT_SLICE;
 }
 
 static inline int op_copy(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
@@ -486,7 +492,25 @@ static inline int op_copy(enum op op, ammap_t *map, uint64_t offset, uint64_t le
         return result;
 }
 
-static inline int op_buffer(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
+static inline int op_bytes(enum op op, ammap_t *map, uint64_t offset, void *bytes, size_t size, int64_t timeout_ns)
+{
+        switch (op) {
+        case OP_READ_INTO:
+                return ammap_read_into(map, offset, bytes, size);
+        case OP_TRY_READ:
+                return ammap_try_read_into(map, offset, bytes, size);
+        case OP_TIMED_READ:
+                return ammap_timed_read_into(map, offset, bytes, size, timeout_ns);
+        case OP_TRY_UPDATE:
+                return ammap_try_update_region(map, offset, bytes, size);
+        case OP_TIMED_UPDATE:
+                return ammap_timed_update_region(map, offset, bytes, size, timeout_ns);
+        default:
+                return ammap_update_region(map, offset, bytes, size);
+        }
+}
+
+static inline int op_buffer(enum op op, ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns)
 {
         size_t size = (size_t)length;
         unsigned char *buffer = malloc(size ? size : 1);
@@ -495,10 +519,7 @@ static inline int op_buffer(enum op op, ammap_t *map, uint64_t offset, uint64_t 
         if (!buffer)
                 return INT_MIN;
         memset(buffer, OP_BYTE, size);
-        if (op == OP_READ_INTO)
-                result = ammap_read_into(map, offset, buffer, size);
-        else
-                result = ammap_update_region(map, offset, buffer, size);
+        result = op_bytes(op, map, offset, buffer, size, timeout_ns);
         free(buffer);
         return result;
 }
@@ -512,8 +533,12 @@ static inline int op_run(enum op op, ammap_t *map, uint64_t offset, uint64_t len
 
         switch (op) {
         case OP_READ_INTO:
+        case OP_TRY_READ:
+        case OP_TIMED_READ:
         case OP_UPDATE:
-                return op_buffer(op, map, offset, length);
+        case OP_TRY_UPDATE:
+        case OP_TIMED_UPDATE:
+                return op_buffer(op, map, offset, length, timeout_ns);
         case OP_COPY_FROM:
         case OP_COPY_TO:
                 return op_copy(op, map, offset, length);

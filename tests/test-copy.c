@@ -7,7 +7,9 @@
  * changed; outside, nothing has.  NULL for every parameter.  A random walk over
  * all four calls against a plain array.  Two and three maps copied in circles
  * by threads at once: no deadlock, and no copy seen half done.  The lanes that a
- * copy takes, and that handles of one map are one map.
+ * copy takes, and that handles of one map are one map.  Copies that do not wait, or
+ * for a time; test-slice.c and test-shared-lock.c have every call against slices, one's
+ * own and dead ones too.
  */
 #include "share.h"
 
@@ -48,7 +50,11 @@ static void check_changed(ammap_t *map, uint64_t offset, uint64_t length, unsign
         ck_assert(is_pattern(map));
 }
 
-static void check_read(ammap_t *map, uint64_t offset, uint64_t length)
+/* Those that copy out, and those that copy in. */
+static const enum op reads[] = { OP_READ_INTO, OP_TRY_READ, OP_TIMED_READ };
+static const enum op updates[] = { OP_UPDATE, OP_TRY_UPDATE, OP_TIMED_UPDATE };
+
+static void check_read_by(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
 {
         unsigned char buffer[4200 + MARGIN];
         int result;
@@ -56,7 +62,7 @@ static void check_read(ammap_t *map, uint64_t offset, uint64_t length)
         if (length > SIZE_MAX)
                 return;
         memset(buffer, CANARY, sizeof(buffer));
-        result = ammap_read_into(map, offset, buffer + MARGIN / 2, (size_t)length);
+        result = op_bytes(op, map, offset, buffer + MARGIN / 2, (size_t)length, 0);
         if (!range_is_inside(ammap_len(map), offset, length)) {
                 ck_assert_int_eq(result, AMMAP_ERR_BOUNDS);
                 ck_assert(is_all(buffer, CANARY, sizeof(buffer)));
@@ -69,12 +75,18 @@ static void check_read(ammap_t *map, uint64_t offset, uint64_t length)
         ck_assert(is_all(buffer + MARGIN / 2 + length, CANARY, sizeof(buffer) - MARGIN / 2 - length));
 }
 
+static void check_read(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        for (size_t i = 0; i < COUNT_OF(reads); i++)
+                check_read_by(reads[i], map, offset, length);
+}
+
 DEFINE_TEST("copy", read_into_is_bounded)
 {
         each_range(check_read);
 }
 
-static void check_update(ammap_t *map, uint64_t offset, uint64_t length)
+static void check_update_by(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
 {
         unsigned char buffer[4200];
         int result;
@@ -82,7 +94,7 @@ static void check_update(ammap_t *map, uint64_t offset, uint64_t length)
         if (length > SIZE_MAX)
                 return;
         memset(buffer, CANARY, sizeof(buffer));
-        result = ammap_update_region(map, offset, buffer, (size_t)length);
+        result = op_bytes(op, map, offset, buffer, (size_t)length, 0);
         ck_assert(is_all(buffer, CANARY, sizeof(buffer)));
         if (range_is_inside(ammap_len(map), offset, length)) {
                 ck_assert_int_eq(result, 0);
@@ -90,6 +102,12 @@ static void check_update(ammap_t *map, uint64_t offset, uint64_t length)
         } else {
                 ck_assert_int_eq(result, AMMAP_ERR_BOUNDS);
         }
+}
+
+static void check_update(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        for (size_t i = 0; i < COUNT_OF(updates); i++)
+                check_update_by(updates[i], map, offset, length);
 }
 
 DEFINE_TEST("copy", update_region_is_bounded)
@@ -206,10 +224,12 @@ DEFINE_TEST("copy", read_into_refuses_bad_input)
         };
 
         memset(buffer, CANARY, sizeof(buffer));
-        for (size_t i = 0; i < COUNT_OF(cases); i++) {
-                int result = ammap_read_into(cases[i].map, cases[i].offset, cases[i].buffer, cases[i].length);
+        for (size_t i = 0; i < COUNT_OF(cases) * COUNT_OF(reads); i++) {
+                size_t n = i / COUNT_OF(reads);
+                enum op op = reads[i % COUNT_OF(reads)];
+                int result = op_bytes(op, cases[n].map, cases[n].offset, cases[n].buffer, cases[n].length, SECOND);
 
-                ck_assert_msg(result == cases[i].result, "case %zu: %s", i, ammap_errname(result));
+                ck_assert_msg(result == cases[n].result, "%s, case %zu: %s", op_name(op), n, ammap_errname(result));
                 ck_assert(is_all(buffer, CANARY, sizeof(buffer)));
                 ck_assert(is_pattern(map));
         }
@@ -223,7 +243,7 @@ DEFINE_TEST("copy", update_region_refuses_bad_input)
         const struct {
                 ammap_t *map;
                 uint64_t offset;
-                const void *data;
+                void *data;
                 size_t length;
                 int result;
         } cases[] = {
@@ -242,10 +262,12 @@ DEFINE_TEST("copy", update_region_refuses_bad_input)
                 { map, 1, buffer, SIZE_MAX, AMMAP_ERR_BOUNDS },
         };
 
-        for (size_t i = 0; i < COUNT_OF(cases); i++) {
-                int result = ammap_update_region(cases[i].map, cases[i].offset, cases[i].data, cases[i].length);
+        for (size_t i = 0; i < COUNT_OF(cases) * COUNT_OF(updates); i++) {
+                size_t n = i / COUNT_OF(updates);
+                enum op op = updates[i % COUNT_OF(updates)];
+                int result = op_bytes(op, cases[n].map, cases[n].offset, cases[n].data, cases[n].length, SECOND);
 
-                ck_assert_msg(result == cases[i].result, "case %zu: %s", i, ammap_errname(result));
+                ck_assert_msg(result == cases[n].result, "%s, case %zu: %s", op_name(op), n, ammap_errname(result));
                 ck_assert(is_pattern(map));
         }
         ck_assert_int_eq(ammap_free(map), 0);
@@ -829,6 +851,68 @@ DEFINE_LOOP_TEST("handles", handles_are_copied_both_ways_at_once, 0, KINDS)
         munmap((void *)wrong, sizeof(*wrong));
         pair_free(&second);
         pair_free(&first);
+}
+
+/* --- Copies that do not wait, or not for ever ------------------------------------ */
+
+static const enum op unwaiting[] = { OP_TRY_READ, OP_TIMED_READ, OP_TRY_UPDATE, OP_TIMED_UPDATE };
+
+/* Another thread's slice in the first lane of a range, or in its last one; the range
+ * within one lane, or over several. */
+DEFINE_LOOP_TEST("handles", copies_do_not_wait_for_slices, 0, KINDS)
+{
+        static const struct {
+                uint64_t held, offset, length;
+        } cases[] = { { 0, 0, 1 }, { LANE + 1, LANE, LANE }, { 0, 0, LANES * LANE }, { 4 * LANE, LANE, 4 * LANE } };
+        struct pair pair;
+
+        pair_make(&pair, _i, "unwaiting");
+        ck_assert_int_eq(ammap_fill(pair.one, 0, LANES * LANE, 0), 0);
+        for (size_t i = 0; i < COUNT_OF(cases) * COUNT_OF(unwaiting) * 2; i++) {
+                enum op op = unwaiting[i % COUNT_OF(unwaiting)];
+                bool held_writes = i / COUNT_OF(unwaiting) % 2;
+                size_t n = i / COUNT_OF(unwaiting) / 2;
+                struct call call = { op, pair.two, cases[n].offset, cases[n].length, 20 * MS, INT_MIN, 0 };
+                struct holder holder;
+
+                holder_start(&holder, pair.one, cases[n].held, 1, held_writes);
+                call_body(&call);
+                if (!held_writes && !op_writes(op)) {
+                        ck_assert_int_eq(call.result, 0);
+                } else if (op_tries(op)) {
+                        ck_assert_int_eq(call.result, AMMAP_ERR_BUSY);
+                } else {
+                        ck_assert_int_eq(call.result, AMMAP_ERR_TIMEOUT);
+                        ck_assert_int_ge(call.took_ns, 20 * MS);
+                }
+                holder_stop(&holder);
+                ck_assert(holds(pair.two, 0, LANES * LANE, 0)); /* none of it */
+        }
+        pair_free(&pair);
+}
+
+/* One that is released in time. */
+DEFINE_LOOP_TEST("handles", timed_copies_wait_for_slices, 0, KINDS)
+{
+        static const enum op timed[] = { OP_TIMED_READ, OP_TIMED_UPDATE };
+        struct pair pair;
+
+        pair_make(&pair, _i, "timed");
+        for (size_t i = 0; i < COUNT_OF(timed) * 2; i++) {
+                struct call call = { timed[i % 2], pair.two, 0, i < 2 ? 8 : LANES * LANE, patience_ns(), INT_MIN, 0 };
+                struct holder holder;
+                struct task task;
+
+                holder_start(&holder, pair.one, 7, 1, true);
+                task_start(&task, call_body, &call);
+                ck_assert(task_sleeps(&task));
+                holder_stop(&holder);
+                task_join(&task);
+                ck_assert_int_eq(call.result, 0);
+                if (op_writes(call.op))
+                        ck_assert(holds(pair.one, 0, call.length, OP_BYTE));
+        }
+        pair_free(&pair);
 }
 
 static TCase *copy_case(Suite *suite, const char *name)

@@ -135,7 +135,8 @@ DEFINE_TEST("freeze", frozen_files)
  * header, is not believed. */
 static void frozen_for_good(ammap_t *map, uint64_t length)
 {
-        static const enum op writes[] = { OP_UPDATE, OP_FILL, OP_MUT_SLICE, OP_TRY_MUT_SLICE, OP_TIMED_MUT_SLICE };
+        static const enum op writes[] = { OP_UPDATE,    OP_TRY_UPDATE,    OP_TIMED_UPDATE,   OP_FILL,
+                                          OP_MUT_SLICE, OP_TRY_MUT_SLICE, OP_TIMED_MUT_SLICE };
         ammap_u32_view_t view;
 
         for (size_t i = 0; i < COUNT_OF(writes); i++)

@@ -618,6 +618,107 @@ DEFINE_TEST("shared-lock", readers_of_the_dead)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* --- Those who may only read ---------------------------------------------------------------- */
+
+/* What keeps such a handle from copying out: a writer, seen by the sequence alone.  The
+ * copy is within one lane, and within the reach of the quick path, or neither. */
+static void check_reader_waits(ammap_t *reader, uint64_t length)
+{
+        unsigned char *bytes = malloc((size_t)length);
+        int64_t start;
+
+        ck_assert_ptr_nonnull(bytes);
+        ck_assert_int_eq(ammap_try_read_into(reader, 0, bytes, (size_t)length), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_timed_read_into(reader, 0, bytes, (size_t)length, 0), AMMAP_ERR_TIMEOUT);
+        start = now_ns();
+        ck_assert_int_eq(ammap_timed_read_into(reader, 0, bytes, (size_t)length, 30 * MS), AMMAP_ERR_TIMEOUT);
+        ck_assert_int_ge(now_ns() - start, 30 * MS);
+        ck_assert_int_lt(now_ns() - start, 30 * MS + 5 * SECOND * test_scale()); /* not the ten of those that wait */
+        free(bytes);
+}
+
+DEFINE_LOOP_TEST("shared-lock", readers_that_cannot_enter, 0, 2)
+{
+        static const uint64_t lengths[] = { 8, SIZE };
+        ammap_t *map = make_shared(SIZE, 0, _i ? LANES : 1), *reader = import_again(map, AMMAP_READ);
+        struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
+        struct remote remote;
+
+        remote_start(&remote, &place);
+        for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+                struct call call = { OP_TIMED_READ, reader, 0, lengths[i], patience_ns(), INT_MIN, 0 };
+                ammap_mut_slice_t mut;
+                struct task task;
+
+                remote_hold(&remote, true, 0, 10);
+                check_reader_waits(reader, lengths[i]);
+                ck_assert_int_eq(ammap_try_update_region(reader, 0, "", 1), AMMAP_ERR_READ_ONLY);
+                ck_assert_int_eq(ammap_timed_update_region(reader, 0, "", 1, SECOND), AMMAP_ERR_READ_ONLY);
+                task_start(&task, call_body, &call);
+                ck_assert(task_sleeps(&task));
+                remote_release(&remote);
+                task_join(&task);
+                ck_assert_int_eq(call.result, 0);
+                for (enum op op = 0; op <= OP_TIMED_READ; op++)
+                        check_op(op, op_run(op, reader, 0, lengths[i], 0), 0);
+
+                /* One's own writing, by the other handle, is not waited for. */
+                ck_assert_int_eq(ammap_as_mut_slice(map, 0, 10, &mut), 0);
+                for (enum op op = 0; op <= OP_TIMED_READ; op++) {
+                        struct call own = { op, reader, 0, lengths[i], -1, INT_MIN, 0 };
+
+                        call_body(&own);
+                        check_op(op, own.result, AMMAP_ERR_DEADLOCK);
+                        ck_assert_int_lt(own.took_ns, 5 * SECOND * test_scale());
+                }
+                ck_assert_int_eq(op_elsewhere(OP_TRY_READ, reader, 0, lengths[i]), AMMAP_ERR_BUSY);
+                ammap_mut_slice_release(&mut);
+        }
+        remote_hold(&remote, true, 0, 10);
+        remote_kill(&remote);
+        for (size_t i = 0; i < COUNT_OF(lengths); i++)
+                for (enum op op = 0; op <= OP_TIMED_READ; op++)
+                        check_op(op, op_run(op, reader, 0, lengths[i], SECOND), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        check_op(OP_TRY_READ, op_run(OP_TRY_READ, reader, 0, SIZE, 0), 0);
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        for (enum op op = 0; op <= OP_TIMED_READ; op++)
+                check_op(op, op_run(op, reader, 0, SIZE, 0), 0);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* --- Those who are stopped ------------------------------------------------------------------- */
+
+/* A process that is stopped with a slice lives, and is waited for as long as is said. */
+DEFINE_LOOP_TEST("shared-lock", the_stopped_stop_nobody, 0, COUNT_OF(kinds))
+{
+        struct world world;
+        struct remote remote;
+        int status;
+
+        world_open(&world, _i);
+        remote_start(&remote, &world.place);
+        for (int writes = 0; writes < 2; writes++) {
+                remote_hold(&remote, writes, 0, 10);
+                ck_assert_int_eq(kill(remote.peer.pid, SIGSTOP), 0);
+                ck_assert_int_eq(waitpid(remote.peer.pid, &status, WUNTRACED), remote.peer.pid);
+                ck_assert(WIFSTOPPED(status));
+                check_held(world.map, 0, writes);
+                if (!kinds[_i].file && writes) {
+                        ammap_t *reader = import_again(world.map, AMMAP_READ);
+
+                        check_reader_waits(reader, 8);
+                        ck_assert_int_eq(ammap_free(reader), 0);
+                }
+                ck_assert_int_eq(kill(remote.peer.pid, SIGCONT), 0);
+                remote_release(&remote);
+                check_ops(world.map, 0, SIZE, 0);
+        }
+        remote_end(&remote);
+        world_close(&world);
+}
+
 /* A thread that ends with a slice, here and elsewhere, is a dead one too. */
 DEFINE_LOOP_TEST("shared-lock", ended_threads, 0, COUNT_OF(kinds))
 {
@@ -895,6 +996,34 @@ DEFINE_LOOP_TEST("shared-lock", exec_lets_go, 0, COUNT_OF(kinds))
                         peer_end(&peer);
                 }
         world_close(&world);
+}
+
+/* The kernel is asked also by one who only tries, and cannot enter. */
+DEFINE_TEST_IF(!TEST_TSAN, "shared-lock", exec_is_seen_by_those_who_only_try)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1), *reader;
+        struct place place = { INHERIT, map, -1, NULL, AMMAP_OPTIONS_INIT };
+        struct exec exec = { &place, true, false, NULL };
+        struct peer peer;
+        int64_t start;
+        int rc;
+
+        if (under_valgrind()) {
+                ck_assert_int_eq(ammap_free(map), 0);
+                return;
+        }
+        reader = import_again(map, AMMAP_READ);
+        peer_start(&peer, execs_body, &exec);
+        peer_expect(&peer, 'h');
+        ck_assert_int_eq(op_run(OP_TRY_READ, reader, 0, 8, 0), AMMAP_ERR_BUSY);
+        peer_tell(&peer, 'x');
+        start = now_ns();
+        while ((rc = op_run(OP_TRY_READ, reader, 0, 8, 0)) == AMMAP_ERR_BUSY && now_ns() - start < 5 * NOTICE)
+                sched_yield();
+        ck_assert_int_eq(rc, AMMAP_ERR_OWNER_DEAD);
+        peer_end(&peer);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 /* Run by that. */

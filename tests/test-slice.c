@@ -252,14 +252,15 @@ DEFINE_TEST("slice", endless_times_wait)
         const int64_t timeouts[] = { -1, INT64_MIN, INT64_MAX, INT64_MAX - 1, INT64_MAX / 2, LONG };
 
         for (size_t i = 0; i < COUNT_OF(timeouts); i++)
-                for (int writes = 0; writes < 2; writes++) {
-                        ammap_t *map = new_map(64, 1);
-                        struct call call = {
-                                writes ? OP_TIMED_MUT_SLICE : OP_TIMED_SLICE, map, 0, 64, timeouts[i], INT_MIN, 0
-                        };
+                for (enum op op = 0; op < OP_COUNT; op++) {
+                        ammap_t *map;
+                        struct call call = { op, NULL, 0, 64, timeouts[i], INT_MIN, 0 };
                         struct holder holder;
                         struct task task;
 
+                        if (!op_is_timed(op))
+                                continue;
+                        call.map = map = new_map(64, 1);
                         holder_start(&holder, map, 0, 1, true);
                         task_start(&task, call_body, &call);
                         ck_assert(task_sleeps(&task));
@@ -427,6 +428,10 @@ DEFINE_TEST("slice", copies_of_nothing_need_no_lock)
         ck_assert_int_eq(ammap_update_region(map, 10, NULL, 0), 0);
         ck_assert_int_eq(ammap_fill(map, 10, 0, 1), 0);
         ck_assert_int_eq(ammap_copy(map, 10, map, 20, 0), 0);
+        ck_assert_int_eq(ammap_try_read_into(map, 10, NULL, 0), 0);
+        ck_assert_int_eq(ammap_timed_read_into(map, 10, NULL, 0, 0), 0);
+        ck_assert_int_eq(ammap_try_update_region(map, 10, NULL, 0), 0);
+        ck_assert_int_eq(ammap_timed_update_region(map, 10, NULL, 0, 0), 0);
         ck_assert_int_eq(ammap_fill(map, 1001, 0, 1), AMMAP_ERR_BOUNDS);
         ammap_mut_slice_release(&mut);
         holder_start(&holder, map, 0, 1000, true);
@@ -434,6 +439,11 @@ DEFINE_TEST("slice", copies_of_nothing_need_no_lock)
         ck_assert_int_eq(ammap_update_region(map, 10, NULL, 0), 0);
         ck_assert_int_eq(ammap_fill(map, 10, 0, 1), 0);
         ck_assert_int_eq(ammap_copy(map, 10, map, 20, 0), 0);
+        ck_assert_int_eq(ammap_try_read_into(map, 10, NULL, 0), 0);
+        ck_assert_int_eq(ammap_timed_read_into(map, 1000, NULL, 0, 0), 0);
+        ck_assert_int_eq(ammap_timed_read_into(map, 10, (char[1]){ 0 }, 0, 0), 0);
+        ck_assert_int_eq(ammap_try_update_region(map, 10, NULL, 0), 0);
+        ck_assert_int_eq(ammap_timed_update_region(map, 1000, NULL, 0, 0), 0);
         holder_stop(&holder);
         ck_assert_int_eq(ammap_free(map), 0);
 }

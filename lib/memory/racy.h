@@ -10,6 +10,8 @@
 #ifndef RACY_H
 #define RACY_H
 
+#include "os/hints.h"
+
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -101,7 +103,7 @@ static __attribute__((target("avx"), noinline)) void racy_copy_wide(unsigned cha
 
 /* Up to 16 bytes as two overlapping halves, up to 64 as overlapping vectors,
  * more as a loop of four vectors, of which the last four overlap it. */
-static inline void racy_copy(void *buffer, const void *bytes, size_t n)
+static ALWAYS_INLINE void racy_copy(void *buffer, const void *bytes, size_t n)
 {
         unsigned char *to = buffer;
         const unsigned char *from = bytes;
@@ -144,7 +146,7 @@ static inline void racy_copy(void *buffer, const void *bytes, size_t n)
 #else
 
 /* Bytes up to the first whole word, words, bytes. */
-static inline void racy_copy(void *buffer, const void *bytes, size_t n)
+static ALWAYS_INLINE void racy_copy(void *buffer, const void *bytes, size_t n)
 {
         unsigned char *to = buffer;
         const unsigned char *from = bytes;
