@@ -516,7 +516,7 @@ static void *mix(void *argument)
         while (!atomic_load(&load->stop)) {
                 uint64_t lane = random_below(&random, MIX_LANES);
                 uint64_t other = random_below(&random, MIX_LANES);
-                uint64_t choice = random_below(&random, 10);
+                uint64_t choice = random_below(&random, 14);
                 uint64_t offset = lane * MIX_BLOCK;
                 int64_t timeout = (int64_t)random_below(&random, 200000);
                 unsigned char byte = (unsigned char)random_next(&random);
@@ -558,6 +558,28 @@ static void *mix(void *argument)
                         break;
                 case 8:
                         result = ammap_as_mut_slice(load->map, offset, MIX_BLOCK, &mut);
+                        break;
+                case 10:
+                        result = ammap_try_read_into(load->map, offset, buffer, MIX_BLOCK);
+                        may = AMMAP_ERR_BUSY;
+                        if (result == 0 && !is_uniform(buffer, MIX_BLOCK))
+                                atomic_fetch_add(&load->torn, 1);
+                        break;
+                case 11:
+                        result = ammap_timed_read_into(load->map, offset, buffer, MIX_BLOCK, timeout);
+                        may = AMMAP_ERR_TIMEOUT;
+                        if (result == 0 && !is_uniform(buffer, MIX_BLOCK))
+                                atomic_fetch_add(&load->torn, 1);
+                        break;
+                case 12:
+                        memset(buffer, byte, MIX_BLOCK);
+                        result = ammap_try_update_region(load->map, offset, buffer, MIX_BLOCK);
+                        may = AMMAP_ERR_BUSY;
+                        break;
+                case 13:
+                        memset(buffer, byte, MIX_BLOCK);
+                        result = ammap_timed_update_region(load->map, offset, buffer, MIX_BLOCK, timeout);
+                        may = AMMAP_ERR_TIMEOUT;
                         break;
                 default:
                         result = ammap_as_slice(load->map, 0, MIX_LANES * MIX_BLOCK, &slice);

@@ -280,6 +280,9 @@ static void load_change(const struct load *load, unsigned char *bytes, uint64_t 
         atomic_fetch_add(&load->board->writes, 1);
 }
 
+static const enum op copies_out[] = { OP_READ_INTO, OP_TRY_READ, OP_TIMED_READ };
+static const enum op copies_in[] = { OP_UPDATE, OP_TRY_UPDATE, OP_TIMED_UPDATE };
+
 static void load_once(const struct load *load, ammap_t *map, struct random *random, unsigned char *buffer)
 {
         uint64_t lane = random_below(random, load->lanes), offset = lane * BLOCK;
@@ -287,11 +290,12 @@ static void load_once(const struct load *load, ammap_t *map, struct random *rand
         ammap_slice_t slice = { 0 };
         ammap_mut_slice_t mut = { 0 };
         int rc = 0, what = (int)random_below(random, 10);
+        size_t how = random_below(random, 3);
 
         switch (what) {
         case 0:
         case 1:
-                rc = ammap_read_into(map, offset, buffer, load->size);
+                rc = op_bytes(copies_out[how], map, offset, buffer, load->size, MS);
                 if (rc == 0)
                         load_look(load, buffer);
                 break;
@@ -306,7 +310,7 @@ static void load_once(const struct load *load, ammap_t *map, struct random *rand
                 break;
         case 5:
                 memset(buffer, byte, load->size);
-                rc = ammap_update_region(map, offset, buffer, load->size);
+                rc = op_bytes(copies_in[how], map, offset, buffer, load->size, MS);
                 break;
         case 6:
                 rc = ammap_fill(map, offset, load->size, byte);
@@ -321,7 +325,7 @@ static void load_once(const struct load *load, ammap_t *map, struct random *rand
                 rc = byte & 1 ? ammap_as_slice(map, 0, load->lanes * BLOCK, &slice)
                               : ammap_as_mut_slice(map, 0, load->lanes * BLOCK, &mut);
         }
-        load_result(load, rc, what == 3 || what == 4 || what == 8);
+        load_result(load, rc, what == 3 || what == 4 || what == 8 || (how > 0 && (what < 2 || what == 5)));
         for (uint64_t i = 0; slice.data && i < slice.length / BLOCK; i++)
                 load_look(load, slice.data + i * BLOCK);
         if (mut.data)
