@@ -69,7 +69,9 @@ static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data
         if (length == 0)
                 return map_look(map, offset, 0);
         if (unlikely(!map->fast_path_ok))
-                return (rc = map_check(map, offset, length)) < 0 ? rc : map->kind->write(map, offset, data, length, deadline);
+                return (rc = map_check(map, offset, length)) < 0
+                               ? rc
+                               : map->kind->write(map, offset, data, length, deadline);
         if (unlikely(!map_has_simple(map, offset, length)) && (rc = map_recheck(map, offset, length)) < 0)
                 return rc;
         if ((rc = lane_write(&map->lane[0], deadline)) < 0)
