@@ -53,26 +53,30 @@ static int read_looking_on(struct ammap *map, uint64_t offset, void *buffer, siz
         return rc;
 }
 
-static NOINLINE int read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+static NOINLINE int read_entering(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
-        const struct lane_range lanes = lanes_of(map, offset, length);
-        int rc = 1;
-
         if (unlikely(atomic_load_explicit(&map->omitted, memory_order_relaxed)))
                 return AMMAP_ERR_UNSUPPORTED;
-        /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
-        if (length <= OPTIMISTIC_MAX && lanes.first == lanes.last)
-                for (unsigned tries = 1; rc > 0 && tries < OPTIMISTIC_TRIES; tries++) {
-                        transfer_pause(tries);
-                        rc = try_read(map, lanes, offset, buffer, length);
-                }
-        if (rc <= 0)
-                return rc;
         if (map_frozen(map))
                 return read_frozen(map, offset, buffer, length);
         if (!map->shared->writable)
                 return read_looking_on(map, offset, buffer, length, deadline);
         return transfer_read(map, offset, buffer, length, deadline);
+}
+
+/* Of bytes in one lane, after a first try. */
+static NOINLINE int read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+{
+        const struct lane_range lanes = lanes_of(map, offset, length);
+
+        for (unsigned tries = 1; tries < OPTIMISTIC_TRIES; tries++) {
+                int rc;
+
+                transfer_pause(tries);
+                if ((rc = try_read(map, lanes, offset, buffer, length)) <= 0)
+                        return rc;
+        }
+        return read_entering(map, offset, buffer, length, deadline);
 }
 
 int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
@@ -84,10 +88,9 @@ int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length,
                    !atomic_load_explicit(&map->omitted, memory_order_relaxed))) {
                 int rc = try_read(map, (struct lane_range){ lane, lane }, offset, buffer, length);
 
-                if (likely(rc <= 0))
-                        return rc;
+                return likely(rc <= 0) ? rc : read_again(map, offset, buffer, length, deadline);
         }
-        return read_again(map, offset, buffer, length, deadline);
+        return read_entering(map, offset, buffer, length, deadline);
 }
 
 int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
