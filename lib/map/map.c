@@ -303,7 +303,7 @@ int map_destroy(struct ammap *map)
 
 static struct ammap *map_of(struct kept *kept)
 {
-        return (struct ammap *)((char *)kept - offsetof(struct ammap, kept));
+        return (struct ammap *)(void *)((char *)kept - offsetof(struct ammap, kept));
 }
 
 static int destroy_kept(struct kept *kept)
