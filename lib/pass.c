@@ -61,11 +61,8 @@ static int open_raw(struct ammap **made, int fd, uint64_t size, const ammap_opti
         if (rc == 0)
                 rc = size_raw(fd, &found, size);
         if (rc == 0)
-                rc = found_look(fd, &found);
-        if (rc == 0)
-                rc = raw_import(made, &found, options);
-        if (rc < 0)
-                os_close(fd);
+                return raw_adopt(made, fd, options);
+        os_close(fd);
         return rc;
 }
 

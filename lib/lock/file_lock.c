@@ -338,11 +338,6 @@ static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
         return now - *since >= PASS_AFTER;
 }
 
-static struct lane_range one_lane(uint64_t i)
-{
-        return (struct lane_range){ (uint32_t)i, (uint32_t)i };
-}
-
 /* FILE_FROZEN instead of waiting, and instead of a death: nobody writes any more. */
 static int enter_lane(struct file *file, uint64_t i, enum access access, int64_t deadline)
 {
@@ -363,8 +358,9 @@ static int enter_lane(struct file *file, uint64_t i, enum access access, int64_t
                 if (rc != -EAGAIN)
                         break;
                 if (tries == 0) {
-                        rc = access == READ && reads_again(&file->local[i]) ? 1
-                                                                            : file_elsewhere(file, one_lane(i), access);
+                        rc = access == READ && reads_again(&file->local[i])
+                                     ? 1
+                                     : file_elsewhere(file, one_lane((uint32_t)i), access);
                         past = rc > 0;
                 }
                 if (!(tries == 0 && past) && (rc >= 0 || rc == -EAGAIN))

@@ -21,6 +21,11 @@ struct lane_range {
         uint32_t first, last;
 };
 
+static inline struct lane_range one_lane(uint32_t number)
+{
+        return (struct lane_range){ number, number };
+}
+
 /* What one call wants of a map. */
 struct request {
         uint64_t offset, length; /* which bytes: for the floor above, the lock does not look at them */

@@ -285,11 +285,6 @@ static int wait_for_reader(struct shared_waiter *w)
 
 /* --- Readers, as writers see them --- */
 
-static inline struct lane_range one_lane(uint32_t number)
-{
-        return (struct lane_range){ number, number };
-}
-
 static inline uint32_t set_of(struct lane_range lanes)
 {
         return SET_HELD | (lanes.last - lanes.first) << 12 | lanes.first;

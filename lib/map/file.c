@@ -260,7 +260,7 @@ static void thread_left(struct ammap *map, uint64_t lane, enum access access)
         if (access == WRITE)
                 file_abandon(map->file, lane);
         else
-                file_leave(map->file, (struct lane_range){ (uint32_t)lane, (uint32_t)lane }, READ);
+                file_leave(map->file, one_lane((uint32_t)lane), READ);
 }
 
 static int refresh(struct ammap *map)

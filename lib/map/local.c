@@ -4,9 +4,6 @@
  */
 #include "map/local.h"
 
-#include "map/clone.h"
-#include "map/local_copy.h"
-#include "map/span.h"
 #include "map/views.h"
 
 /* --- The length --- */
@@ -220,26 +217,8 @@ void local_forked(struct ammap *map)
 
 /* --- Private maps --- */
 
-static const struct kind kind_private = {
-        .name = "private",
-        .share = AMMAP_PRIVATE,
-        .read = local_read,
-        .write = local_write,
-        .enter = span_enter_local,
-        .length = local_length,
-        .refresh = map_no_refresh,
-        .frozen = local_frozen,
-        .is_held = local_is_held,
-        .slices = local_slices,
-        .resize = resize_private,
-        .freeze = local_freeze,
-        .recover = local_recover,
-        .clone = clone_locked,
-        .thread_left = map_no_thread_left,
-        .freeze_forked = map_nothing,
-        .forked = local_forked,
-        .end = map_nothing,
-};
+static const struct kind kind_private = { LOCAL_KIND, .name = "private", .share = AMMAP_PRIVATE,
+                                          .resize = resize_private };
 
 int private_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
 {

@@ -7,7 +7,10 @@
 #ifndef LOCAL_H
 #define LOCAL_H
 
+#include "map/clone.h"
+#include "map/local_copy.h"
 #include "map/map.h"
+#include "map/span.h"
 
 /* A new private map of checked options. */
 int private_make(struct ammap **made, uint64_t size, const ammap_options_t *options);
@@ -20,6 +23,13 @@ bool local_frozen(struct ammap *map);
 int local_freeze(struct ammap *map);
 int local_recover(struct ammap *map);
 void local_forked(struct ammap *map);
+
+/* What private and raw maps have in common. */
+#define LOCAL_KIND                                                                                                     \
+        .read = local_read, .write = local_write, .enter = span_enter_local, .length = local_length,                   \
+        .refresh = map_no_refresh, .frozen = local_frozen, .is_held = local_is_held, .slices = local_slices,           \
+        .freeze = local_freeze, .recover = local_recover, .clone = clone_locked, .thread_left = map_no_thread_left,    \
+        .freeze_forked = map_nothing, .forked = local_forked, .end = map_nothing
 
 /* All lanes to write, and resizing locked.  0, or why not; and back. */
 int local_take_all(struct ammap *map);

@@ -131,6 +131,13 @@ static inline uint64_t map_lane_last(const struct ammap *map, uint64_t offset, u
         return map_lane_index(map, count ? offset + (count - 1) : offset);
 }
 
+/* All of them. */
+static inline struct lane_range map_lanes(const struct ammap *map, uint64_t offset, uint64_t count)
+{
+        return (struct lane_range){ (uint32_t)map_lane_index(map, offset),
+                                    (uint32_t)map_lane_last(map, offset, count) };
+}
+
 /* Whether count bytes at offset lie within the map at this moment.  The acquire
  * pairs with the release of a growth: the bytes are there.  The first is for
  * simple maps alone, the second for shared ones. */

@@ -6,12 +6,9 @@
  */
 #include "map/raw.h"
 
-#include "map/clone.h"
 #include "map/header.h"
 #include "map/local.h"
-#include "map/local_copy.h"
 #include "map/options.h"
-#include "map/span.h"
 
 #include <string.h>
 
@@ -21,27 +18,8 @@ static int resize(struct ammap *map, uint64_t size)
         return AMMAP_ERR_UNSUPPORTED;
 }
 
-static const struct kind kind_raw = {
-        .name = "raw",
-        .share = AMMAP_RAW,
-        .sealable = true,
-        .read = local_read,
-        .write = local_write,
-        .enter = span_enter_local,
-        .length = local_length,
-        .refresh = map_no_refresh,
-        .frozen = local_frozen,
-        .is_held = local_is_held,
-        .slices = local_slices,
-        .resize = resize,
-        .freeze = local_freeze,
-        .recover = local_recover,
-        .clone = clone_locked,
-        .thread_left = map_no_thread_left,
-        .freeze_forked = map_nothing,
-        .forked = local_forked,
-        .end = map_nothing,
-};
+static const struct kind kind_raw = { LOCAL_KIND, .name = "raw", .share = AMMAP_RAW, .sealable = true,
+                                      .resize = resize };
 
 /* Bytes that go by a lock, which raw maps have not. */
 static bool has_header(int fd)
@@ -75,17 +53,21 @@ int raw_import(struct ammap **made, const struct found *found, const ammap_optio
         return rc;
 }
 
-int raw_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
+int raw_adopt(struct ammap **made, int fd, const ammap_options_t *options)
 {
         struct found found;
-        int fd = backing_memory(options->name, size, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW), rc;
+        int rc = found_look(fd, &found);
 
-        if (fd < 0)
-                return fd;
-        rc = found_look(fd, &found);
         if (rc == 0)
                 rc = raw_import(made, &found, options);
         if (rc < 0)
                 os_close(fd);
         return rc;
+}
+
+int raw_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
+{
+        int fd = backing_memory(options->name, size, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
+
+        return fd < 0 ? fd : raw_adopt(made, fd, options);
 }

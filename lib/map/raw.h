@@ -14,4 +14,7 @@ int raw_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
  * but not on an error. */
 int raw_import(struct ammap **made, const struct found *found, const ammap_options_t *options);
 
+/* The same of what is looked at here.  It takes the descriptor, also on an error. */
+int raw_adopt(struct ammap **made, int fd, const ammap_options_t *options);
+
 #endif /* RAW_H */

@@ -28,17 +28,11 @@ static int read_frozen(const struct ammap *map, uint64_t offset, void *buffer, s
         return map_has_shared(map, offset, length) ? transfer_out(map, offset, buffer, length) : AMMAP_ERR_BOUNDS;
 }
 
-static struct lane_range lanes_of(const struct ammap *map, uint64_t offset, size_t length)
-{
-        return (struct lane_range){ (uint32_t)map_lane_index(map, offset),
-                                    (uint32_t)map_lane_last(map, offset, length) };
-}
-
 /* One who cannot enter, and so never keeps a writer out, may never get a long copy
  * past writers who never pause. */
 static int read_looking_on(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
-        const struct lane_range lanes = lanes_of(map, offset, length);
+        const struct lane_range lanes = map_lanes(map, offset, length);
         int rc;
 
         if (deadline == LANE_FOR_EVER)
@@ -67,7 +61,7 @@ static NOINLINE int read_entering(struct ammap *map, uint64_t offset, void *buff
 /* Of bytes in one lane, after a first try. */
 static NOINLINE int read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
-        const struct lane_range lanes = lanes_of(map, offset, length);
+        const struct lane_range lanes = map_lanes(map, offset, length);
 
         for (unsigned tries = 1; tries < OPTIMISTIC_TRIES; tries++) {
                 int rc;
@@ -86,7 +80,7 @@ int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length,
         /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
         if (likely(length <= OPTIMISTIC_MAX && lane == map_lane_last(map, offset, length) &&
                    !atomic_load_explicit(&map->omitted, memory_order_relaxed))) {
-                int rc = try_read(map, (struct lane_range){ lane, lane }, offset, buffer, length);
+                int rc = try_read(map, one_lane(lane), offset, buffer, length);
 
                 return likely(rc <= 0) ? rc : read_again(map, offset, buffer, length, deadline);
         }

@@ -129,7 +129,7 @@ static void leave_file(const span_t *span)
 
 int span_take_any(struct ammap *map, const struct request *request, span_t *span)
 {
-        for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
+        for (unsigned shrinks = 0; shrinks < SHRINKS_MAX || !map->kind->joint; shrinks++) {
                 int rc = map_check(map, request->offset, request->length);
 
                 if (rc < 0 || (rc = map->kind->enter(map, request, span)) < 0)

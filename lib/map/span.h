@@ -19,7 +19,7 @@ typedef struct ammap_span span_t;
 #define SPAN_FILE (SIZE_MAX / 2 + 1)
 #define SPAN_SHARED SIZE_MAX
 
-/* How often others may have made a map shorter, and longer again, underway. */
+/* How often other processes may have made a map shorter, and longer again, underway. */
 enum { SHRINKS_MAX = 100 };
 
 /* A copy of length bytes at offset, which waits for as long as it takes. */
@@ -27,8 +27,7 @@ static inline struct request span_request(const struct ammap *map, uint64_t offs
 {
         return (struct request){ .offset = offset,
                                  .length = length,
-                                 .lanes = { (uint32_t)map_lane_index(map, offset),
-                                            (uint32_t)map_lane_last(map, offset, length) },
+                                 .lanes = map_lanes(map, offset, length),
                                  .reach = offset + length,
                                  .access = access,
                                  .use = HOLD_COPY,
@@ -46,7 +45,7 @@ static inline void span_note_reach(struct hold *hold, uint64_t end)
 /* What span_take does of a map of one lane whose memory stays; and of any map. */
 static inline int span_take_simple(struct ammap *map, const struct request *request, span_t *span)
 {
-        for (unsigned shrinks = 0; shrinks < SHRINKS_MAX; shrinks++) {
+        for (;;) {
                 struct lane_request lanes = { .end = map->lane + 1, .deadline = request->deadline };
                 struct hold *hold;
                 int rc = map_check(map, request->offset, request->length);
@@ -64,7 +63,6 @@ static inline int span_take_simple(struct ammap *map, const struct request *requ
                 }
                 lane_hold_leave(hold);
         }
-        return AMMAP_ERR_BOUNDS;
 }
 int span_take_any(struct ammap *map, const struct request *request, span_t *span);
 
