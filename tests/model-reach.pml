@@ -1,5 +1,5 @@
 /* model-reach.pml - a slice that shares a place and goes further, beside a shrink
- * (lib/lock/shared_lock.c), on processors with store buffers
+ * (lib/lock/shared_lock.c, shared_shrink.c), on processors with store buffers
  *
  * SPDX-License-Identifier: MIT
  *

@@ -1,5 +1,5 @@
 /* model-shared.pml - a lane among processes that may die at any step
- * (lib/lock/shared_lock.c, lib/lock/slot.c), on processors with store buffers
+ * (lib/lock/shared_lock.c, shared_owner.c, slot.c), on processors with store buffers
  *
  * SPDX-License-Identifier: MIT
  *

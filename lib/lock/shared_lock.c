@@ -9,6 +9,10 @@
  * are known: an owner word taken by compare-and-swap, readers that name what they read as
  * hazard pointers do, and a seqlock for short copies.
  *
+ * Here stands who enters and leaves.  shared_owner.c takes a lane's owner, read_set.c finds
+ * who reads, shared_wait.c waits for either, and shared_shrink.c has those who make the map
+ * shorter, or recover.
+ *
  * What it guarantees
  *
  *   G1  While a writer owns a lane and its sequence is odd, no living thread has it in
@@ -141,381 +145,14 @@
 #include "lock/shared_lock.h"
 
 #include "ammap.h"
+#include "lock/read_set.h"
+#include "lock/shared_owner.h"
+#include "lock/shared_wait.h"
 #include "os/hints.h"
 
 #include <errno.h>
 
-enum {
-        SPIN_MAX = 1024,        /* pauses in all before sleeping */
-        RESERVED_MAX = 5000000, /* ns, as the four below */
-        OWNER_NAP = 10000000,
-        READER_NAP_MIN = 50000,
-        READER_NAP_MAX = 1000000,
-        LOST_MAX = 1000,  /* races until it is no accident any more */
-        END_TURN_MAX = 8, /* tries */
-};
-
-/* Whom to keep out, and who may be in. */
-enum entry {
-        TO_WRITE,
-        TO_SHRINK,  /* answers BUSY where a mut slice may be in the way */
-        TO_RECOVER, /* answers BUSY where anyone is, and minds no odd sequence */
-};
-
-struct shared_waiter {
-        struct lock_waiter base;
-        struct shared *shared;
-        struct slot *slot;
-        struct format_lane *lane;
-        int64_t reserved; /* os_now when it first found the lane kept for another, or 0 */
-        int64_t nap;      /* the next one, for readers */
-        uint32_t lost;    /* races for a word, in a row or not */
-};
-
-/* The half of owner that is slept on. */
-static const _Atomic uint32_t *low_half(const _Atomic uint64_t *word)
-{
-        const _Atomic uint32_t *half = (const _Atomic uint32_t *)(const void *)word;
-
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        half++;
-#endif
-        return half;
-}
-
-static void wake(const struct format_lane *lane)
-{
-        os_wake_shared(low_half(&lane->owner), INT32_MAX);
-}
-
-/* --- Waiting --- */
-
-static struct shared_waiter begin_wait(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline)
-{
-        return (struct shared_waiter){ .base = { .deadline = deadline, .pause = 1 },
-                                       .shared = shared,
-                                       .slot = slot,
-                                       .lane = &shared->lane[number],
-                                       .nap = READER_NAP_MIN };
-}
-
-/* 0: go on waiting, *now being the time; else it is over.  A child that was forked by a
- * signal handler meanwhile has no slot to wait by. */
-static int out_of_time(struct shared_waiter *w, int64_t *now)
-{
-        if (os_fork_check() || !slot_is_mine(w->slot))
-                return AMMAP_ERR_UNSUPPORTED;
-        return waiter_begin_sleep(&w->base, now);
-}
-
-/* Before it sleeps.  1: it has spun, and is to look again; 0: it may; else it is over. */
-static int begin_sleep(struct shared_waiter *w, int64_t *now)
-{
-        if (w->base.deadline != LANE_TRY && waiter_spin(&w->base, SPIN_MAX))
-                return 1;
-        return out_of_time(w, now);
-}
-
-/* The lane has changed underway, so that another look may be all that it takes; but
- * one who changes it all the time is not to keep us here. */
-static int lost_race(struct shared_waiter *w)
-{
-        int64_t now;
-
-        return ++w->lost < LOST_MAX ? 0 : out_of_time(w, &now);
-}
-
-static void ask_turn(struct shared_waiter *w)
-{
-        uint64_t next = atomic_load(&w->lane->next);
-
-        if (next != w->slot->owner_id && (next == 0 || !slot_lives_by_id(w->shared, next, false)))
-                atomic_compare_exchange_strong(&w->lane->next, &next, w->slot->owner_id);
-}
-
-/* The turn is over: used, or not wanted any more. */
-static void end_turn(struct shared_waiter *w)
-{
-        uint64_t mine = w->slot->owner_id, owner;
-
-        if (!w->base.since || !atomic_compare_exchange_strong(&w->lane->next, &mine, 0))
-                return;
-        owner = atomic_load(&w->lane->owner);
-        for (int tries = 0; (owner & OWNER_RESERVED) && !(owner & OWNER_ID) && tries < END_TURN_MAX; tries++)
-                if (atomic_compare_exchange_strong(&w->lane->owner, &owner, 0)) {
-                        if (owner & OWNER_WAITERS)
-                                wake(w->lane);
-                        return;
-                }
-}
-
-/* For a lane whose owner has been seen so. */
-static int wait_for_owner(struct shared_waiter *w, uint64_t seen)
-{
-        int64_t now;
-        int rc = begin_sleep(w, &now);
-
-        if (rc != 0)
-                return rc < 0 ? rc : 0;
-        if (waiter_is_starving(&w->base, now))
-                ask_turn(w);
-        if (!(seen & OWNER_WAITERS) && !atomic_compare_exchange_strong(&w->lane->owner, &seen, seen | OWNER_WAITERS))
-                return 0;
-        os_wait_shared(low_half(&w->lane->owner), (uint32_t)(seen | OWNER_WAITERS),
-                       earlier(w->base.deadline,
-                               now + (waiter_is_starving(&w->base, now) ? OWNER_NAP : WAITER_STARVING_AFTER)));
-        return 0;
-}
-
-/* For one who owns the lane, until a reader has gone. */
-static int wait_for_reader(struct shared_waiter *w)
-{
-        uint64_t seen;
-        int64_t now;
-        int rc = begin_sleep(w, &now);
-
-        if (rc != 0)
-                return rc < 0 ? rc : 0;
-        seen = atomic_fetch_or(&w->lane->owner, OWNER_WAITERS) | OWNER_WAITERS;
-        os_wait_shared(low_half(&w->lane->owner), (uint32_t)seen, earlier(w->base.deadline, now + w->nap));
-        if (w->nap < READER_NAP_MAX)
-                w->nap *= 2;
-        return 0;
-}
-
-/* --- Readers, as writers see them --- */
-
-static inline uint32_t set_of(struct lane_range lanes)
-{
-        return SET_HELD | (lanes.last - lanes.first) << 12 | lanes.first;
-}
-
-static inline struct lane_range set_lanes(uint32_t set)
-{
-        uint32_t first = set & SET_LANES;
-
-        return (struct lane_range){ first, first + (set >> 12 & SET_LANES) };
-}
-
-static inline bool set_names(uint32_t set, struct lane_range lanes)
-{
-        return (set & SET_HELD) && set_lanes(set).first <= lanes.last && set_lanes(set).last >= lanes.first;
-}
-
-static inline bool set_has(uint32_t set, struct lane_range lanes)
-{
-        return set_lanes(set).first <= lanes.first && set_lanes(set).last >= lanes.last;
-}
-
-/* Whether a slot reads anything.  Most do not, and all sets are seen at once. */
-static inline bool reads_any(const struct format_slot *record)
-{
-        uint32_t any = 0;
-
-        for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                any |= atomic_load(&record->read_set[i]);
-        return any;
-}
-
-/* The set by which it reads one of the lanes, to offset or beyond; 0: it does not.  The
- * reach is acquired: it may be one that came after the set, and then what was read under
- * that has been read. */
-static uint32_t record_reads(struct format_slot *record, struct lane_range lanes, uint64_t offset)
-{
-        for (unsigned i = 0; i < FORMAT_PLACES; i++) {
-                uint32_t set = atomic_load(&record->read_set[i]);
-
-                if (set_names(set, lanes) &&
-                    atomic_load_explicit(slot_reach(record, i), memory_order_acquire) >= offset)
-                        return set;
-        }
-        return 0;
-}
-
-/* The same of the first slot, from *index on, that does. */
-static inline uint32_t find_reader(const struct shared *shared, struct lane_range lanes, uint64_t offset,
-                                   uint32_t *index)
-{
-        uint32_t used = slots_used(shared);
-
-        for (; *index < used; ++*index)
-                if (unlikely(reads_any(&shared->record[*index]))) {
-                        uint32_t set = record_reads(&shared->record[*index], lanes, offset);
-
-                        if (set)
-                                return set;
-                }
-        return 0;
-}
-
-/* Whether a slice of someone who lives names the lane. */
-static bool has_slice(const struct shared *shared, uint32_t number)
-{
-        uint32_t used = slots_used(shared);
-
-        for (uint32_t index = 0; index < used; index++)
-                for (unsigned i = 0; i < FORMAT_PLACES; i++) {
-                        uint32_t set = atomic_load(&shared->record[index].read_set[i]);
-
-                        if ((set & SET_SLICE) && set_names(set, one_lane(number)) && slot_lives(shared, index, false))
-                                return true;
-                }
-        return false;
-}
-
-static inline uint64_t refs_of(const struct shared_hold *hold)
-{
-        return atomic_load_explicit(&hold->refs, memory_order_relaxed);
-}
-
-/* Whether the calling thread reads one of the lanes, to offset or beyond, through
- * whichever handle. */
-static bool i_read_to(const struct shared *shared, struct lane_range lanes, uint64_t offset)
-{
-        for (const struct slot *slot = my_slots.all; slot; slot = slot->next)
-                if (slot->device == shared->device && slot->inode == shared->inode)
-                        for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                                if (refs_of(&slot->read[i]) && set_names(slot->read[i].set, lanes) &&
-                                    atomic_load(slot_reach(slot->record, i)) >= offset)
-                                        return true;
-        return false;
-}
-
-static bool i_read(const struct shared *shared, struct lane_range lanes)
-{
-        return i_read_to(shared, lanes, 0);
-}
-
-/* Whether it writes one of them. */
-static bool i_write(const struct shared *shared, struct lane_range lanes)
-{
-        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
-                uint64_t owner_id = atomic_load(&shared->lane[lane].owner) & OWNER_ID;
-
-                if (owner_id && slot_mine_by_id(shared, owner_id))
-                        return true;
-        }
-        return false;
-}
-
 /* --- Owning a lane --- */
-
-static inline bool is_odd(const struct format_lane *lane)
-{
-        return atomic_load(&lane->sequence) & 1;
-}
-
-bool shared_is_dead(const struct shared *shared, uint32_t number)
-{
-        const struct format_lane *lane = &shared->lane[number];
-        uint64_t sequence = atomic_load(&lane->sequence), owner_id = atomic_load(&lane->owner) & OWNER_ID;
-
-        return (sequence & 1) && !(owner_id && slot_lives_by_id(shared, owner_id, false)) &&
-               atomic_load(&lane->sequence) == sequence;
-}
-
-static inline void disown(struct format_lane *lane)
-{
-        uint64_t next = atomic_load_explicit(&lane->next, memory_order_relaxed);
-        uint64_t owner = atomic_exchange(&lane->owner, next ? OWNER_RESERVED : 0);
-
-        if (unlikely((owner & OWNER_WAITERS) != 0))
-                wake(lane);
-}
-
-/* Not while one waits: the freezer who waits for it has the lane. */
-static inline void note_writing(struct slot *slot, bool writing)
-{
-        atomic_store_explicit(&slot->writing, writing, memory_order_release);
-}
-
-/* Whether someone else is to have a free lane first. */
-static bool is_kept(struct shared_waiter *w, uint64_t owner)
-{
-        uint64_t next = atomic_load(&w->lane->next);
-
-        if (!(owner & OWNER_RESERVED) || next == 0 || next == w->slot->owner_id)
-                return false;
-        if (w->reserved == 0)
-                w->reserved = os_now();
-        if (os_now() - w->reserved < RESERVED_MAX && slot_lives_by_id(w->shared, next, false))
-                return true;
-        atomic_compare_exchange_strong(&w->lane->next, &next, 0);
-        return false;
-}
-
-/* What it means that one who lives owns the lane. */
-static int meet_owner(const struct shared_waiter *w, uint64_t owner_id, enum entry entry)
-{
-        if (slot_mine_by_id(w->shared, owner_id))
-                return entry == TO_WRITE ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
-        if (entry == TO_RECOVER ||
-            (entry == TO_SHRINK && atomic_load(&w->shared->record[slot_index(owner_id)].mut_slices) > 0))
-                return AMMAP_ERR_BUSY;
-        return 0;
-}
-
-static bool take_owner(struct shared_waiter *w, uint64_t seen, enum entry entry)
-{
-        if (entry == TO_WRITE)
-                note_writing(w->slot, true);
-        if (atomic_compare_exchange_strong(&w->lane->owner, &seen, w->slot->owner_id | (seen & OWNER_WAITERS)))
-                return true;
-        if (entry == TO_WRITE)
-                note_writing(w->slot, false);
-        return false;
-}
-
-static NOINLINE int own_slow(struct shared *shared, struct slot *slot, uint32_t number, enum entry entry,
-                             int64_t deadline)
-{
-        struct shared_waiter w = begin_wait(shared, slot, number, deadline);
-        int rc = 0;
-
-        while (rc == 0) {
-                uint64_t seen = atomic_load(&w.lane->owner), owner_id = seen & OWNER_ID;
-                bool kept =
-                        owner_id ? slot_lives_by_id(shared, owner_id, waiter_is_thorough(&w.base)) : is_kept(&w, seen);
-
-                if (entry != TO_RECOVER && shared_frozen(shared))
-                        rc = AMMAP_ERR_READ_ONLY;
-                else if (entry != TO_RECOVER && shared_is_dead(shared, number))
-                        rc = AMMAP_ERR_OWNER_DEAD;
-                else if (kept && owner_id && entry == TO_SHRINK && has_slice(shared, number))
-                        rc = AMMAP_ERR_BUSY; /* whom the owner may wait for */
-                else if (kept && (!owner_id || (rc = meet_owner(&w, owner_id, entry)) == 0))
-                        rc = wait_for_owner(&w, seen);
-                else if (kept)
-                        continue; /* rc says it */
-                else if (take_owner(&w, seen, entry))
-                        break;
-                else
-                        rc = lost_race(&w);
-        }
-        end_turn(&w);
-        return rc;
-}
-
-/* For one who owns it now: its writer may have died since one looked. */
-static inline int refuse_odd(struct shared *shared, struct format_lane *lane)
-{
-        if (likely(!is_odd(lane)))
-                return 0;
-        disown(lane);
-        return shared_frozen(shared) ? AMMAP_ERR_READ_ONLY : AMMAP_ERR_OWNER_DEAD;
-}
-
-static int own(struct shared *shared, struct slot *slot, uint32_t number, enum entry entry, int64_t deadline)
-{
-        struct format_lane *lane = &shared->lane[number];
-        uint64_t nobody = 0;
-        int rc;
-
-        if ((is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->owner_id)) &&
-            (rc = own_slow(shared, slot, number, entry, deadline)) < 0)
-                return rc;
-        return entry == TO_RECOVER ? 0 : refuse_odd(shared, lane);
-}
 
 /* On the way to last: before one waits for a lane one looks whether one holds it, or
  * one that is yet to come. */
@@ -524,10 +161,10 @@ static NOINLINE int own_to_write_slow(struct shared *shared, struct slot *slot, 
 {
         const struct lane_range lanes = { number, last };
 
-        note_writing(slot, false);
-        if (!shared_frozen(shared) && (i_read(shared, lanes) || i_write(shared, lanes)))
+        shared_note_writing(slot, false);
+        if (!shared_frozen(shared) && (read_set_is_mine(shared, lanes) || shared_owner_is_mine(shared, lanes)))
                 return AMMAP_ERR_DEADLOCK;
-        return own_slow(shared, slot, number, TO_WRITE, deadline);
+        return shared_own_slow(shared, slot, number, TO_WRITE, deadline);
 }
 
 static inline int own_to_write(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
@@ -537,43 +174,26 @@ static inline int own_to_write(struct shared *shared, struct slot *slot, uint32_
         uint64_t nobody = 0;
         int rc;
 
-        if (unlikely(is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->owner_id)) &&
+        if (unlikely(shared_is_odd(lane) || !atomic_compare_exchange_strong(&lane->owner, &nobody, slot->owner_id)) &&
             (rc = own_to_write_slow(shared, slot, number, last, deadline)) < 0)
                 return rc;
-        return refuse_odd(shared, lane);
-}
-
-/* From here on bytes may be half written; the fence is lane_write_try's. */
-static inline void open_lane(struct format_lane *lane)
-{
-        uint64_t sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
-
-        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_relaxed);
-        atomic_thread_fence(memory_order_release);
-}
-
-static inline void close_lane(struct format_lane *lane)
-{
-        uint64_t sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
-
-        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_release);
-        disown(lane);
+        return shared_refuse_odd(shared, lane);
 }
 
 static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
                                       int64_t deadline)
 {
         const struct lane_range lanes = { number, last }, to_come = { number + 1, last };
-        struct shared_waiter w = begin_wait(shared, slot, number, deadline);
+        struct shared_waiter w = shared_wait_begin(shared, slot, number, deadline);
         uint32_t index = 0;
         int rc;
 
-        if (i_read(shared, lanes) || i_write(shared, to_come))
+        if (read_set_is_mine(shared, lanes) || shared_owner_is_mine(shared, to_come))
                 return AMMAP_ERR_DEADLOCK;
         atomic_store(&w.lane->rescan, 0);
-        while (find_reader(shared, one_lane(number), 0, &index) || atomic_load(&w.lane->rescan)) {
+        while (read_set_find(shared, one_lane(number), 0, &index) || atomic_load(&w.lane->rescan)) {
                 if (index >= slots_used(shared)) { /* a reader may have moved to where one has looked */
-                        if ((rc = wait_for_reader(&w)) < 0)
+                        if ((rc = shared_wait_for_reader(&w)) < 0)
                                 return rc;
                         atomic_store(&w.lane->rescan, 0);
                         index = 0;
@@ -585,7 +205,7 @@ static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, 
                 }
                 if (slot_mine_at(shared, index))
                         return AMMAP_ERR_DEADLOCK;
-                if ((rc = wait_for_reader(&w)) < 0)
+                if ((rc = shared_wait_for_reader(&w)) < 0)
                         return rc;
         }
         return 0;
@@ -610,21 +230,12 @@ static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t 
         os_fence_light_after();
         if (unlikely(atomic_load(atomic_load(&shared->frozen_word)) != 0))
                 rc = refuse_frozen(shared);
-        else if (unlikely(find_reader(shared, one_lane(number), 0, &index) ||
+        else if (unlikely(read_set_find(shared, one_lane(number), 0, &index) ||
                           atomic_load(&shared->lane[number].rescan)))
                 rc = wait_until_unread(shared, slot, number, last, deadline);
         if (unlikely(rc < 0))
-                disown(&shared->lane[number]);
+                shared_disown(&shared->lane[number]);
         return rc;
-}
-
-/* The quick way to what slot_take finds. */
-static inline int my_slot(struct shared *shared, struct slot **slot)
-{
-        *slot = slot_recent(shared);
-        if (likely(*slot && !os_forked_quick()))
-                return 0;
-        return slot_take(shared, slot);
 }
 
 int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct slot **slot)
@@ -635,27 +246,21 @@ int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct 
                 return AMMAP_ERR_READ_ONLY;
         if (unlikely(lane == shared->lanes))
                 deadline = os_now() + WAITER_PATIENCE;
-        if ((rc = my_slot(shared, slot)) < 0)
+        if ((rc = slot_mine(shared, slot)) < 0)
                 return rc;
-        note_writing(*slot, true);
+        shared_note_writing(*slot, true);
         if ((rc = write_lane(shared, *slot, lane, lane, deadline)) == 0) {
-                open_lane(&shared->lane[lane]);
+                shared_open_lane(&shared->lane[lane]);
                 return 0;
         }
-        note_writing(*slot, false);
+        shared_note_writing(*slot, false);
         return rc == AMMAP_ERR_TIMEOUT && lane == shared->lanes ? AMMAP_ERR_BUSY : rc;
 }
 
 void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
 {
-        note_writing(slot, false);
-        close_lane(&shared->lane[lane]);
-}
-
-static void disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
-{
-        while (end-- > first)
-                disown(&shared->lane[end]);
+        shared_note_writing(slot, false);
+        shared_close_lane(&shared->lane[lane]);
 }
 
 /* --- Holds --- */
@@ -683,22 +288,22 @@ static int enter_to_write(struct shared *shared, struct slot *slot, const struct
         if (!hold)
                 return -ENOMEM;
         note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_shrink */
-        note_writing(slot, true);
+        shared_note_writing(slot, true);
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
                 int rc = write_lane(shared, slot, lane, lanes.last, request->deadline);
 
                 if (rc == 0)
                         continue;
-                disown_lanes(shared, lanes.first, lane);
-                note_writing(slot, false);
+                shared_disown_lanes(shared, lanes.first, lane);
+                shared_note_writing(slot, false);
                 note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
                 return rc;
         }
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
-                open_lane(&shared->lane[lane]);
-        begin_hold(hold, set_of(lanes), use);
-        note_writing(slot, false);
+                shared_open_lane(&shared->lane[lane]);
+        begin_hold(hold, read_set_of(lanes), use);
+        shared_note_writing(slot, false);
         *taken = hold;
         return 0;
 }
@@ -711,7 +316,7 @@ static inline uint32_t find_writer(const struct shared *shared, struct lane_rang
         uint32_t lane = lanes.first;
 
         while (lane <= lanes.last && !(atomic_load(&shared->lane[lane].owner) & OWNER_ID) &&
-               !is_odd(&shared->lane[lane]))
+               !shared_is_odd(&shared->lane[lane]))
                 lane++;
         return lane;
 }
@@ -731,7 +336,7 @@ static uint32_t find_other_writer(const struct shared *shared, struct lane_range
         for (;; lanes.first++) {
                 uint32_t lane = lanes.first = find_writer(shared, lanes);
 
-                if (lane > lanes.last || !i_read(shared, one_lane(lane)) || owner_shrinks(shared, lane))
+                if (lane > lanes.last || !read_set_is_mine(shared, one_lane(lane)) || owner_shrinks(shared, lane))
                         return lane;
                 atomic_store(&shared->lane[lane].rescan, 1);
         }
@@ -739,12 +344,12 @@ static uint32_t find_other_writer(const struct shared *shared, struct lane_range
 
 void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t set)
 {
-        const struct lane_range lanes = set_lanes(set);
+        const struct lane_range lanes = read_set_lanes(set);
 
         atomic_store_explicit(&slot->record->read_set[i], 0, memory_order_release);
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
                 if (unlikely(atomic_load_explicit(&shared->lane[lane].owner, memory_order_relaxed) & OWNER_WAITERS))
-                        wake(&shared->lane[lane]);
+                        shared_wake(&shared->lane[lane]);
 }
 
 /* Until there seems to be no writer on a lane. */
@@ -761,11 +366,11 @@ static int wait_until_unowned(struct shared_waiter *w, uint32_t number)
                 if (slot_mine_by_id(w->shared, owner_id))
                         return AMMAP_ERR_DEADLOCK;
                 if (slot_lives_by_id(w->shared, owner_id, waiter_is_thorough(&w->base)))
-                        rc = wait_for_owner(w, seen);
-                else if (!is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
-                        wake(w->lane);
+                        rc = shared_wait_for_owner(w, seen);
+                else if (!shared_is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
+                        shared_wake(w->lane);
                 else /* dead since one looked, or gone */
-                        rc = lost_race(w);
+                        rc = shared_wait_lost_race(w);
                 if (rc < 0)
                         return rc;
         }
@@ -776,26 +381,26 @@ static int wait_until_unowned(struct shared_waiter *w, uint32_t number)
 static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
         const struct lane_range lanes = request->lanes;
-        struct shared_waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
-        uint32_t set = set_of(lanes);
+        struct shared_waiter w = shared_wait_begin(shared, slot, lanes.first, request->deadline);
+        uint32_t set = read_set_of(lanes);
         int rc;
 
-        if (!shared_frozen(shared) && i_write(shared, lanes))
+        if (!shared_frozen(shared) && shared_owner_is_mine(shared, lanes))
                 return AMMAP_ERR_DEADLOCK;
         do {
                 uint32_t lane;
 
                 atomic_exchange(&slot->record->read_set[i], set);
                 lane = find_other_writer(shared, lanes);
-                end_turn(&w);
+                shared_wait_end_turn(&w);
                 if (lane > lanes.last || shared_frozen(shared))
                         return 0;
                 shared_unname(shared, slot, i, set);
                 w.lane = &shared->lane[lane];
                 if ((rc = wait_until_unowned(&w, lane)) == 0)
-                        rc = lost_race(&w);
+                        rc = shared_wait_lost_race(&w);
         } while (rc == 0);
-        end_turn(&w);
+        shared_wait_end_turn(&w);
         return rc;
 }
 
@@ -808,7 +413,7 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, c
         const struct lane_range lanes = request->lanes;
         _Atomic uint64_t *place = slot_reach(slot->record, i);
         uint64_t was = atomic_load_explicit(place, memory_order_relaxed);
-        struct shared_waiter w = begin_wait(shared, slot, lanes.first, request->deadline);
+        struct shared_waiter w = shared_wait_begin(shared, slot, lanes.first, request->deadline);
         int rc;
 
         if (was >= request->reach)
@@ -823,15 +428,15 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, c
                                 atomic_load_explicit(&slot->record->read_set[i], memory_order_relaxed));
                 while (lane <= lanes.last && !owner_shrinks(shared, lane))
                         lane++;
-                end_turn(&w);
+                shared_wait_end_turn(&w);
                 if (lane > lanes.last || shared_frozen(shared))
                         return 0;
                 atomic_store_explicit(place, was, memory_order_release);
                 w.lane = &shared->lane[lane];
                 if ((rc = wait_until_unowned(&w, lane)) == 0)
-                        rc = lost_race(&w);
+                        rc = shared_wait_lost_race(&w);
         } while (rc == 0);
-        end_turn(&w);
+        shared_wait_end_turn(&w);
         return rc;
 }
 
@@ -840,7 +445,7 @@ static unsigned find_set(const struct slot *slot, struct lane_range lanes)
 {
         unsigned i = 0;
 
-        while (i < FORMAT_SETS && !(refs_of(&slot->read[i]) && set_has(slot->read[i].set, lanes)))
+        while (i < FORMAT_SETS && !(shared_hold_refs(&slot->read[i]) && read_set_has(slot->read[i].set, lanes)))
                 i++;
         return i;
 }
@@ -852,11 +457,11 @@ static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, co
         uint64_t refs;
         int rc;
 
-        if (refs_of(hold) >> 32 == UINT32_MAX)
+        if (shared_hold_refs(hold) >> 32 == UINT32_MAX)
                 return -EAGAIN;
         if ((rc = reach_further(shared, slot, i, request)) < 0)
                 return rc;
-        refs = refs_of(hold) + request->use;
+        refs = shared_hold_refs(hold) + request->use;
         if ((uint32_t)refs)
                 atomic_store(&slot->record->read_set[i], hold->set | SET_SLICE);
         atomic_store(&hold->refs, refs);
@@ -866,19 +471,20 @@ static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, co
 static inline int enter_to_read(struct shared *shared, struct slot *slot, const struct request *request,
                                 struct shared_hold **taken)
 {
-        uint32_t set = set_of(request->lanes);
+        uint32_t set = read_set_of(request->lanes);
         unsigned i = FORMAT_COPY;
 
         if (request->use == HOLD_SLICE ||
-            refs_of(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
+            shared_hold_refs(&slot->read[i])) { /* no copy begins within a copy; if one does, it is as a slice */
                 i = find_set(slot, request->lanes);
                 if (i < FORMAT_SETS) {
                         *taken = &slot->read[i];
                         return enter_shared(shared, slot, i, request);
                 }
-                for (i = 0; refs_of(&slot->read[i]);)
+                for (i = 0; shared_hold_refs(&slot->read[i]);)
                         if (++i == FORMAT_SETS)
-                                return i_write(shared, request->lanes) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_LIMIT;
+                                return shared_owner_is_mine(shared, request->lanes) ? AMMAP_ERR_DEADLOCK
+                                                                                    : AMMAP_ERR_LIMIT;
         }
         atomic_store_explicit(slot_reach(slot->record, i), request->reach, memory_order_release);
         atomic_exchange(&slot->record->read_set[i], set);
@@ -907,7 +513,7 @@ int shared_enter(struct shared *shared, const struct request *request, struct sh
                 if (!shared_frozen(shared))
                         return AMMAP_ERR_UNSUPPORTED;
         }
-        if ((rc = my_slot(shared, &slot)) < 0)
+        if ((rc = slot_mine(shared, &slot)) < 0)
                 return rc;
         if (request->access == WRITE)
                 return enter_to_write(shared, slot, request, hold);
@@ -916,22 +522,22 @@ int shared_enter(struct shared *shared, const struct request *request, struct sh
 
 bool shared_is_mine(const struct shared_hold *hold)
 {
-        return slot_is_mine(hold->slot) && refs_of(hold) && !os_forked_quick();
+        return slot_is_mine(hold->slot) && shared_hold_refs(hold) && !os_forked_quick();
 }
 
 void shared_leave(struct shared_hold *hold, uint64_t use)
 {
         struct slot *slot = hold->slot;
         struct shared *shared = slot->shared;
-        const struct lane_range lanes = set_lanes(hold->set);
+        const struct lane_range lanes = read_set_lanes(hold->set);
         bool reads = hold >= slot->read && hold < slot->read + FORMAT_PLACES;
 
-        atomic_store_explicit(&hold->refs, refs_of(hold) - use, memory_order_relaxed);
-        if (reads && !refs_of(hold)) {
+        atomic_store_explicit(&hold->refs, shared_hold_refs(hold) - use, memory_order_relaxed);
+        if (reads && !shared_hold_refs(hold)) {
                 shared_unname(shared, slot, (unsigned)(hold - slot->read), hold->set);
         } else if (!reads) {
                 for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
-                        close_lane(&shared->lane[lane]);
+                        shared_close_lane(&shared->lane[lane]);
                 note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
         }
@@ -940,9 +546,9 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
 void shared_abandon(struct shared_hold *hold, uint64_t use)
 {
         struct slot *slot = hold->slot;
-        const struct lane_range lanes = set_lanes(hold->set);
+        const struct lane_range lanes = read_set_lanes(hold->set);
 
-        disown_lanes(slot->shared, lanes.first, lanes.last + 1);
+        shared_disown_lanes(slot->shared, lanes.first, lanes.last + 1);
         note_mut_slices(slot, -(uint32_t)use);
         slot_write_unhold(hold);
 }
@@ -959,12 +565,12 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
                 uint64_t owner_id = atomic_load(&shared->lane[lane].owner) & OWNER_ID;
 
                 if (shared_is_dead(shared, lane) ||
-                    ((last || looks % THOROUGH == THOROUGH - 1) && owner_id && is_odd(&shared->lane[lane]) &&
-                     !slot_lives_by_id(shared, owner_id, true) && is_odd(&shared->lane[lane]) &&
+                    ((last || looks % THOROUGH == THOROUGH - 1) && owner_id && shared_is_odd(&shared->lane[lane]) &&
+                     !slot_lives_by_id(shared, owner_id, true) && shared_is_odd(&shared->lane[lane]) &&
                      (atomic_load(&shared->lane[lane].owner) & OWNER_ID) == owner_id))
                         return AMMAP_ERR_OWNER_DEAD;
         }
-        if (looks == 0 && i_write(shared, lanes))
+        if (looks == 0 && shared_owner_is_mine(shared, lanes))
                 return AMMAP_ERR_DEADLOCK;
         if (last)
                 return AMMAP_ERR_BUSY;
@@ -976,92 +582,4 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
                 for (unsigned n = looks; n > 0; n--)
                         os_pause();
         return 0;
-}
-
-/* --- Shrinks --- */
-
-/* Until nobody reads beyond the offset; but for slices. */
-static int wait_until_unread_beyond(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset,
-                                    int64_t deadline)
-{
-        struct shared_waiter w = begin_wait(shared, slot, lanes.first, deadline);
-        uint32_t index = 0, set;
-        int rc;
-
-        while ((set = find_reader(shared, lanes, offset + 1, &index)) != 0) {
-                if (!slot_lives(shared, index, waiter_is_thorough(&w.base)))
-                        index++;
-                else if ((set & SET_SLICE) || slot_mine_at(shared, index))
-                        return AMMAP_ERR_BUSY;
-                else if ((rc = wait_for_reader(&w)) < 0)
-                        return rc;
-        }
-        return 0;
-}
-
-/* Copies end soon; whoever pretends to one is not waited for. */
-int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset)
-{
-        int64_t deadline = os_now() + WAITER_PATIENCE;
-        uint32_t lane = lanes.first;
-        int rc = 0;
-
-        if (i_write(shared, lanes) || i_read_to(shared, lanes, offset + 1))
-                return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
-        while (lane <= lanes.last && (rc = own(shared, slot, lane, TO_SHRINK, deadline)) == 0)
-                lane++;
-        if (rc == 0)
-                rc = wait_until_unread_beyond(shared, slot, lanes, offset, deadline);
-        if (rc < 0) {
-                disown_lanes(shared, lanes.first, lane);
-                return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
-        }
-        for (lane = lanes.first; lane <= lanes.last; lane++)
-                open_lane(&shared->lane[lane]);
-        return 0;
-}
-
-void shared_shrink_leave(struct shared *shared, struct lane_range lanes)
-{
-        for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
-                close_lane(&shared->lane[lane]);
-}
-
-/* --- Death --- */
-
-/* Who lives and owns a dead lane is about to see that it is, and to let it go; who
- * has it for longer is its writer. */
-static int own_dead(struct shared *shared, struct slot *slot, uint32_t lane)
-{
-        enum { TRIES = 8, NAP = 500000 };
-        int rc;
-
-        for (unsigned tries = 0; (rc = own(shared, slot, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY; tries++) {
-                if (!is_odd(&shared->lane[lane]) || tries == TRIES)
-                        break;
-                waiter_nap(NAP);
-        }
-        return rc;
-}
-
-int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *context), void *context)
-{
-        struct slot *slot;
-        int rc;
-
-        if (!is_odd(&shared->lane[lane]) || shared_frozen(shared))
-                return 0;
-        if (!shared->writable)
-                return shared_is_dead(shared, lane) ? AMMAP_ERR_READ_ONLY : 0;
-        if ((rc = my_slot(shared, &slot)) < 0)
-                return rc;
-        rc = own_dead(shared, slot, lane);
-        if (rc == 0 && is_odd(&shared->lane[lane])) {
-                if (mend)
-                        mend(context);
-                close_lane(&shared->lane[lane]);
-        } else if (rc == 0) {
-                disown(&shared->lane[lane]);
-        }
-        return rc == AMMAP_ERR_BUSY ? 0 : rc;
 }

@@ -29,19 +29,11 @@ bool shared_is_mine(const struct shared_hold *hold);
 int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct slot **slot);
 void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot);
 
-/* Whether somebody has frozen the map, as far as this process has ever seen.  Then
- * nobody writes, and what else the header says of lanes and length does not count. */
-static inline bool shared_frozen(struct shared *shared)
-{
-        return atomic_load_explicit(&shared->frozen, memory_order_acquire) == SHARED_FROZEN ||
-               (unlikely(atomic_load(&shared->head->frozen) != 0) && handle_learn_frozen(shared));
-}
-
 /* Read lanes without entering: between begin, true, and valid, true, nobody wrote
  * them.  What is read in between may be torn and must be read by racy.h's means.
  * A sequence only grows, so that the sum of several is that of before only if
  * each is.  begin's acquire pairs with the release of shared_write_leave, valid's
- * fence with that of open_lane (shared_lock.c). */
+ * fence with that of shared_open_lane. */
 static inline bool shared_read_begin(const struct shared *shared, struct lane_range lanes, uint64_t *sequence)
 {
         uint64_t sum = 0;
@@ -71,17 +63,6 @@ static inline bool shared_read_valid(const struct shared *shared, struct lane_ra
  * there were.  0; AMMAP_ERR_BUSY, _TIMEOUT; _DEADLOCK: the calling thread writes one of the
  * lanes, by another handle; _OWNER_DEAD: a writer of one of them died. */
 int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned looks, int64_t deadline);
-
-/* For a shrink that has entered the lane of the length, by a slot: enter lanes to
- * write, but for slices to an offset at most, which stay.
- * AMMAP_ERR_BUSY: one goes further, or is a mut one; AMMAP_ERR_OWNER_DEAD. */
-int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset);
-void shared_shrink_leave(struct shared *shared, struct lane_range lanes);
-
-/* Whether a writer of the lane died; clear that, with mend(context), if not NULL,
- * while nobody is in.  shared_recover: 0, or what entering may return. */
-bool shared_is_dead(const struct shared *shared, uint32_t lane);
-int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *context), void *context);
 
 /* Take a read set out of a record, and wake whoever owns one of its lanes, and waits. */
 void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t set);

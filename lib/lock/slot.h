@@ -140,6 +140,15 @@ static inline struct slot *slot_recent(const struct shared *shared)
  * system's code. */
 int slot_take(struct shared *shared, struct slot **slot);
 
+/* The quick way to what slot_take finds. */
+static inline int slot_mine(struct shared *shared, struct slot **slot)
+{
+        *slot = slot_recent(shared);
+        if (likely(*slot && !os_forked_quick()))
+                return 0;
+        return slot_take(shared, slot);
+}
+
 /* The calling thread's slot that has a place, or an owner id, in the same memory,
  * through whichever handle; or NULL. */
 struct slot *slot_mine_at(const struct shared *shared, uint32_t index);
@@ -205,6 +214,14 @@ bool handle_any_writes(uint64_t device, uint64_t inode);
 /* The map is frozen: note that, and its length, in every handle that this process has of
  * it, for good.  True. */
 bool handle_learn_frozen(struct shared *shared);
+
+/* Whether somebody has frozen the map, as far as this process has ever seen.  Then
+ * nobody writes, and what else the header says of lanes and length does not count. */
+static inline bool shared_frozen(struct shared *shared)
+{
+        return atomic_load_explicit(&shared->frozen, memory_order_acquire) == SHARED_FROZEN ||
+               (unlikely(atomic_load(&shared->head->frozen) != 0) && handle_learn_frozen(shared));
+}
 
 /* For one who has entered all lanes, and the length, and is to make the pages read
  * only: keep the writers of this handle out, whatever others have made of the lanes.

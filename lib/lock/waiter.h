@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: MIT
  *
  * Who cannot enter spins first, with pauses that grow, and then sleeps.  What it sleeps on,
- * and what wakes it, is the lock's affair (lock.c, shared_lock.c).
+ * and what wakes it, is the lock's affair (lock.c, shared_wait.c).
  */
 #ifndef WAITER_H
 #define WAITER_H

@@ -7,6 +7,7 @@
  */
 #include "map/shared.h"
 
+#include "lock/shared_shrink.h"
 #include "map/clone.h"
 #include "map/header.h"
 #include "map/options.h"

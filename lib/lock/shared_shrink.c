@@ -1,0 +1,101 @@
+/* shared_shrink.c - a shared map that gets shorter, or whose writer died
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A shrink owns its lanes as a writer does, and passes over the slices that stay.  Who
+ * recovers owns a lane though its sequence is odd, and makes it even.  The essay on top of
+ * shared_lock.c explains the whole.
+ */
+#include "lock/shared_shrink.h"
+
+#include "ammap.h"
+#include "lock/read_set.h"
+#include "lock/shared_owner.h"
+#include "lock/shared_wait.h"
+
+/* Until nobody reads beyond the offset; but for slices. */
+static int wait_until_unread_beyond(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset,
+                                    int64_t deadline)
+{
+        struct shared_waiter w = shared_wait_begin(shared, slot, lanes.first, deadline);
+        uint32_t index = 0, set;
+        int rc;
+
+        while ((set = read_set_find(shared, lanes, offset + 1, &index)) != 0) {
+                if (!slot_lives(shared, index, waiter_is_thorough(&w.base)))
+                        index++;
+                else if ((set & SET_SLICE) || slot_mine_at(shared, index))
+                        return AMMAP_ERR_BUSY;
+                else if ((rc = shared_wait_for_reader(&w)) < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+/* Copies end soon; whoever pretends to one is not waited for. */
+int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset)
+{
+        int64_t deadline = os_now() + WAITER_PATIENCE;
+        uint32_t lane = lanes.first;
+        int rc = 0;
+
+        if (shared_owner_is_mine(shared, lanes) || read_set_mine_reaches(shared, lanes, offset + 1))
+                return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
+        while (lane <= lanes.last && (rc = shared_own(shared, slot, lane, TO_SHRINK, deadline)) == 0)
+                lane++;
+        if (rc == 0)
+                rc = wait_until_unread_beyond(shared, slot, lanes, offset, deadline);
+        if (rc < 0) {
+                shared_disown_lanes(shared, lanes.first, lane);
+                return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
+        }
+        for (lane = lanes.first; lane <= lanes.last; lane++)
+                shared_open_lane(&shared->lane[lane]);
+        return 0;
+}
+
+void shared_shrink_leave(struct shared *shared, struct lane_range lanes)
+{
+        for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
+                shared_close_lane(&shared->lane[lane]);
+}
+
+/* --- Death --- */
+
+/* Who lives and owns a dead lane is about to see that it is, and to let it go; who
+ * has it for longer is its writer. */
+static int own_dead(struct shared *shared, struct slot *slot, uint32_t lane)
+{
+        enum { TRIES = 8, NAP = 500000 };
+        int rc;
+
+        for (unsigned tries = 0; (rc = shared_own(shared, slot, lane, TO_RECOVER, LANE_TRY)) == AMMAP_ERR_BUSY;
+             tries++) {
+                if (!shared_is_odd(&shared->lane[lane]) || tries == TRIES)
+                        break;
+                waiter_nap(NAP);
+        }
+        return rc;
+}
+
+int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *context), void *context)
+{
+        struct slot *slot;
+        int rc;
+
+        if (!shared_is_odd(&shared->lane[lane]) || shared_frozen(shared))
+                return 0;
+        if (!shared->writable)
+                return shared_is_dead(shared, lane) ? AMMAP_ERR_READ_ONLY : 0;
+        if ((rc = slot_mine(shared, &slot)) < 0)
+                return rc;
+        rc = own_dead(shared, slot, lane);
+        if (rc == 0 && shared_is_odd(&shared->lane[lane])) {
+                if (mend)
+                        mend(context);
+                shared_close_lane(&shared->lane[lane]);
+        } else if (rc == 0) {
+                shared_disown(&shared->lane[lane]);
+        }
+        return rc == AMMAP_ERR_BUSY ? 0 : rc;
+}
