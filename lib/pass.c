@@ -5,6 +5,7 @@
 #include "lock/file_lock.h"
 #include "map/file.h"
 #include "map/map.h"
+#include "map/opening.h"
 #include "map/options.h"
 #include "map/raw.h"
 #include "map/shared.h"
@@ -66,8 +67,22 @@ static int open_raw(struct ammap **made, int fd, uint64_t size, const ammap_opti
         return rc;
 }
 
+/* A map with a header.  Takes the descriptor, also on an error. */
+static int open_map(struct ammap **made, struct opening *opening, uint64_t size, const ammap_options_t *options)
+{
+        int rc;
+
+        opening->slots = options->allow_faults && shared_is_possible() ? FORMAT_SLOTS : 0;
+        if ((rc = opening_begin(opening, size, options)) < 0)
+                return rc;
+        rc = opening->head.slots ? shared_adopt(made, opening, options) : file_open(made, opening, options);
+        opening_end(opening, rc);
+        return rc;
+}
+
 int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_options_t *options)
 {
+        struct opening opening = { .path = path };
         ammap_options_t known;
         int rc, fd;
 
@@ -85,7 +100,8 @@ int ammap_open(ammap_t **map, const char *path, uint64_t size, const ammap_optio
                 return unsupported(fd);
         if (size == 0 || known.share == AMMAP_RAW)
                 known.capacity = 0; /* it says nothing of what is there */
-        return known.share == AMMAP_RAW ? open_raw(map, fd, size, &known) : file_make(map, fd, path, size, &known);
+        opening.shown = fd;
+        return known.share == AMMAP_RAW ? open_raw(map, fd, size, &known) : open_map(map, &opening, size, &known);
 }
 
 /* --- What others give us --- */
@@ -107,6 +123,7 @@ static int without_write(int fd)
  * in memory or not. */
 static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
 {
+        struct opening opening = { .path = NULL };
         struct found found;
         int rc = found_look(fd, &found);
         bool sealed = rc == 0 && (found.seals & AMMAP_SEAL_SHRINK);
@@ -117,8 +134,9 @@ static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
         }
         if (rc == 0 && !sealed && !options->allow_faults)
                 rc = AMMAP_ERR_UNSEALED;
+        opening.shown = fd;
         if (rc == 0 && options->share != AMMAP_RAW && !sealed)
-                return file_make(made, fd, NULL, 0, options);
+                return open_map(made, &opening, 0, options);
         if (rc == 0)
                 rc = options->share == AMMAP_RAW ? raw_import(made, &found, options)
                                                  : shared_import(made, &found, options);

@@ -20,21 +20,23 @@ enum { WORLD_LANES = WORLD_PAGES / 2 };
 struct world_kind {
         const char *name;
         ammap_share_t share;
-        bool file;
+        enum in_file file;
         uint64_t lanes;
         ammap_want_t more; /* guard, nodump, lock, populate, recycle and, where there is no sharing, secret */
 };
 
 static const struct world_kind world_kinds[] = {
-        { "private", AMMAP_PRIVATE, false, 1, AMMAP_NO },
-        { "private, lanes", AMMAP_PRIVATE, false, WORLD_LANES, AMMAP_NO },
-        { "private, options", AMMAP_PRIVATE, false, 2, AMMAP_TRY },
+        { "private", AMMAP_PRIVATE, NO_FILE, 1, AMMAP_NO },
+        { "private, lanes", AMMAP_PRIVATE, NO_FILE, WORLD_LANES, AMMAP_NO },
+        { "private, options", AMMAP_PRIVATE, NO_FILE, 2, AMMAP_TRY },
 #if TEST_OS_LINUX
-        { "shared", AMMAP_SHARED, false, 1, AMMAP_NO },
-        { "shared, lanes", AMMAP_SHARED, false, WORLD_LANES, AMMAP_TRY },
-        { "file", AMMAP_SHARED, true, 1, AMMAP_NO },
-        { "file, lanes", AMMAP_SHARED, true, WORLD_LANES, AMMAP_NO },
-        { "raw", AMMAP_RAW, false, 2, AMMAP_NO },
+        { "shared", AMMAP_SHARED, NO_FILE, 1, AMMAP_NO },
+        { "shared, lanes", AMMAP_SHARED, NO_FILE, WORLD_LANES, AMMAP_TRY },
+        { "file", AMMAP_SHARED, BY_KERNEL, 1, AMMAP_NO },
+        { "file, lanes", AMMAP_SHARED, BY_KERNEL, WORLD_LANES, AMMAP_NO },
+        { "file, words", AMMAP_SHARED, BY_WORDS, 1, AMMAP_NO },
+        { "file, words, lanes", AMMAP_SHARED, BY_WORDS, WORLD_LANES, AMMAP_TRY },
+        { "raw", AMMAP_RAW, NO_FILE, 2, AMMAP_NO },
 #endif
 };
 
@@ -84,7 +86,19 @@ static inline int world_make(const struct world *world, ammap_t **map, const cha
 
         if (!world->kind->file)
                 return ammap_new_with(map, world->size, &options);
+        options.allow_faults = world->kind->file == BY_WORDS;
         return ammap_open(map, path.text, world->size, &options);
+}
+
+/* The same with slices. */
+static inline int world_prepare(const struct world *world, ammap_t **map, const char *name)
+{
+        ammap_options_t options = world_options(world);
+        int rc = world_make(world, map, name);
+
+        if (rc < 0 || world->kind->file != BY_KERNEL)
+                return rc;
+        return (rc = ammap_free(*map)) < 0 ? rc : ammap_open(map, world_file(world, name).text, 0, &options);
 }
 
 static inline void world_begin(struct world *world, const struct world_kind *kind)
@@ -95,8 +109,8 @@ static inline void world_begin(struct world *world, const struct world_kind *kin
         world->fd = -1;
         if (kind->file)
                 world->path = path_of("world");
-        ck_assert_int_eq(world_make(world, &world->map, "one"), 0);
-        ck_assert_int_eq(world_make(world, &world->other, "two"), 0);
+        ck_assert_int_eq(world_prepare(world, &world->map, "one"), 0);
+        ck_assert_int_eq(world_prepare(world, &world->other, "two"), 0);
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, world->socket), 0);
         ck_assert_int_eq(ammap_fill(world->map, 0, world->size, 'm'), 0);
         ck_assert_int_eq(ammap_fill(world->other, 0, world->size, 'o'), 0);

@@ -26,7 +26,7 @@ enum { LENGTH = 3 * 4096 + 5, CAPACITY = 5 * 4096, LANES = 3, HEAD_MAX = 64 * 10
 
 /* --- What is damaged -------------------------------------------------------- */
 
-enum form { MEMORY, UNSEALED_MEMORY, A_FILE, FORMS };
+enum form { MEMORY, UNSEALED_MEMORY, A_FILE, A_FILE_OF_WORDS, FORMS };
 
 /* What a child is at, for the parent to say should it be its end. */
 struct board {
@@ -60,14 +60,14 @@ static void say(const struct victim *victim, const char *format, ...)
 /* The bytes, behind a descriptor of its own. */
 static int forge(const struct victim *victim)
 {
-        int fd = victim->form == A_FILE ? open(victim->path.text, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
+        int fd = victim->form >= A_FILE ? open(victim->path.text, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
                                         : memfd_create("forged", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         size_t head = victim->head < victim->size ? victim->head : (size_t)victim->size;
 
         child_must(fd >= 0);
         child_must(pwrite(fd, victim->bytes, head, 0) == (ssize_t)head);
         child_must(ftruncate(fd, (off_t)victim->size) == 0);
-        if (victim->form != A_FILE && victim->seals)
+        if (victim->form < A_FILE && victim->seals)
                 child_must(fcntl(fd, F_ADD_SEALS, victim->seals) == 0);
         return fd;
 }
@@ -179,8 +179,9 @@ static void try_it(struct victim *victim, bool lock_is_damaged)
         ammap_t *map = (ammap_t *)victim;
 
         atomic_fetch_add(&victim->board->imports, 1);
-        options.allow_faults = victim->form == UNSEALED_MEMORY || random_below(&victim->random, 2);
-        if (victim->form == A_FILE)
+        options.allow_faults = victim->form == UNSEALED_MEMORY || victim->form == A_FILE_OF_WORDS ||
+                               random_below(&victim->random, 2);
+        if (victim->form >= A_FILE)
                 rc = ammap_open(&map, victim->path.text, 0, &options);
         else
                 rc = ammap_import(&map, fd, &options);
@@ -338,7 +339,7 @@ static void missing_seals(struct victim *victim)
         static const int all[] = { F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_FUTURE_WRITE, F_SEAL_SEAL };
         int genuine = victim->seals;
 
-        if (victim->form == A_FILE)
+        if (victim->form >= A_FILE)
                 return;
         for (int set = 0; set < 32; set++) {
                 victim->seals = 0;
@@ -390,6 +391,7 @@ DEFINE_LOOP_TEST("hostile", damaged, 0, FORMS)
 
                 options.capacity = CAPACITY;
                 options.lanes = LANES;
+                options.allow_faults = victim->form == A_FILE_OF_WORDS;
                 if (file)
                         ck_assert_int_eq(ammap_open(&map, victim->path.text, LENGTH, &options), 0);
                 else

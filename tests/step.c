@@ -472,6 +472,7 @@ DEFINE_LOOP_TEST("step", first_calls, 0, CALL_SLICE_RELEASE)
 
 struct making {
         const char *path;
+        ammap_options_t options;
         struct board *board;
 };
 
@@ -485,7 +486,7 @@ static void maker_body(struct peer *parent, void *argument)
         child_must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
         raise(SIGSTOP);
         atomic_store_explicit(&making->board->phase, 1, memory_order_relaxed);
-        making->board->status = ammap_open(&map, making->path, LENGTH, NULL);
+        making->board->status = ammap_open(&map, making->path, LENGTH, &making->options);
         atomic_store_explicit(&making->board->phase, 2, memory_order_relaxed);
         raise(SIGSTOP);
 }
@@ -505,7 +506,7 @@ static long kill_maker_at(const struct making *making, long count)
         steps = lead(&peer, making->board, count);
         bury(&peer);
         sched_setaffinity(0, sizeof(processors), &processors);
-        ck_assert_int_eq(ammap_open(&map, making->path, LENGTH, NULL), 0);
+        ck_assert_int_eq(ammap_open(&map, making->path, LENGTH, &making->options), 0);
         ck_assert_uint_eq(ammap_len(map), LENGTH);
         ck_assert(holds(map, 0, LENGTH, 0));
         ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 1), 0);
@@ -513,13 +514,15 @@ static long kill_maker_at(const struct making *making, long count)
         return steps;
 }
 
-DEFINE_TEST("step", half_made_files)
+DEFINE_LOOP_TEST("step", half_made_files, 0, 2)
 {
         struct path path = path_of("made");
-        struct making making = { path.text, board_of(sizeof(struct board)) };
-        struct sequence order = sequence_of(kill_maker_at(&making, LONG_MAX), seconds);
+        struct making making = { path.text, AMMAP_OPTIONS_INIT, board_of(sizeof(struct board)) };
+        struct sequence order;
         long at;
 
+        making.options.allow_faults = _i;
+        order = sequence_of(kill_maker_at(&making, LONG_MAX), seconds);
         while (order_next(&order, &at))
                 kill_maker_at(&making, at);
         printf("step: open of a new file: %ld instructions, killed at %ld of them\n", order.all, order.done - 1);

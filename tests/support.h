@@ -111,6 +111,29 @@ static inline int64_t patience_ns(void)
         return 20 * SECOND * test_scale();
 }
 
+/* --- Maps in files ------------------------------------------------------ */
+
+/* Who made the file says by what it is locked. */
+enum in_file { NO_FILE, BY_KERNEL, BY_WORDS };
+
+/* Slices are wanted, and yet the kernel's lock. */
+static inline int open_by_kernel(ammap_t **map, const char *path, uint64_t size, const ammap_options_t *options)
+{
+        ammap_options_t careful = *options;
+        ammap_t *made;
+
+        careful.allow_faults = false;
+        if (size > 0 && ammap_open(&made, path, size, &careful) == 0 && ammap_free(made) < 0)
+                return AMMAP_ERR_BUSY;
+        return ammap_open(map, path, size, options);
+}
+
+static inline int open_in_file(enum in_file by, ammap_t **map, const char *path, uint64_t size,
+                               const ammap_options_t *options)
+{
+        return by == BY_KERNEL ? open_by_kernel(map, path, size, options) : ammap_open(map, path, size, options);
+}
+
 /* --- The suite ---------------------------------------------------------- */
 
 /* Seconds that a test may take beyond the usual: for those that go on for as

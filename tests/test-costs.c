@@ -15,12 +15,13 @@ enum { TRIES = 7, MORE = 16, SLACK = 4 };
 static const struct cost_kind {
         const char *name;
         ammap_share_t share;
-        bool file;
+        enum in_file file;
 } kinds[] = {
-        { "private", AMMAP_PRIVATE, false },
+        { "private", AMMAP_PRIVATE, NO_FILE },
 #if TEST_OS_LINUX
-        { "shared", AMMAP_SHARED, false },
-        { "file", AMMAP_SHARED, true },
+        { "shared", AMMAP_SHARED, NO_FILE },
+        { "file", AMMAP_SHARED, BY_KERNEL },
+        { "file, words", AMMAP_SHARED, BY_WORDS },
 #endif
 };
 
@@ -33,7 +34,7 @@ static ammap_t *map_of(const struct cost_kind *kind, uint64_t size, uint64_t lan
         options.lanes = lanes;
         options.allow_faults = kind->file;
         if (kind->file)
-                ck_assert_int_eq(ammap_open(&map, path_of("costs").text, size, &options), 0);
+                ck_assert_int_eq(open_in_file(kind->file, &map, path_of("costs").text, size, &options), 0);
         else
                 ck_assert_int_eq(ammap_new_with(&map, size, &options), 0);
         return map;

@@ -38,7 +38,7 @@ static int open_with(ammap_t **map, const char *path, uint64_t size, uint64_t ca
         options.capacity = capacity;
         options.lanes = lanes;
         options.allow_faults = true;
-        return ammap_open(map, path, size, &options);
+        return open_by_kernel(map, path, size, &options);
 }
 
 static ammap_t *make_in(const struct path *path, uint64_t size, uint64_t capacity, uint64_t lanes)
@@ -1550,7 +1550,7 @@ static void shut_out_body(struct peer *parent, void *argument)
 
         (void)parent;
         options.allow_faults = true;
-        child_must_int(ammap_open(&map, path->text, SIZE, &options), 0);
+        child_must_int(open_by_kernel(&map, path->text, SIZE, &options), 0);
         child_must(chmod(path->text, 0) == 0);
         child_must(getuid() != 0 || setuid(65534) == 0);
         child_must_int(ammap_as_mut_slice(map, 0, 10, &mut), 0);
@@ -1611,7 +1611,7 @@ static void rooted_body(struct peer *parent, void *argument)
         }
         child_must(chdir("/") == 0);
         options.allow_faults = true;
-        child_must_int(ammap_open(&map, "map", SIZE, &options), 0);
+        child_must_int(open_by_kernel(&map, "map", SIZE, &options), 0);
         child_must_int(ammap_open(&again, "/map", 0, &options), 0);
         child_must_int(op_run(OP_TRY_MUT_SLICE, again, 0, SIZE, 0), 0);
         child_must_int(ammap_fill(map, 0, SIZE, 9), 0);

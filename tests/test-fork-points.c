@@ -104,7 +104,7 @@ static int make(struct subject *subject, ammap_t **map)
         if (subject->kind != FILED)
                 return ammap_new_with(map, LENGTH, &options);
         options.allow_faults = true;
-        return ammap_open(map, subject->path, LENGTH, &options);
+        return open_by_kernel(map, subject->path, LENGTH, &options);
 }
 
 static int run_call(struct subject *subject)

@@ -323,7 +323,7 @@ DEFINE_TEST("open", truncated_in_the_data)
 
                 options.share = raw ? AMMAP_RAW : AMMAP_SHARED;
                 options.allow_faults = faults;
-                ck_assert_int_eq(ammap_open(&map, path.text, size, &options), 0);
+                ck_assert_int_eq(open_by_kernel(&map, path.text, size, &options), 0);
                 data = raw ? 0 : data_of(ammap_fd(map));
                 ck_assert_int_eq(ammap_fill(map, 0, size, 3), 0);
                 check_copies(map, 0, size, 0);
@@ -382,7 +382,7 @@ DEFINE_TEST("open", truncated_to_nothing)
                 options.allow_faults = faults;
                 if (!raw)
                         options.capacity = 4 * PAGE;
-                ck_assert_int_eq(ammap_open(&map, path.text, raw ? 4 * PAGE : 2 * PAGE, &options), 0);
+                ck_assert_int_eq(open_by_kernel(&map, path.text, raw ? 4 * PAGE : 2 * PAGE, &options), 0);
                 ck_assert_int_eq(ammap_fill(map, 0, 2 * PAGE, 3), 0);
                 ck_assert_int_eq(truncate(path.text, 0), 0);
                 use_headless(map);

@@ -848,17 +848,16 @@ static void holds_more_than_a_block(void)
 
 /* What a thread takes when the library has seen its end is found by who is kept out. */
 /* ThreadSanitizer's own end comes before that round. */
-DEFINE_LOOP_TEST_IF(!TEST_TSAN, "share", what_is_taken_in_the_last_round, 0, 10)
+DEFINE_LOOP_TEST_IF(!TEST_TSAN, "share", what_is_taken_in_the_last_round, 0, 12)
 {
         enum { WAIT, SHRINK, FREE, FINDERS };
         static const struct {
                 ammap_share_t share;
-                bool file, lanes;
-        } kinds[] = { { AMMAP_PRIVATE, false, false },
-                      { AMMAP_PRIVATE, false, true },
-                      { AMMAP_SHARED, false, false },
-                      { AMMAP_SHARED, true, false },
-                      { AMMAP_SHARED, true, true } };
+                enum in_file file;
+                bool lanes;
+        } kinds[] = { { AMMAP_PRIVATE, NO_FILE, false }, { AMMAP_PRIVATE, NO_FILE, true },
+                      { AMMAP_SHARED, NO_FILE, false },  { AMMAP_SHARED, BY_KERNEL, false },
+                      { AMMAP_SHARED, BY_KERNEL, true }, { AMMAP_SHARED, BY_WORDS, true } };
 
         ck_assert_int_eq(pthread_key_create(&late_key, take_late), 0);
         for (int finder = 0; finder < FINDERS; finder++) {
@@ -872,7 +871,7 @@ DEFINE_LOOP_TEST_IF(!TEST_TSAN, "share", what_is_taken_in_the_last_round, 0, 10)
                 options.lanes = kinds[_i / 2].lanes ? 4 : 1;
                 options.allow_faults = true;
                 if (kinds[_i / 2].file)
-                        ck_assert_int_eq(ammap_open(&late.map, path.text, 4 * PAGE, &options), 0);
+                        ck_assert_int_eq(open_in_file(kinds[_i / 2].file, &late.map, path.text, 4 * PAGE, &options), 0);
                 else
                         late.map = make_with(4 * PAGE, &options);
                 if (_i / 2 == 1) /* and readers go by their blocks */

@@ -32,11 +32,11 @@ enum { SIZE = 40000, LANES = 4 };
 
 static const struct kind {
         enum way way;
-        bool file;
+        enum in_file file;
         uint64_t lanes;
 } kinds[] = {
-        { IMPORT, false, 1 },      { IMPORT, false, LANES }, { INHERIT, false, 1 },
-        { INHERIT, false, LANES }, { OPEN, true, LANES },    { INHERIT, true, 1 },
+        { IMPORT, NO_FILE, 1 },     { IMPORT, NO_FILE, LANES }, { INHERIT, NO_FILE, 1 },   { INHERIT, NO_FILE, LANES },
+        { OPEN, BY_KERNEL, LANES }, { INHERIT, BY_KERNEL, 1 },  { OPEN, BY_WORDS, LANES }, { INHERIT, BY_WORDS, 1 },
 };
 
 struct world {
@@ -58,7 +58,7 @@ static void world_open(struct world *world, int number)
         options.lanes = kind->lanes;
         if (kind->file) {
                 options.allow_faults = world->place.options.allow_faults = true;
-                ck_assert_int_eq(ammap_open(&world->map, world->path.text, SIZE, &options), 0);
+                ck_assert_int_eq(open_in_file(kind->file, &world->map, world->path.text, SIZE, &options), 0);
         } else {
                 options.share = AMMAP_SHARED;
                 world->map = make_with(SIZE, &options);
@@ -379,7 +379,7 @@ DEFINE_LOOP_TEST("shared-lock", under_load, 0, COUNT_OF(kinds))
                 if (kind->file) {
                         options.allow_faults = load.place.options.allow_faults = true;
                         unlink(path.text);
-                        ck_assert_int_eq(ammap_open(&map, path.text, kind->lanes * BLOCK, &options), 0);
+                        ck_assert_int_eq(open_in_file(kind->file, &map, path.text, kind->lanes * BLOCK, &options), 0);
                 } else {
                         options.share = AMMAP_SHARED;
                         map = make_with(kind->lanes * BLOCK, &options);
@@ -1732,7 +1732,7 @@ static void victim_body(struct peer *parent, void *argument)
  * time that things take; to nothing else. */
 DEFINE_TEST("shared-lock", forged_words)
 {
-        for (int file = 0; file < 2; file++) {
+        for (enum in_file file = NO_FILE; file <= BY_WORDS; file++) {
                 struct path path = path_of("forged");
                 ammap_options_t options = shared_options();
                 struct forgery forgery = {
@@ -1745,7 +1745,7 @@ DEFINE_TEST("shared-lock", forged_words)
                 options.lanes = 3;
                 options.allow_faults = forgery.place.options.allow_faults = true;
                 if (file)
-                        ck_assert_int_eq(ammap_open(&map, path.text, 8 * 4096, &options), 0);
+                        ck_assert_int_eq(open_in_file(file, &map, path.text, 8 * 4096, &options), 0);
                 else
                         map = make_with(8 * 4096, &options);
                 forgery.fd = forgery.place.fd = ammap_fd(map);

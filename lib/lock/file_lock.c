@@ -20,6 +20,7 @@
  * The bytes that are locked; nothing is read or written there for it
  *
  *      FILE_OPENING           a file is being made, or looked at
+ *      FILE_USE               a file whose lock is in its words is open (shared_run.c)
  *      FILE_LANES + i         lane i; after the last lane, the length
  *      FILE_QUEUES + i        the queue for lane i
  *
@@ -107,6 +108,7 @@
  * no more for all that are held already. */
 enum {
         FILE_OPENING = 0,
+        FILE_USE = 1,
         FILE_LANES = sizeof(struct format_head), /* as many as there are lanes, and the length's */
         FILE_QUEUES = FILE_LANES + AMMAP_LANES_MAX + 1
 };
@@ -199,6 +201,21 @@ int file_lock_opening(int fd, bool write)
 void file_unlock_opening(int fd)
 {
         os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
+}
+
+/* A mapping keeps the description that it was made of, and so the lock. */
+int file_use(int fd)
+{
+        int rc = os_lock_byte(fd, FILE_USE, OS_LOCK_READ);
+
+        return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
+}
+
+int file_in_use(int fd)
+{
+        int rc = os_lock_byte(fd, FILE_USE, OS_LOOK_WRITE);
+
+        return rc == -EAGAIN ? 1 : rc;
 }
 
 /* --- One lane, under the mutex: 0, -EAGAIN, or why it cannot be had --- */

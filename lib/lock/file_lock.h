@@ -14,6 +14,11 @@
 int file_lock_opening(int fd, bool write);
 void file_unlock_opening(int fd);
 
+/* Be one of those who have a file open, as long as anything has the description: 0, or
+ * as above.  Whether there is one, by another description: 1, 0, or the system's code. */
+int file_use(int fd);
+int file_in_use(int fd);
+
 /* Put it on the list, when all of it is set. */
 void file_link(struct file *file);
 

@@ -41,6 +41,7 @@
 #include "lock/slot.h"
 
 #include "ammap.h"
+#include "lock/shared_run.h"
 #include "lock/thread.h"
 #include "lock/waiter.h"
 
@@ -64,13 +65,6 @@ static struct slot *unused; /* slots are never freed: a slice may be released tw
 /* All that there are: a list that only grows, so that a child of fork() finds them, whoever held the mutex. */
 static struct slot *_Atomic every;
 
-static _Atomic uint32_t *word_of(const struct shared *shared, uint32_t index)
-{
-        unsigned char *end = shared->pages + (index + 1) * shared->page;
-
-        return (_Atomic uint32_t *)(void *)(end - os_slot_word());
-}
-
 /* --- Who lives --- */
 
 /* The kernel's: what of a lock word is a thread's ID. */
@@ -81,21 +75,23 @@ static _Atomic uint32_t *word_of(const struct shared *shared, uint32_t index)
 static bool is_gone(const struct shared *shared, uint32_t index)
 {
         const struct format_slot *record = &shared->record[index];
-        uint32_t word = atomic_load(word_of(shared, index));
+        uint32_t word = atomic_load(slot_word(shared, index));
         uint32_t thread = atomic_load(&record->thread);
 
         if (!shared->ids_count || !os_slot_taken(word) || (word & WORD_THREAD) != thread ||
             !os_thread_gone(atomic_load(&record->process), thread))
                 return false;
         if (shared->writable)
-                atomic_compare_exchange_strong(word_of(shared, index), &word, 0);
+                atomic_compare_exchange_strong(slot_word(shared, index), &word, 0);
         return true;
 }
 
 bool slot_lives(const struct shared *shared, uint32_t index, bool thorough)
 {
-        uint32_t word = atomic_load(word_of(shared, index));
+        uint32_t word = atomic_load(slot_word(shared, index));
 
+        if (unlikely(shared->old_run) && shared_run_is_old(shared))
+                return false;
         return os_slot_taken(word) && (word & WORD_THREAD) == atomic_load(&shared->record[index].thread) &&
                !(thorough && is_gone(shared, index));
 }
@@ -223,6 +219,14 @@ static void begin_record(struct shared *shared, struct slot *slot, uint32_t inde
         slot->owner_id = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
 }
 
+/* On a full disk the first store would raise a signal. */
+static int give_room(const struct shared *shared, uint64_t offset)
+{
+        int rc = shared->in_file ? os_allot(shared->fd, offset, shared->page) : 0;
+
+        return rc == -ENOSPC || rc == -EDQUOT ? rc : 0;
+}
+
 static int take_place(struct shared *shared, struct slot *slot)
 {
         for (uint32_t index = 0; index < shared->slots; index++) {
@@ -230,7 +234,7 @@ static int take_place(struct shared *shared, struct slot *slot)
                 uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
                 int rc = -EBUSY;
 
-                if (!os_slot_taken(atomic_load(word_of(shared, index))))
+                if (!os_slot_taken(atomic_load(slot_word(shared, index))) && (rc = give_room(shared, offset)) == 0)
                         rc = os_slot_claim(page, shared->fd, offset, &slot->place);
 
                 if (rc >= 0)

@@ -32,6 +32,8 @@ struct shared {
         uint32_t lanes, slots;
         bool writable;          /* else there are no slots, and only what needs none */
         bool ids_count;         /* process and thread IDs in it mean to this process what they say */
+        bool in_file;           /* its pages take room on a disk */
+        bool old_run;           /* not writable, and left by another run of the machine: see shared_run.c */
         uint64_t device, inode; /* of what it stands in */
         uint64_t name;          /* no other handle of this process has it, or had it */
 
@@ -164,6 +166,13 @@ bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thoro
 static inline uint32_t slot_index(uint64_t owner_id)
 {
         return (uint32_t)(owner_id >> 2 & ((1U << OWNER_INDEX_BITS) - 1)) - 1;
+}
+
+static inline _Atomic uint32_t *slot_word(const struct shared *shared, uint32_t index)
+{
+        unsigned char *end = shared->pages + (index + 1) * shared->page;
+
+        return (_Atomic uint32_t *)(void *)(end - os_slot_word());
 }
 
 /* How many slots there may be anything in. */

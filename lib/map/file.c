@@ -9,14 +9,8 @@
  * data, unless the caller takes the risk (allow_faults): whoever may write the
  * file may cut it short (AMMAP_ERR_FAULT), and the disk may be full (-ENOSPC); but
  * the header has its room from the start, so that what stands there can always be
- * changed.  Nothing is written in any other way, which could make
+ * changed.  Once the map is open nothing is written in any other way, which could make
  * the file longer again.
- *
- * A file is made, and looked at when it is opened, under the lock of one byte: so
- * of two who make it one comes first, and the other finds it made.  It is sized,
- * then its header is written, the magic last.  Who dies in between leaves a file
- * of zeros, maybe with a header that lacks the magic, and the next one starts
- * over.
  */
 #include "map/file.h"
 
@@ -24,6 +18,7 @@
 #include "map/clone.h"
 #include "map/header.h"
 #include "map/local.h"
+#include "map/opening.h"
 #include "map/options.h"
 #include "map/span.h"
 #include "map/transfer.h"
@@ -35,7 +30,6 @@
 #include <string.h>
 
 #define SHRINK_WAIT INT64_C(1000000000) /* ns */
-#define CAPACITY_MAX (UINT64_C(1) << 47)
 
 /* --- Its length --- */
 
@@ -306,47 +300,7 @@ static const struct kind kind_file = {
         .end = end_file,
 };
 
-/* --- The header --- */
-
-/* Whether a header is one of a file's, and does not lie about its numbers.  The
- * page may be another machine's, if it is one that ours fit into. */
-static bool is_ours(const struct format_head *head, uint64_t size)
-{
-        uint64_t length = atomic_load(&head->length);
-
-        return header_is_known(head) && head->lock_word == 0 && head->slots == 0 && head->page >= os_page_size() &&
-               (head->page & (head->page - 1)) == 0 && head->lanes > 0 && head->lanes <= AMMAP_LANES_MAX &&
-               head->lanes <= head->capacity && head->capacity <= CAPACITY_MAX && length > 0 &&
-               length <= head->capacity && head->data == format_data(head->lanes, 0, head->page) &&
-               size >= head->data + head->capacity;
-}
-
-/* What is in a file: 1, a map; 0, nothing, or what someone left who died while he
- * made one, who writes the magic first and the version last; AMMAP_ERR_FORMAT,
- * something else; or the system's code. */
-static int read_head(int fd, uint64_t size, struct format_head *head)
-{
-        int rc;
-
-        if (size == 0)
-                return 0;
-        memset(head, 0, sizeof *head);
-        rc = os_read_at(fd, 0, head, size < sizeof *head ? (size_t)size : sizeof *head);
-        if (rc < 0)
-                return rc == -ENODATA ? AMMAP_ERR_FORMAT : rc;
-        if (is_ours(head, size))
-                return 1;
-        return memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) == 0 && head->version == 0 ? 0 : AMMAP_ERR_FORMAT;
-}
-
 /* --- Making one --- */
-
-/* A file, open twice. */
-struct place {
-        struct os_file there;
-        int shown; /* what is mapped, and what others can be given */
-        int fd;    /* what locks are taken by: neither */
-};
 
 static int map_head(struct file *file, int fd)
 {
@@ -363,20 +317,21 @@ static int map_head(struct file *file, int fd)
         return rc;
 }
 
-static int new_file(struct file **made, const struct place *place, const struct format_head *head)
+static int new_file(struct file **made, const struct opening *opening)
 {
+        const struct format_head *head = &opening->head;
         struct file *file = calloc(1, sizeof *file + head->lanes * sizeof file->lane[0]);
         int rc;
 
         if (!file)
                 return -ENOMEM;
-        file->fd = place->fd;
-        file->write = place->there.write;
-        file->device = place->there.device;
-        file->inode = place->there.inode;
+        file->fd = opening->fd;
+        file->write = opening->there.write;
+        file->device = opening->there.device;
+        file->inode = opening->there.inode;
         memcpy(file->identity, head->identity, sizeof file->identity);
         file->head_size = region_pages(format_slots(head->lanes));
-        if ((rc = map_head(file, place->shown)) < 0) {
+        if ((rc = map_head(file, opening->shown)) < 0) {
                 free(file);
                 return rc;
         }
@@ -392,23 +347,6 @@ static void drop(struct file *file)
         free(file);
 }
 
-/* A new header, or the name of this run of the machine in one that is there. */
-static int write_head(const struct file *file, const struct format_head *head, bool fresh)
-{
-        enum { NUMBER = offsetof(struct format_head, version), REST = NUMBER + sizeof head->version };
-        unsigned char boot[sizeof head->boot];
-
-        if (fresh) {
-                int rc = file_poke(file, REST, (const unsigned char *)head + REST, sizeof *head - REST);
-
-                return rc < 0 ? rc : file_poke(file, NUMBER, &head->version, sizeof head->version);
-        }
-        os_boot(boot);
-        if (!file->write || memcmp(boot, head->boot, sizeof boot) == 0)
-                return 0;
-        return file_poke(file, offsetof(struct format_head, boot), boot, sizeof boot);
-}
-
 /* What the file has to know of its map. */
 static void begin(struct ammap *map, const struct format_head *head)
 {
@@ -422,114 +360,32 @@ static void begin(struct ammap *map, const struct format_head *head)
         atomic_store(&map->frozen, atomic_load(&head->frozen) != 0);
 }
 
-/* Make the map of a header that is, or is to be, in the file. */
-static int make_map(struct ammap **made, const struct place *place, const struct format_head *head, bool fresh,
-                    const ammap_options_t *options)
+int file_open(struct ammap **made, struct opening *opening, const ammap_options_t *options)
 {
+        const struct format_head *head = &opening->head;
         uint64_t length = atomic_load(&head->length);
         ammap_options_t known = *options;
         struct recipe recipe = {
                 .kind = &kind_file,
                 .size = length,
                 .options = &known,
-                .backing = { .fd = place->shown, .offset = head->data, .write = place->there.write },
+                .backing = { .fd = opening->shown, .offset = head->data, .write = opening->there.write },
                 .may_fault = true,
         };
         struct file *file;
         int rc;
 
-        known.share = AMMAP_SHARED;
-        known.capacity = head->capacity;
-        known.lanes = head->lanes;
-        if ((rc = options_check(length, &known)) < 0 || (rc = new_file(&file, place, head)) < 0)
+        header_options(head, &known);
+        if ((rc = options_check(length, &known)) < 0 || (rc = new_file(&file, opening)) < 0)
                 return rc;
         recipe.file = file;
-        if ((rc = write_head(file, head, fresh)) < 0 || (rc = map_make(made, &recipe)) < 0) {
+        if ((rc = map_make(made, &recipe)) < 0) {
                 drop(file);
                 return rc;
         }
         begin(*made, head);
         file_link(file);
         map_link(*made);
+        opening->kept = true;
         return 0;
-}
-
-/* In a file where there is nothing, which stays so on an error. */
-static int make_new(struct ammap **made, const struct place *place, uint64_t size, const ammap_options_t *options)
-{
-        ammap_options_t known = *options;
-        struct format_head head;
-        int rc = options_check(size, &known);
-
-        if (rc < 0)
-                return rc;
-        header_fill(&head, size, &known, 0);
-        if ((rc = os_random(head.identity, sizeof head.identity)) < 0)
-                return rc;
-        if (place->there.size > 0 && (rc = os_resize_file(place->fd, 0)) < 0)
-                return rc;
-        rc = os_write_at(place->fd, 0, head.magic, sizeof head.magic);
-        if (rc == 0)
-                rc = os_resize_file(place->fd, head.data + region_pages(head.capacity));
-        if (rc == 0 && (rc = os_allot(place->fd, 0, format_slots(head.lanes))) != -ENOSPC && rc != -EDQUOT)
-                rc = make_map(made, place, &head, true, options);
-        if (rc < 0)
-                os_resize_file(place->fd, 0);
-        return rc;
-}
-
-static int make_locked(struct ammap **made, struct place *place, uint64_t size, const ammap_options_t *options)
-{
-        struct format_head head;
-        struct found found;
-        int rc = found_look(place->fd, &found);
-
-        place->there = found.file;
-        if (rc < 0 || (rc = read_head(place->fd, place->there.size, &head)) < 0)
-                return rc;
-        if (rc == 0)
-                return size > 0 ? make_new(made, place, size, options) : AMMAP_ERR_FORMAT;
-        if ((options->lanes && options->lanes != head.lanes) ||
-            (size == 0 && options->capacity && options->capacity != head.capacity))
-                return AMMAP_ERR_INVALID;
-        return make_map(made, place, &head, false, options);
-}
-
-/* A description of its own for a file that is open.  By its path, where there is one,
- * it takes no /proc; but another file may be there by now. */
-static int open_again(const struct place *place, const char *path)
-{
-        int fd = path ? os_open(path, place->there.write, false) : -1;
-
-        if (fd >= 0 && os_is_file(fd, place->there.device, place->there.inode) > 0)
-                return fd;
-        if (fd >= 0)
-                os_close(fd);
-        return os_reopen(place->shown, place->there.write);
-}
-
-int file_make(struct ammap **made, int shown, const char *path, uint64_t size, const ammap_options_t *options)
-{
-        struct place place = { .shown = shown };
-        struct found found;
-        int rc = found_look(shown, &found);
-
-        place.there = found.file;
-        if (options->read_only)
-                place.there.write = false;
-        place.fd = rc < 0 ? rc : open_again(&place, path);
-        if (place.fd < 0) {
-                os_close(shown);
-                return unsupported(place.fd);
-        }
-        rc = file_lock_opening(place.fd, place.there.write);
-        if (rc == 0)
-                rc = make_locked(made, &place, size, options);
-        if (rc == 0) {
-                file_unlock_opening(place.fd);
-                return 0;
-        }
-        os_close(place.fd);
-        os_close(shown);
-        return rc;
 }

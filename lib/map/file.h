@@ -1,4 +1,4 @@
-/* file.h - maps in files
+/* file.h - maps in files, whose lock is the kernel's
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,10 +6,9 @@
 #define FILE_H
 
 #include "map/map.h"
+#include "map/opening.h"
 
-/* Make a map of an open file that has a header, or is to have one (size > 0, and
- * there is nothing in the file).  It takes the descriptor, also on an error.  path:
- * by which it was opened, or NULL. */
-int file_make(struct ammap **made, int fd, const char *path, uint64_t size, const ammap_options_t *options);
+/* Make the handle of a map without slots. */
+int file_open(struct ammap **made, struct opening *opening, const ammap_options_t *options);
 
 #endif /* FILE_H */

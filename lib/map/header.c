@@ -4,9 +4,14 @@
  */
 #include "map/header.h"
 
+#include "map/options.h"
+#include "memory/region.h"
 #include "os/os.h"
 
 #include <string.h>
+
+enum { SLOTS_MAX = 4095 }; /* the most that an owner has room for */
+#define CAPACITY_MAX (UINT64_C(1) << 47)
 
 void header_fill(struct format_head *head, uint64_t size, const ammap_options_t *options, uint32_t slots)
 {
@@ -25,8 +30,42 @@ void header_fill(struct format_head *head, uint64_t size, const ammap_options_t 
         atomic_init(&head->length, size);
 }
 
-bool header_is_known(const struct format_head *head)
+static bool is_known(const struct format_head *head)
 {
         return memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) == 0 && head->version == FORMAT_VERSION &&
                head->order == FORMAT_ORDER;
+}
+
+void header_options(const struct format_head *head, ammap_options_t *options)
+{
+        options->share = AMMAP_SHARED;
+        options->capacity = head->capacity;
+        options->lanes = head->lanes;
+}
+
+bool header_is_shared(const struct format_head *head, uint64_t size)
+{
+        uint64_t length = atomic_load(&head->length);
+        ammap_options_t options = { 0 };
+
+        if (!is_known(head) || head->lock_word != os_slot_word() || head->page != os_page_size() || head->lanes == 0 ||
+            head->capacity == 0 || head->slots == 0 || head->slots > SLOTS_MAX)
+                return false;
+        header_options(head, &options);
+        if (options_check(length, &options) < 0)
+                return false;
+        return head->data == format_data(head->lanes, head->slots, head->page) &&
+               size >= head->data + region_pages(length);
+}
+
+/* The page may be another machine's, if it is one that ours fit into. */
+bool header_is_file(const struct format_head *head, uint64_t size)
+{
+        uint64_t length = atomic_load(&head->length);
+
+        return is_known(head) && head->lock_word == 0 && head->slots == 0 && head->page >= os_page_size() &&
+               (head->page & (head->page - 1)) == 0 && head->lanes > 0 && head->lanes <= AMMAP_LANES_MAX &&
+               head->lanes <= head->capacity && head->capacity <= CAPACITY_MAX && length > 0 &&
+               length <= head->capacity && head->data == format_data(head->lanes, 0, head->page) &&
+               size >= head->data + head->capacity;
 }

@@ -1,12 +1,17 @@
-/* shared.c - maps in sealed memory that several processes lock
+/* shared.c - maps that several processes lock by words in their memory
  *
  * SPDX-License-Identifier: MIT
  *
  * The header and the data of a shared map are two mappings of one descriptor.  Who
  * may not write has both to be read only, and it is the kernel that keeps to that.
+ *
+ * The memory is sealed against being cut; or it is a file, whose users have said that they
+ * take the risk (allow_faults).  A file also outlives all who have it (shared_run.c).
  */
 #include "map/shared.h"
 
+#include "lock/file_lock.h"
+#include "lock/shared_run.h"
 #include "lock/shared_shrink.h"
 #include "map/clone.h"
 #include "map/header.h"
@@ -54,19 +59,26 @@ static uint64_t room_in(const struct format_head *head, uint64_t size)
         return room < head->capacity ? room : head->capacity;
 }
 
+/* How a map is to be had. */
+enum {
+        TO_WRITE = 1,
+        FRESH = 2,   /* it is not there yet */
+        IN_FILE = 4, /* in memory that can be cut, and outlives the run of the machine */
+        NEW_RUN = 8, /* and nobody has it open: what its lock says does not count any more */
+};
+
 /* Whether this process may write a map that counts threads in that namespace: it
  * must be its own.  A map that names none is of a process that did not know; only
- * this process and what it forks are where that one was.  fresh: this one makes it.
+ * this process and what it forks are where that one was.
  * Two who do not know where they are need not be in the same place. */
-static bool is_near(uint64_t pid_space, const struct os_file *file, bool fresh)
+static bool is_near(uint64_t pid_space, const struct os_file *file, unsigned how)
 {
-        if (fresh)
+        if (how & FRESH)
                 return true;
+        if (how & NEW_RUN)
+                return how & TO_WRITE; /* it makes them mean something */
         return pid_space ? pid_space == os_pid_space() : handle_any_writes(file->device, file->inode);
 }
-
-/* How a map is to be had: to be written, too; as one that is not there yet. */
-enum { TO_WRITE = 1, FRESH = 2 };
 
 /* Map the header of a descriptor, whose numbers have been checked. */
 static int share_begin(struct share **begun, int fd, const struct format_head *head, unsigned how)
@@ -84,7 +96,7 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
                 return rc;
         }
         write = how & TO_WRITE;
-        near = is_near(head->pid_space, &file, how & FRESH);
+        near = is_near(head->pid_space, &file, how);
         rc = os_map_file(header, (size_t)head->data, fd, 0, write && near ? OS_WRITE : OS_READ);
         if (rc < 0) {
                 os_unmap(header, (size_t)head->data);
@@ -96,6 +108,8 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
         share->shared.fd = fd;
         share->shared.writable = write && near;
         share->shared.ids_count = near;
+        share->shared.in_file = how & IN_FILE;
+        share->shared.old_run = (how & NEW_RUN) && !share->shared.writable;
         share->shared.device = file.device;
         share->shared.inode = file.inode;
         atomic_init(&share->shared.room, room_in(head, file.size));
@@ -453,11 +467,8 @@ static const struct kind kind_shared = {
 
 /* --- Making one, and finding one --- */
 
-/* The most that an owner has room for. */
-enum { SLOTS_MAX = 4095 };
-
 /* Whether this machine, and this library, can have shared maps at all. */
-static bool is_possible(void)
+bool shared_is_possible(void)
 {
         return ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2 && os_slot_word() != 0;
 }
@@ -482,8 +493,10 @@ static int make(struct ammap **made, int fd, const struct format_head *head, con
                 free(share);
                 return rc;
         }
-        if (how & FRESH)
+        if ((how & FRESH) && !(how & IN_FILE))
                 memcpy(share->shared.head, head, sizeof *head);
+        if ((how & NEW_RUN) && share->shared.writable)
+                shared_run_begin(&share->shared);
         handle_attach(&share->shared);
         map_link(*made);
         return 0;
@@ -494,7 +507,7 @@ int shared_make(struct ammap **made, uint64_t size, const ammap_options_t *optio
         struct format_head head;
         int fd, rc;
 
-        if (!is_possible())
+        if (!shared_is_possible())
                 return AMMAP_ERR_UNSUPPORTED;
         header_fill(&head, size, options, FORMAT_SLOTS);
         fd = backing_memory(options->name, head.data + region_pages(size), AMMAP_SEAL_SHRINK);
@@ -506,23 +519,6 @@ int shared_make(struct ammap **made, uint64_t size, const ammap_options_t *optio
         return rc;
 }
 
-/* Whether a header is one of ours, and does not lie about its numbers; options
- * then have them. */
-static bool is_ours(const struct format_head *head, uint64_t size, ammap_options_t *options)
-{
-        uint64_t length = atomic_load(&head->length);
-
-        if (!header_is_known(head) || head->lock_word != os_slot_word() || head->page != os_page_size() ||
-            head->lanes == 0 || head->capacity == 0 || head->slots == 0 || head->slots > SLOTS_MAX)
-                return false;
-        options->lanes = head->lanes;
-        options->capacity = head->capacity;
-        if (options_check(length, options) < 0)
-                return false;
-        return head->data == format_data(head->lanes, head->slots, head->page) &&
-               size >= head->data + region_pages(length);
-}
-
 int shared_import(struct ammap **made, const struct found *found, const ammap_options_t *options)
 {
         ammap_options_t known = *options;
@@ -530,18 +526,52 @@ int shared_import(struct ammap **made, const struct found *found, const ammap_op
         struct os_file file;
         int rc;
 
-        if (!is_possible())
+        if (!shared_is_possible())
                 return AMMAP_ERR_UNSUPPORTED;
         rc = os_read_at(found->fd, 0, &head, sizeof head);
         if (rc == 0)
                 rc = os_file(found->fd, &file); /* after the length, which may have grown, and the memory before it */
         if (rc != 0)
                 return rc == -ENODATA ? AMMAP_ERR_FORMAT : rc;
-        if (!is_ours(&head, file.size, &known))
+        if (!header_is_shared(&head, file.size))
                 return AMMAP_ERR_FORMAT;
+        header_options(&head, &known);
         if ((options->lanes && options->lanes != known.lanes) ||
             (options->capacity && options->capacity != known.capacity))
                 return AMMAP_ERR_INVALID;
         rc = make(made, found->fd, &head, &known, found->file.write ? TO_WRITE : 0);
         return found->file.write && found_is_refused(rc) ? make(made, found->fd, &head, &known, 0) : rc;
+}
+
+/* Whether all whose names the lock has are gone: with the run of the machine, or with a PID
+ * namespace that nobody is left of. */
+static bool is_new_run(const struct opening *opening)
+{
+        uint64_t pid_space = opening->head.pid_space;
+
+        if (opening->fresh)
+                return false;
+        return shared_run_is_over(&opening->head) ||
+               (!(pid_space && pid_space == os_pid_space()) && file_in_use(opening->fd) == 0);
+}
+
+int shared_adopt(struct ammap **made, const struct opening *opening, const ammap_options_t *options)
+{
+        unsigned how = IN_FILE | (opening->there.write ? TO_WRITE : 0) | (opening->fresh ? FRESH : 0);
+        struct format_head head = opening->head;
+        ammap_options_t known = *options;
+        int rc;
+
+        if (!shared_is_possible())
+                return AMMAP_ERR_UNSUPPORTED;
+        header_options(&head, &known);
+        if ((rc = options_check(atomic_load(&head.length), &known)) < 0)
+                return rc;
+        if (is_new_run(opening)) {
+                how |= NEW_RUN;
+                if (opening->there.write)
+                        head.pid_space = os_pid_space();
+        }
+        rc = file_use(opening->shown);
+        return rc < 0 ? rc : make(made, opening->shown, &head, &known, how);
 }

@@ -1,4 +1,4 @@
-/* shared.h - maps in sealed memory that several processes lock
+/* shared.h - maps that several processes lock by words in their memory
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,6 +6,10 @@
 #define SHARED_H
 
 #include "map/map.h"
+#include "map/opening.h"
+
+/* Whether this machine, and this library, can have them at all. */
+bool shared_is_possible(void);
 
 /* A new map, of checked options. */
 int shared_make(struct ammap **made, uint64_t size, const ammap_options_t *options);
@@ -14,5 +18,8 @@ int shared_make(struct ammap **made, uint64_t size, const ammap_options_t *optio
  * not on an error.  AMMAP_ERR_FORMAT: there is none that this machine can use;
  * AMMAP_ERR_INVALID: it has other lanes, or another capacity. */
 int shared_import(struct ammap **made, const struct found *found, const ammap_options_t *options);
+
+/* Make the handle of a map with slots, that is in a file. */
+int shared_adopt(struct ammap **made, const struct opening *opening, const ammap_options_t *options);
 
 #endif /* SHARED_H */

@@ -13,7 +13,8 @@
  *                    a file as its capacity
  *
  * In a file there are no slots, and of each lane record the sequence alone is
- * used: the lock is the kernel's (file_lock.c).
+ * used: the lock is the kernel's (file_lock.c); unless its maker has accepted that it may
+ * be cut (allow_faults).  Then it is as in memory.
  *
  * Whatever stands here any process that has it writable may change at any time.
  * The first part of the head is read once, checked, and never looked at again;
@@ -40,11 +41,12 @@ enum {
 struct format_head {
         unsigned char magic[8];
         uint32_t version;
-        uint32_t order;     /* of bytes: FORMAT_ORDER as written */
-        uint32_t lock_word; /* how many bytes before a slot page's end its lock word begins; in a file 0 */
-        uint32_t page;      /* the size of one */
-        uint64_t data;      /* where it begins */
-        uint64_t capacity;  /* how long it can become */
+        uint32_t order; /* of bytes: FORMAT_ORDER as written */
+        uint32_t
+                lock_word; /* how many bytes before a slot page's end its lock word begins; where there are no slots 0 */
+        uint32_t page;     /* the size of one */
+        uint64_t data;     /* where it begins */
+        uint64_t capacity; /* how long it can become */
         uint32_t lanes;
         uint32_t slots;
         uint64_t pid_space; /* the PID namespace that lock words count in, 0: its maker did not know */
@@ -55,7 +57,7 @@ struct format_head {
         _Atomic uint64_t generation; /* how often the length has changed */
         _Atomic uint32_t frozen;     /* not 0: for good */
         _Atomic uint32_t slots_used; /* no slot from here on was ever taken */
-        _Alignas(128) char end[];
+        unsigned char unused[104];
 };
 
 struct format_lane {

@@ -1,0 +1,156 @@
+/* opening.c - a file, while the map in it is opened or made
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A file is made, and looked at when it is opened, under the lock of one byte.  So of two
+ * who make it one comes first, and the other finds it made.  The magic is written first,
+ * then the file gets its size, then the header is written, the version last.  Who dies in
+ * between leaves a file with the magic and without the version, and the next one starts
+ * over.
+ *
+ * The lock needs a description of its own: a mapping, and whoever is given the other
+ * descriptor, would share it.
+ */
+#include "map/opening.h"
+
+#include "lock/file_lock.h"
+#include "map/header.h"
+#include "map/options.h"
+#include "memory/backing.h"
+#include "memory/region.h"
+
+#include <string.h>
+
+/* What is in a file: 1, a map; 0, nothing, or what someone left who died while he made
+ * one; AMMAP_ERR_FORMAT, something else; or the system's code. */
+static int read_head(int fd, uint64_t size, struct format_head *head)
+{
+        int rc;
+
+        if (size == 0)
+                return 0;
+        memset(head, 0, sizeof *head);
+        rc = os_read_at(fd, 0, head, size < sizeof *head ? (size_t)size : sizeof *head);
+        if (rc < 0)
+                return rc == -ENODATA ? AMMAP_ERR_FORMAT : rc;
+        if (head->slots ? header_is_shared(head, size) : header_is_file(head, size))
+                return 1;
+        return memcmp(head->magic, FORMAT_MAGIC, sizeof head->magic) == 0 && head->version == 0 ? 0 : AMMAP_ERR_FORMAT;
+}
+
+/* All of it but the magic. */
+static int write_head(int fd, const struct format_head *head)
+{
+        enum { NUMBER = offsetof(struct format_head, version), REST = NUMBER + sizeof head->version };
+        int rc = os_write_at(fd, REST, (const unsigned char *)head + REST, sizeof *head - REST);
+
+        return rc < 0 ? rc : os_write_at(fd, NUMBER, &head->version, sizeof head->version);
+}
+
+/* Where the lock is in the file, the file grows with the map, as memory does. */
+static int make_new(struct opening *opening, uint64_t size, const ammap_options_t *options)
+{
+        struct format_head *head = &opening->head;
+        ammap_options_t known = *options;
+        int rc = options_check(size, &known), fd = opening->fd;
+
+        if (rc < 0)
+                return rc;
+        if ((rc = file_in_use(fd)) != 0) /* by who cannot tell that it was emptied */
+                return rc > 0 ? AMMAP_ERR_BUSY : unsupported(rc);
+        opening->fresh = true;
+        header_fill(head, size, &known, opening->slots);
+        if ((rc = os_random(head->identity, sizeof head->identity)) < 0)
+                return rc;
+        if (opening->there.size > 0 && (rc = os_resize_file(fd, 0)) < 0)
+                return rc;
+        rc = os_write_at(fd, 0, head->magic, sizeof head->magic);
+        if (rc == 0)
+                rc = os_resize_file(fd, head->data + region_pages(head->slots ? size : head->capacity));
+        if (rc == 0 && (rc = os_allot(fd, 0, format_pages(head->lanes, head->slots, head->page))) != -ENOSPC &&
+            rc != -EDQUOT)
+                rc = write_head(fd, head);
+        if (rc < 0)
+                os_resize_file(fd, 0);
+        return rc;
+}
+
+/* The name of this run of the machine, in a map whose lock is the kernel's: who has a lock
+ * in the file has more to do (shared_run.c). */
+static int note_run(const struct opening *opening)
+{
+        const struct format_head *head = &opening->head;
+        unsigned char boot[sizeof head->boot];
+
+        os_boot(boot);
+        if (head->slots || !opening->there.write || memcmp(boot, head->boot, sizeof boot) == 0)
+                return 0;
+        return os_write_at(opening->fd, offsetof(struct format_head, boot), boot, sizeof boot);
+}
+
+static int find_or_make(struct opening *opening, uint64_t size, const ammap_options_t *options)
+{
+        const struct format_head *head = &opening->head;
+        struct found found;
+        int rc = found_look(opening->fd, &found);
+
+        opening->there = found.file;
+        if (rc < 0 || (rc = read_head(opening->fd, found.file.size, &opening->head)) < 0)
+                return rc;
+        if (rc == 0)
+                return size > 0 ? make_new(opening, size, options) : AMMAP_ERR_FORMAT;
+        if (head->slots && !options->allow_faults)
+                return AMMAP_ERR_UNSEALED;
+        if ((options->lanes && options->lanes != head->lanes) ||
+            (size == 0 && options->capacity && options->capacity != head->capacity))
+                return AMMAP_ERR_INVALID;
+        return note_run(opening);
+}
+
+/* A description of its own for a file that is open.  By its path, where there is one,
+ * it takes no /proc; but another file may be there by now. */
+static int open_again(const struct opening *opening)
+{
+        const struct os_file *there = &opening->there;
+        int fd = opening->path ? os_open(opening->path, there->write, false) : -1;
+
+        if (fd >= 0 && os_is_file(fd, there->device, there->inode) > 0)
+                return fd;
+        if (fd >= 0)
+                os_close(fd);
+        return os_reopen(opening->shown, there->write);
+}
+
+int opening_begin(struct opening *opening, uint64_t size, const ammap_options_t *options)
+{
+        struct found found;
+        int rc = found_look(opening->shown, &found);
+
+        opening->there = found.file;
+        if (options->read_only)
+                opening->there.write = false;
+        opening->fd = rc < 0 ? rc : open_again(opening);
+        if (opening->fd < 0) {
+                os_close(opening->shown);
+                return unsupported(opening->fd);
+        }
+        rc = file_lock_opening(opening->fd, opening->there.write);
+        if (rc == 0)
+                rc = find_or_make(opening, size, options);
+        if (rc == 0)
+                return 0;
+        os_close(opening->fd);
+        os_close(opening->shown);
+        return rc;
+}
+
+void opening_end(struct opening *opening, int rc)
+{
+        if (rc < 0 && opening->fresh)
+                os_resize_file(opening->fd, 0);
+        file_unlock_opening(opening->fd);
+        if (rc < 0)
+                os_close(opening->shown);
+        if (!opening->kept)
+                os_close(opening->fd);
+}
