@@ -148,7 +148,8 @@ typedef struct ammap_options {
         uint64_t lanes;              /* equal parts locked apart, 1 to AMMAP_LANES_MAX; 0: one */
         ammap_share_t share;         /* with whom */
         ammap_fork_t fork;           /* what a forked child finds; the pages of a shared map cannot be wiped */
-        bool allow_faults;           /* slices and pointers even where others can take the memory away: SIGBUS */
+        bool allow_faults;           /* SIGBUS is accepted where others can take the memory away: slices and pointers
+                                      * of it; and ammap_open makes maps that are as fast as memory */
         bool read_only;              /* ammap_open, _import and _recv: this process only reads the map */
         unsigned char reserved_a[2]; /* 0 */
         ammap_want_t huge;           /* huge pages */
@@ -483,7 +484,9 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  *
  * Others can take away the memory of a file, and of a descriptor that is not sealed.
  * After that copies return AMMAP_ERR_FAULT and raise no signal.  Slices, views and
- * pointers of such maps need options.allow_faults.
+ * pointers of such maps need options.allow_faults.  A map that ammap_open makes with
+ * allow_faults has its lock in the file, and all its calls are as fast as in memory; then
+ * an access to bytes that are gone raises SIGBUS in copies too.
  *
  * On an error *map is NULL and *fd is -1.
  */
@@ -510,6 +513,9 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  *                          file's
  *   AMMAP_ERR_SIZE         the size or the capacity is not possible
  *   AMMAP_ERR_FORMAT       the file holds something else, or a damaged map
+ *   AMMAP_ERR_UNSEALED     the map was made with allow_faults, which is not set here
+ *   AMMAP_ERR_BUSY         the file was emptied, and the map that was made in it with
+ *                          allow_faults is still open
  *   AMMAP_ERR_TIMEOUT      another process was making or opening it for ten seconds
  *   AMMAP_ERR_UNSUPPORTED  the system has no such maps, or the file's pages are huge
  *   -ENOENT                nothing is to be made, and there is no such file

@@ -179,8 +179,8 @@ static void try_it(struct victim *victim, bool lock_is_damaged)
         ammap_t *map = (ammap_t *)victim;
 
         atomic_fetch_add(&victim->board->imports, 1);
-        options.allow_faults = victim->form == UNSEALED_MEMORY || victim->form == A_FILE_OF_WORDS ||
-                               random_below(&victim->random, 2);
+        options.allow_faults =
+                victim->form == UNSEALED_MEMORY || victim->form == A_FILE_OF_WORDS || random_below(&victim->random, 2);
         if (victim->form >= A_FILE)
                 rc = ammap_open(&map, victim->path.text, 0, &options);
         else

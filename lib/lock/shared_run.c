@@ -21,16 +21,6 @@
  */
 #include "lock/shared_run.h"
 
-#include <string.h>
-
-bool shared_run_is_over(const struct format_head *head)
-{
-        unsigned char boot[sizeof head->boot];
-
-        os_boot(boot);
-        return memcmp(boot, head->boot, sizeof boot) != 0;
-}
-
 void shared_run_begin(struct shared *shared)
 {
         struct format_head *head = shared->head;
@@ -45,11 +35,4 @@ void shared_run_begin(struct shared *shared)
         head->pid_space = os_pid_space();
         atomic_thread_fence(memory_order_seq_cst); /* a kill leaves what was stored so far */
         os_boot(head->boot);
-}
-
-bool shared_run_is_old(const struct shared *shared)
-{
-        struct format_head head;
-
-        return os_read_at(shared->fd, 0, &head, sizeof head) < 0 || shared_run_is_over(&head);
 }

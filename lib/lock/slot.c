@@ -41,7 +41,6 @@
 #include "lock/slot.h"
 
 #include "ammap.h"
-#include "lock/shared_run.h"
 #include "lock/thread.h"
 #include "lock/waiter.h"
 
@@ -86,11 +85,28 @@ static bool is_gone(const struct shared *shared, uint32_t index)
         return true;
 }
 
+bool slot_run_is_over(const struct format_head *head)
+{
+        unsigned char boot[sizeof head->boot];
+
+        os_boot(boot);
+        return memcmp(boot, head->boot, sizeof boot) != 0;
+}
+
+/* Until one who may write has opened it.  The name is changed underneath, so it is read
+ * through the kernel. */
+static bool is_of_old_run(const struct shared *shared)
+{
+        struct format_head head;
+
+        return os_read_at(shared->fd, 0, &head, sizeof head) < 0 || slot_run_is_over(&head);
+}
+
 bool slot_lives(const struct shared *shared, uint32_t index, bool thorough)
 {
         uint32_t word = atomic_load(slot_word(shared, index));
 
-        if (unlikely(shared->old_run) && shared_run_is_old(shared))
+        if (unlikely(shared->old_run) && is_of_old_run(shared))
                 return false;
         return os_slot_taken(word) && (word & WORD_THREAD) == atomic_load(&shared->record[index].thread) &&
                !(thorough && is_gone(shared, index));

@@ -162,6 +162,9 @@ struct slot *slot_mine_by_id(const struct shared *shared, uint64_t owner_id);
 bool slot_lives(const struct shared *shared, uint32_t index, bool thorough);
 bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thorough);
 
+/* Whether a header is of a run of the machine that is over: the numbers in it are nobody's. */
+bool slot_run_is_over(const struct format_head *head);
+
 /* The slot that an owner id is of; beyond all slots: of none. */
 static inline uint32_t slot_index(uint64_t owner_id)
 {

@@ -551,7 +551,7 @@ static bool is_new_run(const struct opening *opening)
 
         if (opening->fresh)
                 return false;
-        return shared_run_is_over(&opening->head) ||
+        return slot_run_is_over(&opening->head) ||
                (!(pid_space && pid_space == os_pid_space()) && file_in_use(opening->fd) == 0);
 }
 
