@@ -248,9 +248,9 @@ static int take_place(struct shared *shared, struct slot *slot)
         for (uint32_t index = 0; index < shared->slots; index++) {
                 unsigned char *page = shared->pages + index * shared->page;
                 uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
-                int rc = -EBUSY;
+                int rc = os_slot_taken(atomic_load(slot_word(shared, index))) ? -EBUSY : give_room(shared, offset);
 
-                if (!os_slot_taken(atomic_load(slot_word(shared, index))) && (rc = give_room(shared, offset)) == 0)
+                if (rc == 0)
                         rc = os_slot_claim(page, shared->fd, offset, &slot->place);
 
                 if (rc >= 0)
