@@ -372,6 +372,22 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_timed_as_slice(ammap_t *map, uint64_t offse
 AMMAP_API AMMAP_MUST_CHECK int ammap_timed_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
                                                         int64_t timeout_ns, ammap_mut_slice_t *slice);
 
+/* Turns a mut slice into a slice of the same bytes.  No other writer gets in between.
+ * Others may read from then on.  The call does not wait.
+ *
+ *   from   the mut slice; all zeros afterwards
+ *   to     receives the slice, which is released as any other; all zeros on an error
+ *
+ * Returns 0 (also if from is all zeros: then to is), or
+ *   AMMAP_ERR_INVALID   a pointer is NULL, or from is no mut slice of the calling thread
+ *   AMMAP_ERR_LIMIT     a shared map: the calling thread holds read slices of eight
+ *                       other ranges
+ *   AMMAP_ERR_FAULT     the file was made shorter
+ *   AMMAP_ERR_FORMAT    another map was made in the file since it was opened
+ *   -ENOLCK, ...        the system refused, for a map in a file
+ * On an error *from is as it was, and is still to be released. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_mut_slice_downgrade(ammap_mut_slice_t *from, ammap_slice_t *to);
+
 /* Release a slice and zero the structure.  They do nothing if slice is NULL or all
  * zeros, or if another thread took the slice. */
 AMMAP_API void ammap_slice_release(ammap_slice_t *slice);

@@ -260,3 +260,24 @@ void ammap_mut_slice_release(ammap_mut_slice_t *slice)
         }
         release_mut_slice(slice);
 }
+
+int ammap_mut_slice_downgrade(ammap_mut_slice_t *from, ammap_slice_t *to)
+{
+        span_t span;
+        int rc;
+
+        if (to)
+                memset(to, 0, sizeof *to);
+        if (!from || !to)
+                return AMMAP_ERR_INVALID;
+        span = from->ammap_private;
+        if (!span.ammap_hold)
+                return 0;
+        if (!span_is_mine(&span))
+                return AMMAP_ERR_INVALID;
+        if ((rc = span_downgrade(&span)) < 0)
+                return rc;
+        *to = (ammap_slice_t){ .data = from->data, .length = from->length, .ammap_private = span };
+        memset(from, 0, sizeof *from);
+        return 0;
+}

@@ -109,6 +109,9 @@ static void calls_that_return(ammap_t *map, uint64_t limit)
                         child_must(offsets[i] + 64 <= limit && mut.length == 64);
                         memset(mut.data, 1, 64);
                 }
+                child_must(is_code(ammap_mut_slice_downgrade(&mut, &slice)));
+                child_must(!slice.data || slice.length == 64);
+                ammap_slice_release(&slice);
                 ammap_mut_slice_release(&mut);
                 if (ammap_atomic_u32(map, offsets[i], &view) == 0)
                         atomic_store(view.value, 1);

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Checked: no writer is in together with a reader or another writer, and all
- * end.  A plain store stands in its thread's buffer until the process "hardware"
+ * Checked: no writer is in together with a reader or another writer, also where he
+ * becomes a reader when he has written (DOWNGRADES); and all end.  A plain store stands in its thread's buffer until the process "hardware"
  * gets it out, at any time.  A read-modify-write waits for its thread's buffer to
  * be empty.  The light fence is nothing; the heavy one empties every buffer, one
  * after the other.  Each MUTANT_n takes away something that the proof needs, and
@@ -14,6 +14,9 @@
 #define WRITERS 2
 #ifndef ROUNDS
 #define ROUNDS 2
+#endif
+#ifndef DOWNGRADES /* whether one of the writers becomes a reader */
+#define DOWNGRADES 0
 #endif
 #ifndef SETTLES /* whether one of the writers takes the bias of many lanes at once */
 #define SETTLES 0
@@ -144,7 +147,7 @@ inline settle()
         fi
 }
 
-proctype writer(bit settles)
+proctype writer(bit settles; bit downgrades)
 {
         short seen;
         short fenced = -1;
@@ -219,12 +222,25 @@ again:
                 fi
         };
         atomic { writers_in++; assert(writers_in == 1 && readers_in == 0) };
-        atomic { assert(writers_in == 1 && readers_in == 0); writers_in-- };
-        word = word + WRITER;
+        if
+        :: downgrades ->
+                atomic { assert(writers_in == 1 && readers_in == 0); writers_in--; readers_in++ };
+#ifdef MUTANT_12 /* he is counted by the store that makes the sequence even */
+                word = word + WRITER;
+                word = word + 1;
+#else
+                word = word + WRITER + 1;
+#endif
+                atomic { assert(writers_in == 0); readers_in-- };
+                word--
+        :: else ->
+                atomic { assert(writers_in == 1 && readers_in == 0); writers_in-- };
+                word = word + WRITER
+        fi;
         ended++
 }
 
 init {
-        atomic { run reader(0, ROUNDS); run reader(1, 1); run writer(0); run writer(SETTLES) };
+        atomic { run reader(0, ROUNDS); run reader(1, 1); run writer(0, DOWNGRADES); run writer(SETTLES, 0) };
         ended == READERS + WRITERS
 }

@@ -7,7 +7,8 @@
  * ever, which shows as a deadlock.
  *
  * A map is 1 or 2 long.  "reader" names the lane for a slice that ends at 1, and by
- * the same set takes one that ends at 2.  "shrinker" owns the lane, looks at the
+ * the same set takes one that ends at 2; or owns the lane as a writer of a slice that
+ * ends at 2, and becomes its reader.  "shrinker" owns the lane, looks at the
  * set and where it ends, and makes the map shorter, and longer again.  A plain
  * store stands in its thread's buffer until "hardware" gets it out, at any time, in
  * order.  A read-modify-write waits for its thread's buffer to be empty.  Each
@@ -17,7 +18,7 @@
 #define ROUNDS 2
 #endif
 
-bit owned;       /* the lane, by who shrinks */
+bit owned;       /* the lane, by who shrinks, or writes */
 bit named;       /* in a read set */
 byte reach;      /* where it ends */
 byte length = 2; /* of the map */
@@ -66,6 +67,10 @@ active proctype reader()
         :: rounds == 0 -> break
         :: else ->
                 rounds--;
+                if
+                :: goto downgrade
+                :: true
+                fi;
                 of_reader!REACH, 1;
 again:          exchange_set();
                 seen = owned;
@@ -102,7 +107,29 @@ further:
                         atomic { assert(!shrinking); reading = 0 }
                 :: else
                 fi;
-                of_reader!NAMED, 0
+                of_reader!NAMED, 0;
+                goto next;
+downgrade:
+                atomic { empty(of_reader) && !owned -> owned = 1 };
+                if
+                :: length == 2 ->
+#ifdef MUTANT_6 /* the reach and the set stand before the owner goes */
+                        atomic { assert(!shrinking); reading = 1 };
+                        atomic { empty(of_reader) -> owned = 0 };
+                        of_reader!REACH, 2;
+                        exchange_set();
+#else
+                        of_reader!REACH, 2;
+                        atomic { assert(!shrinking); reading = 1 };
+                        exchange_set();
+                        atomic { empty(of_reader) -> owned = 0 };
+#endif
+                        atomic { assert(!shrinking); reading = 0 };
+                        of_reader!NAMED, 0
+                :: else ->
+                        atomic { empty(of_reader) -> owned = 0 }
+                fi;
+next:           skip
         od
 }
 
@@ -118,9 +145,9 @@ active proctype shrinker()
 #ifdef MUTANT_5 /* who looks is owner */
                 found = named;
                 end = reach;
-                atomic { empty(of_shrinker) -> owned = 1 };
+                atomic { empty(of_shrinker) && !owned -> owned = 1 };
 #else
-                atomic { empty(of_shrinker) -> owned = 1 };
+                atomic { empty(of_shrinker) && !owned -> owned = 1 };
                 found = named;
                 end = reach;
 #endif
@@ -132,7 +159,7 @@ active proctype shrinker()
                         atomic { empty(of_shrinker) -> assert(!reading); shrinking = 0 }
                 fi;
                 atomic { empty(of_shrinker) -> owned = 0 };
-                atomic { empty(of_shrinker) -> owned = 1 };
+                atomic { empty(of_shrinker) && !owned -> owned = 1 };
                 of_shrinker!LENGTH, 2;
                 atomic { empty(of_shrinker) -> owned = 0 }
         od

@@ -9,8 +9,8 @@
  * none, and a recovery that says that it is done has not left one behind that was
  * there; and nobody alive waits for ever, which shows as a deadlock.
  *
- * Each thread takes a slot, enters some times to write, to read, to look on or to
- * recover, and gives the slot up.  "kernel" stops DEATHS of them, each between any
+ * Each thread takes a slot, enters some times to write, to read, to look on, to
+ * recover, or to write and become a reader then, and gives the slot up.  "kernel" stops DEATHS of them, each between any
  * two steps, and marks the slots of those some time later, when their stores are
  * out.  There are fewer slots than threads, so that slots, and owner ids of theirs,
  * are found again by others.  A plain store stands in its thread's buffer until the
@@ -41,6 +41,7 @@
 #define READS 2
 #define LOOKS_ON 4
 #define RECOVERS 8
+#define DOWNGRADES 16
 #ifndef FIRST
 #define FIRST 15
 #endif
@@ -330,20 +331,54 @@ inline write()
                 buffer[me]!SEQUENCE, sum + 1;
                 buffer[me]!LOW, me + 1;
 #endif
-#ifdef MUTANT_19 /* the owner goes after the sequence */
-                buffer[me]!HIGH, me + 1;
-                disown();
-                buffer[me]!SEQUENCE, sum + 2;
-#elif defined(MUTANT_7) /* even after them */
-                buffer[me]!SEQUENCE, sum + 2;
-                buffer[me]!HIGH, me + 1;
-#else
-                buffer[me]!HIGH, me + 1;
-                buffer[me]!SEQUENCE, sum + 2;
-#endif
-                atomic { DRAINED -> ASSERT_NONE(writing); ASSERT_NONE(reading); writing[me] = 0; sum = 0 };
-                disown()
+                if
+                :: does & DOWNGRADES -> downgrade()
+                :: else -> leave()
+                fi
         fi
+}
+
+inline leave()
+{
+#ifdef MUTANT_19 /* the owner goes after the sequence */
+        buffer[me]!HIGH, me + 1;
+        disown();
+        buffer[me]!SEQUENCE, sum + 2;
+#elif defined(MUTANT_7) /* even after them */
+        buffer[me]!SEQUENCE, sum + 2;
+        buffer[me]!HIGH, me + 1;
+#else
+        buffer[me]!HIGH, me + 1;
+        buffer[me]!SEQUENCE, sum + 2;
+#endif
+        atomic { DRAINED -> ASSERT_NONE(writing); ASSERT_NONE(reading); writing[me] = 0; sum = 0 };
+        disown()
+}
+
+/* He reads from the moment on at which he has written.  Who is stopped before his
+ * sequence is even has died writing, and who is stopped after it has died reading. */
+inline downgrade()
+{
+        buffer[me]!HIGH, me + 1;
+#ifdef MUTANT_23 /* the set stands before the sequence is even, and before the owner goes */
+        buffer[me]!SEQUENCE, sum + 2;
+        atomic { DRAINED -> ASSERT_NONE(writing); ASSERT_NONE(reading); writing[me] = 0; reading[me] = 1; sum = 0 };
+        disown();
+        name_lane(0);
+#elif defined(MUTANT_24) /* the sequence is even before the owner goes */
+        name_lane(0);
+        atomic { DRAINED -> ASSERT_NONE(writing); ASSERT_NONE(reading); writing[me] = 0; reading[me] = 1 };
+        disown();
+        buffer[me]!SEQUENCE, sum + 2;
+        sum = 0;
+#else
+        name_lane(0);
+        buffer[me]!SEQUENCE, sum + 2;
+        atomic { DRAINED -> ASSERT_NONE(writing); ASSERT_NONE(reading); writing[me] = 0; reading[me] = 1; sum = 0 };
+        disown();
+#endif
+        look_at_bytes();
+        atomic { reading[me] = 0; unname_lane(0) }
 }
 
 /* --- Reading by a read set --- */
@@ -519,7 +554,7 @@ proctype thread(byte me; byte rounds; byte does)
                 claim();
                 do
                 :: rounds == 0 -> break
-                :: atomic { rounds > 0 && (does & WRITES) -> rounds-- }; write()
+                :: atomic { rounds > 0 && (does & (WRITES | DOWNGRADES)) -> rounds-- }; write()
                 :: atomic { rounds > 0 && (does & READS) -> rounds-- }; read()
                 :: atomic { rounds > 0 && (does & LOOKS_ON) -> rounds-- }; look_on()
                 :: atomic { rounds > 0 && (does & RECOVERS) -> rounds-- }; recover()

@@ -69,6 +69,7 @@ shared_3='-DFIRST=1 -DSECOND=3 -DTHIRD=15'
 shared_2_deaths='-DFIRST=1 -DSECOND=8 -DTHIRD=10 -DDEATHS=2'
 shared_nested='-DNESTED -DFIRST=2 -DSECOND=1 -DTHIRD=1'
 shared_dead='-DFIRST=1 -DSECOND=12 -DTHIRD=13'
+shared_downgrades='-DFIRST=16 -DSECOND=3 -DTHIRD=13'
 shared_deaths='-DFIRST=1 -DSECOND=9 -DTHIRD=14 -DDEATHS=2'
 
 sleep_mutants()
@@ -83,12 +84,14 @@ sleep_mutants()
 
 check bias none model-bias.pml
 check bias-settles none model-bias.pml -DSETTLES=1 -DROUNDS=1
+check bias-downgrades none model-bias.pml -DDOWNGRADES=1 -DROUNDS=1
 for n in 1 2 3 4 5 6 7 8; do
         check "bias-mutant-$n" errors model-bias.pml "-DMUTANT_$n"
 done
 for n in 9 10; do
         check "bias-mutant-$n" errors model-bias.pml -DSETTLES=1 -DROUNDS=1 "-DMUTANT_$n"
 done
+check bias-mutant-12 errors model-bias.pml -DDOWNGRADES=1 -DROUNDS=1 -DMUTANT_12
 check bias-mutant-11 errors,-DREVERSE model-bias.pml -DSETTLES=1 -DMUTANT_11
 
 check look none model-look.pml
@@ -97,7 +100,7 @@ for n in 1 2 3 4 5; do
 done
 
 check reach none model-reach.pml
-for n in 1 2 3 4 5; do
+for n in 1 2 3 4 5 6; do
         check "reach-mutant-$n" errors model-reach.pml "-DMUTANT_$n"
 done
 
@@ -106,11 +109,15 @@ done
         check shared-3 none model-shared.pml $shared_3
         check shared-2-deaths none model-shared.pml $shared_2_deaths
         check shared-nested none model-shared.pml $shared_nested
+        check shared-downgrades none model-shared.pml $shared_downgrades
         for n in 1 2 3 5 6 7 8 9 10 11 12 13 19 21 22; do
                 check "shared-mutant-$n" errors,-O0 model-shared.pml $shared_3 "-DMUTANT_$n"
         done
         for n in 4 14 15 16 17 20; do
                 check "shared-mutant-$n" errors,-O0 model-shared.pml $shared_dead "-DMUTANT_$n"
+        done
+        for n in 23 24; do
+                check "shared-mutant-$n" errors,-O0 model-shared.pml $shared_downgrades "-DMUTANT_$n"
         done
         check shared-mutant-18 errors,-O0 model-shared.pml $shared_nested -DMUTANT_18
 }

@@ -70,6 +70,8 @@ leave-slow-no-look-at-writers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_tur
 leave-slow-no-wake|lock.c|/^void lane_write_leave_slow/,/^}/s/lane_wake(lane);/;/|turns,sleep-mutant-4
 read-leave-no-look|lock.c|/^void lane_read_leave/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-17
 read-no-limit|lock.c|/^static int read_slow/,/^}/s/(word & LANE_READERS) == LANE_READERS/0/|words,
+downgrade-in-two-steps|lock.c|/^void lane_hold_downgrade/,/^}/s/lane_write_leave_slow(hold_lane(hold), LANE_READER);/lane_write_leave_slow(hold_lane(hold), 0); atomic_fetch_add(\&hold_lane(hold)->word, LANE_READER);/|-,bias-mutant-12
+downgrade-still-writes|lock.c|/^void lane_hold_downgrade/,/^}/s/atomic_store_explicit(&hold->use.*/;/|turns,
 abandon-no-wake|lock.c|/^static void die/,/^}/s/lane_wake(lane);/;/|ends,
 abandon-no-dead|lock.c|/^static void die/,/^}/s/ | LANE_DEAD//|ends,
 fork-no-dead|lock.c|/^void lane_forked/,/^}/s/kept |= LANE_DEAD;/;/|ends,

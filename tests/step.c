@@ -10,6 +10,9 @@
  * AMMAP_ERR_OWNER_DEAD and have it as it is with ammap_recover; and a process that
  * knew the map all along must get at it.  Who dies reading leaves nothing behind.
  *
+ * A writer that becomes a reader is in all the time: until it dies nobody gets in who
+ * waits to write.
+ *
  * "warm" calls have been made before by the same thread; "first" ones have not,
  * and are longer.  Each call gets so many SECONDS (one where nothing is said),
  * and the four that everybody makes, warm, eight times as much; at how many of
@@ -45,6 +48,7 @@ enum call_kind {
         CALL_EXPORT,
         CALL_SLICE_RELEASE, /* while another process waits */
         CALL_MUT_RELEASE,
+        CALL_DOWNGRADE,
         CALLS
 };
 
@@ -55,6 +59,7 @@ static const char *const call_names[CALLS] = {
         "discard",       "recover",
         "freeze",        "export",
         "release",       "release of a mut slice",
+        "downgrade",
 };
 
 static bool only_reads(enum call_kind kind)
@@ -64,7 +69,7 @@ static bool only_reads(enum call_kind kind)
 
 static bool is_waited_for(enum call_kind kind)
 {
-        return kind == CALL_SLICE_RELEASE || kind == CALL_MUT_RELEASE;
+        return kind == CALL_SLICE_RELEASE || kind == CALL_MUT_RELEASE || kind == CALL_DOWNGRADE;
 }
 
 struct board {
@@ -127,6 +132,8 @@ static int run_call(const struct subject *subject, struct held *held)
         case CALL_MUT_RELEASE:
                 ammap_mut_slice_release(&held->mut);
                 return 0;
+        case CALL_DOWNGRADE:
+                return ammap_mut_slice_downgrade(&held->mut, &held->slice);
         case CALLS:
                 break;
         }
@@ -155,6 +162,8 @@ static void subject_body(struct peer *parent, void *argument)
                 child_must_int(ammap_as_slice(subject->map, 0, BLOCK, &held.slice), 0);
         if (subject->kind == CALL_MUT_RELEASE)
                 child_must_int(ammap_as_mut_slice(subject->map, 0, BLOCK, &held.mut), 0);
+        if (subject->kind == CALL_DOWNGRADE) /* of several lanes */
+                child_must_int(ammap_as_mut_slice(subject->map, 0, LENGTH, &held.mut), 0);
         raise(SIGSTOP);
         atomic_store_explicit(&subject->board->phase, 1, memory_order_relaxed);
         subject->board->status = run_call(subject, &held);
@@ -375,6 +384,12 @@ static long kill_at(struct subject *subject, long count, struct found *found)
         finding.complete = atomic_load(&subject->board->phase) == 2;
         if (finding.complete)
                 ck_assert_int_eq(subject->board->status, 0);
+        if (finding.complete && subject->kind == CALL_DOWNGRADE) {
+                /* A reader: others read beside it, in the lane that nobody waits for. */
+                ck_assert_int_eq(op_run(OP_TRY_SLICE, subject->map, LENGTH - BLOCK, BLOCK, 0), 0);
+                ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, subject->map, LENGTH - BLOCK, BLOCK, 0), AMMAP_ERR_BUSY);
+                ck_assert(atomic_load(&waiter.board->busy));
+        }
         bury(&peer);
         sched_setaffinity(0, sizeof(processors), &processors);
         if (finding.waited_for) {

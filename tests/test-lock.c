@@ -683,6 +683,38 @@ DEFINE_TEST("turns", a_leaving_writer_gives_the_turn)
         free_quiet(map);
 }
 
+/* One that stays as a reader gives the same turns; no writer enters before it has left. */
+DEFINE_TEST("turns", a_writer_that_reads_on_gives_the_turn)
+{
+        for (int kind = READ; kind <= WRITE; kind++) {
+                ammap_t *map = new_map(100, 1);
+                struct waiter waiter;
+                ammap_mut_slice_t mut;
+                ammap_slice_t slice;
+
+                no_bias(map);
+                ck_assert_int_eq(ammap_as_mut_slice(map, 0, 100, &mut), 0);
+                waiter_start(&waiter, map, kind == WRITE, -1);
+                wait_until(kind == READ ? STARVING_READERS(waiting_of(map)) == 1
+                                        : STARVING_WRITERS(waiting_of(map)) == 1);
+                ck_assert_int_eq(ammap_mut_slice_downgrade(&mut, &slice), 0);
+                if (kind == READ) {
+                        task_join(&waiter.task);
+                        ck_assert_uint_eq(word_of(map), sequence_of(map) | 1);
+                } else {
+                        ck_assert(task_sleeps(&waiter.task));
+                        ck_assert_uint_eq(word_of(map), sequence_of(map) | LANE_HANDOFF_WRITERS | 1);
+                        ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, map, 0, 1), AMMAP_ERR_BUSY);
+                        ck_assert_int_eq(op_run(OP_SLICE, map, 0, 1, 0), 0);
+                }
+                ammap_slice_release(&slice);
+                if (kind == WRITE)
+                        task_join(&waiter.task);
+                ck_assert_int_eq(waiter.result, 0);
+                free_quiet(map);
+        }
+}
+
 DEFINE_TEST("turns", a_turn_of_no_one_is_taken_back)
 {
         ammap_t *map = new_map(100, 1);

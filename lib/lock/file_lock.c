@@ -42,7 +42,8 @@
  * mutex, which nobody holds while he waits.
  *
  * A writer makes the sequence odd before it writes a byte, and even before it gives the
- * lock back.  A shrink marks the record of the length in the same way, besides the lanes
+ * lock back.  One that becomes a reader makes it even, too, and then has the kernel make its
+ * lock one to read, in one step.  A shrink marks the record of the length in the same way, besides the lanes
  * that it takes: whoever recovers makes zero what it may not have come to.
  *
  * Each map has a description of its own for its locks, that no one else is ever given.
@@ -451,6 +452,29 @@ void file_leave(struct file *file, struct lane_range lanes, enum access access)
                 if (file->lane[i].writing)
                         file_write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
         leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, access);
+}
+
+/* All bytes by one call of the kernel's, which does all of it or nothing, and lets nobody in
+ * between.  Before that the sequences: whoever reads next looks at them. */
+int file_downgrade(struct file *file, struct lane_range lanes)
+{
+        const uint64_t count = (uint64_t)lanes.last - lanes.first + 1;
+        int rc = file_refresh(file);
+
+        if (rc < 0)
+                return rc;
+        rc = mark(file, lanes, 2);
+        pthread_mutex_lock(&file->mutex);
+        if (rc == 0)
+                rc = os_lock_bytes(file->fd, FILE_LANES + lanes.first, count, OS_LOCK_READ);
+        for (uint64_t i = lanes.first; rc == 0 && i <= lanes.last; i++) {
+                file->lane[i].writing = false;
+                file->lane[i].readers = 1;
+        }
+        pthread_mutex_unlock(&file->mutex);
+        if (rc < 0)
+                mark(file, lanes, 1); /* unless it is gone */
+        return rc;
 }
 
 /* What stands in the file says it all, and who recovers may be another process. */

@@ -34,6 +34,10 @@ enum { FILE_FROZEN = 1 };
 int file_enter(struct file *file, struct lane_range lanes, enum access access, int64_t deadline);
 void file_leave(struct file *file, struct lane_range lanes, enum access access);
 
+/* Let what is locked to write be locked to read, with nobody in between; then the holds.  0;
+ * AMMAP_ERR_FAULT, _FORMAT, _UNSUPPORTED or the system's code, and nothing has changed. */
+int file_downgrade(struct file *file, struct lane_range lanes);
+
 /* Before that: what the calling thread has of these lanes through other maps in
  * the same file.  0: nothing; 1: it reads some, and they are to be read; so a
  * writer here may wait for it, and it must not wait for the lane: busy would be

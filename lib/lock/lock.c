@@ -37,6 +37,9 @@
  * A writer enters by one compare-and-swap that adds WRITER to a word whose lower bits are
  * 0.  That makes the sequence odd.  It leaves by one store that makes it even again.  A
  * counted reader adds 1 to a word without WRITER and HANDOFF_WRITERS, and subtracts 1.
+ * A writer that becomes a reader counts itself by the store that makes the sequence even:
+ * no word in between says that nobody is in.  A turn that it gives to writers in that store
+ * lets one of them in when the reader has left.
  *
  * A reader that does not enter loads the word (begin), copies, and loads it again (valid).
  * If it finds the same even sequence, nobody wrote in between.  The sequence has 37 bits
@@ -60,8 +63,9 @@
  *   I3  SLOTS is cleared, and BIAS is set beside a SLOTS that is set, only by a step that
  *       changes the sequence too.  So a writer that ran its fence at some sequence, and
  *       still sees it with SLOTS and without BIAS, knows that no new reader came by a name.
- *   I4  A hold to write names a lane only while its thread is in.  A hold to read may name
- *       it for a moment longer, by a reader that withdraws.
+ *   I4  A hold to write names a lane only while its thread is in; for a moment it may be in
+ *       to read already.  A hold to read may name it for a moment longer, by a reader that
+ *       withdraws.
  *   I5  A turn that is out has somebody starving to take it, or somebody is about to take
  *       it back.
  *   I6  The length of a map is shorter before a shrink looks for those who are in.
@@ -622,9 +626,9 @@ void lane_settle(struct lane *first, size_t count)
                 free(words);
 }
 
-void lane_write_leave_slow(struct lane *lane)
+void lane_write_leave_slow(struct lane *lane, uint64_t reader)
 {
-        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER;
+        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER + reader;
         uint64_t waiting = atomic_load(&lane->waiting);
 
         if (starving(waiting, READ)) {
@@ -751,6 +755,16 @@ int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_
                 return rc;
         hold_note(*hold, lane, use | HOLD_COUNTED, 0);
         return 0;
+}
+
+/* What it is used for comes after the word: a shrink that sees a writer in the word, and
+ * no hold of his, would wait for him (lane_writes_unseen). */
+void lane_hold_downgrade(struct hold *hold)
+{
+        uint64_t use = atomic_load_explicit(&hold->use, memory_order_relaxed);
+
+        lane_write_leave_slow(hold_lane(hold), LANE_READER);
+        atomic_store_explicit(&hold->use, (use & ~HOLD_KIND) | HOLD_COUNTED, memory_order_release);
 }
 
 /* --- Shrinks --- */

@@ -120,8 +120,8 @@ void lane_read_leave(struct lane *lane);
  * at once. */
 void lane_settle(struct lane *first, size_t count);
 
-/* Leave after writing, when someone waits. */
-void lane_write_leave_slow(struct lane *lane);
+/* Leave after writing, when someone waits; or stay as one reader, LANE_READER, and not 0. */
+void lane_write_leave_slow(struct lane *lane, uint64_t reader);
 
 /* The same as one who writes no byte: a child that is forked meanwhile finds the
  * lane as it was, not DEAD.  Leave as the last writer ever, or by lane_write_leave. */
@@ -148,6 +148,9 @@ int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_
 /* Whether a live hold, by whichever thread, stands in the way of the lane's
  * end.  For a caller who excludes all others. */
 bool lane_is_held(const struct lane *lane);
+
+/* Let a hold to write be one to read, counted, with nobody in between. */
+void lane_hold_downgrade(struct hold *hold);
 
 /* Leave what the calling thread has to write as if it had ended within. */
 void lane_hold_abandon(struct hold *hold);
@@ -189,7 +192,7 @@ static inline int lane_write(struct lane *lane, int64_t deadline)
 static inline void lane_write_leave(struct lane *lane)
 {
         if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0)) {
-                lane_write_leave_slow(lane);
+                lane_write_leave_slow(lane, 0);
                 return;
         }
         atomic_store_explicit(&lane->word, atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER,

@@ -47,6 +47,10 @@
  * names the lanes in a read set of its own record, and is in if none of them has an owner
  * then.  A reader that sees an owner takes the set back and waits.
  *
+ * A writer that becomes a reader names its lanes in a read set first, and then leaves as a
+ * writer does.  An owner who comes next finds the set.  A death before a lane's sequence is
+ * even is that of a writer, and a death after it that of a reader.
+ *
  * If the reader's thread reads the lane already, the owner waits for that, and the reader
  * must not wait for the owner: it stays.  It may have named the lane in a place that the
  * owner has passed, and have let go of the one that the owner waits at.  So it says so in
@@ -79,6 +83,10 @@
  *      reader: set = lanes             writer: owner = me              G1: the reader sees an owner,
  *              owner of these free?            does a set name it?     or the writer sees the set
  *                                                                      (all seq_cst, the stores RMWs)
+ *
+ *      writer becomes a reader: set    next owner: owner = me          G1: he sees the set
+ *              sequence even                   does a set name it?
+ *              owner = 0
  *
  *      reader with a hold: set,        owner: finds no reader          G1: he looks once more, or the
  *              rescan = 1,                     rescan?                 reader's other set is found
@@ -265,6 +273,11 @@ void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
 
 /* --- Holds --- */
 
+static inline bool is_to_read(const struct shared_hold *hold)
+{
+        return hold >= hold->slot->read && hold < hold->slot->read + FORMAT_PLACES;
+}
+
 static inline void begin_hold(struct shared_hold *hold, uint32_t set, uint64_t refs)
 {
         hold->set = set;
@@ -302,6 +315,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, const struct
         }
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
                 shared_open_lane(&shared->lane[lane]);
+        hold->reach = request->reach;
         begin_hold(hold, read_set_of(lanes), use);
         shared_note_writing(slot, false);
         *taken = hold;
@@ -450,6 +464,16 @@ static unsigned find_set(const struct slot *slot, struct lane_range lanes)
         return i;
 }
 
+/* A place that has none; or FORMAT_SETS. */
+static inline unsigned find_free_set(const struct slot *slot)
+{
+        unsigned i = 0;
+
+        while (i < FORMAT_SETS && shared_hold_refs(&slot->read[i]))
+                i++;
+        return i;
+}
+
 /* Share what the thread has of them. */
 static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, const struct request *request)
 {
@@ -481,10 +505,8 @@ static inline int enter_to_read(struct shared *shared, struct slot *slot, const 
                         *taken = &slot->read[i];
                         return enter_shared(shared, slot, i, request);
                 }
-                for (i = 0; shared_hold_refs(&slot->read[i]);)
-                        if (++i == FORMAT_SETS)
-                                return shared_owner_is_mine(shared, request->lanes) ? AMMAP_ERR_DEADLOCK
-                                                                                    : AMMAP_ERR_LIMIT;
+                if ((i = find_free_set(slot)) == FORMAT_SETS)
+                        return shared_owner_is_mine(shared, request->lanes) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_LIMIT;
         }
         atomic_store_explicit(slot_reach(slot->record, i), request->reach, memory_order_release);
         atomic_exchange(&slot->record->read_set[i], set);
@@ -530,7 +552,7 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
         struct slot *slot = hold->slot;
         struct shared *shared = slot->shared;
         const struct lane_range lanes = read_set_lanes(hold->set);
-        bool reads = hold >= slot->read && hold < slot->read + FORMAT_PLACES;
+        bool reads = is_to_read(hold);
 
         atomic_store_explicit(&hold->refs, shared_hold_refs(hold) - use, memory_order_relaxed);
         if (reads && !shared_hold_refs(hold)) {
@@ -541,6 +563,34 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
                 note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
         }
+}
+
+/* The set stands before the first lane is let go, so that whoever owns one next finds it.
+ * No set of this thread has one of the lanes, or it would not write them: it takes a place
+ * of its own. */
+int shared_downgrade(struct shared_hold **taken)
+{
+        struct shared_hold *written = *taken;
+        struct slot *slot = written->slot;
+        const struct lane_range lanes = read_set_lanes(written->set);
+        const uint64_t refs = shared_hold_refs(written);
+        unsigned i = find_free_set(slot);
+
+        if (is_to_read(written))
+                return AMMAP_ERR_INVALID;
+        if (i == FORMAT_SETS)
+                return AMMAP_ERR_LIMIT;
+        atomic_store_explicit(slot_reach(slot->record, i), written->reach, memory_order_release);
+        atomic_exchange(&slot->record->read_set[i], written->set | SET_SLICE);
+        for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
+                shared_close_lane(&slot->shared->lane[lane]);
+        note_mut_slices(slot, -(uint32_t)refs);
+        slot->read[i].set = written->set;
+        atomic_store_explicit(&slot->read[i].refs, refs, memory_order_relaxed);
+        atomic_store_explicit(&written->refs, 0, memory_order_release); /* for holds_any */
+        slot_write_unhold(written);
+        *taken = &slot->read[i];
+        return 0;
 }
 
 void shared_abandon(struct shared_hold *hold, uint64_t use)

@@ -18,6 +18,11 @@
 int shared_enter(struct shared *shared, const struct request *request, struct shared_hold **hold);
 void shared_leave(struct shared_hold *hold, uint64_t use);
 
+/* Let a hold to write be one to read, with nobody in between: *hold is another one then.
+ * 0; AMMAP_ERR_LIMIT: its thread has no place for one more; AMMAP_ERR_INVALID: it reads
+ * already.  Then nothing has changed. */
+int shared_downgrade(struct shared_hold **hold);
+
 /* Leave what is held to write as if the process had died within. */
 void shared_abandon(struct shared_hold *hold, uint64_t use);
 

@@ -181,15 +181,17 @@ struct shared_hold *slot_more_holds(struct slot *slot)
         return hold;
 }
 
+/* Those that write first: what becomes a reader meanwhile is found as one of both
+ * (shared_downgrade). */
 static bool holds_any(const struct slot *slot)
 {
         const struct shared_hold *hold = atomic_load(&slot->write);
 
-        for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                if (atomic_load(&slot->read[i].refs))
-                        return true;
         while (hold && !atomic_load(&hold->refs))
                 hold = hold->next;
+        for (unsigned i = 0; i < FORMAT_PLACES && !hold; i++)
+                if (atomic_load(&slot->read[i].refs))
+                        hold = &slot->read[i];
         return hold;
 }
 
@@ -574,10 +576,10 @@ uint64_t handle_slices(struct shared *shared)
 
         pthread_mutex_lock(&mutex);
         for (const struct slot *slot = shared->mine; slot; slot = slot->sibling) {
-                for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                        count += (uint32_t)atomic_load(&slot->read[i].refs);
                 for (const struct shared_hold *hold = atomic_load(&slot->write); hold; hold = hold->next)
                         count += (uint32_t)atomic_load(&hold->refs);
+                for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                        count += (uint32_t)atomic_load(&slot->read[i].refs);
         }
         pthread_mutex_unlock(&mutex);
         return count;

@@ -64,6 +64,7 @@ struct shared_hold {
         struct shared_hold *next;   /* of those that write; constant */
         struct shared_hold *unused; /* the next of these that is free */
         uint32_t set;               /* which lanes, as in format_slot */
+        uint64_t reach;             /* of one that writes: where in the map that ends */
 
         /* How many slices and copies share it, in the high half, and of these
          * slices, in the low one (HOLD_COPY, HOLD_SLICE); 0: it is free.  A free and a

@@ -10,6 +10,11 @@
 #include "lock/file_lock.h"
 #include "os/hints.h"
 
+static bool hold_writes(const struct hold *hold)
+{
+        return (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
+}
+
 /* --- Between threads --- */
 
 /* A slice that a fork has made void has fewer than it says. */
@@ -62,6 +67,18 @@ int span_enter_local(struct ammap *map, const struct request *request, span_t *s
         return 0;
 }
 
+/* A slice that a fork has made void is to read already. */
+static int downgrade_local(const span_t *span)
+{
+        struct hold *hold = span->ammap_hold;
+
+        if (!hold_writes(hold))
+                return AMMAP_ERR_INVALID;
+        for (size_t count = span->ammap_count & ~SPAN_FILE; count > 0; count--, hold = hold->rest)
+                lane_hold_downgrade(hold);
+        return 0;
+}
+
 static void leave_local(const span_t *span)
 {
         struct hold *hold = span->ammap_hold;
@@ -111,18 +128,31 @@ int span_enter_file(struct ammap *map, const struct request *request, span_t *sp
         return 0;
 }
 
+static struct lane_range lanes_in_file(const span_t *span)
+{
+        const struct lane *lane = hold_lane(span->ammap_hold);
+        uint32_t first = (uint32_t)(lane - lane->map->lane);
+
+        return (struct lane_range){ first, first + (uint32_t)(span->ammap_count & ~SPAN_FILE) - 1 };
+}
+
 static void leave_file(const span_t *span)
 {
         struct hold *hold = span->ammap_hold;
         span_t local = { .ammap_hold = hold, .ammap_count = span->ammap_count & ~SPAN_FILE };
-        struct lane *lane = hold_lane(hold);
-        struct ammap *map = lane->map;
-        uint32_t first = (uint32_t)(lane - map->lane);
-        struct lane_range lanes = { first, first + (uint32_t)local.ammap_count - 1 };
-        bool write = (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE;
 
-        file_leave(map->file, lanes, write ? WRITE : READ);
+        file_leave(hold_lane(hold)->map->file, lanes_in_file(span), hold_writes(hold) ? WRITE : READ);
         leave_local(&local);
+}
+
+/* The others of this process come last: they share what it has then. */
+static int downgrade_file(const span_t *span)
+{
+        struct hold *hold = span->ammap_hold;
+        int rc =
+                hold_writes(hold) ? file_downgrade(hold_lane(hold)->map->file, lanes_in_file(span)) : AMMAP_ERR_INVALID;
+
+        return rc < 0 ? rc : downgrade_local(span);
 }
 
 /* --- Any span --- */
@@ -163,6 +193,18 @@ void span_leave_any(const span_t *span, uint64_t use)
                 leave_file(span);
         else
                 leave_local(span);
+}
+
+int span_downgrade(span_t *span)
+{
+        struct shared_hold *hold = span->ammap_hold;
+        int rc;
+
+        if (span->ammap_count != SPAN_SHARED)
+                return span->ammap_count >= SPAN_FILE ? downgrade_file(span) : downgrade_local(span);
+        if ((rc = shared_downgrade(&hold)) == 0)
+                span->ammap_hold = hold;
+        return rc;
 }
 
 void span_abandon(const span_t *span, uint64_t use)

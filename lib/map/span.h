@@ -93,6 +93,11 @@ static inline void span_leave(const span_t *span, uint64_t use)
                 span_leave_any(span, use);
 }
 
+/* Let what a slice holds to write be held to read, with no writer in between.  0;
+ * AMMAP_ERR_INVALID: it is not held to write; AMMAP_ERR_LIMIT, _FAULT, _FORMAT or the system's code.
+ * On an error nothing has changed. */
+int span_downgrade(span_t *span);
+
 /* Leave what is held to write as if its writer had died: AMMAP_ERR_OWNER_DEAD, for
  * what was to be written there is half there. */
 void span_abandon(const span_t *span, uint64_t use);

@@ -261,14 +261,18 @@ int os_next_data(int fd, uint64_t offset, uint64_t *start, uint64_t *end)
 
 /* --- Byte locks --- */
 
-int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
+int os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock)
 {
         static const short type[] = {
                 [OS_UNLOCK] = F_UNLCK,    [OS_LOCK_READ] = F_RDLCK,  [OS_LOCK_WRITE] = F_WRLCK,
                 [OS_LOOK_READ] = F_RDLCK, [OS_LOOK_WRITE] = F_WRLCK,
         };
         struct flock range = {
-                .l_type = type[lock], .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = 1, .l_pid = 0
+                .l_type = type[lock],
+                .l_whence = SEEK_SET,
+                .l_start = (off_t)offset,
+                .l_len = (off_t)count,
+                .l_pid = 0,
         };
         bool looks = lock == OS_LOOK_READ || lock == OS_LOOK_WRITE;
         struct os_calm calm = os_calm_begin();

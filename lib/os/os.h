@@ -337,11 +337,17 @@ int os_seals(int fd);
 int os_send(int socket, int fd);
 int os_receive(int socket);
 
-/* Lock the byte at offset of an open file against its being open elsewhere, for
- * whoever has this description of it; unlock it; see whether it could be locked to
- * read, or to write, which takes nothing.  -EAGAIN: it is locked. */
+/* Lock count bytes from offset on of an open file, all or none, against its being open
+ * elsewhere, for whoever has this description of it; unlock them; make a lock to write one
+ * to read, with nobody in between; see whether they could be locked to read, or to write,
+ * which takes nothing.  -EAGAIN: one is locked. */
 enum os_lock { OS_UNLOCK, OS_LOCK_READ, OS_LOCK_WRITE, OS_LOOK_READ, OS_LOOK_WRITE };
-int os_lock_byte(int fd, uint64_t offset, enum os_lock lock);
+int os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock);
+
+static inline int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
+{
+        return os_lock_bytes(fd, offset, 1, lock);
+}
 
 /* --- linux-slot.c --- */
 

@@ -378,9 +378,9 @@ int os_receive(int socket)
         return -ENOSYS;
 }
 
-int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
+int os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock)
 {
-        (void)fd, (void)offset, (void)lock;
+        (void)fd, (void)offset, (void)count, (void)lock;
         return -ENOSYS;
 }
 
