@@ -28,9 +28,11 @@ static void must(int rc)
 /* Whoever comes first makes the map; it does not matter who that is. */
 static ammap_t *attach(const char *path)
 {
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
 
-        must(ammap_open(&map, path, sizeof(struct note), NULL));
+        options.allow_faults = true; /* for slices: nobody makes this file shorter */
+        must(ammap_open(&map, path, sizeof(struct note), &options));
         return map;
 }
 
@@ -38,16 +40,14 @@ static void leave_note(const char *path, const char *text)
 {
         ammap_t *map = attach(path);
         struct note note = { .there = 1 };
+        ammap_mut_slice_t slice;
 
         snprintf(note.text, sizeof(note.text), "%s", text);
-        /* No reader, in any process, sees half of it. */
-        int rc = ammap_update_region(map, 0, &note, sizeof(note));
-        if (rc == AMMAP_ERR_OWNER_DEAD) {
-                /* A writer was killed inside its write, or the machine stopped.  We write all of it anew. */
-                must(ammap_recover(map));
-                rc = ammap_update_region(map, 0, &note, sizeof(note));
-        }
-        must(rc);
+        /* No reader, in any process, sees half of it.  If a writer was killed inside its write, or the machine
+         * stopped, this returns 1, and nobody reads what that one left: we write all of it anew. */
+        must(ammap_recover_as_mut_slice(map, 0, sizeof(note), &slice));
+        memcpy(slice.data, &note, sizeof(note));
+        ammap_mut_slice_release(&slice);
         must(ammap_wake_u32(map, 0, INT_MAX));
         must(ammap_flush(map, 0, sizeof(note)));
         must(ammap_free(map));

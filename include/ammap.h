@@ -79,7 +79,7 @@ typedef _Atomic uint64_t ammap_atomic_uint64_t;
 #define AMMAP_ERR_TIMEOUT (-10006)
 /* A slice that the calling thread holds is in the way. */
 #define AMMAP_ERR_DEADLOCK (-10007)
-/* A writer ended inside its write.  See ammap_recover. */
+/* A writer ended inside its write.  See ammap_recover_as_mut_slice and ammap_recover. */
 #define AMMAP_ERR_OWNER_DEAD (-10008)
 /* The map is frozen, or this process may only read it. */
 #define AMMAP_ERR_READ_ONLY (-10009)
@@ -245,7 +245,8 @@ AMMAP_API int ammap_resize(ammap_t *map, uint64_t size);
 AMMAP_API int ammap_describe(const ammap_t *map, char *text, size_t size);
 
 /* Ends the state AMMAP_ERR_OWNER_DEAD of all lanes, for all processes.  The bytes stay
- * as the writer left them.  Other threads may read and write them at once.
+ * as the writer left them.  Other threads may read and write them at once.  To repair them
+ * before that, call ammap_recover_as_mut_slice instead.
  *
  * Returns 0, also if no lane is in that state, or
  *   AMMAP_ERR_INVALID      map is NULL
@@ -371,6 +372,17 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_timed_as_slice(ammap_t *map, uint64_t offse
                                                     ammap_slice_t *slice);
 AMMAP_API AMMAP_MUST_CHECK int ammap_timed_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
                                                         int64_t timeout_ns, ammap_mut_slice_t *slice);
+
+/* Takes a mut slice as ammap_as_mut_slice does, also of lanes whose writer died.  Nobody
+ * else reads or writes them before the slice is released.  So the caller can repair them.
+ * Releasing the slice, or ammap_mut_slice_downgrade, ends the state AMMAP_ERR_OWNER_DEAD of
+ * its lanes.  If the caller ends before that, they stay in that state.
+ *
+ * Returns 0 if no writer of the lanes had died, or
+ *   1   one had: the bytes are as it left them.  Of several callers one gets 1
+ * or the codes of ammap_as_mut_slice but AMMAP_ERR_OWNER_DEAD. */
+AMMAP_API AMMAP_MUST_CHECK int ammap_recover_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length,
+                                                          ammap_mut_slice_t *slice);
 
 /* Turns a mut slice into a slice of the same bytes.  No other writer gets in between.
  * Others may read from then on.  The call does not wait.

@@ -34,7 +34,8 @@ static ALWAYS_INLINE int take(ammap_t *map, const struct request *wanted, span_t
         request = span_request(map, wanted->offset, wanted->length, wanted->access);
         request.use = HOLD_SLICE;
         request.deadline = wanted->deadline;
-        return span_take(map, &request, span);
+        request.recovers = wanted->recovers;
+        return wanted->recovers ? span_take_any(map, &request, span) : span_take(map, &request, span);
 }
 
 /* False where the slice is not the calling thread's, or holds nothing. */
@@ -242,6 +243,23 @@ int ammap_timed_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int
                              ammap_mut_slice_t *slice)
 {
         return quick_mut_slice(map, offset, length, os_deadline(timeout_ns), slice);
+}
+
+int ammap_recover_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
+{
+        const struct request wanted = {
+                .offset = offset, .length = length, .access = WRITE, .deadline = LANE_FOR_EVER, .recovers = true
+        };
+        int rc;
+
+        if (!slice)
+                return AMMAP_ERR_INVALID;
+        rc = take(map, &wanted, &slice->ammap_private);
+        if (rc < 0)
+                memset(slice, 0, sizeof *slice);
+        else
+                fill_mut(map, offset, length, slice);
+        return rc;
 }
 
 static NOINLINE void release_mut_slice(ammap_mut_slice_t *slice)

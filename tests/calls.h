@@ -183,6 +183,7 @@ RUN(try_as_slice, ammap_try_as_slice(w->map, 0, w->size, &w->slice))
 RUN(try_as_mut_slice, ammap_try_as_mut_slice(w->map, 0, w->size, &w->mut_slice))
 RUN(timed_as_slice, ammap_timed_as_slice(w->map, 0, w->size, 1000, &w->slice))
 RUN(timed_as_mut_slice, ammap_timed_as_mut_slice(w->map, 0, w->size, 1000, &w->mut_slice))
+RUN(recover_as_mut_slice, ammap_recover_as_mut_slice(w->map, 0, w->size, &w->mut_slice))
 RUN(mut_slice_downgrade, ammap_mut_slice_downgrade(&w->mut_slice, &w->slice))
 RUN(slice_release, (ammap_slice_release(&w->slice), 0))
 RUN(mut_slice_release, (ammap_mut_slice_release(&w->mut_slice), 0))
@@ -294,6 +295,7 @@ static const struct api_call api_calls[] = {
         CALL(try_as_mut_slice, NULL, 0),
         CALL(timed_as_slice, NULL, 0),
         CALL(timed_as_mut_slice, NULL, 0),
+        CALL(recover_as_mut_slice, NULL, 0),
         CALL(mut_slice_downgrade, run_as_mut_slice, 0),
         CALL(slice_release, run_as_slice, 0),
         CALL(mut_slice_release, run_as_mut_slice, 0),

@@ -79,6 +79,16 @@ static bool is_code(int rc)
         return rc <= 0 && strcmp(ammap_errname(rc), "UNKNOWN") != 0;
 }
 
+static void check_recovery(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        ammap_mut_slice_t mut;
+        int rc = ammap_recover_as_mut_slice(map, offset, length, &mut);
+
+        child_must(rc == 1 || is_code(rc));
+        child_must(rc < 0 ? !mut.data : mut.length == length);
+        ammap_mut_slice_release(&mut);
+}
+
 /* These come back whatever the lock says. */
 static void calls_that_return(ammap_t *map, uint64_t limit)
 {
@@ -144,6 +154,7 @@ static void calls_that_wait(ammap_t *map)
         child_must(is_code(ammap_resize(map, 100)));
         child_must(is_code(ammap_resize(map, CAPACITY)));
         child_must(is_code(ammap_recover(map)));
+        check_recovery(map, 0, 5000);
         for (enum op op = 0; op < OP_COUNT; op++)
                 child_must(is_code(op_run(op, map, 0, 64, MS)));
         if (ammap_clone(map, &copy) == 0)
@@ -620,7 +631,10 @@ static void robbed_body(struct peer *parent, void *argument)
                         rc = op_run(OP_TRY_SLICE, map, offset, 64, MS);
                         break;
                 case 3:
-                        rc = ammap_recover(map);
+                        if (random_below(&thief->random, 2))
+                                check_recovery(map, offset, sizeof(bytes));
+                        else
+                                rc = ammap_recover(map);
                         break;
                 case 4:
                         rc = ammap_read_into(map, offset, bytes, sizeof(bytes));

@@ -44,6 +44,7 @@ enum call_kind {
         CALL_SHRINK,
         CALL_DISCARD,
         CALL_RECOVER,
+        CALL_RECOVER_SLICE,
         CALL_FREEZE,
         CALL_EXPORT,
         CALL_SLICE_RELEASE, /* while another process waits */
@@ -53,18 +54,30 @@ enum call_kind {
 };
 
 static const char *const call_names[CALLS] = {
-        "read_into",     "as_slice and release",
-        "update_region", "as_mut_slice and release",
-        "growth",        "shrink",
-        "discard",       "recover",
-        "freeze",        "export",
-        "release",       "release of a mut slice",
+        "read_into",
+        "as_slice and release",
+        "update_region",
+        "as_mut_slice and release",
+        "growth",
+        "shrink",
+        "discard",
+        "recover",
+        "recover_as_mut_slice",
+        "freeze",
+        "export",
+        "release",
+        "release of a mut slice",
         "downgrade",
 };
 
 static bool only_reads(enum call_kind kind)
 {
         return kind == CALL_READ || kind == CALL_SLICE || kind == CALL_SLICE_RELEASE || kind == CALL_EXPORT;
+}
+
+static bool begins_dead(enum call_kind kind)
+{
+        return kind == CALL_RECOVER || kind == CALL_RECOVER_SLICE;
 }
 
 static bool is_waited_for(enum call_kind kind)
@@ -122,6 +135,8 @@ static int run_call(const struct subject *subject, struct held *held)
                 return ammap_discard(subject->map, 0, BLOCK);
         case CALL_RECOVER:
                 return ammap_recover(subject->map);
+        case CALL_RECOVER_SLICE:
+                return ammap_recover_as_mut_slice(subject->map, 0, BLOCK, &held->mut) - 1;
         case CALL_FREEZE:
                 return ammap_freeze(subject->map);
         case CALL_EXPORT:
@@ -151,7 +166,7 @@ static void subject_body(struct peer *parent, void *argument)
         child_must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
         if (subject->warm) {
                 /* In a lane where nobody has died. */
-                uint64_t offset = subject->kind == CALL_RECOVER ? LENGTH - BLOCK : 0;
+                uint64_t offset = begins_dead(subject->kind) ? LENGTH - BLOCK : 0;
 
                 child_must_int(op_run(OP_READ_INTO, subject->map, offset, BLOCK, 0), 0);
                 child_must_int(op_run(OP_SLICE, subject->map, offset, BLOCK, 0), 0);
@@ -237,6 +252,18 @@ static void check_dead(ammap_t *map)
                 child_must_int(op_run(op, map, 0, BLOCK, 5 * SECOND), AMMAP_ERR_OWNER_DEAD);
 }
 
+/* The next one gets what the one that was killed got, or was about to get. */
+static void take_over(ammap_t *map)
+{
+        ammap_mut_slice_t mut;
+
+        child_must_int(ammap_recover_as_mut_slice(map, 0, BLOCK, &mut), 1);
+        child_must(is_all(mut.data, OLD, BLOCK));
+        ammap_mut_slice_release(&mut);
+        child_must_int(ammap_recover_as_mut_slice(map, 0, BLOCK, &mut), 0);
+        ammap_mut_slice_release(&mut);
+}
+
 /* The block: whole, and old or new. */
 static void check_block(struct finding *finding, const unsigned char *bytes)
 {
@@ -303,9 +330,13 @@ static void finder_body(struct peer *parent, void *argument)
                 child_must(!only_reads(kind));
                 atomic_fetch_add(&finding->found->dead, 1);
                 check_dead(map);
-                child_must_int(ammap_recover(map), 0);
+                if (kind == CALL_RECOVER_SLICE)
+                        take_over(map);
+                else
+                        child_must_int(ammap_recover(map), 0);
         } else {
                 child_must_int(rc, 0);
+                child_must(kind != CALL_RECOVER_SLICE);
                 check_block(finding, bytes);
         }
         if (kind == CALL_GROW || kind == CALL_SHRINK)
@@ -351,7 +382,7 @@ static ammap_t *prepare(const struct subject *subject)
 
         ck_assert_int_eq(ammap_fill(map, 0, LENGTH, FILLED), 0);
         ck_assert_int_eq(ammap_fill(map, 0, BLOCK, OLD), 0);
-        if (subject->kind == CALL_RECOVER) {
+        if (begins_dead(subject->kind)) {
                 holder_start(&holder, map, 0, BLOCK, true);
                 holder_vanish(&holder);
         }
@@ -466,7 +497,7 @@ static void kill_everywhere(struct subject *subject)
 
 static void step_through(enum call_kind kind, bool warm)
 {
-        struct subject subject = { kind, warm, kind % 2 && kind != CALL_RECOVER ? 1 : 3, NULL,
+        struct subject subject = { kind, warm, kind % 2 && !begins_dead(kind) && kind != CALL_DOWNGRADE ? 1 : 3, NULL,
                                    board_of(sizeof(struct board)) };
 
         kill_everywhere(&subject);

@@ -21,6 +21,7 @@ struct file_lane {
         uint32_t readers;  /* who share its lock to read */
         uint32_t queued;   /* who share its place in the queue, to read */
         bool writing;      /* one has it to write, or is about to mark it so */
+        bool dead;         /* ... and found that its writer had died */
         uint64_t sequence; /* as the writer found it */
 };
 

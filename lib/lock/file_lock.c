@@ -11,7 +11,8 @@
  *
  *   G1  While a process has a lane to write, no other has it; to read, no other writes it.
  *   G2  After the death of a writer (its process, its thread, the machine) the lane says
- *       AMMAP_ERR_OWNER_DEAD to all, until file_recover.
+ *       AMMAP_ERR_OWNER_DEAD to all, until file_recover, or until a writer who recovers has
+ *       left it; the sequence is odd until then.
  *   G3  No lock outlives the process that took it; no child keeps one of its parent's.
  *   G4  Readers and writers do not starve each other.
  *   G5  A thread that is in its own way, by another handle too, learns it at once.
@@ -221,17 +222,19 @@ int file_in_use(int fd)
 
 /* --- One lane, under the mutex: 0, -EAGAIN, or why it cannot be had --- */
 
-/* What whoever has locked a lane finds there. */
-static int find_sequence(struct file *file, uint64_t i)
+/* What whoever has locked a lane finds there.  Of a writer who recovers it is the even one
+ * from which the dead one began. */
+static int find_sequence(struct file *file, uint64_t i, bool recovers)
 {
         uint64_t sequence;
         int rc = file_read_sequence(file, i, &sequence);
 
         if (rc < 0)
                 return rc;
-        if (sequence & 1)
+        if ((sequence & 1) && !recovers)
                 return AMMAP_ERR_OWNER_DEAD;
-        file->lane[i].sequence = sequence;
+        file->lane[i].dead = sequence & 1;
+        file->lane[i].sequence = sequence & ~UINT64_C(1);
         return 0;
 }
 
@@ -245,7 +248,7 @@ static void leave_queue(struct file *file, uint64_t i, enum access access, bool 
 }
 
 /* past: without the queue. */
-static int try_write(struct file *file, uint64_t i, bool past, bool *queued)
+static int try_write(struct file *file, uint64_t i, bool recovers, bool past, bool *queued)
 {
         int rc;
 
@@ -255,7 +258,7 @@ static int try_write(struct file *file, uint64_t i, bool past, bool *queued)
         if ((rc = lock_lane(file, i, OS_LOCK_WRITE)) < 0)
                 return rc;
         leave_queue(file, i, WRITE, queued);
-        if ((rc = find_sequence(file, i)) < 0)
+        if ((rc = find_sequence(file, i, recovers)) < 0)
                 lock_lane(file, i, OS_UNLOCK);
         else
                 file->lane[i].writing = true;
@@ -288,7 +291,7 @@ static int try_read(struct file *file, uint64_t i, bool past, bool *queued)
                         rc = -EAGAIN;
                 if (rc < 0)
                         return rc;
-                if ((rc = find_sequence(file, i)) < 0) {
+                if ((rc = find_sequence(file, i, false)) < 0) {
                         lock_lane(file, i, OS_UNLOCK);
                         return rc;
                 }
@@ -357,15 +360,17 @@ static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
 }
 
 /* FILE_FROZEN instead of waiting, and instead of a death: nobody writes any more. */
-static int enter_lane(struct file *file, uint64_t i, enum access access, int64_t deadline)
+static int enter_lane(struct file *file, uint64_t i, const struct request *request)
 {
+        const enum access access = request->access;
         bool queued = false, past = false;
         int64_t free_since = 0;
         int rc;
 
         for (unsigned tries = 0;; tries++) {
                 pthread_mutex_lock(&file->mutex);
-                rc = access == WRITE ? try_write(file, i, past, &queued) : try_read(file, i, past, &queued);
+                rc = access == WRITE ? try_write(file, i, request->recovers, past, &queued)
+                                     : try_read(file, i, past, &queued);
                 if (rc != -EAGAIN)
                         leave_queue(file, i, access, &queued);
                 else if (is_idle(file, i, &free_since))
@@ -382,7 +387,7 @@ static int enter_lane(struct file *file, uint64_t i, enum access access, int64_t
                         past = rc > 0;
                 }
                 if (!(tries == 0 && past) && (rc >= 0 || rc == -EAGAIN))
-                        rc = nap(deadline, tries);
+                        rc = nap(request->deadline, tries);
                 if (rc < 0)
                         break;
         }
@@ -411,8 +416,41 @@ static int mark(struct file *file, struct lane_range lanes, uint64_t step)
         return rc;
 }
 
-int file_enter(struct file *file, struct lane_range lanes, enum access access, int64_t deadline)
+/* as_found: but for what a writer left who died. */
+static void leave_written(struct file *file, struct lane_range lanes, bool as_found)
 {
+        for (uint64_t i = lanes.first; i <= lanes.last && (i > lanes.first || file_is_same(file)); i++)
+                if (file->lane[i].writing && !(as_found && file->lane[i].dead))
+                        file_write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
+        leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, WRITE);
+}
+
+static bool any_dead(const struct file *file, struct lane_range lanes)
+{
+        uint64_t i = lanes.first;
+
+        while (i <= lanes.last && !file->lane[i].dead)
+                i++;
+        return i <= lanes.last;
+}
+
+/* What there is to look at for one who has locked them all. */
+static int check_entered(struct file *file, const struct request *request)
+{
+        int rc = file_refresh(file);
+
+        if (rc == 0 && request->access == WRITE && atomic_load(file->frozen))
+                return AMMAP_ERR_READ_ONLY;
+        /* Who recovers is not to have to leave what is dead once it has been entered. */
+        if (rc == 0 && request->recovers && request->reach > atomic_load(file->length))
+                return AMMAP_ERR_BOUNDS;
+        return rc;
+}
+
+int file_enter(struct file *file, const struct request *request)
+{
+        const struct lane_range lanes = request->lanes;
+        const enum access access = request->access;
         uint64_t i;
         int rc = 0;
 
@@ -424,7 +462,7 @@ int file_enter(struct file *file, struct lane_range lanes, enum access access, i
         if (atomic_load(file->frozen) && (rc = file_refresh(file)) == 0)
                 rc = FILE_FROZEN;
         for (i = lanes.first; i <= lanes.last && rc == 0; i++)
-                rc = enter_lane(file, i, access, deadline);
+                rc = enter_lane(file, i, request);
         if (rc != 0) {
                 if (i > lanes.first)
                         leave_lanes(file, lanes.first, i - 1, access);
@@ -432,14 +470,12 @@ int file_enter(struct file *file, struct lane_range lanes, enum access access, i
                         return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
         }
-        rc = file_refresh(file);
-        if (rc == 0 && access == WRITE && atomic_load(file->frozen))
-                rc = AMMAP_ERR_READ_ONLY;
+        rc = check_entered(file, request);
         if (rc < 0)
                 leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, access);
         else if (access == WRITE && (rc = mark(file, lanes, 1)) < 0)
-                file_leave(file, lanes, WRITE);
-        return rc;
+                leave_written(file, lanes, true);
+        return rc == 0 && request->recovers && any_dead(file, lanes) ? FILE_RECOVERED : rc;
 }
 
 void file_leave(struct file *file, struct lane_range lanes, enum access access)
@@ -447,11 +483,10 @@ void file_leave(struct file *file, struct lane_range lanes, enum access access)
         os_fork_check();
         if (file->fd < 0)
                 return;
-        for (uint64_t i = lanes.first; access == WRITE && i <= lanes.last && (i > lanes.first || file_is_same(file));
-             i++)
-                if (file->lane[i].writing)
-                        file_write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
-        leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, access);
+        if (access == WRITE)
+                leave_written(file, lanes, false);
+        else
+                leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, READ);
 }
 
 /* All bytes by one call of the kernel's, which does all of it or nothing, and lets nobody in

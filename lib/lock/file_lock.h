@@ -22,16 +22,18 @@ int file_in_use(int fd);
 /* Put it on the list, when all of it is set. */
 void file_link(struct file *file);
 
-/* Instead of 0: it is frozen, so that nothing has been locked, nor need be to read. */
-enum { FILE_FROZEN = 1 };
+/* Instead of 0: it is frozen, so that nothing has been locked, nor need be to read; or it is
+ * locked, and a writer of one of the lanes had died. */
+enum { FILE_FROZEN = 1, FILE_RECOVERED };
 
 /* Lock, and unlock, lanes against other processes, for a thread that
  * has them against those of its own, by holds that it has noted (but for
  * writing); to write also mark them as being written, and as written.  On the way
- * it does what file_refresh does.  0; FILE_FROZEN, to read;
+ * it does what file_refresh does.  0; FILE_FROZEN, to read; FILE_RECOVERED, where the
+ * request recovers, which goes by the length, too: AMMAP_ERR_BOUNDS;
  * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
  * _UNSUPPORTED (a fork left no lock) or the system's code. */
-int file_enter(struct file *file, struct lane_range lanes, enum access access, int64_t deadline);
+int file_enter(struct file *file, const struct request *request);
 void file_leave(struct file *file, struct lane_range lanes, enum access access);
 
 /* Let what is locked to write be locked to read, with nobody in between; then the holds.  0;

@@ -27,7 +27,8 @@
  *                                                                revokes the bias
  *      readers > 0                so many, counted               readers; nobody, with HANDOFF_WRITERS
  *      WRITER, sequence odd       one writer: the word is his    nobody
- *      WRITER and DEAD            a writer that is gone          nobody, until lane_recover
+ *      WRITER and DEAD            a writer that is gone          nobody, until lane_recover; one
+ *                                                                writer that takes DEAD away
  *      HANDOFF_READERS            nobody, or readers             readers
  *      HANDOFF_WRITERS            nobody, or readers             starving writers
  *      FROZEN                     readers                        readers; no writer ever again
@@ -154,7 +155,9 @@
  *
  * A writer that is gone leaves WRITER set, and DEAD: a thread that ended with a mut slice,
  * and in a forked child every writer but the forking thread.  All quick paths stop at
- * WRITER; the slow ones report DEAD.  lane_recover makes the sequence even.  What a thread
+ * WRITER; the slow ones report DEAD.  lane_recover makes the sequence even.  Or one
+ * writer takes DEAD away, and has the lane as its own: the sequence stays odd until he leaves,
+ * so nobody sees the bytes before, and if he is gone, too, the lane is dead again.  What a thread
  * takes after its end has been seen, in the last round of its destructors, is left by
  * whoever has slept in vain for it: each thread has a robust mutex that says for certain
  * that it is gone (thread_bury).
@@ -539,8 +542,14 @@ static int write_slow(struct lane *lane, struct lane_request *request, uint64_t 
 
         for (;;) {
                 word = atomic_load(&lane->word);
-                if (word & LANE_DEAD)
+                if ((word & LANE_DEAD) && !request->recovers)
                         return finish(&w, AMMAP_ERR_OWNER_DEAD);
+                if (word & LANE_DEAD) {
+                        if (!atomic_compare_exchange_strong(&lane->word, &word, word & ~LANE_DEAD))
+                                continue;
+                        atomic_thread_fence(memory_order_release); /* as in lane_write_try */
+                        return finish(&w, 1);
+                }
                 if (word & LANE_FROZEN)
                         return finish(&w, AMMAP_ERR_READ_ONLY);
                 if (word & LANE_BIAS) {
@@ -561,6 +570,8 @@ static int write_slow(struct lane *lane, struct lane_request *request, uint64_t 
                         spin(&w);
                         continue;
                 }
+                if (in_own_way(lane, request, WRITE)) /* it was dead, or frozen, when one began */
+                        return finish(&w, AMMAP_ERR_DEADLOCK);
                 if (pass_over(lane, word))
                         continue;
                 if (request->deadline != LANE_TRY && (w.base.spun >= CLAIM_AFTER || w.base.since || !waiter_may_spin))
@@ -743,8 +754,8 @@ int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64
 
         if (rc < 0 || (!lane_write_try(lane) && (rc = write_slow(lane, request, 0)) < 0))
                 return rc;
-        hold_note(*hold, lane, use | HOLD_WRITE, 0);
-        return 0;
+        hold_note(*hold, lane, use | HOLD_WRITE | (rc ? HOLD_RECOVERED : 0), 0);
+        return rc;
 }
 
 int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
@@ -764,7 +775,7 @@ void lane_hold_downgrade(struct hold *hold)
         uint64_t use = atomic_load_explicit(&hold->use, memory_order_relaxed);
 
         lane_write_leave_slow(hold_lane(hold), LANE_READER);
-        atomic_store_explicit(&hold->use, (use & ~HOLD_KIND) | HOLD_COUNTED, memory_order_release);
+        atomic_store_explicit(&hold->use, (use & ~(HOLD_KIND | HOLD_RECOVERED)) | HOLD_COUNTED, memory_order_release);
 }
 
 /* --- Shrinks --- */
@@ -810,6 +821,14 @@ void lane_hold_abandon(struct hold *hold)
 
         hold_drop(hold);
         die(lane);
+}
+
+void lane_hold_return(struct hold *hold)
+{
+        if (atomic_load_explicit(&hold->use, memory_order_relaxed) & HOLD_RECOVERED)
+                lane_hold_abandon(hold);
+        else
+                lane_hold_leave(hold);
 }
 
 /* The thread ends with this hold. */

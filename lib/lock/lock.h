@@ -32,6 +32,7 @@ struct request {
         struct lane_range lanes; /* what they lie in */
         uint64_t reach;          /* where in the map what is done there ends */
         enum access access;
+        bool recovers;    /* to write, and lanes whose writer died, too: as that one left them */
         uint64_t use;     /* HOLD_COPY or HOLD_SLICE */
         int64_t deadline; /* by os_now's clock, LANE_TRY or LANE_FOR_EVER */
 };
@@ -93,10 +94,12 @@ struct lane {
 
 /* What one call wants of a run of lanes, which it enters one after the other: up to
  * end, until when, and whether it has looked already at what its own thread has of
- * those that it has not entered yet; and where it found that last, or NULL. */
+ * those that it has not entered yet; and where it found that last, or NULL.  And whether
+ * it takes over from a writer who is gone. */
 struct lane_request {
         const struct lane *end;
         int64_t deadline;
+        bool recovers;
         bool looked;
         const struct hold *own;
 };
@@ -141,7 +144,8 @@ bool lane_writes_unseen(const struct lane *lane);
  * has. */
 void hold_withdraw(struct hold *hold, struct lane *lane);
 
-/* Enter as a hold of the calling thread, for HOLD_COPY or HOLD_SLICE. */
+/* Enter as a hold of the calling thread, for HOLD_COPY or HOLD_SLICE.  1: its writer was
+ * gone, and it is as that one left it. */
 int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
 int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold);
 
@@ -154,6 +158,9 @@ void lane_hold_downgrade(struct hold *hold);
 
 /* Leave what the calling thread has to write as if it had ended within. */
 void lane_hold_abandon(struct hold *hold);
+
+/* Leave it as it was found: for whom it turns out to be no use to have entered. */
+void lane_hold_return(struct hold *hold);
 
 /* Clear DEAD. */
 void lane_recover(struct lane *lane);

@@ -119,7 +119,8 @@
  * owner is taken, or between that and the odd sequence, or between odd and even, or between
  * even and the release of owner.  Only in the third is something half written.  Whoever
  * finds the sequence odd lets owner go again, so that all others can see so too, until
- * shared_recover makes it even.  A reader that looks at sequence and owner one after the
+ * shared_recover makes it even.  Or one writer keeps the owner of an odd lane, which stays
+ * odd until he leaves: others wait for him, and if he dies it is as it was.  A reader that looks at sequence and owner one after the
  * other may see an odd one of a writer who then leaves: so it looks at the sequence again.
  *
  * Progress
@@ -227,14 +228,13 @@ static NOINLINE int refuse_frozen(struct shared *shared)
         return AMMAP_ERR_READ_ONLY;
 }
 
-/* Enter a lane on the way to last, but for the odd sequence. */
-static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last, int64_t deadline)
+/* Of a lane on the way to last that one owns now: keep it, or let it go. */
+static ALWAYS_INLINE int keep_owned(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
+                                    int64_t deadline)
 {
         uint32_t index = 0;
-        int rc = own_to_write(shared, slot, number, last, deadline);
+        int rc = 0;
 
-        if (unlikely(rc < 0))
-                return rc;
         os_fence_light_after();
         if (unlikely(atomic_load(atomic_load(&shared->frozen_word)) != 0))
                 rc = refuse_frozen(shared);
@@ -244,6 +244,28 @@ static inline int write_lane(struct shared *shared, struct slot *slot, uint32_t 
         if (unlikely(rc < 0))
                 shared_disown(&shared->lane[number]);
         return rc;
+}
+
+/* Enter a lane on the way to last, but for the odd sequence. */
+static ALWAYS_INLINE int write_lane(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last,
+                                    int64_t deadline)
+{
+        int rc = own_to_write(shared, slot, number, last, deadline);
+
+        return unlikely(rc < 0) ? rc : keep_owned(shared, slot, number, last, deadline);
+}
+
+/* The same of one that may be odd. */
+static NOINLINE int take_over_lane(struct shared *shared, struct slot *slot, uint32_t number, uint32_t last)
+{
+        const struct lane_range lanes = { number, last };
+        int rc;
+
+        shared_note_writing(slot, false);
+        if (!shared_frozen(shared) && (read_set_is_mine(shared, lanes) || shared_owner_is_mine(shared, lanes)))
+                return AMMAP_ERR_DEADLOCK;
+        rc = shared_own_slow(shared, slot, number, TO_TAKE_OVER, LANE_FOR_EVER);
+        return rc < 0 ? rc : keep_owned(shared, slot, number, last, LANE_FOR_EVER);
 }
 
 int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct slot **slot)
@@ -291,35 +313,82 @@ static void note_mut_slices(struct slot *slot, uint32_t more)
         atomic_store_explicit(&slot->record->mut_slices, count + more, memory_order_relaxed);
 }
 
-static int enter_to_write(struct shared *shared, struct slot *slot, const struct request *request,
-                          struct shared_hold **taken)
+/* Own the lanes of a request, and write them. */
+static inline int write_lanes(struct shared *shared, struct slot *slot, const struct request *request)
 {
         const struct lane_range lanes = request->lanes;
-        const uint64_t use = request->use;
-        struct shared_hold *hold = slot_write_hold(slot);
 
-        if (!hold)
-                return -ENOMEM;
-        note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_shrink */
-        shared_note_writing(slot, true);
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
                 int rc = write_lane(shared, slot, lane, lanes.last, request->deadline);
 
                 if (rc == 0)
                         continue;
                 shared_disown_lanes(shared, lanes.first, lane);
+                return rc;
+        }
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
+                shared_open_lane(&shared->lane[lane]);
+        return 0;
+}
+
+/* Own them, dead or not, and let shared_open write them. */
+static NOINLINE int take_over_lanes(struct shared *shared, struct slot *slot, const struct request *request)
+{
+        const struct lane_range lanes = request->lanes;
+
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
+                int rc = take_over_lane(shared, slot, lane, lanes.last);
+
+                if (rc == 0)
+                        continue;
+                shared_disown_lanes(shared, lanes.first, lane);
+                return rc;
+        }
+        return 0;
+}
+
+static int enter_to_write(struct shared *shared, struct slot *slot, const struct request *request,
+                          struct shared_hold **taken)
+{
+        const uint64_t use = request->use;
+        struct shared_hold *hold = slot_write_hold(slot);
+        int rc;
+
+        if (!hold)
+                return -ENOMEM;
+        note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_shrink */
+        shared_note_writing(slot, true);
+        if (unlikely(request->recovers))
+                rc = take_over_lanes(shared, slot, request);
+        else
+                rc = write_lanes(shared, slot, request);
+        if (unlikely(rc < 0)) {
                 shared_note_writing(slot, false);
                 note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
                 return rc;
         }
-        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
-                shared_open_lane(&shared->lane[lane]);
         hold->reach = request->reach;
-        begin_hold(hold, read_set_of(lanes), use);
+        begin_hold(hold, read_set_of(request->lanes), use);
         shared_note_writing(slot, false);
         *taken = hold;
         return 0;
+}
+
+int shared_open(struct shared_hold *hold)
+{
+        const struct lane_range lanes = read_set_lanes(hold->set);
+        int died = 0;
+
+        for (uint32_t number = lanes.first; number <= lanes.last; number++) {
+                struct format_lane *lane = &hold->slot->shared->lane[number];
+
+                if (shared_is_odd(lane))
+                        died = 1;
+                else
+                        shared_open_lane(lane);
+        }
+        return died;
 }
 
 /* --- Reading --- */
@@ -598,6 +667,7 @@ void shared_abandon(struct shared_hold *hold, uint64_t use)
         struct slot *slot = hold->slot;
         const struct lane_range lanes = read_set_lanes(hold->set);
 
+        atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
         shared_disown_lanes(slot->shared, lanes.first, lanes.last + 1);
         note_mut_slices(slot, -(uint32_t)use);
         slot_write_unhold(hold);

@@ -12,11 +12,15 @@
 #include "memory/format.h"
 #include "os/hints.h"
 
-/* Enter the lanes of a request.  0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD,
+/* Enter the lanes of a request.  Where it recovers, they are to be opened then, or abandoned,
+ * which leaves them as they were.  0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD,
  * _READ_ONLY, _LIMIT, _UNSUPPORTED (only to read what it cannot keep from writers) or
  * the system's code. */
 int shared_enter(struct shared *shared, const struct request *request, struct shared_hold **hold);
 void shared_leave(struct shared_hold *hold, uint64_t use);
+
+/* Write what is held by a request that recovers.  1: a writer of one of the lanes had died. */
+int shared_open(struct shared_hold *hold);
 
 /* Let a hold to write be one to read, with nobody in between: *hold is another one then.
  * 0; AMMAP_ERR_LIMIT: its thread has no place for one more; AMMAP_ERR_INVALID: it reads

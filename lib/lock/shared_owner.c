@@ -49,11 +49,16 @@ static bool is_kept(struct shared_waiter *w, uint64_t owner)
         return false;
 }
 
+static bool is_to_write(enum shared_entry entry)
+{
+        return entry == TO_WRITE || entry == TO_TAKE_OVER;
+}
+
 /* What it means that one who lives owns the lane. */
 static int meet_owner(const struct shared_waiter *w, uint64_t owner_id, enum shared_entry entry)
 {
         if (slot_mine_by_id(w->shared, owner_id))
-                return entry == TO_WRITE ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
+                return is_to_write(entry) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
         if (entry == TO_RECOVER ||
             (entry == TO_SHRINK && atomic_load(&w->shared->record[slot_index(owner_id)].mut_slices) > 0))
                 return AMMAP_ERR_BUSY;
@@ -62,11 +67,11 @@ static int meet_owner(const struct shared_waiter *w, uint64_t owner_id, enum sha
 
 static bool take_owner(struct shared_waiter *w, uint64_t seen, enum shared_entry entry)
 {
-        if (entry == TO_WRITE)
+        if (is_to_write(entry))
                 shared_note_writing(w->slot, true);
         if (atomic_compare_exchange_strong(&w->lane->owner, &seen, w->slot->owner_id | (seen & OWNER_WAITERS)))
                 return true;
-        if (entry == TO_WRITE)
+        if (is_to_write(entry))
                 shared_note_writing(w->slot, false);
         return false;
 }
@@ -84,7 +89,7 @@ int shared_own_slow(struct shared *shared, struct slot *slot, uint32_t number, e
 
                 if (entry != TO_RECOVER && shared_frozen(shared))
                         rc = AMMAP_ERR_READ_ONLY;
-                else if (entry != TO_RECOVER && shared_is_dead(shared, number))
+                else if (entry != TO_RECOVER && entry != TO_TAKE_OVER && shared_is_dead(shared, number))
                         rc = AMMAP_ERR_OWNER_DEAD;
                 else if (kept && owner_id && entry == TO_SHRINK && read_set_any_slice(shared, number))
                         rc = AMMAP_ERR_BUSY; /* whom the owner may wait for */

@@ -18,8 +18,9 @@
 /* Whom to keep out, and who may be in. */
 enum shared_entry {
         TO_WRITE,
-        TO_SHRINK,  /* answers BUSY where a mut slice may be in the way */
-        TO_RECOVER, /* answers BUSY where anyone is, and minds no odd sequence */
+        TO_TAKE_OVER, /* as that, and minds no odd sequence */
+        TO_SHRINK,    /* answers BUSY where a mut slice may be in the way */
+        TO_RECOVER,   /* answers BUSY where anyone is, and minds no odd sequence */
 };
 
 /* Own a lane.  0; AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY,

@@ -53,6 +53,8 @@ struct hold {
 #define HOLD_COUNTED (UINT64_C(0) << 62) /* read, counted in the lane's word */
 #define HOLD_BIASED (UINT64_C(1) << 62)  /* read, known by this hold alone */
 #define HOLD_WRITE (UINT64_C(2) << 62)
+#define HOLD_RECOVERED                                                                                                 \
+        (UINT64_C(1) << 61) /* to write, from a writer that was gone: so it is found by who gives it back */
 
 /* A power of two, so that a hold's address gives its block's. */
 struct holds {

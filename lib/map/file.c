@@ -114,7 +114,7 @@ static int shrink(struct ammap *map, uint64_t size, uint64_t length)
 {
         const struct lane_range lanes = { (uint32_t)map_lane_index(map, size),
                                           (uint32_t)map_lane_index(map, length - 1) };
-        int64_t deadline = os_now() + SHRINK_WAIT;
+        const struct request request = { .lanes = lanes, .access = WRITE, .deadline = os_now() + SHRINK_WAIT };
         uint32_t end;
         int rc = 0;
 
@@ -122,9 +122,9 @@ static int shrink(struct ammap *map, uint64_t size, uint64_t length)
                 if (!thread_bury(map->lane, map->lane + map->lanes))
                         return AMMAP_ERR_BUSY;
         for (end = lanes.first; end <= lanes.last; end++)
-                if ((rc = lane_write(&map->lane[end], deadline)) < 0)
+                if ((rc = lane_write(&map->lane[end], request.deadline)) < 0)
                         break;
-        if (rc == 0 && (rc = file_enter(map->file, lanes, WRITE, deadline)) == 0) {
+        if (rc == 0 && (rc = file_enter(map->file, &request)) == 0) {
                 rc = shrink_entered(map, size, length);
                 file_leave(map->file, lanes, WRITE);
         }
@@ -173,7 +173,8 @@ static int freeze_file(struct ammap *map)
 static int freeze_entered(struct ammap *map)
 {
         const struct lane_range all = { 0, (uint32_t)map->lanes - 1 };
-        int rc = file_enter(map->file, all, WRITE, LANE_FOR_EVER);
+        const struct request request = { .lanes = all, .access = WRITE, .deadline = LANE_FOR_EVER };
+        int rc = file_enter(map->file, &request);
 
         if (rc < 0)
                 return rc;

@@ -26,11 +26,21 @@ static void leave_chain(struct hold *hold, size_t count)
         }
 }
 
-/* The lanes after the first; on an error none of them is held. */
+/* The same as it was found. */
+static void return_chain(struct hold *hold, size_t count)
+{
+        for (struct hold *rest; count > 0; count--, hold = rest) {
+                rest = hold->rest;
+                lane_hold_return(hold);
+        }
+}
+
+/* The lanes after the first; on an error none of them is held.  1: a writer was gone. */
 static int take_rest(struct hold *first, enum access access, struct lane_request *request)
 {
         struct lane *lane = hold_lane(first) + 1;
         struct hold *last = first;
+        int died = 0;
 
         if (access == WRITE)
                 lane_settle(lane, (size_t)(request->end - lane));
@@ -39,32 +49,35 @@ static int take_rest(struct hold *first, enum access access, struct lane_request
                                          : lane_hold_read(lane, request, HOLD_COPY, &last->rest);
 
                 if (rc < 0) {
-                        leave_chain(first->rest, taken);
+                        return_chain(first->rest, taken);
                         return rc;
                 }
+                died |= rc;
                 last = last->rest;
         }
-        return 0;
+        return died;
 }
 
 int span_enter_local(struct ammap *map, const struct request *request, span_t *span)
 {
         struct lane *first = &map->lane[request->lanes.first];
-        struct lane_request lanes = { .end = &map->lane[request->lanes.last] + 1, .deadline = request->deadline };
+        struct lane_request lanes = { .end = &map->lane[request->lanes.last] + 1,
+                                      .deadline = request->deadline,
+                                      .recovers = request->recovers };
         struct hold *hold;
-        int rc = request->access == WRITE ? lane_hold_write(first, &lanes, request->use, &hold)
-                                          : lane_hold_read(first, &lanes, request->use, &hold);
+        int more = 0, rc = request->access == WRITE ? lane_hold_write(first, &lanes, request->use, &hold)
+                                                    : lane_hold_read(first, &lanes, request->use, &hold);
 
         if (rc < 0)
                 return rc;
-        if (lanes.end - first > 1 && (rc = take_rest(hold, request->access, &lanes)) < 0) {
-                lane_hold_leave(hold);
-                return rc;
+        if (lanes.end - first > 1 && (more = take_rest(hold, request->access, &lanes)) < 0) {
+                lane_hold_return(hold);
+                return more;
         }
         span_note_reach(hold, request->reach);
         span->ammap_hold = hold;
         span->ammap_count = (size_t)(lanes.end - first);
-        return 0;
+        return rc | more;
 }
 
 /* A slice that a fork has made void is to read already. */
@@ -99,8 +112,17 @@ int span_enter_shared(struct ammap *map, const struct request *request, span_t *
                 return rc;
         span->ammap_hold = hold;
         span->ammap_count = SPAN_SHARED;
-        return 0;
+        if (likely(!request->recovers))
+                return 0;
+        if (map_has(map, request->offset, request->length))
+                return shared_open(hold);
+        shared_abandon(hold, request->use);
+        return AMMAP_ERR_BOUNDS;
 }
+
+/* For a thread of this process that has died, and is about to leave the lane to what stands in
+ * the file (file_abandon). */
+enum { DYING_NAP = 50000 }; /* ns */
 
 /* Whoever is in the way here may wait for what this thread holds through another map in
  * the file.  file_enter looks at the length that other processes may have changed. */
@@ -114,18 +136,20 @@ int span_enter_file(struct ammap *map, const struct request *request, span_t *sp
                 return elsewhere;
         if (elsewhere)
                 here.deadline = LANE_TRY;
-        rc = span_enter_local(map, &here, &local);
+        here.recovers = false;
+        while ((rc = span_enter_local(map, &here, &local)) == AMMAP_ERR_OWNER_DEAD && request->recovers)
+                waiter_nap(DYING_NAP);
         if (rc == AMMAP_ERR_BUSY && elsewhere)
                 return AMMAP_ERR_DEADLOCK;
         if (rc < 0)
                 return rc;
-        if ((rc = file_enter(map->file, request->lanes, request->access, request->deadline)) < 0) {
+        if ((rc = file_enter(map->file, request)) < 0) {
                 leave_local(&local);
                 return rc;
         }
         span->ammap_hold = local.ammap_hold;
         span->ammap_count = rc == FILE_FROZEN ? local.ammap_count : local.ammap_count | SPAN_FILE;
-        return 0;
+        return rc == FILE_RECOVERED;
 }
 
 static struct lane_range lanes_in_file(const span_t *span)
@@ -157,6 +181,16 @@ static int downgrade_file(const span_t *span)
 
 /* --- Any span --- */
 
+/* What one who recovers is not to leave as good.  Other processes are asked for the length
+ * before anything is written (span_enter_shared, file_enter): there it is a liar's. */
+static void span_return(const span_t *span, uint64_t use)
+{
+        if (span->ammap_count < SPAN_FILE)
+                return_chain(span->ammap_hold, span->ammap_count);
+        else
+                span_abandon(span, use);
+}
+
 int span_take_any(struct ammap *map, const struct request *request, span_t *span)
 {
         for (unsigned shrinks = 0; shrinks < SHRINKS_MAX || !map->kind->joint; shrinks++) {
@@ -165,8 +199,11 @@ int span_take_any(struct ammap *map, const struct request *request, span_t *span
                 if (rc < 0 || (rc = map->kind->enter(map, request, span)) < 0)
                         return rc;
                 if (likely(map_has(map, request->offset, request->length)))
-                        return 0;
-                span_leave(span, request->use);
+                        return rc;
+                if (rc > 0)
+                        span_return(span, request->use);
+                else
+                        span_leave(span, request->use);
         }
         return AMMAP_ERR_BOUNDS;
 }

@@ -67,7 +67,8 @@ static inline int span_take_simple(struct ammap *map, const struct request *requ
 int span_take_any(struct ammap *map, const struct request *request, span_t *span);
 
 /* Hold the lanes of a request, in ascending order, and the map to where its bytes end at
- * least.  0; AMMAP_ERR_BOUNDS or what its lock says, and *span is let be. */
+ * least.  0; AMMAP_ERR_BOUNDS or what its lock says, and *span is let be.  One that recovers
+ * goes by span_take_any.  1: a writer of one of the lanes had died. */
 static inline int span_take(struct ammap *map, const struct request *request, span_t *span)
 {
         return map->fast_path_ok ? span_take_simple(map, request, span) : span_take_any(map, request, span);
