@@ -401,9 +401,13 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_recover_as_mut_slice(ammap_t *map, uint64_t
 AMMAP_API AMMAP_MUST_CHECK int ammap_mut_slice_downgrade(ammap_mut_slice_t *from, ammap_slice_t *to);
 
 /* Release a slice and zero the structure.  They do nothing if slice is NULL or all
- * zeros, or if another thread took the slice. */
-AMMAP_API void ammap_slice_release(ammap_slice_t *slice);
-AMMAP_API void ammap_mut_slice_release(ammap_mut_slice_t *slice);
+ * zeros.
+ *
+ * Return 0, or
+ *   AMMAP_ERR_INVALID   another thread holds the slice; nothing is released, and the
+ *                       structure stays as it is */
+AMMAP_API int ammap_slice_release(ammap_slice_t *slice);
+AMMAP_API int ammap_mut_slice_release(ammap_mut_slice_t *slice);
 
 /* --- Raw pointers ------------------------------------------------------- */
 

@@ -38,13 +38,14 @@ static ALWAYS_INLINE int take(ammap_t *map, const struct request *wanted, span_t
         return wanted->recovers ? span_take_any(map, &request, span) : span_take(map, &request, span);
 }
 
-/* False where the slice is not the calling thread's, or holds nothing. */
-static bool leave(const span_t *span)
+/* What holds nothing (any more) is released already. */
+static int leave(const span_t *span)
 {
-        if (!span_is_mine(span))
-                return false;
-        span_leave(span, HOLD_SLICE);
-        return true;
+        if (span_is_mine(span))
+                span_leave(span, HOLD_SLICE);
+        else if (span_is_held(span))
+                return AMMAP_ERR_INVALID;
+        return 0;
 }
 
 /* --- Slices --- */
@@ -146,38 +147,37 @@ int ammap_timed_as_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t
         return quick_slice(map, offset, length, os_deadline(timeout_ns), slice);
 }
 
-static NOINLINE void release_slice(ammap_slice_t *slice)
+static NOINLINE int release_slice(ammap_slice_t *slice)
 {
-        if (leave(&slice->ammap_private))
+        int rc = leave(&slice->ammap_private);
+
+        if (rc == 0)
                 memset(slice, 0, sizeof *slice);
+        return rc;
 }
 
-static NOINLINE void release_shared_slice(ammap_slice_t *slice)
+static NOINLINE int release_shared_slice(ammap_slice_t *slice)
 {
         struct shared_hold *hold = slice->ammap_private.ammap_hold;
 
-        if (!hold || !shared_slice_end(hold)) {
-                release_slice(slice);
-                return;
-        }
+        if (!hold || !shared_slice_end(hold))
+                return release_slice(slice);
         memset(slice, 0, sizeof *slice);
         if (shared_slice_was_awaited(hold->slot))
                 shared_slice_unname(hold->slot);
+        return 0;
 }
 
-void ammap_slice_release(ammap_slice_t *slice)
+int ammap_slice_release(ammap_slice_t *slice)
 {
         if (!slice)
-                return;
-        if (slice->ammap_private.ammap_count == SPAN_SHARED) {
-                release_shared_slice(slice);
-                return;
-        }
-        if (slice->ammap_private.ammap_count != 1 || !lane_hold_unbias(slice->ammap_private.ammap_hold, HOLD_SLICE)) {
-                release_slice(slice);
-                return;
-        }
+                return 0;
+        if (slice->ammap_private.ammap_count == SPAN_SHARED)
+                return release_shared_slice(slice);
+        if (slice->ammap_private.ammap_count != 1 || !lane_hold_unbias(slice->ammap_private.ammap_hold, HOLD_SLICE))
+                return release_slice(slice);
         memset(slice, 0, sizeof *slice);
+        return 0;
 }
 
 /* --- Mut slices --- */
@@ -262,21 +262,23 @@ int ammap_recover_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, a
         return rc;
 }
 
-static NOINLINE void release_mut_slice(ammap_mut_slice_t *slice)
+static NOINLINE int release_mut_slice(ammap_mut_slice_t *slice)
 {
-        if (leave(&slice->ammap_private))
+        int rc = leave(&slice->ammap_private);
+
+        if (rc == 0)
                 memset(slice, 0, sizeof *slice);
+        return rc;
 }
 
-void ammap_mut_slice_release(ammap_mut_slice_t *slice)
+int ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
         if (!slice)
-                return;
-        if (slice->ammap_private.ammap_count == 1 && lane_hold_unwrite(slice->ammap_private.ammap_hold, HOLD_SLICE)) {
-                memset(slice, 0, sizeof *slice);
-                return;
-        }
-        release_mut_slice(slice);
+                return 0;
+        if (slice->ammap_private.ammap_count != 1 || !lane_hold_unwrite(slice->ammap_private.ammap_hold, HOLD_SLICE))
+                return release_mut_slice(slice);
+        memset(slice, 0, sizeof *slice);
+        return 0;
 }
 
 int ammap_mut_slice_downgrade(ammap_mut_slice_t *from, ammap_slice_t *to)

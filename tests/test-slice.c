@@ -796,13 +796,13 @@ DEFINE_TEST("slice", a_writer_of_another_lane_does_not_matter)
 
 static void *release_slice(void *argument)
 {
-        ammap_slice_release(argument);
+        thread_check_int(ammap_slice_release(argument), AMMAP_ERR_INVALID);
         return NULL;
 }
 
 static void *release_mut_slice(void *argument)
 {
-        ammap_mut_slice_release(argument);
+        thread_check_int(ammap_mut_slice_release(argument), AMMAP_ERR_INVALID);
         return NULL;
 }
 
@@ -847,14 +847,14 @@ DEFINE_TEST("slice", released_twice_is_released_once)
         ck_assert_int_eq(ammap_as_slice(map, 0, 100, &first), 0);
         ck_assert_int_eq(ammap_as_slice(map, 0, 100, &second), 0);
         for (int i = 0; i < 3; i++) {
-                ammap_slice_release(&first);
+                ck_assert_int_eq(ammap_slice_release(&first), 0);
                 ck_assert(slice_is_zero(&first));
         }
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, 1), AMMAP_ERR_BUSY);
         ammap_slice_release(&second);
         ck_assert_int_eq(ammap_as_mut_slice(map, 0, 100, &mut), 0);
         for (int i = 0; i < 3; i++) {
-                ammap_mut_slice_release(&mut);
+                ck_assert_int_eq(ammap_mut_slice_release(&mut), 0);
                 ck_assert(slice_is_zero(&mut));
         }
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map, 0, 1), 0);

@@ -616,6 +616,11 @@ bool shared_is_mine(const struct shared_hold *hold)
         return slot_is_mine(hold->slot) && shared_hold_refs(hold) && !os_forked_quick();
 }
 
+bool shared_is_held(const struct shared_hold *hold)
+{
+        return shared_hold_refs(hold);
+}
+
 void shared_leave(struct shared_hold *hold, uint64_t use)
 {
         struct slot *slot = hold->slot;

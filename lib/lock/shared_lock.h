@@ -30,8 +30,9 @@ int shared_downgrade(struct shared_hold **hold);
 /* Leave what is held to write as if the process had died within. */
 void shared_abandon(struct shared_hold *hold, uint64_t use);
 
-/* Whether a hold is the calling thread's. */
+/* Whether a hold is the calling thread's; whether it is anybody's. */
 bool shared_is_mine(const struct shared_hold *hold);
+bool shared_is_held(const struct shared_hold *hold);
 
 /* Enter one lane to write for as long as a call lasts.  Of the length, which nobody has while
  * he waits for a slice, the deadline is not looked at: AMMAP_ERR_BUSY after some seconds. */
@@ -99,8 +100,7 @@ static inline bool shared_slice_is_in(const struct format_lane *lane)
 static inline void shared_slice_begin(struct slot *slot)
 {
         atomic_store_explicit(&slot->record->read_set[0], SET_HELD | SET_SLICE, memory_order_relaxed);
-        if (slot->read[0].set != SET_HELD)
-                slot->read[0].set = SET_HELD;
+        slot->read[0].set = SET_HELD;
         atomic_store_explicit(&slot->read[0].refs, HOLD_SLICE, memory_order_relaxed);
 }
 

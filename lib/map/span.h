@@ -123,4 +123,14 @@ static inline bool span_is_mine(const span_t *span)
         return hold && (block == thread_holds || thread_owns(block)) && hold_lane(hold);
 }
 
+/* Whether anybody does. */
+static inline bool span_is_held(const span_t *span)
+{
+        const struct hold *hold = span->ammap_hold;
+
+        if (span->ammap_count == SPAN_SHARED)
+                return hold && shared_is_held(span->ammap_hold);
+        return hold && hold_lane(hold);
+}
+
 #endif /* SPAN_H */
