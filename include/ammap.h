@@ -315,9 +315,10 @@ AMMAP_API int ammap_timed_update_region(ammap_t *map, uint64_t offset, const voi
  * writers away from the lanes that it touches, and a mut slice keeps all others away.
  * A thread may hold many slices at once.
  *
- * A slice belongs to the thread that took it, and that thread releases it.  The structure
- * may be moved or copied; one of the copies is released.  When a thread ends, its slices
- * are released; its mut slices leave the state AMMAP_ERR_OWNER_DEAD.
+ * A slice belongs to the thread that took it, and that thread releases it, or gives it to
+ * the process (ammap_slice_detach).  The structure may be moved or copied; one of the copies
+ * is released.  When a thread ends, its slices are released; its mut slices leave the state
+ * AMMAP_ERR_OWNER_DEAD.
  *
  * Each call that takes a slice returns 0, or
  *   AMMAP_ERR_INVALID      a pointer is NULL
@@ -408,6 +409,25 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_mut_slice_downgrade(ammap_mut_slice_t *from
  *                       structure stays as it is */
 AMMAP_API int ammap_slice_release(ammap_slice_t *slice);
 AMMAP_API int ammap_mut_slice_release(ammap_mut_slice_t *slice);
+
+/* Give a slice of the calling thread to its process.  After that any thread of the process
+ * may release the slice, and the end of a thread does not.  The end of the process does: a
+ * mut slice of a shared map or a file then leaves the state AMMAP_ERR_OWNER_DEAD.
+ * The slice is in the way of all threads, the calling one too, as another thread's is:
+ * AMMAP_ERR_BUSY and AMMAP_ERR_TIMEOUT, never AMMAP_ERR_DEADLOCK.  A forked child does not
+ * hold it.
+ *
+ * Return 0, also if the slice is detached already, or
+ *   AMMAP_ERR_INVALID       slice is NULL or all zeros, or another thread holds it
+ *   AMMAP_ERR_LIMIT         a shared map: its 256 slots are taken
+ *   AMMAP_ERR_UNSUPPORTED   a shared map: the process cannot open its memory again to
+ *                           write, by /proc
+ *   AMMAP_ERR_FAULT         a shared map: the program closed the descriptor
+ *   -ENOMEM, -EMFILE, ...   the system refused
+ *   -EAGAIN                 more slices than the lock can count
+ * On an error the slice stays the calling thread's. */
+AMMAP_API int ammap_slice_detach(ammap_slice_t *slice);
+AMMAP_API int ammap_mut_slice_detach(ammap_mut_slice_t *slice);
 
 /* --- Raw pointers ------------------------------------------------------- */
 

@@ -43,6 +43,8 @@ static int leave(const span_t *span)
 {
         if (span_is_mine(span))
                 span_leave(span, HOLD_SLICE);
+        else if (span_is_detached(span))
+                span_leave_detached(span, HOLD_SLICE);
         else if (span_is_held(span))
                 return AMMAP_ERR_INVALID;
         return 0;
@@ -300,4 +302,24 @@ int ammap_mut_slice_downgrade(ammap_mut_slice_t *from, ammap_slice_t *to)
         *to = (ammap_slice_t){ .data = from->data, .length = from->length, .ammap_private = span };
         memset(from, 0, sizeof *from);
         return 0;
+}
+
+/* --- Detached --- */
+
+static int detach(span_t *span)
+{
+        os_fork_check();
+        if (span_is_detached(span))
+                return 0;
+        return span_is_mine(span) ? span_detach(span) : AMMAP_ERR_INVALID;
+}
+
+int ammap_slice_detach(ammap_slice_t *slice)
+{
+        return slice ? detach(&slice->ammap_private) : AMMAP_ERR_INVALID;
+}
+
+int ammap_mut_slice_detach(ammap_mut_slice_t *slice)
+{
+        return slice ? detach(&slice->ammap_private) : AMMAP_ERR_INVALID;
 }

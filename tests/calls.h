@@ -187,6 +187,8 @@ RUN(recover_as_mut_slice, ammap_recover_as_mut_slice(w->map, 0, w->size, &w->mut
 RUN(mut_slice_downgrade, ammap_mut_slice_downgrade(&w->mut_slice, &w->slice))
 RUN(slice_release, ammap_slice_release(&w->slice))
 RUN(mut_slice_release, ammap_mut_slice_release(&w->mut_slice))
+RUN(slice_detach, ammap_slice_detach(&w->slice))
+RUN(mut_slice_detach, ammap_mut_slice_detach(&w->mut_slice))
 RUN(as_ptr, ammap_as_ptr(w->map) ? 0 : -1)
 RUN(as_mut_ptr, ammap_as_mut_ptr(w->map) || w->kind->share != AMMAP_PRIVATE ? 0 : -1)
 RUN(atomic_u32, ammap_atomic_u32(w->map, 4, &w->u32))
@@ -299,6 +301,8 @@ static const struct api_call api_calls[] = {
         CALL(mut_slice_downgrade, run_as_mut_slice, 0),
         CALL(slice_release, run_as_slice, 0),
         CALL(mut_slice_release, run_as_mut_slice, 0),
+        CALL(slice_detach, run_as_slice, 0),
+        CALL(mut_slice_detach, run_as_mut_slice, 0),
         CALL(as_ptr, NULL, 0),
         CALL(as_mut_ptr, NULL, 0),
         CALL(atomic_u32, NULL, 0),

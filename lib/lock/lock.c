@@ -151,6 +151,14 @@
  * here may wait for that.  A reader that reads already is counted past a waiting writer:
  * its own hold keeps every writer out meanwhile.
  *
+ * Slices of the process
+ *
+ * A slice that is detached is no thread's any more: its hold stands in a block of the
+ * process's, which no thread looks at for its own ways.  A reader that is in by a name is
+ * counted in the word first.  Else a writer could look at the new name too early and at
+ * the old one too late.  The count makes his compare-and-swap fail.  A shrink, who looks
+ * at the holds of readers and writers alike, is kept out meanwhile by the map's mutex.
+ *
  * Death (G5)
  *
  * A writer that is gone leaves WRITER set, and DEAD: a thread that ended with a mut slice,
@@ -776,6 +784,43 @@ void lane_hold_downgrade(struct hold *hold)
 
         lane_write_leave_slow(hold_lane(hold), LANE_READER);
         atomic_store_explicit(&hold->use, (use & ~(HOLD_KIND | HOLD_RECOVERED)) | HOLD_COUNTED, memory_order_release);
+}
+
+/* No writer is in, where the caller is. */
+static int count_reader(struct lane *lane)
+{
+        uint64_t word = atomic_load(&lane->word);
+
+        do
+                if ((word & LANE_READERS) == LANE_READERS)
+                        return -EAGAIN;
+        while (!atomic_compare_exchange_weak(&lane->word, &word, word + LANE_READER));
+        return 0;
+}
+
+static uint64_t hold_kind(const struct hold *hold)
+{
+        return atomic_load_explicit(&hold->use, memory_order_relaxed) & HOLD_KIND;
+}
+
+int lane_hold_detach(const struct hold *hold, struct hold **detached)
+{
+        uint64_t kind = hold_kind(hold);
+        int rc = kind == HOLD_BIASED ? count_reader(hold_lane(hold)) : 0;
+
+        if (rc < 0)
+                return rc;
+        rc = thread_detach(hold, kind == HOLD_BIASED ? HOLD_COUNTED : kind, detached);
+        if (rc < 0 && kind == HOLD_BIASED)
+                lane_read_leave(hold_lane(hold));
+        return rc;
+}
+
+void lane_hold_reattach(const struct hold *hold, struct hold *detached)
+{
+        hold_drop(detached);
+        if (hold_kind(hold) == HOLD_BIASED)
+                lane_read_leave(hold_lane(hold));
 }
 
 /* --- Shrinks --- */

@@ -162,6 +162,12 @@ void lane_hold_abandon(struct hold *hold);
 /* Leave it as it was found: for whom it turns out to be no use to have entered. */
 void lane_hold_return(struct hold *hold);
 
+/* Enter once more as the process, which has what a hold of the calling thread's has; it is
+ * left like any other, by any thread, or taken back.  The thread then drops its own hold,
+ * and is not to leave the lane.  0; -EAGAIN: too many readers; or the system's code. */
+int lane_hold_detach(const struct hold *hold, struct hold **detached);
+void lane_hold_reattach(const struct hold *hold, struct hold *detached);
+
 /* Clear DEAD. */
 void lane_recover(struct lane *lane);
 

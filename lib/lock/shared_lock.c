@@ -11,7 +11,8 @@
  *
  * Here stands who enters and leaves.  shared_owner.c takes a lane's owner, read_set.c finds
  * who reads, shared_wait.c waits for either, and shared_shrink.c has those who make the map
- * shorter, or recover.
+ * shorter, or recover.  A slice that is no thread's any more is held by a slot of the process,
+ * which is like one of a thread in all that follows (shared_detach.c).
  *
  * What it guarantees
  *
@@ -72,7 +73,8 @@
  * Invariants
  *
  *   I1  The sequence is changed by the owner alone, and by who recovers as owner.
- *   I2  A thread stores the read sets of its own record alone.
+ *   I2  A thread stores the read sets of its own record alone, and under a mutex those of
+ *       its process.
  *   I3  What a thread holds, and so what it stores when it leaves, it knows from its own
  *       struct slot, never from the header.
  *   I4  There is no second word that tells of a death: the sequence alone does.
@@ -91,6 +93,10 @@
  *      reader with a hold: set,        owner: finds no reader          G1: he looks once more, or the
  *              rescan = 1,                     rescan?                 reader's other set is found
  *              lets the other set go           looks once more
+ *
+ *      slice is detached: its new      shrink: rescan = 0              G1: the new set is found, or
+ *              set, rescan = 1,                looks at the sets               rescan, and then the set
+ *              lets the old set go             rescan?  looks once more
  *
  *      slice goes further: reach,      shrink: owner = me              the slice waits, or the shrink
  *              set by an exchange              reach of the sets       is refused

@@ -13,6 +13,20 @@
 #include "lock/shared_owner.h"
 #include "lock/shared_wait.h"
 
+/* For one who owns the lanes: whether a reader of one of them has moved to where one has
+ * looked (shared_detach.c), as far as has been noted; and note it no more. */
+static bool take_rescan(struct shared *shared, struct lane_range lanes)
+{
+        bool any = false;
+
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
+                if (atomic_load(&shared->lane[lane].rescan)) {
+                        atomic_store(&shared->lane[lane].rescan, 0);
+                        any = true;
+                }
+        return any;
+}
+
 /* Until nobody reads beyond the offset; but for slices. */
 static int wait_until_unread_beyond(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset,
                                     int64_t deadline)
@@ -21,13 +35,19 @@ static int wait_until_unread_beyond(struct shared *shared, struct slot *slot, st
         uint32_t index = 0, set;
         int rc;
 
-        while ((set = read_set_find(shared, lanes, offset + 1, &index)) != 0) {
-                if (!slot_lives(shared, index, waiter_is_thorough(&w.base)))
+        take_rescan(shared, lanes);
+        while ((set = read_set_find(shared, lanes, offset + 1, &index)) != 0 || take_rescan(shared, lanes)) {
+                if (set == 0) {
+                        if ((rc = shared_wait_for_reader(&w)) < 0)
+                                return rc;
+                        index = 0;
+                } else if (!slot_lives(shared, index, waiter_is_thorough(&w.base))) {
                         index++;
-                else if ((set & SET_SLICE) || slot_mine_at(shared, index))
+                } else if ((set & SET_SLICE) || slot_mine_at(shared, index)) {
                         return AMMAP_ERR_BUSY;
-                else if ((rc = shared_wait_for_reader(&w)) < 0)
+                } else if ((rc = shared_wait_for_reader(&w)) < 0) {
                         return rc;
+                }
         }
         return 0;
 }

@@ -6,6 +6,10 @@
  * It rests on the kernel's robust futexes: when a thread is gone, at whatever instruction
  * it was, the kernel marks the lock word of each of its slots (os.h).
  *
+ * A slot may be a process's, for the slices that are no thread's any more.  Its lock word
+ * has a number that no thread has, and the process has locked the first byte of the lock
+ * word in the file.  The kernel unlocks it when the last thread is gone.
+ *
  * What it guarantees
  *
  *   G1  An owner id (slot and generation) stands for one thread, and is never given twice.
@@ -19,9 +23,14 @@
  *      0, or marked dead      anything                     free: the record means nothing
  *      a living thread        another thread, or cleared   being taken: not alive yet
  *      a living thread        that thread, generation n    alive, its owner id by n
+ *      a process's number     that number, generation n    the same, while the byte is locked
+ *      a process's number     anything, byte unlocked      the process is gone: whoever sees
+ *                                                          so makes the word 0
  *
  *      taking      word, then the record cleared, generation + 1, process, thread
  *      leaving     the record cleared, then the word
+ *      taking, by a process     the byte, the word, then the record as above
+ *      leaving, by a process    the record cleared, the word, then the byte
  *
  * Invariants
  *
@@ -29,7 +38,9 @@
  *       whoever takes the slot next clears it before it has an owner id.
  *   I2  The generation changes before record and word agree on the thread.  So an owner id
  *       that a dead thread left does not pass for that of the thread that has the slot now.
- *   I3  A struct slot is never freed: a slice may be released twice.
+ *   I3  A process's number is another one each time: who makes the word 0 for a process that
+ *       is gone makes no other's 0.
+ *   I4  A struct slot is never freed: a slice may be released twice.
  *
  * A map may be freed while other threads of the process have slots of it.  They keep the
  * place, which has pages of its own, until they come by here: the kernel's list of a
@@ -69,6 +80,28 @@ static struct slot *_Atomic every;
 /* The kernel's: what of a lock word is a thread's ID. */
 #define WORD_THREAD UINT32_C(0x3fffffff)
 
+/* No thread's ID is as great. */
+#define WORD_PROCESS UINT32_C(0x20000000)
+
+static bool is_process(uint32_t word)
+{
+        return os_slot_taken(word) && (word & WORD_PROCESS);
+}
+
+/* Which byte of the file the process locks. */
+static uint64_t life_offset(const struct shared *shared, uint32_t index)
+{
+        return (uint64_t)((uintptr_t)slot_word(shared, index) - (uintptr_t)shared->head);
+}
+
+/* Whether the process is gone that has a slot.  Where the program has closed the descriptor,
+ * and others may have its number, nobody knows. */
+static bool is_process_gone(const struct shared *shared, uint32_t index)
+{
+        return os_lock_byte(shared->fd, life_offset(shared, index), OS_LOOK_READ) == 0 &&
+               os_is_file(shared->fd, shared->device, shared->inode) > 0;
+}
+
 /* A thread that called exec, and was not the first of its process, has changed its
  * ID before the kernel looked for what it had. */
 static bool is_gone(const struct shared *shared, uint32_t index)
@@ -77,8 +110,9 @@ static bool is_gone(const struct shared *shared, uint32_t index)
         uint32_t word = atomic_load(slot_word(shared, index));
         uint32_t thread = atomic_load(&record->thread);
 
-        if (!shared->ids_count || !os_slot_taken(word) || (word & WORD_THREAD) != thread ||
-            !os_thread_gone(atomic_load(&record->process), thread))
+        if (is_process(word) ? !is_process_gone(shared, index)
+                             : !shared->ids_count || !os_slot_taken(word) || (word & WORD_THREAD) != thread ||
+                                       !os_thread_gone(atomic_load(&record->process), thread))
                 return false;
         if (shared->writable)
                 atomic_compare_exchange_strong(slot_word(shared, index), &word, 0);
@@ -109,7 +143,7 @@ bool slot_lives(const struct shared *shared, uint32_t index, bool thorough)
         if (unlikely(shared->old_run) && is_of_old_run(shared))
                 return false;
         return os_slot_taken(word) && (word & WORD_THREAD) == atomic_load(&shared->record[index].thread) &&
-               !(thorough && is_gone(shared, index));
+               !((thorough || is_process(word)) && is_gone(shared, index));
 }
 
 bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thorough)
@@ -183,7 +217,7 @@ struct shared_hold *slot_more_holds(struct slot *slot)
 
 /* Those that write first: what becomes a reader meanwhile is found as one of both
  * (shared_downgrade). */
-static bool holds_any(const struct slot *slot)
+bool slot_holds_any(const struct slot *slot)
 {
         const struct shared_hold *hold = atomic_load(&slot->write);
 
@@ -218,8 +252,9 @@ static void clear_record(struct format_slot *record)
         atomic_store(&record->mut_slices, 0);
 }
 
-/* The place is the calling thread's: begin its record, and give it its new owner id. */
-static void begin_record(struct shared *shared, struct slot *slot, uint32_t index)
+/* The place is the calling thread's, or the process's by a number: begin its record, and
+ * give it its new owner id. */
+static void begin_record(struct shared *shared, struct slot *slot, uint32_t index, uint32_t thread)
 {
         struct format_slot *record = &shared->record[index];
         uint64_t generation = (atomic_load(&record->generation) + 1) & OWNER_GENERATIONS;
@@ -228,7 +263,7 @@ static void begin_record(struct shared *shared, struct slot *slot, uint32_t inde
         clear_record(record);
         atomic_store(&record->generation, generation);
         atomic_store(&record->process, os_process());
-        atomic_store(&record->thread, os_thread()); /* last: as slot_lives looks */
+        atomic_store(&record->thread, thread); /* last: as slot_lives looks */
         for (int tries = 0; used <= index && tries < RAISE_MAX; tries++)
                 if (atomic_compare_exchange_strong(&shared->head->slots_used, &used, index + 1))
                         break;
@@ -238,9 +273,9 @@ static void begin_record(struct shared *shared, struct slot *slot, uint32_t inde
 }
 
 /* On a full disk the first store would raise a signal. */
-static int give_room(const struct shared *shared, uint64_t offset)
+static int give_room(const struct shared *shared, uint64_t offset, uint64_t length)
 {
-        int rc = shared->in_file ? os_allot(shared->fd, offset, shared->page) : 0;
+        int rc = shared->in_file ? os_allot(shared->fd, offset, length) : 0;
 
         return rc == -ENOSPC || rc == -EDQUOT ? rc : 0;
 }
@@ -250,31 +285,60 @@ static int take_place(struct shared *shared, struct slot *slot)
         for (uint32_t index = 0; index < shared->slots; index++) {
                 unsigned char *page = shared->pages + index * shared->page;
                 uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
-                int rc = os_slot_taken(atomic_load(slot_word(shared, index))) ? -EBUSY : give_room(shared, offset);
+                int rc = os_slot_taken(atomic_load(slot_word(shared, index))) ? -EBUSY
+                                                                              : give_room(shared, offset, shared->page);
 
                 if (rc == 0)
                         rc = os_slot_claim(page, shared->fd, offset, &slot->place);
 
                 if (rc >= 0)
-                        begin_record(shared, slot, index);
+                        begin_record(shared, slot, index, os_thread());
                 if (rc != -EBUSY)
                         return rc < 0 ? rc : 0;
         }
         return -EBUSY;
 }
 
+/* A byte that is locked though the word is free: by one who is about to take it, or who has
+ * just left it, or who has no business there. */
+static int take_place_for_process(struct shared *shared, struct slot *slot)
+{
+        for (uint32_t index = 0; index < shared->slots; index++) {
+                uint32_t word = atomic_load(slot_word(shared, index));
+                int rc;
+
+                if (os_slot_taken(word))
+                        continue;
+                rc = give_room(shared, life_offset(shared, index), sizeof word);
+                if (rc == 0)
+                        rc = os_life_begin(shared->fd, life_offset(shared, index), &slot->process_life);
+                if (rc == -EAGAIN)
+                        continue;
+                if (rc < 0)
+                        return rc;
+                slot->word = WORD_PROCESS | ((uint32_t)os_now() & (WORD_PROCESS - 1));
+                if (atomic_compare_exchange_strong(slot_word(shared, index), &word, slot->word)) {
+                        begin_record(shared, slot, index, slot->word);
+                        return 0;
+                }
+                os_life_end(slot->process_life);
+                slot->process_life = NULL;
+        }
+        return -EBUSY;
+}
+
 /* Where all are taken, the kernel is asked which of their threads are gone. */
-static int find_place(struct shared *shared, struct slot *slot)
+static int find_place(struct shared *shared, struct slot *slot, int (*take)(struct shared *shared, struct slot *slot))
 {
         bool gone = false;
-        int rc = take_place(shared, slot);
+        int rc = take(shared, slot);
 
         if (rc != -EBUSY)
                 return rc;
         for (uint32_t index = 0; index < shared->slots; index++)
                 gone = is_gone(shared, index) || gone; /* and if it is, its place is free */
         if (gone)
-                rc = take_place(shared, slot);
+                rc = take(shared, slot);
         return rc == -EBUSY ? AMMAP_ERR_LIMIT : rc;
 }
 
@@ -348,7 +412,7 @@ static int spare_one(void)
         struct slot **found = NULL;
 
         for (struct slot **link = &my_slots.all; *link; link = &(*link)->next)
-                if ((*link)->place.view && !holds_any(*link))
+                if ((*link)->place.view && !slot_holds_any(*link))
                         found = link;
         if (!found)
                 return AMMAP_ERR_LIMIT;
@@ -368,7 +432,7 @@ static int new_slot(struct shared *shared, struct slot **made)
                 return -ENOMEM;
         slot->record = &slot->own;
         slot->index = UINT32_MAX;
-        if (shared->writable && (rc = find_place(shared, slot)) < 0) {
+        if (shared->writable && (rc = find_place(shared, slot, take_place)) < 0) {
                 recycle_slot(slot);
                 return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
         }
@@ -383,6 +447,74 @@ static int new_slot(struct shared *shared, struct slot **made)
         link_slot(shared, slot);
         *made = slot;
         return 0;
+}
+
+/* A process that has been refused a description of its own has none. */
+static int refuse_life(int rc)
+{
+        return rc != AMMAP_ERR_LIMIT && (os_absent(rc) || rc == -ENOENT) ? AMMAP_ERR_UNSUPPORTED : rc;
+}
+
+int slot_take_for_process(struct shared *shared, bool in_header, struct slot **taken)
+{
+        struct slot *slot = alloc_slot();
+        int rc = 0;
+
+        if (!slot)
+                return -ENOMEM;
+        slot->record = &slot->own;
+        slot->index = UINT32_MAX;
+        if (in_header)
+                rc = os_is_file(shared->fd, shared->device, shared->inode) > 0
+                             ? find_place(shared, slot, take_place_for_process)
+                             : AMMAP_ERR_FAULT;
+        if (rc < 0) {
+                recycle_slot(slot);
+                return refuse_life(rc);
+        }
+        slot->shared_name = shared->name;
+        slot->device = shared->device;
+        slot->inode = shared->inode;
+        slot->life = (struct thread_life){ .owner = NULL };
+        atomic_store(&slot->thread, slot);
+        slot->next = shared->detached;
+        shared->detached = slot;
+        link_slot(shared, slot);
+        *taken = slot;
+        return 0;
+}
+
+void slot_give_up_for_process(struct shared *shared, struct slot *slot)
+{
+        struct slot **link = &shared->detached;
+
+        while (*link != slot)
+                link = &(*link)->next;
+        *link = slot->next;
+        pthread_mutex_lock(&mutex);
+        clear_record(slot->record);
+        unlink_slot(slot);
+        pthread_mutex_unlock(&mutex);
+        if (slot->process_life) {
+                atomic_compare_exchange_strong(slot_word(shared, slot->index), &slot->word, 0);
+                os_life_end(slot->process_life);
+        }
+        slot->process_life = NULL;
+        slot->shared_name = 0;
+        slot->owner_id = 0;
+        atomic_store(&slot->thread, NULL);
+        forget_holds(slot);
+        recycle_slot(slot);
+}
+
+void slot_move_begin(void)
+{
+        pthread_mutex_lock(&mutex);
+}
+
+void slot_move_end(void)
+{
+        pthread_mutex_unlock(&mutex);
 }
 
 int slot_take(struct shared *shared, struct slot **taken)
@@ -498,6 +630,7 @@ void handle_attach(struct shared *shared)
 
         shared->name = atomic_fetch_add(&names, 1) + 1;
         shared->mine = NULL;
+        shared->detached = NULL;
         atomic_store(&shared->frozen, SHARED_LIVE);
         atomic_store(&shared->frozen_word, &shared->head->frozen);
         pthread_mutex_lock(&mutex);
@@ -525,6 +658,8 @@ bool handle_any_writes(uint64_t device, uint64_t inode)
 
 void handle_detach(struct shared *shared)
 {
+        while (shared->detached)
+                slot_give_up_for_process(shared, shared->detached);
         pthread_mutex_lock(&mutex);
         *shared->link = shared->next;
         if (shared->next)
@@ -546,13 +681,14 @@ static void forget_slot(struct slot *slot)
         if (slot->place.view)
                 os_slot_forget(&slot->place);
         slot->place.view = NULL;
+        slot->process_life = NULL; /* which the child does not have */
 }
 
 void slot_forked(void)
 {
         pthread_mutex_init(&mutex, NULL);
         for (struct shared *shared = all_shared; shared; shared = shared->next)
-                shared->mine = NULL;
+                shared->mine = shared->detached = NULL;
         for (struct slot *slot = atomic_load(&every); slot; slot = slot->made_before)
                 forget_slot(slot);
         memset(&my_slots, 0, sizeof my_slots);
@@ -563,7 +699,7 @@ void slot_forked(void)
 bool slot_thread_exit(bool last)
 {
         for (struct slot *slot = my_slots.all; slot && !last; slot = slot->next)
-                if (slot->shared_name && holds_any(slot))
+                if (slot->shared_name && slot_holds_any(slot))
                         return true;
         while (my_slots.all)
                 give_up(my_slots.all, &my_slots.all);
@@ -590,7 +726,7 @@ static struct slot *held_slot(struct shared *shared)
         struct slot *slot;
 
         pthread_mutex_lock(&mutex);
-        for (slot = shared->mine; slot && !holds_any(slot);)
+        for (slot = shared->mine; slot && !slot_holds_any(slot);)
                 slot = slot->sibling;
         pthread_mutex_unlock(&mutex);
         return slot;
@@ -601,7 +737,7 @@ bool handle_is_held(struct shared *shared)
 {
         struct slot *slot;
 
-        while ((slot = held_slot(shared)) && thread_is_gone(slot->life))
+        while ((slot = held_slot(shared)) && !slot_is_process(slot) && thread_is_gone(slot->life))
                 forget_holds(slot);
         return slot;
 }

@@ -53,8 +53,10 @@ struct shared {
         const _Atomic uint32_t *_Atomic frozen_word;
 
         /* Guard: the mutex of slot.c. */
-        struct slot *mine;           /* what this process's threads have of it */
+        struct slot *mine;           /* what this process's threads have of it, and it has itself */
         struct shared *next, **link; /* on the list of all handles */
+
+        struct slot *detached; /* the process's own slots; guard: the mutex of shared_detach.c */
 };
 
 /* Some lanes that a thread holds.  Written by the thread alone; never freed, so
@@ -93,9 +95,11 @@ struct slot {
         uint64_t shared_name; /* whose slot it is: struct shared's name; 0: its map is gone */
         uint64_t owner_id;    /* as in OWNER_ID */
         uint32_t index;
-        struct thread_life life; /* its thread's: no peer can say that it has ended */
+        struct thread_life life; /* its thread's: no peer can say that it has ended; the process's: no owner */
         uint64_t device, inode;
         struct os_slot place;
+        void *process_life; /* instead of place; NULL: it has no place in the header */
+        uint32_t word;      /* with that */
 
         /* Its thread may be writing, and has not noted a hold for that; its own, but for
          * the freezer that waits for it.  Between this and the look at shared->frozen
@@ -103,8 +107,9 @@ struct slot {
          * and the look at this, os_fence_heavy. */
         _Atomic bool writing;
 
-        const void *_Atomic thread; /* whose it is: an address of its own; NULL: nobody's; relaxed */
-        struct slot *next;          /* of the same thread, or nobody's */
+        const void *_Atomic thread; /* whose it is: an address of its own; NULL: nobody's; relaxed; the
+                                     * slot's own: the process's */
+        struct slot *next;          /* of the same thread, of the process, or nobody's */
         struct slot *made_before;   /* constant */
 
         /* Guard: the mutex of slot.c. */
@@ -143,6 +148,23 @@ static inline struct slot *slot_recent(const struct shared *shared)
  * system's code. */
 int slot_take(struct shared *shared, struct slot **slot);
 
+/* The process's, as far as it has no thread's: a new one, or one less.  Of the process's own,
+ * and under its guard; in_header: others are to see it.  0, or as slot_take. */
+int slot_take_for_process(struct shared *shared, bool in_header, struct slot **slot);
+void slot_give_up_for_process(struct shared *shared, struct slot *slot);
+
+static inline bool slot_is_process(const struct slot *slot)
+{
+        return atomic_load_explicit(&slot->thread, memory_order_relaxed) == slot;
+}
+
+/* Whether anything is held by it. */
+bool slot_holds_any(const struct slot *slot);
+
+/* What it holds goes from one slot to another: those who count see both or neither. */
+void slot_move_begin(void);
+void slot_move_end(void);
+
 /* The quick way to what slot_take finds. */
 static inline int slot_mine(struct shared *shared, struct slot **slot)
 {
@@ -157,8 +179,8 @@ static inline int slot_mine(struct shared *shared, struct slot **slot)
 struct slot *slot_mine_at(const struct shared *shared, uint32_t index);
 struct slot *slot_mine_by_id(const struct shared *shared, uint64_t owner_id);
 
-/* Whether the thread lives that has a slot, or had it when it was given that owner
- * id.  thorough: ask the kernel whether there is such a thread; and tell all others, if
+/* Whether the thread, or process, lives that has a slot, or had it when it was given that
+ * owner id.  thorough: ask the kernel whether there is such a thread; and tell all others, if
  * there is not. */
 bool slot_lives(const struct shared *shared, uint32_t index, bool thorough);
 bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thorough);

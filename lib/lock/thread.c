@@ -21,6 +21,13 @@ static bool (*thread_ends)(bool last);
 /* The list of all owners, of the same kind. */
 static _Atomic(struct owner *) all_owners;
 
+/* The process, as far as it has holds that are no thread's: all of them are in blocks of
+ * his.  Nobody has locked his life, and he is not on the list.  Guard of what is the
+ * owner's alone: detaching.  A hold is let go without it. */
+static struct owner process = { .life = PTHREAD_MUTEX_INITIALIZER };
+static struct holds *process_holds;
+static pthread_mutex_t detaching = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
+
 /* Whose the current block is, or NULL. */
 static struct owner *self(void)
 {
@@ -185,7 +192,7 @@ static int claim_new(struct owner *owner, struct holds **block)
         return 0;
 }
 
-static int add_block(struct owner *owner)
+static int add_block(struct owner *owner, struct holds **current)
 {
         struct holds *block = claim_old(owner);
         int rc;
@@ -197,7 +204,7 @@ static int add_block(struct owner *owner)
         else
                 owner->first = block;
         owner->last = block;
-        thread_holds = block;
+        *current = block;
         return 0;
 }
 
@@ -212,51 +219,100 @@ static int begin(void)
         owner->seen = NULL;
         if ((rc = os_thread_set(owner)) < 0) {
                 give_back_owner(owner);
-        } else if ((rc = add_block(owner)) < 0) {
+        } else if ((rc = add_block(owner, &thread_holds)) < 0) {
                 os_thread_set(NULL);
                 give_back_owner(owner);
         }
         return rc;
 }
 
-static void move_on(struct owner *owner)
+/* To a block with room. */
+static int move_on(struct owner *owner, struct holds **current)
 {
         struct holds *block = owner->roomy;
 
+        if (!block)
+                return add_block(owner, current);
         owner->roomy = block->roomy == block ? NULL : block->roomy;
         block->roomy = NULL;
-        thread_holds = block;
+        *current = block;
+        return 0;
 }
 
 int thread_room(struct hold **hold)
 {
         struct owner *owner;
-        int rc = 0;
+        int rc;
 
         if (thread_holds && (*hold = holds_free(thread_holds)))
                 return 0;
 
         os_fork_check();
         owner = self();
-        if (!owner)
-                rc = begin();
-        else if (owner->roomy)
-                move_on(owner);
-        else
-                rc = add_block(owner);
+        rc = owner ? move_on(owner, &thread_holds) : begin();
         if (rc == 0)
                 *hold = holds_free(thread_holds);
         return rc;
 }
 
-void thread_has_room(struct holds *block)
+static void note_room(struct owner *owner, struct holds *block)
 {
-        struct owner *owner = self();
-
-        if (!owner || block->roomy)
+        if (block->roomy)
                 return;
         block->roomy = owner->roomy ? owner->roomy : block;
         owner->roomy = block;
+}
+
+void thread_has_room(struct holds *block)
+{
+        struct owner *owner = atomic_load_explicit(&block->owner, memory_order_relaxed);
+
+        if (owner == &process) {
+                pthread_mutex_lock(&detaching);
+                if (block != process_holds)
+                        note_room(owner, block);
+                pthread_mutex_unlock(&detaching);
+        } else if ((owner = self())) {
+                note_room(owner, block);
+        }
+}
+
+/* A block that is said to have room may have been filled since, as the current one. */
+static int process_room(struct hold **hold)
+{
+        int rc = 0;
+
+        if (!process.first) {
+                process.unseen = atomic_load_explicit(&all_holds, memory_order_acquire);
+                process.seen = NULL;
+        }
+        while (!process_holds || !(*hold = holds_free(process_holds)))
+                if ((rc = move_on(&process, &process_holds)) < 0)
+                        break;
+        return rc;
+}
+
+/* The acquire pairs with the release of whoever let the hold go: he has read rest. */
+int thread_detach(const struct hold *hold, uint64_t kind, struct hold **detached)
+{
+        uint64_t use = atomic_load_explicit(&hold->use, memory_order_relaxed);
+        int rc;
+
+        pthread_mutex_lock(&detaching);
+        rc = process_room(detached);
+        if (rc == 0) {
+                (void)atomic_load_explicit(&(*detached)->lane, memory_order_acquire);
+                hold_note(*detached, hold_lane(hold), (use & ~HOLD_KIND) | kind,
+                          atomic_load_explicit(&hold->reach, memory_order_relaxed));
+                (*detached)->rest = NULL;
+        }
+        pthread_mutex_unlock(&detaching);
+        return rc;
+}
+
+bool thread_is_detached(const struct hold *hold)
+{
+        return atomic_load_explicit(&hold_block(hold)->owner, memory_order_relaxed) == &process && hold_lane(hold);
 }
 
 /* Whether a lane is one of those. */
@@ -436,6 +492,9 @@ void thread_forked(void)
         struct holds *block = atomic_load_explicit(&all_holds, memory_order_relaxed);
         struct owner *owner = atomic_load_explicit(&all_owners, memory_order_relaxed);
 
+        pthread_mutex_init(&detaching, NULL);
+        process.first = process.last = process.roomy = process_holds = NULL;
+        process.pages = 0;
         for (; block; block = block->next) {
                 if (thread_owns(block))
                         continue;

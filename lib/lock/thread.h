@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: MIT
  *
  * A thread's holds stand in blocks of HOLDS that are its own for as long as it
- * lives.  The quick paths know one of them, thread_holds, and move on to another
+ * lives; the process has some of its own, for the slices that are no thread's any more.
+ * The quick paths know one of a thread's, thread_holds, and move on to another
  * when it is full.  They serve three ends: a thread that asks for what its own slice
  * forbids is told so; a fork, or a thread's end, knows what is left behind; and
  * a reader of a biased lane (lock.c) shows itself to writers in its block
@@ -43,7 +44,8 @@ struct hold {
          * release, for look in thread.c. */
         _Atomic uint64_t reach;
 
-        /* The owner's alone: the hold of the next lane of the same span. */
+        /* The owner's alone: the hold of the next lane of the same span.  Of one that is
+         * the process's, his who may release it. */
         struct hold *rest;
 };
 
@@ -110,6 +112,13 @@ void thread_has_room(struct holds *block);
 
 /* Whether a block is the calling thread's. */
 bool thread_owns(struct holds *block);
+
+/* A hold of the process's that says what one of the calling thread's does, but for its
+ * kind.  The thread keeps its own until it drops it.  0, or the system's code. */
+int thread_detach(const struct hold *hold, uint64_t kind, struct hold **detached);
+
+/* Whether a hold is the process's. */
+bool thread_is_detached(const struct hold *hold);
 
 /* Whether any thread has a hold that names the lane.  Acquire: what those who
  * had one have read before they let go they have read. */

@@ -4,6 +4,7 @@
  */
 #include "map/map.h"
 
+#include "lock/shared_detach.h"
 #include "map/options.h"
 
 #include <errno.h>
@@ -85,10 +86,12 @@ static void fork_before(void)
 {
         recycle_before_fork();
         lock_maps();
+        detach_before_fork();
 }
 
 static void fork_after(void)
 {
+        detach_after_fork();
         unlock_maps();
         recycle_after_fork();
 }
@@ -99,6 +102,7 @@ static void fork_child(void)
         recycle_forked();
         thread_forked();
         slot_forked();
+        detach_forked();
         for (struct ammap *map = all_maps; map; map = map->next)
                 lanes_forked(map);
         lane_forked_all();

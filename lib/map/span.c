@@ -8,6 +8,7 @@
 #include "map/span.h"
 
 #include "lock/file_lock.h"
+#include "lock/shared_detach.h"
 #include "os/hints.h"
 
 static bool hold_writes(const struct hold *hold)
@@ -177,6 +178,81 @@ static int downgrade_file(const span_t *span)
                 hold_writes(hold) ? file_downgrade(hold_lane(hold)->map->file, lanes_in_file(span)) : AMMAP_ERR_INVALID;
 
         return rc < 0 ? rc : downgrade_local(span);
+}
+
+/* --- The process's --- */
+
+/* Drop the thread's holds.  The process has the lanes. */
+static void drop_chain(struct hold *hold, size_t count)
+{
+        for (struct hold *rest; count > 0; count--, hold = rest) {
+                rest = hold->rest;
+                hold_drop(hold);
+        }
+}
+
+static void reattach_chain(const struct hold *hold, struct hold *detached)
+{
+        for (struct hold *rest; detached; hold = hold->rest, detached = rest) {
+                rest = detached->rest;
+                lane_hold_reattach(hold, detached);
+        }
+}
+
+/* Two holds name each lane until all have been doubled.  Who shrinks the map, or counts its
+ * slices, sees neither too few nor too many: he has the mutex. */
+static int detach_local(span_t *span)
+{
+        const size_t count = span->ammap_count & ~SPAN_FILE;
+        struct hold *first = span->ammap_hold, *detached = NULL, **link = &detached;
+        struct ammap *map = hold_lane(first)->map;
+        const struct hold *hold = first;
+        int rc = 0;
+
+        map_lock(map);
+        for (size_t done = 0; done < count && rc == 0; done++, hold = hold->rest) {
+                rc = lane_hold_detach(hold, link);
+                if (rc == 0)
+                        link = &(*link)->rest;
+                else
+                        *link = NULL;
+        }
+        if (rc < 0) {
+                reattach_chain(first, detached);
+        } else {
+                drop_chain(first, count);
+                span->ammap_hold = detached;
+        }
+        map_unlock(map);
+        return rc;
+}
+
+int span_detach(span_t *span)
+{
+        struct shared_hold *hold = span->ammap_hold;
+        int rc;
+
+        if (span->ammap_count != SPAN_SHARED)
+                return detach_local(span);
+        if ((rc = shared_detach(&hold)) == 0)
+                span->ammap_hold = hold;
+        return rc;
+}
+
+bool span_is_detached(const span_t *span)
+{
+        if (!span->ammap_hold)
+                return false;
+        return span->ammap_count == SPAN_SHARED ? shared_is_detached(span->ammap_hold)
+                                                : thread_is_detached(span->ammap_hold);
+}
+
+void span_leave_detached(const span_t *span, uint64_t use)
+{
+        if (span->ammap_count == SPAN_SHARED)
+                shared_leave_detached(span->ammap_hold, use);
+        else
+                span_leave(span, use);
 }
 
 /* --- Any span --- */

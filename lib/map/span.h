@@ -123,7 +123,15 @@ static inline bool span_is_mine(const span_t *span)
         return hold && (block == thread_holds || thread_owns(block)) && hold_lane(hold);
 }
 
-/* Whether anybody does. */
+/* The process's instead of the calling thread's, whose it is.  0, or why not, and all is
+ * as it was. */
+int span_detach(span_t *span);
+
+/* Whether it is the process's; then any thread may leave it. */
+bool span_is_detached(const span_t *span);
+void span_leave_detached(const span_t *span, uint64_t use);
+
+/* Whether anybody holds it. */
 static inline bool span_is_held(const span_t *span)
 {
         const struct hold *hold = span->ammap_hold;

@@ -139,6 +139,7 @@
 #include "os/calm.h"
 #include "os/linux.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <string.h>
@@ -379,4 +380,39 @@ void os_slot_forget(struct os_slot *slot)
         view_detach(slot->view, slot->spare);
         slot->view = NULL;
         os_calm_end(calm, 0);
+}
+
+/* --- The life of a process ---
+ *
+ * A lock of a byte belongs to an open file description, and is gone when the last that has
+ * that is.  A mapping keeps it as a descriptor does, but no program closes it by mistake,
+ * and it can be left out of forked children.  To write, because who may only read the file
+ * must not be able to pretend; the mapping itself is of no use.
+ */
+int os_life_begin(int fd, uint64_t offset, void **life)
+{
+        const size_t page = os_page_size();
+        struct os_calm calm = os_calm_begin();
+        int own = os_reopen(fd, true), rc;
+        void *map;
+
+        *life = NULL;
+        if (own < 0)
+                return os_calm_end(calm, own);
+        rc = os_lock_byte(own, offset, OS_LOCK_WRITE);
+        if (rc == 0) {
+                map = mmap(NULL, page, PROT_NONE, MAP_SHARED, own, (off_t)(offset / page * page));
+                rc = map == MAP_FAILED ? -errno : os_omit_on_fork(map, page);
+                if (rc == 0)
+                        *life = map;
+                else if (map != MAP_FAILED)
+                        munmap(map, page);
+        }
+        close(own);
+        return os_calm_end(calm, rc);
+}
+
+void os_life_end(void *life)
+{
+        os_unmap(life, os_page_size());
 }

@@ -461,3 +461,15 @@ bool os_slot_taken(uint32_t word)
         (void)word;
         return false;
 }
+
+int os_life_begin(int fd, uint64_t offset, void **life)
+{
+        (void)fd, (void)offset;
+        *life = NULL;
+        return -ENOSYS;
+}
+
+void os_life_end(void *life)
+{
+        (void)life;
+}
