@@ -47,6 +47,8 @@ enum call_kind {
         CALL_RECOVER_SLICE,
         CALL_FREEZE,
         CALL_EXPORT,
+        CALL_MUT_DETACH, /* of what has been taken before */
+        CALL_DETACH,
         CALL_SLICE_RELEASE, /* while another process waits */
         CALL_MUT_RELEASE,
         CALL_DOWNGRADE,
@@ -65,6 +67,8 @@ static const char *const call_names[CALLS] = {
         "recover_as_mut_slice",
         "freeze",
         "export",
+        "detach of mut",
+        "detach",
         "release",
         "release of a mut slice",
         "downgrade",
@@ -72,7 +76,8 @@ static const char *const call_names[CALLS] = {
 
 static bool only_reads(enum call_kind kind)
 {
-        return kind == CALL_READ || kind == CALL_SLICE || kind == CALL_SLICE_RELEASE || kind == CALL_EXPORT;
+        return kind == CALL_READ || kind == CALL_SLICE || kind == CALL_SLICE_RELEASE || kind == CALL_EXPORT ||
+               kind == CALL_DETACH;
 }
 
 static bool begins_dead(enum call_kind kind)
@@ -141,6 +146,10 @@ static int run_call(const struct subject *subject, struct held *held)
                 return ammap_freeze(subject->map);
         case CALL_EXPORT:
                 return ammap_export(subject->map, AMMAP_READ, &held->fd);
+        case CALL_MUT_DETACH:
+                return ammap_mut_slice_detach(&held->mut);
+        case CALL_DETACH:
+                return ammap_slice_detach(&held->slice);
         case CALL_SLICE_RELEASE:
                 ammap_slice_release(&held->slice);
                 return 0;
@@ -172,7 +181,14 @@ static void subject_body(struct peer *parent, void *argument)
                 child_must_int(op_run(OP_SLICE, subject->map, offset, BLOCK, 0), 0);
                 child_must_int(op_run(OP_MUT_SLICE, subject->map, offset, BLOCK, 0), 0);
                 child_must_int(ammap_update_region(subject->map, offset, &byte, 1), 0);
+                child_must_int(ammap_as_slice(subject->map, offset, BLOCK, &held.slice), 0);
+                child_must_int(ammap_slice_detach(&held.slice), 0);
+                child_must_int(ammap_slice_release(&held.slice), 0);
         }
+        if (subject->kind == CALL_DETACH)
+                child_must_int(ammap_as_slice(subject->map, 0, LENGTH, &held.slice), 0);
+        if (subject->kind == CALL_MUT_DETACH)
+                child_must_int(ammap_as_mut_slice(subject->map, 0, LENGTH, &held.mut), 0);
         if (subject->kind == CALL_SLICE_RELEASE)
                 child_must_int(ammap_as_slice(subject->map, 0, BLOCK, &held.slice), 0);
         if (subject->kind == CALL_MUT_RELEASE)
@@ -336,7 +352,7 @@ static void finder_body(struct peer *parent, void *argument)
                         child_must_int(ammap_recover(map), 0);
         } else {
                 child_must_int(rc, 0);
-                child_must(kind != CALL_RECOVER_SLICE);
+                child_must(kind != CALL_RECOVER_SLICE && kind != CALL_MUT_DETACH); /* whose writer has died */
                 check_block(finding, bytes);
         }
         if (kind == CALL_GROW || kind == CALL_SHRINK)
