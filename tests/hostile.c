@@ -113,16 +113,18 @@ static void calls_that_return(ammap_t *map, uint64_t limit)
 
                         child_must(offsets[i] + 64 <= limit && slice.length == 64);
                         memcpy(bytes, slice.data, 64);
+                        child_must(i % 4 || is_code(ammap_slice_detach(&slice)));
                 }
-                ammap_slice_release(&slice);
+                child_must_int(ammap_slice_release(&slice), 0);
                 if (ammap_timed_as_mut_slice(map, offsets[i], 64, MS / 10, &mut) == 0) {
                         child_must(offsets[i] + 64 <= limit && mut.length == 64);
                         memset(mut.data, 1, 64);
+                        child_must(i % 4 || is_code(ammap_mut_slice_detach(&mut)));
                 }
                 child_must(is_code(ammap_mut_slice_downgrade(&mut, &slice)));
                 child_must(!slice.data || slice.length == 64);
                 ammap_slice_release(&slice);
-                ammap_mut_slice_release(&mut);
+                child_must_int(ammap_mut_slice_release(&mut), 0);
                 if (ammap_atomic_u32(map, offsets[i], &view) == 0)
                         atomic_store(view.value, 1);
                 ammap_u32_view_release(&view);
@@ -473,7 +475,12 @@ static void flipper_body(struct peer *parent, void *argument)
 static void sweep_field(void *argument)
 {
         static const uint32_t values[] = {
-                0, 1, 2, 3, 4, 255, 4096, CAPACITY, INT32_MAX, UINT32_C(1) << 31, UINT32_MAX
+                0,          1,
+                2,          3,
+                4,          255,
+                4096,       CAPACITY,
+                INT32_MAX,  UINT32_C(1) << 31,
+                UINT32_MAX, UINT32_C(0x20000001) /* a process's lock word */
         };
         struct sweep *sweep = argument;
         uint64_t offset = atomic_load(&sweep->board->fields), data = sweep->limit;
