@@ -233,8 +233,8 @@ AMMAP_API bool ammap_is_empty(const ammap_t *map);
  * On an error nothing has changed. */
 AMMAP_API int ammap_resize(ammap_t *map, uint64_t size);
 
-/* Writes a line of text about the map, for people.  Programs must not read it: its form
- * may change.
+/* Writes a line of text about the map, for people: its length and capacity, its lanes, its
+ * name.  Programs must not read it: its form may change.
  *
  *   text   receives the text, cut to fit and always terminated; NULL if size is 0
  *   size   of text, in bytes
@@ -428,6 +428,63 @@ AMMAP_API int ammap_mut_slice_release(ammap_mut_slice_t *slice);
  * On an error the slice stays the calling thread's. */
 AMMAP_API int ammap_slice_detach(ammap_slice_t *slice);
 AMMAP_API int ammap_mut_slice_detach(ammap_mut_slice_t *slice);
+
+/* --- Lanes -------------------------------------------------------------- */
+
+/* Tells which lane holds the byte at offset.
+ *
+ *   begin    receives where the lane begins, in bytes from the start of the map
+ *   length   receives the bytes of the lane that the map has; the last lane of a map may
+ *            be shorter than the others
+ *
+ * Returns 0, or
+ *   AMMAP_ERR_INVALID      a pointer is NULL
+ *   AMMAP_ERR_BOUNDS       the map has no byte at offset
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ * On an error *begin and *length are 0. */
+AMMAP_API int ammap_lane(const ammap_t *map, uint64_t offset, uint64_t *begin, uint64_t *length);
+
+/* How something is held.
+ *   AMMAP_HOLD_READ    lanes, by slices or copies out
+ *   AMMAP_HOLD_WRITE   lanes, by a mut slice or a copy in
+ *   AMMAP_HOLD_DEAD    lanes, by a writer that ended inside its write
+ *   AMMAP_HOLD_VIEW    bytes, by a view: it keeps the map from being freed, frozen or cut */
+typedef enum ammap_hold { AMMAP_HOLD_READ, AMMAP_HOLD_WRITE, AMMAP_HOLD_DEAD, AMMAP_HOLD_VIEW } ammap_hold_t;
+
+typedef struct ammap_holder {
+        int32_t pid;     /* the process; 0: not known */
+        int32_t tid;     /* the thread; 0: it is the process's, or not known */
+        uint64_t offset; /* of lanes in a row that are held, or of the view */
+        uint64_t length; /* of both, in bytes */
+        ammap_hold_t hold;
+} ammap_holder_t;
+
+/* Tells who stands in the way of a range, the calling thread too.
+ *
+ *   holders   receives the first `count` of them, in no certain order; may be NULL if
+ *             count is 0
+ *   count     how many there is room for
+ *
+ * What one thread holds in one way is an entry for each run of lanes in a row; the run may
+ * begin before the range and end after it.  A view is an entry; views of this process are
+ * listed.  pid is 0 for other processes that have the map in a file, for all in a shared
+ * map of another PID namespace, and for a dead writer of which nothing is known any more.
+ *
+ * The answer is of a moment that is over.  It takes no lock, and keeps nobody away.  A
+ * copy that is under way may be missing, or be listed with a tid of 0.
+ *
+ * Returns how many holders there are, or
+ *   AMMAP_ERR_INVALID      map is NULL, or holders is NULL and count is not 0
+ *   AMMAP_ERR_BOUNDS       the range is not wholly inside the map
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ *   -ENOMEM                there was no memory to note the lanes
+ *   a negative errno       the system refused
+ * On an error holders is all zeros. */
+AMMAP_API int ammap_holders(ammap_t *map, uint64_t offset, uint64_t length, ammap_holder_t *holders, size_t count);
 
 /* --- Raw pointers ------------------------------------------------------- */
 

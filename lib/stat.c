@@ -17,8 +17,10 @@ int ammap_describe(const ammap_t *map, char *text, size_t size)
         if (atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
         length = ammap_len(map);
-        return snprintf(text, size, "ammap: %" PRIu64 " bytes, %s, %" PRIu64 " lane%s%s%s", length, map->kind->name,
-                        map->lanes, map->lanes == 1 ? "" : "s", map->read_only ? ", read-only" : "",
+        return snprintf(text, size,
+                        "ammap: %" PRIu64 " bytes, capacity %" PRIu64 ", %s, %" PRIu64 " lane%s of %" PRIu64 "%s%s%s%s",
+                        length, map->capacity, map->kind->name, map->lanes, map->lanes == 1 ? "" : "s", map->lane_size,
+                        map->name[0] ? ", name " : "", map->name, map->read_only ? ", read-only" : "",
                         map_frozen(map->lane[0].map) ? ", frozen" : "");
 }
 

@@ -66,7 +66,7 @@ static int pin_words(ammap_t *map, struct words *words)
                 if ((rc = check_pin(map, words)) == 0) {
                         words->pin[0] = (uintptr_t)map;
                         words->pin[1] = (uintptr_t)view;
-                        views_add(map, view, words->offset + words->count * words->size);
+                        views_add(map, view, words->offset, words->offset + words->count * words->size);
                         view = NULL;
                 }
                 pthread_mutex_unlock(&map->viewing);

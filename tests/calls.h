@@ -52,6 +52,8 @@ struct world {
         ammap_u32_view_t u32;
         ammap_u64_view_t u64;
         ammap_stat_t stat;
+        ammap_holder_t holders[8];
+        uint64_t begin, length;
         int fd, socket[2];
         unsigned char bytes[4096];
 };
@@ -189,6 +191,8 @@ RUN(slice_release, ammap_slice_release(&w->slice))
 RUN(mut_slice_release, ammap_mut_slice_release(&w->mut_slice))
 RUN(slice_detach, ammap_slice_detach(&w->slice))
 RUN(mut_slice_detach, ammap_mut_slice_detach(&w->mut_slice))
+RUN(lane, ammap_lane(w->map, w->size - 1, &w->begin, &w->length))
+RUN(holders, ammap_holders(w->map, 1, w->size - 1, w->holders, COUNT_OF(w->holders)))
 RUN(as_ptr, ammap_as_ptr(w->map) ? 0 : -1)
 RUN(as_mut_ptr, ammap_as_mut_ptr(w->map) || w->kind->share != AMMAP_PRIVATE ? 0 : -1)
 RUN(atomic_u32, ammap_atomic_u32(w->map, 4, &w->u32))
@@ -303,6 +307,8 @@ static const struct api_call api_calls[] = {
         CALL(mut_slice_release, run_as_mut_slice, 0),
         CALL(slice_detach, run_as_slice, 0),
         CALL(mut_slice_detach, run_as_mut_slice, 0),
+        CALL(lane, NULL, 0),
+        CALL(holders, run_as_slice, 0),
         CALL(as_ptr, NULL, 0),
         CALL(as_mut_ptr, NULL, 0),
         CALL(atomic_u32, NULL, 0),

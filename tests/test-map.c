@@ -501,6 +501,29 @@ DEFINE_TEST("map", describe_counts_as_snprintf_does)
         }
 }
 
+DEFINE_TEST("map", describe_names_what_the_map_is)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+        char text[400];
+
+        options.name = "a\nname";
+        options.capacity = 7654321;
+        options.lanes = 17;
+        ck_assert_int_eq(ammap_new_with(&map, 1234567, &options), 0);
+        ck_assert_int_gt(ammap_describe(map, text, sizeof(text)), 0);
+        ck_assert_ptr_nonnull(strstr(text, "1234567 bytes"));
+        ck_assert_ptr_nonnull(strstr(text, "capacity 7654321"));
+        ck_assert_ptr_nonnull(strstr(text, "17 lanes of 450255"));
+        ck_assert_ptr_nonnull(strstr(text, "name a_name"));
+        ck_assert_ptr_nonnull(strstr(text, "private"));
+        ck_assert_ptr_null(strstr(text, "frozen"));
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_int_gt(ammap_describe(map, text, sizeof(text)), 0);
+        ck_assert_ptr_nonnull(strstr(text, "frozen"));
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 DEFINE_TEST("map", describe_refuses_bad_input)
 {
         ammap_t *map = new_pattern_map(100, 0);

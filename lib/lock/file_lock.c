@@ -312,6 +312,47 @@ static void leave_lane(struct file *file, uint64_t i, enum access access)
         }
 }
 
+/* --- Who is in --- */
+
+void file_each_twin(const struct file *file, void (*found)(const struct file *twin, void *context), void *context)
+{
+        if (atomic_load_explicit(&file->twins, memory_order_relaxed) == 0)
+                return;
+        os_fork_check();
+        pthread_mutex_lock(&files_mutex);
+        for (const struct file *other = files; other; other = other->next)
+                if (other != file && same_file(other, file))
+                        found(other, context);
+        pthread_mutex_unlock(&files_mutex);
+}
+
+/* The system tells any of those that are in a range: so look before that one, until there
+ * is none. */
+int file_find_locked(const struct file *file, struct lane_range lanes, struct lane_range *locked, bool *write)
+{
+        struct os_locked found = { .offset = FILE_LANES + lanes.first, .end = FILE_LANES + (uint64_t)lanes.last + 1 };
+        int rc, any = 0;
+
+        while ((rc = os_find_locked(file->fd, &found)) > 0) {
+                any = 1;
+                *write = found.write;
+                locked->first = (uint32_t)(found.offset - FILE_LANES);
+                locked->last = (uint32_t)(found.end - FILE_LANES - 1);
+                found = (struct os_locked){ .offset = FILE_LANES + lanes.first, .end = found.offset };
+        }
+        return any ? any : rc;
+}
+
+bool file_has(struct file *file, uint32_t lane)
+{
+        bool has;
+
+        pthread_mutex_lock(&file->mutex);
+        has = file->lane[lane].readers > 0 || file->lane[lane].writing;
+        pthread_mutex_unlock(&file->mutex);
+        return has;
+}
+
 /* --- Entering --- */
 
 /* Whether the calling thread has a lane to read besides what it has just taken. */

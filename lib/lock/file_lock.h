@@ -46,6 +46,14 @@ int file_downgrade(struct file *file, struct lane_range lanes);
  * AMMAP_ERR_DEADLOCK; or AMMAP_ERR_DEADLOCK at once. */
 int file_elsewhere(const struct file *file, struct lane_range lanes, enum access access);
 
+/* For those who list who is in; of no moment but their own.  Call found(map, context) for
+ * each other map of this process in the same file; the first of the lanes that another
+ * description than this one has locked, and as many as it has locked in a row, to write or
+ * to read: 1, 0 (there is none) or the system's code; and whether this process has a lane. */
+void file_each_twin(const struct file *file, void (*found)(const struct file *twin, void *context), void *context);
+int file_find_locked(const struct file *file, struct lane_range lanes, struct lane_range *locked, bool *write);
+bool file_has(struct file *file, uint32_t lane);
+
 /* The thread ends that has a lane to write: AMMAP_ERR_OWNER_DEAD in every process
  * from now on, by what stands in the file; the local lane is not dead any more. */
 void file_abandon(struct file *file, uint64_t lane);

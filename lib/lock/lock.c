@@ -852,8 +852,10 @@ bool lane_writes_unseen(const struct lane *lane)
 /* --- Death --- */
 
 /* By its writer, whom no hold tells of any more. */
-static void die(struct lane *lane)
+static void die(struct lane *lane, uint32_t thread)
 {
+        atomic_store(&lane->dead_process, os_process());
+        atomic_store(&lane->dead_thread, thread);
         atomic_store(&lane->word, atomic_load(&lane->word) | LANE_DEAD);
         os_fence_full();
         lane_left(lane, WRITE);
@@ -863,9 +865,10 @@ static void die(struct lane *lane)
 void lane_hold_abandon(struct hold *hold)
 {
         struct lane *lane = hold_lane(hold);
+        uint32_t thread = hold_thread(hold);
 
         hold_drop(hold);
-        die(lane);
+        die(lane, thread);
 }
 
 void lane_hold_return(struct hold *hold)
@@ -883,7 +886,7 @@ static void abandon(struct hold *hold)
 
         if ((atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE) {
                 atomic_store(&hold->lane, NULL);
-                die(lane);
+                die(lane, hold_thread(hold));
         } else {
                 lane_left(lane, READ);
                 lane_hold_leave(hold);
@@ -924,6 +927,10 @@ void lane_forked(struct lane *lane, bool frozen)
                 kept += LANE_WRITER;
         else if (word & LANE_WRITER)
                 kept |= LANE_DEAD;
+        if (!(word & LANE_DEAD)) {
+                atomic_store(&lane->dead_process, 0);
+                atomic_store(&lane->dead_thread, 0);
+        }
         atomic_store(&lane->word, kept);
         atomic_store(&lane->waiting, 0);
         for (int kind = READ; kind <= WRITE; kind++)

@@ -69,8 +69,9 @@ struct lane {
         _Alignas(64) _Atomic uint32_t event[2]; /* futex words, counting wake-ups */
         _Atomic uint32_t asleep[2];             /* how many are in os_wait or about to be */
 
-        _Atomic uint32_t spins;     /* how long spinning has paid lately; a hint */
-        _Atomic int64_t bias_after; /* os_now before which there is no bias; a hint */
+        _Atomic uint32_t spins;       /* how long spinning has paid lately; a hint */
+        _Atomic uint32_t dead_thread; /* while DEAD: whose thread that was, and of which process; 0: not known */
+        _Atomic int64_t bias_after;   /* os_now before which there is no bias; a hint */
 
         /* A turn that nobody was seen to take, with its sequence, and os_now when that
          * was seen first; by those who wait for it to end.  Hints. */
@@ -78,6 +79,8 @@ struct lane {
         _Atomic int64_t idle_since;
 
         struct ammap *map; /* whose it is; constant, and nothing to the lock */
+
+        _Atomic uint32_t dead_process; /* stored before DEAD, as dead_thread is */
 };
 
 #define LANE_READER UINT64_C(1)

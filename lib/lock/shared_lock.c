@@ -32,6 +32,7 @@
  *      lane.sequence   odd while bytes may be half written
  *      lane.next       the slot that is to come next, or 0: a hint
  *      lane.rescan     whether the owner is to look for readers once more
+ *      lane.dead_...   who died there, for those who ask: nothing to the lock (slot_note_dead)
  *      slot.read_set[] the lanes that its thread reads, and slot.reach[]: how far
  *
  *      owner           sequence   means
@@ -679,6 +680,7 @@ void shared_abandon(struct shared_hold *hold, uint64_t use)
         const struct lane_range lanes = read_set_lanes(hold->set);
 
         atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
+        slot_note_dead(slot->shared, slot->index, lanes.first, lanes.last + 1);
         shared_disown_lanes(slot->shared, lanes.first, lanes.last + 1);
         note_mut_slices(slot, -(uint32_t)use);
         slot_write_unhold(hold);

@@ -113,6 +113,8 @@ int shared_recover(struct shared *shared, uint32_t lane, void (*mend)(void *cont
         if (rc == 0 && shared_is_odd(&shared->lane[lane])) {
                 if (mend)
                         mend(context);
+                atomic_store(&shared->lane[lane].dead_process, 0);
+                atomic_store(&shared->lane[lane].dead_thread, 0);
                 shared_close_lane(&shared->lane[lane]);
         } else if (rc == 0) {
                 shared_disown(&shared->lane[lane]);

@@ -77,6 +77,34 @@ static struct slot *_Atomic every;
 
 /* --- Who lives --- */
 
+/* Whoever takes the slot changes the generation first. */
+bool slot_tells(const struct shared *shared, uint64_t owner_id, struct slot_owner *owner)
+{
+        const uint64_t generation = owner_id >> (2 + OWNER_INDEX_BITS);
+        const uint32_t index = slot_index(owner_id);
+        const struct format_slot *record = &shared->record[index];
+
+        if (index >= shared->slots || (atomic_load(&record->generation) & OWNER_GENERATIONS) != generation)
+                return false;
+        owner->process = atomic_load(&record->process);
+        owner->thread = atomic_load(&record->thread);
+        return (atomic_load(&record->generation) & OWNER_GENERATIONS) == generation;
+}
+
+void slot_note_dead(const struct shared *shared, uint32_t index, uint32_t first, uint32_t end)
+{
+        for (struct format_lane *lane = &shared->lane[first]; lane < &shared->lane[end]; lane++) {
+                uint64_t owner_id = atomic_load(&lane->owner) & OWNER_ID;
+                struct slot_owner owner;
+
+                if (slot_index(owner_id) == index && (atomic_load(&lane->sequence) & 1) &&
+                    slot_tells(shared, owner_id, &owner)) {
+                        atomic_store(&lane->dead_process, owner.process);
+                        atomic_store(&lane->dead_thread, owner.thread);
+                }
+        }
+}
+
 /* The kernel's: what of a lock word is a thread's ID. */
 #define WORD_THREAD UINT32_C(0x3fffffff)
 
@@ -114,8 +142,10 @@ static bool is_gone(const struct shared *shared, uint32_t index)
                              : !shared->ids_count || !os_slot_taken(word) || (word & WORD_THREAD) != thread ||
                                        !os_thread_gone(atomic_load(&record->process), thread))
                 return false;
-        if (shared->writable)
+        if (shared->writable) {
+                slot_note_dead(shared, index, 0, shared->lanes);
                 atomic_compare_exchange_strong(slot_word(shared, index), &word, 0);
+        }
         return true;
 }
 
@@ -291,6 +321,8 @@ static int take_place(struct shared *shared, struct slot *slot)
                 if (rc == 0)
                         rc = os_slot_claim(page, shared->fd, offset, &slot->place);
 
+                if (rc == OS_SLOT_LEFT)
+                        slot_note_dead(shared, index, 0, shared->lanes);
                 if (rc >= 0)
                         begin_record(shared, slot, index, os_thread());
                 if (rc != -EBUSY)
@@ -369,6 +401,8 @@ static void give_up(struct slot *slot, struct slot **link)
 {
         pthread_mutex_lock(&mutex);
         if (slot->shared) {
+                if (slot->place.view && slot_holds_any(slot)) /* its thread ends */
+                        slot_note_dead(slot->shared, slot->index, 0, slot->shared->lanes);
                 clear_record(slot->record);
                 unlink_slot(slot);
         }
@@ -704,6 +738,16 @@ bool slot_thread_exit(bool last)
         while (my_slots.all)
                 give_up(my_slots.all, &my_slots.all);
         return false;
+}
+
+void handle_each_unseen(const struct shared *shared, handle_found *found, void *context)
+{
+        pthread_mutex_lock(&mutex);
+        for (const struct shared *handle = all_shared; handle; handle = handle->next)
+                for (const struct slot *slot = handle->mine; slot && is_same(handle, shared); slot = slot->sibling)
+                        for (unsigned i = 0; i < FORMAT_PLACES && slot->record == &slot->own; i++)
+                                found(atomic_load(&slot->own.read_set[i]), thread_id(slot->life), context);
+        pthread_mutex_unlock(&mutex);
 }
 
 uint64_t handle_slices(struct shared *shared)

@@ -188,6 +188,16 @@ bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thoro
 /* Whether a header is of a run of the machine that is over: the numbers in it are nobody's. */
 bool slot_run_is_over(const struct format_head *head);
 
+/* Whose an owner id is, or was, as far as its slot still tells; else false. */
+struct slot_owner {
+        uint32_t process, thread;
+};
+bool slot_tells(const struct shared *shared, uint64_t owner_id, struct slot_owner *owner);
+
+/* The slot is about to tell it no more: note in the lanes from first to before end, where it
+ * died, or is left as if it had. */
+void slot_note_dead(const struct shared *shared, uint32_t index, uint32_t first, uint32_t end);
+
 /* The slot that an owner id is of; beyond all slots: of none. */
 static inline uint32_t slot_index(uint64_t owner_id)
 {
@@ -264,6 +274,11 @@ static inline bool shared_frozen(struct shared *shared)
  * the other one. */
 int handle_freeze_begin(struct shared *shared);
 void handle_freeze_cancel(struct shared *shared);
+
+/* Call found(read_set, thread, context) for each set that a thread of this process reads by a
+ * handle that has no slots, of the same map; thread: its ID. */
+typedef void handle_found(uint32_t read_set, uint32_t thread, void *context);
+void handle_each_unseen(const struct shared *shared, handle_found *found, void *context);
 
 /* How many slices this process has by it; whether slices or copies. */
 uint64_t handle_slices(struct shared *shared);

@@ -67,6 +67,7 @@ static void begin_life(struct owner *owner)
         while (pthread_mutex_trylock(&owner->life) == EBUSY)
                 os_pause();
         atomic_fetch_add(&owner->number, 1);
+        atomic_store_explicit(&owner->thread, os_thread(), memory_order_relaxed);
 }
 
 /* By who has locked its life. */
@@ -404,6 +405,34 @@ bool thread_any_writes(const struct lane *lane)
         return false;
 }
 
+static uint32_t id_of(const struct owner *owner)
+{
+        return owner ? atomic_load_explicit(&owner->thread, memory_order_relaxed) : 0;
+}
+
+uint32_t hold_thread(const struct hold *hold)
+{
+        return id_of(atomic_load_explicit(&hold_block(hold)->owner, memory_order_acquire));
+}
+
+/* The owner is looked at twice, as the lane is in look: what stands between is his. */
+void thread_each(const struct lane *first, const struct lane *end, thread_found *found, void *context)
+{
+        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        uint64_t reach, use;
+
+        for (; block; block = block->next)
+                for (unsigned i = 0; i < HOLDS; i++) {
+                        const struct owner *owner = atomic_load_explicit(&block->owner, memory_order_acquire);
+                        struct lane *lane = atomic_load_explicit(&block->hold[i].lane, memory_order_acquire);
+                        const struct lane *next = (const struct lane *)((uintptr_t)lane + 1);
+
+                        if (is_among(lane, first, end) && look(&block->hold[i], lane, next, &reach, &use) &&
+                            atomic_load_explicit(&block->owner, memory_order_acquire) == owner)
+                                found(lane, use, id_of(owner), context);
+                }
+}
+
 enum reach thread_reach(const struct lane *first, const struct lane *end, uint64_t offset)
 {
         struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
@@ -475,6 +504,11 @@ struct thread_life thread_life(void)
         struct owner *owner = self();
 
         return (struct thread_life){ owner, atomic_load(&owner->number) };
+}
+
+uint32_t thread_id(struct thread_life life)
+{
+        return id_of(life.owner);
 }
 
 bool thread_is_gone(struct thread_life life)

@@ -5,10 +5,10 @@
  * A thread's holds stand in blocks of HOLDS that are its own for as long as it
  * lives; the process has some of its own, for the slices that are no thread's any more.
  * The quick paths know one of a thread's, thread_holds, and move on to another
- * when it is full.  They serve three ends: a thread that asks for what its own slice
- * forbids is told so; a fork, or a thread's end, knows what is left behind; and
+ * when it is full.  They serve these ends: a thread that asks for what its own slice
+ * forbids is told so; a fork, or a thread's end, knows what is left behind;
  * a reader of a biased lane (lock.c) shows itself to writers in its block
- * instead of in the lane.
+ * instead of in the lane; and one who asks is told who holds what (holders.c).
  *
  * All blocks are on one list, which only grows: a block whose thread has ended
  * is claimed by the next that starts.  So the list can be walked without a lock.
@@ -81,6 +81,7 @@ struct owner {
         _Atomic bool claimed;        /* taken by exchange, given back with release */
         pthread_mutex_t life;        /* the thread has it for as long as it lives: robust */
         _Atomic uint64_t number;     /* which of its threads; changed by that when it begins */
+        _Atomic uint32_t thread;     /* its ID; stored when it begins; relaxed, for those who list holds */
         struct owner *next;          /* constant once it is on the list of all */
 };
 
@@ -131,6 +132,14 @@ void thread_strike_named(const struct lane *first, size_t count, size_t size, ui
 /* Whether any thread has a hold to write it. */
 bool thread_any_writes(const struct lane *lane);
 
+/* Call found(lane, use, thread, context) for each hold that any thread has of the lanes
+ * from first to before end; thread: its ID. */
+typedef void thread_found(struct lane *lane, uint64_t use, uint32_t thread, void *context);
+void thread_each(const struct lane *first, const struct lane *end, thread_found *found, void *context);
+
+/* The ID of the thread that has a hold. */
+uint32_t hold_thread(const struct hold *hold);
+
 /* Of all threads' holds of the lanes from first to before end: how many slices,
  * and whether there is a slice, or only a copy, that reaches beyond an offset. */
 enum reach { REACH_NONE, REACH_COPY, REACH_SLICE };
@@ -149,6 +158,7 @@ struct thread_life {
 };
 struct thread_life thread_life(void);
 bool thread_is_gone(struct thread_life life);
+uint32_t thread_id(struct thread_life life);
 
 /* In a forked child: forget all threads but the calling one. */
 void thread_forked(void);

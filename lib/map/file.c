@@ -14,6 +14,7 @@
  */
 #include "map/file.h"
 
+#include "lock/file_holders.h"
 #include "lock/file_lock.h"
 #include "map/clone.h"
 #include "map/header.h"
@@ -258,6 +259,12 @@ static void thread_left(struct ammap *map, uint64_t lane, enum access access)
                 file_leave(map->file, one_lane((uint32_t)lane), READ);
 }
 
+static void holders(struct ammap *map, struct lane_range lanes, struct holders *list)
+{
+        thread_bury(map->lane, map->lane + map->lanes);
+        file_holders(map->file, lanes, list);
+}
+
 static int refresh(struct ammap *map)
 {
         return file_refresh(map->file);
@@ -291,6 +298,7 @@ static const struct kind kind_file = {
         .frozen = frozen,
         .is_held = local_is_held,
         .slices = local_slices,
+        .holders = holders,
         .resize = resize,
         .freeze = freeze,
         .recover = recover,

@@ -4,6 +4,7 @@
  */
 #include "map/local.h"
 
+#include "lock/holders.h"
 #include "map/views.h"
 
 /* --- The length --- */
@@ -133,6 +134,13 @@ bool local_is_held(struct ammap *map)
 uint64_t local_slices(const struct ammap *map)
 {
         return thread_slices(map->lane, map->lane + map->lanes);
+}
+
+void local_holders(struct ammap *map, struct lane_range lanes, struct holders *list)
+{
+        (void)lanes;
+        thread_bury(map->lane, map->lane + map->lanes);
+        lane_holders(map->lane, (size_t)map->lanes, list);
 }
 
 int local_recover(struct ammap *map)

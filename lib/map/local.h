@@ -19,6 +19,7 @@ int private_make(struct ammap **made, uint64_t size, const ammap_options_t *opti
 uint64_t local_length(const struct ammap *map);
 bool local_is_held(struct ammap *map);
 uint64_t local_slices(const struct ammap *map);
+void local_holders(struct ammap *map, struct lane_range lanes, struct holders *list);
 bool local_frozen(struct ammap *map);
 int local_freeze(struct ammap *map);
 int local_recover(struct ammap *map);
@@ -28,8 +29,8 @@ void local_forked(struct ammap *map);
 #define LOCAL_KIND                                                                                                     \
         .read = local_read, .write = local_write, .enter = span_enter_local, .length = local_length,                   \
         .refresh = map_no_refresh, .frozen = local_frozen, .is_held = local_is_held, .slices = local_slices,           \
-        .freeze = local_freeze, .recover = local_recover, .clone = clone_locked, .thread_left = map_no_thread_left,    \
-        .freeze_forked = map_nothing, .forked = local_forked, .end = map_nothing
+        .holders = local_holders, .freeze = local_freeze, .recover = local_recover, .clone = clone_locked,             \
+        .thread_left = map_no_thread_left, .freeze_forked = map_nothing, .forked = local_forked, .end = map_nothing
 
 /* All lanes to write, and resizing locked.  0, or why not; and back. */
 int local_take_all(struct ammap *map);

@@ -152,6 +152,21 @@ void map_link(struct ammap *map)
         unlock_maps();
 }
 
+static bool is_same_map(const struct ammap *a, const struct ammap *b)
+{
+        return a == b || (a->kind->joint && b->kind->joint && a->backing.device == b->backing.device &&
+                          a->backing.inode == b->backing.inode);
+}
+
+void map_each_handle(struct ammap *map, void (*found)(struct ammap *handle, void *context), void *context)
+{
+        lock_maps();
+        for (struct ammap *other = all_maps; other; other = other->next)
+                if (is_same_map(other, map))
+                        found(other, context);
+        unlock_maps();
+}
+
 static void unlink_map(struct ammap *map)
 {
         lock_maps();

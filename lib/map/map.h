@@ -17,6 +17,7 @@
 #include <pthread.h>
 
 struct file;
+struct holders;
 struct kind;
 struct view;
 
@@ -96,6 +97,10 @@ struct kind {
         /* Whether a thread holds any of it; how many slices this process's threads have. */
         bool (*is_held)(struct ammap *map);
         uint64_t (*slices)(const struct ammap *map);
+
+        /* Add who holds its lanes: of those asked for all, of others some.  The list says
+         * where it could not. */
+        void (*holders)(struct ammap *map, struct lane_range lanes, struct holders *list);
 
         /* What the calls of these names answer; to resize, under resizing. */
         int (*resize)(struct ammap *map, uint64_t size);
@@ -208,6 +213,9 @@ struct recipe {
  * from then on.  map_make: 0, or the system's code. */
 int map_make(struct ammap **made, const struct recipe *recipe);
 void map_link(struct ammap *map);
+
+/* Call found(handle, context) for the map, and each other handle that this process has of it. */
+void map_each_handle(struct ammap *map, void (*found)(struct ammap *handle, void *context), void *context);
 
 /* Unmap and forget a map that no one uses. */
 int map_destroy(struct ammap *map);

@@ -11,6 +11,7 @@
 #include "map/shared.h"
 
 #include "lock/file_lock.h"
+#include "lock/shared_holders.h"
 #include "lock/shared_run.h"
 #include "lock/shared_shrink.h"
 #include "map/clone.h"
@@ -331,6 +332,13 @@ static void freeze_forked(struct ammap *map)
                 handle_freeze_cancel(map->shared);
 }
 
+/* All that the header tells of lanes counts as long as the map is not frozen. */
+static void holders(struct ammap *map, struct lane_range lanes, struct holders *list)
+{
+        (void)lanes, (void)is_frozen(map);
+        shared_holders(map->shared, list);
+}
+
 static struct lane_range all_lanes(const struct shared *shared)
 {
         return (struct lane_range){ 0, shared->lanes - 1 };
@@ -455,6 +463,7 @@ static const struct kind kind_shared = {
         .frozen = is_frozen,
         .is_held = is_held,
         .slices = slices,
+        .holders = holders,
         .resize = resize,
         .freeze = freeze,
         .recover = recover,

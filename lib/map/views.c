@@ -6,9 +6,9 @@
 
 #include <stdlib.h>
 
-void views_add(struct ammap *map, struct view *view, uint64_t end)
+void views_add(struct ammap *map, struct view *view, uint64_t begin, uint64_t end)
 {
-        *view = (struct view){ .next = map->view, .link = &map->view, .end = end };
+        *view = (struct view){ .next = map->view, .link = &map->view, .begin = begin, .end = end };
         if (map->view)
                 map->view->link = &view->next;
         map->view = view;

@@ -10,11 +10,11 @@
 /* A view that is alive, on its map's list; guard: the map's viewing. */
 struct view {
         struct view *next, **link;
-        uint64_t end; /* where in the map it ends */
+        uint64_t begin, end; /* where in the map it begins and ends */
 };
 
 /* All under viewing. */
-void views_add(struct ammap *map, struct view *view, uint64_t end);
+void views_add(struct ammap *map, struct view *view, uint64_t begin, uint64_t end);
 void views_drop(struct ammap *map, struct view *view);
 
 /* Whether a live view ends beyond an offset. */

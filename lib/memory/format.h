@@ -68,6 +68,10 @@ struct format_lane {
         _Alignas(64) _Atomic uint64_t owner;
         _Atomic uint64_t next;
         _Atomic uint32_t rescan; /* a reader has entered past the owner, who waits for it: he looks once more */
+
+        /* While sequence is odd: whose writer died, where the owner's slot tells it no more; or 0.
+         * Serves those alone who ask. */
+        _Atomic uint32_t dead_process, dead_thread;
 };
 
 /* A slot record. */
@@ -84,6 +88,8 @@ struct format_slot {
 
 _Static_assert(sizeof(struct format_head) == 256 && offsetof(struct format_head, length) == 128, "as documented");
 _Static_assert(sizeof(struct format_lane) == 128 && sizeof(struct format_slot) == 128, "as documented");
+_Static_assert(offsetof(struct format_lane, dead_process) == 84 && offsetof(struct format_lane, dead_thread) == 88,
+               "as documented");
 _Static_assert(offsetof(struct format_slot, generation) == 40 && offsetof(struct format_slot, reach) == 64,
                "as documented");
 

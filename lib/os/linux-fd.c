@@ -288,6 +288,32 @@ int os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock)
         return os_calm_end(calm, rc);
 }
 
+int os_find_locked(int fd, struct os_locked *locked)
+{
+        const uint64_t offset = locked->offset, end = locked->end;
+        struct flock range = { .l_type = F_WRLCK,
+                               .l_whence = SEEK_SET,
+                               .l_start = (off_t)offset,
+                               .l_len = (off_t)(end - offset),
+                               .l_pid = 0 };
+        struct os_calm calm = os_calm_begin();
+        int rc = 0;
+
+        if (end <= offset)
+                return os_calm_end(calm, 0); /* to the kernel it would be all that follow */
+        if (fcntl(fd, F_OFD_GETLK, &range) < 0) {
+                rc = -errno;
+        } else if (range.l_type != F_UNLCK) {
+                const uint64_t from = (uint64_t)range.l_start, to = range.l_len ? from + (uint64_t)range.l_len : end;
+
+                locked->offset = from > offset ? from : offset;
+                locked->end = to < end ? to : end;
+                locked->write = range.l_type == F_WRLCK;
+                rc = 1;
+        }
+        return os_calm_end(calm, rc);
+}
+
 /* --- Seals --- */
 
 static const struct {

@@ -349,6 +349,14 @@ static inline int os_lock_byte(int fd, uint64_t offset, enum os_lock lock)
         return os_lock_bytes(fd, offset, 1, lock);
 }
 
+/* Find bytes from offset to before end that are locked by another description: 1, and
+ * which of them, in a row; 0: none is; or the system's code. */
+struct os_locked {
+        uint64_t offset, end;
+        bool write;
+};
+int os_find_locked(int fd, struct os_locked *locked);
+
 /* --- linux-slot.c --- */
 
 /* Slots.  A slot is a word in a page of shared memory, os_slot_word() bytes before

@@ -384,6 +384,12 @@ int os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock)
         return -ENOSYS;
 }
 
+int os_find_locked(int fd, struct os_locked *locked)
+{
+        (void)fd, (void)locked;
+        return -ENOSYS;
+}
+
 int os_random(void *bytes, size_t length)
 {
         (void)bytes, (void)length;
