@@ -65,9 +65,11 @@ typedef _Atomic uint64_t ammap_atomic_uint64_t;
 
 /* The values are part of the ABI and are never renumbered. */
 #define AMMAP_OK 0
-/* A pointer is NULL, a flag or option is unknown, or two options contradict each other. */
+/* A pointer is NULL, a flag, option or count is not valid, or options contradict each other
+ * or the map that is there. */
 #define AMMAP_ERR_INVALID (-10001)
-/* The size is 0, or above what the platform or the capacity allows. */
+/* The size is 0, or above what the platform or the capacity allows; or a raw file or memory
+ * is empty. */
 #define AMMAP_ERR_SIZE (-10002)
 /* The range is not wholly inside the map. */
 #define AMMAP_ERR_BOUNDS (-10003)
@@ -85,9 +87,11 @@ typedef _Atomic uint64_t ammap_atomic_uint64_t;
 #define AMMAP_ERR_READ_ONLY (-10009)
 /* This kind of map, or this system, cannot do that. */
 #define AMMAP_ERR_UNSUPPORTED (-10010)
-/* The descriptor or file holds no map of this library, or a damaged one. */
+/* The descriptor or file holds no map of this library, a damaged one, one with a header
+ * where raw bytes were asked for, or another one than when it was opened. */
 #define AMMAP_ERR_FORMAT (-10011)
-/* Another process could make the memory behind the descriptor shorter. */
+/* Others could make the file or memory behind the descriptor shorter, and
+ * options.allow_faults is not set. */
 #define AMMAP_ERR_UNSEALED (-10012)
 /* The memory behind the range is gone: its file was made shorter, or its disk failed. */
 #define AMMAP_ERR_FAULT (-10013)
@@ -797,6 +801,22 @@ typedef enum ammap_guard {
         AMMAP_GUARD_MARKERS, /* by markers in the map's own */
 } ammap_guard_t;
 
+/* Why a process may not write a map.  Of several causes the first of these is told.
+ *   AMMAP_WHY_NOT            it may write
+ *   AMMAP_WHY_FROZEN         the map is frozen: nobody may
+ *   AMMAP_WHY_OPTION         options.read_only
+ *   AMMAP_WHY_RIGHTS         the descriptor or file can only be read, or the memory is
+ *                            sealed against new writers
+ *   AMMAP_WHY_PID_NAMESPACE  the shared map belongs to another PID namespace, or this
+ *                            process cannot know its own */
+typedef enum ammap_why {
+        AMMAP_WHY_NOT,
+        AMMAP_WHY_RIGHTS,
+        AMMAP_WHY_FROZEN,
+        AMMAP_WHY_OPTION,
+        AMMAP_WHY_PID_NAMESPACE,
+} ammap_why_t;
+
 /* What a map is and has.  The caller sets struct_size, by AMMAP_STAT_INIT.  Fields that
  * the library does not know become 0. */
 typedef struct ammap_statistics {
@@ -817,15 +837,17 @@ typedef struct ammap_statistics {
         bool frozen;
         bool read_only;            /* no write can succeed */
         unsigned char reserved[2]; /* 0 */
+        uint64_t lane_size;        /* of every lane but the last ones, in bytes */
+        uint64_t slots;            /* threads that lock a shared map, of all processes; else 0 */
+        uint64_t slots_max;        /* how many there can be; else 0 */
+        ammap_why_t why_read_only;
+        uint32_t reserved_b; /* 0 */
 } ammap_stat_t;
 
 #define AMMAP_STAT_INIT                                                                                                \
         {                                                                                                              \
                 sizeof(ammap_stat_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, AMMAP_GUARD_NONE,  \
-                        false, false,                                                                                  \
-                {                                                                                                      \
-                        0, 0                                                                                           \
-                }                                                                                                      \
+                        false, false, { 0, 0 }, 0, 0, 0, AMMAP_WHY_NOT, 0                                              \
         }
 
 /* The value of resident, huge and locked if the kernel does not tell: there is no /proc,

@@ -26,7 +26,10 @@ int ammap_describe(const ammap_t *map, char *text, size_t size)
 
 _Static_assert(AMMAP_STAT_UNKNOWN == OS_UNKNOWN, "what is not known is told as such");
 _Static_assert(offsetof(ammap_stat_t, reserved) == offsetof(ammap_stat_t, read_only) + sizeof(bool) &&
-                       sizeof(ammap_stat_t) == offsetof(ammap_stat_t, reserved) + 2,
+                       offsetof(ammap_stat_t, lane_size) == offsetof(ammap_stat_t, reserved) + 2 &&
+                       offsetof(ammap_stat_t, reserved_b) ==
+                               offsetof(ammap_stat_t, why_read_only) + sizeof(ammap_why_t) &&
+                       sizeof(ammap_stat_t) == offsetof(ammap_stat_t, reserved_b) + sizeof(uint32_t),
                "no hidden room, through which bytes of the stack would be told");
 
 /* The kernel is asked first, with no mutex held: that takes as long as there are
@@ -34,6 +37,7 @@ _Static_assert(offsetof(ammap_stat_t, reserved) == offsetof(ammap_stat_t, read_o
 static int fill_stat(ammap_t *map, ammap_stat_t *stat)
 {
         struct os_usage usage;
+        uint64_t slots_max;
         bool frozen;
 
         if (atomic_load(&map->omitted))
@@ -57,7 +61,13 @@ static int fill_stat(ammap_t *map, ammap_stat_t *stat)
                 .guard = map->region.guard,
                 .frozen = frozen,
                 .read_only = frozen || map->read_only,
+                .lane_size = map->lane_size,
+                .slots = map->kind->slots(map, &slots_max),
+                .why_read_only = frozen           ? AMMAP_WHY_FROZEN
+                                 : map->read_only ? map->why_read_only
+                                                  : AMMAP_WHY_NOT,
         };
+        stat->slots_max = slots_max;
         map_unlock(map);
         return 0;
 }

@@ -79,6 +79,25 @@ DEFINE_TEST("error", every_code_has_a_sentence_of_its_own)
         }
 }
 
+/* Each cause that a code stands for is in its sentence, and what to do about it. */
+DEFINE_TEST("error", sentences_name_causes_and_cures)
+{
+        static const struct {
+                int code;
+                const char *words[8];
+        } wanted[] = {
+                { AMMAP_ERR_INVALID, { "NULL", "flag", "option", "contradict", "AMMAP_OPTIONS_INIT", "lanes" } },
+                { AMMAP_ERR_SIZE, { "zero", "capacity", "options.capacity", "platform", "empty", "file" } },
+                { AMMAP_ERR_FORMAT, { "file", "descriptor", "damaged", "raw", "options.share", "another map" } },
+                { AMMAP_ERR_UNSEALED, { "file", "descriptor", "AMMAP_SEAL_SHRINK", "options.allow_faults" } },
+        };
+
+        for (size_t i = 0; i < COUNT_OF(wanted); i++)
+                for (const char *const *word = wanted[i].words; *word; word++)
+                        ck_assert_msg(strstr(ammap_strerror(wanted[i].code), *word), "%s: nothing of %s",
+                                      ammap_errname(wanted[i].code), *word);
+}
+
 DEFINE_TEST("error", what_is_no_code_is_unknown)
 {
         for (size_t i = 0; i < COUNT_OF(no_codes); i++) {

@@ -1324,6 +1324,117 @@ DEFINE_TEST("share", memory_calls)
         }
 }
 
+static void *lock_and_wait(void *argument)
+{
+        struct holder *holder = argument;
+
+        thread_check_int(ammap_fill(holder->map, 0, 1, 1), 0);
+        sem_post(&holder->taken);
+        sem_wait_surely(&holder->finish);
+        return NULL;
+}
+
+/* Of all processes, for as long as they live. */
+DEFINE_TEST("share", statistics_count_the_threads_that_lock)
+{
+        ammap_t *map = make_shared(4096, 10000, 4);
+        struct place place = { .way = IMPORT, .fd = ammap_fd(map), .options = AMMAP_OPTIONS_INIT };
+        struct holder holder = { .map = map };
+        struct remote remote;
+        ammap_stat_t stat = stat_of(map);
+
+        ck_assert_uint_eq(stat.lane_size, 2500);
+        ck_assert_uint_eq(stat.slots, 0);
+        ck_assert_uint_eq(stat.slots_max, 256);
+        ck_assert_int_eq(ammap_fill(map, 0, 1, 1), 0);
+        ck_assert_uint_eq(stat_of(map).slots, 1);
+        sem_init(&holder.taken, 0, 0);
+        sem_init(&holder.finish, 0, 0);
+        task_start(&holder.task, lock_and_wait, &holder);
+        sem_wait_surely(&holder.taken);
+        ck_assert_uint_eq(stat_of(map).slots, 2);
+        remote_start(&remote, &place);
+        ck_assert_uint_eq(stat_of(map).slots, 2);
+        ck_assert_int_eq(remote_op(&remote, OP_UPDATE, 0, 1, 0), 0);
+        ck_assert_uint_eq(stat_of(map).slots, 3);
+        ck_assert_uint_eq(remote_stat(&remote).slots, 3);
+        sem_post(&holder.finish);
+        task_join(&holder.task);
+        ck_assert_uint_eq(stat_of(map).slots, 2);
+        remote_kill(&remote);
+        ck_assert_uint_eq(stat_of(map).slots, 1);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+static void check_why(ammap_t *map, ammap_why_t why)
+{
+        ammap_stat_t stat = stat_of(map);
+
+        ck_assert_int_eq((int)stat.why_read_only, (int)why);
+        ck_assert_int_eq(stat.read_only, why != AMMAP_WHY_NOT);
+        ck_assert_int_eq(stat.frozen, why == AMMAP_WHY_FROZEN);
+        ck_assert_int_eq(ammap_fill(map, 0, 1, 1), why == AMMAP_WHY_NOT ? 0 : AMMAP_ERR_READ_ONLY);
+}
+
+DEFINE_TEST("share", statistics_say_why_a_map_is_only_read)
+{
+        static const ammap_share_t shares[] = { AMMAP_SHARED, AMMAP_RAW };
+
+        for (size_t i = 0; i < COUNT_OF(shares); i++) {
+                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                ammap_t *map, *by_option, *by_rights, *by_both;
+                int fd;
+
+                options.share = shares[i];
+                map = make_with(4096, &options);
+                fd = export_of(map, AMMAP_READ | AMMAP_NO_SEAL);
+                by_rights = import_of(fd, shares[i]);
+                options.read_only = true;
+                ck_assert_int_eq(ammap_import(&by_option, ammap_fd(map), &options), 0);
+                ck_assert_int_eq(ammap_import(&by_both, fd, &options), 0);
+                check_why(map, AMMAP_WHY_NOT);
+                check_why(by_rights, AMMAP_WHY_RIGHTS);
+                check_why(by_option, AMMAP_WHY_OPTION);
+                check_why(by_both, AMMAP_WHY_OPTION);
+                ck_assert_int_eq(ammap_freeze(map), 0);
+                check_why(map, AMMAP_WHY_FROZEN);
+                check_why(by_rights, shares[i] == AMMAP_SHARED ? AMMAP_WHY_FROZEN : AMMAP_WHY_RIGHTS);
+                check_why(by_option, shares[i] == AMMAP_SHARED ? AMMAP_WHY_FROZEN : AMMAP_WHY_OPTION);
+                ck_assert_int_eq(ammap_free(by_option), 0);
+                ck_assert_int_eq(ammap_free(by_rights), 0);
+                ck_assert_int_eq(ammap_free(by_both), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+                close(fd);
+        }
+}
+
+/* Of files by their own rights; root is given those that they lack. */
+DEFINE_TEST("share", statistics_say_why_a_file_is_only_read)
+{
+        struct path path = path_of("why");
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map, *by_option, *by_rights;
+        int fd;
+
+        options.allow_faults = true;
+        ck_assert_int_eq(ammap_open(&map, path.text, 4096, &options), 0);
+        fd = open(path.text, O_RDONLY | O_CLOEXEC);
+        ck_assert_int_eq(ammap_import(&by_rights, fd, &options), 0);
+        options.read_only = true;
+        ck_assert_int_eq(ammap_open(&by_option, path.text, 0, &options), 0);
+        check_why(map, AMMAP_WHY_NOT);
+        check_why(by_rights, AMMAP_WHY_RIGHTS);
+        check_why(by_option, AMMAP_WHY_OPTION);
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        check_why(map, AMMAP_WHY_FROZEN);
+        check_why(by_rights, AMMAP_WHY_FROZEN);
+        check_why(by_option, AMMAP_WHY_FROZEN);
+        ck_assert_int_eq(ammap_free(by_option), 0);
+        ck_assert_int_eq(ammap_free(by_rights), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        close(fd);
+}
+
 DEFINE_TEST("share", statistics_count_this_processs_slices)
 {
         ammap_t *map = make_shared(4096, 0, 4);

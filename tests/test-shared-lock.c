@@ -769,6 +769,7 @@ static void check_foreign(ammap_t *map)
 
         child_must_int(ammap_stat(map, &stat), 0);
         child_must(stat.read_only);
+        child_must(stat.why_read_only == AMMAP_WHY_PID_NAMESPACE);
         child_must_int(ammap_read_into(map, 5, &byte, 1), 0);
         child_must(byte == 7);
         for (enum op op = OP_UPDATE; op < OP_COUNT; op++)

@@ -185,6 +185,16 @@ bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thoro
                        owner_id >> (2 + OWNER_INDEX_BITS);
 }
 
+uint32_t slots_taken(const struct shared *shared)
+{
+        const uint32_t used = slots_used(shared);
+        uint32_t taken = 0;
+
+        for (uint32_t index = 0; index < used; index++)
+                taken += os_slot_taken(atomic_load(slot_word(shared, index)));
+        return taken;
+}
+
 struct slot *slot_mine_at(const struct shared *shared, uint32_t index)
 {
         struct slot *slot = my_slots.all;

@@ -219,6 +219,9 @@ static inline uint32_t slots_used(const struct shared *shared)
         return used < shared->slots ? used : shared->slots;
 }
 
+/* How many threads have one. */
+uint32_t slots_taken(const struct shared *shared);
+
 /* A free hold of a slot's, to write, and not free any more; NULL: no memory.  And
  * free again. */
 struct shared_hold *slot_more_holds(struct slot *slot);

@@ -299,6 +299,7 @@ static const struct kind kind_file = {
         .is_held = local_is_held,
         .slices = local_slices,
         .holders = holders,
+        .slots = map_no_slots,
         .resize = resize,
         .freeze = freeze,
         .recover = recover,

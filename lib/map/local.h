@@ -29,8 +29,9 @@ void local_forked(struct ammap *map);
 #define LOCAL_KIND                                                                                                     \
         .read = local_read, .write = local_write, .enter = span_enter_local, .length = local_length,                   \
         .refresh = map_no_refresh, .frozen = local_frozen, .is_held = local_is_held, .slices = local_slices,           \
-        .holders = local_holders, .freeze = local_freeze, .recover = local_recover, .clone = clone_locked,             \
-        .thread_left = map_no_thread_left, .freeze_forked = map_nothing, .forked = local_forked, .end = map_nothing
+        .holders = local_holders, .slots = map_no_slots, .freeze = local_freeze, .recover = local_recover,             \
+        .clone = clone_locked, .thread_left = map_no_thread_left, .freeze_forked = map_nothing,                        \
+        .forked = local_forked, .end = map_nothing
 
 /* All lanes to write, and resizing locked.  0, or why not; and back. */
 int local_take_all(struct ammap *map);

@@ -72,6 +72,13 @@ int map_no_refresh(struct ammap *map)
         return 0;
 }
 
+uint64_t map_no_slots(const struct ammap *map, uint64_t *max)
+{
+        (void)map;
+        *max = 0;
+        return 0;
+}
+
 void map_no_thread_left(struct ammap *map, uint64_t lane, enum access access)
 {
         (void)map, (void)lane, (void)access;
@@ -212,6 +219,7 @@ static void begin(struct ammap *map, uint64_t size, const ammap_options_t *optio
 static void begin_read_only(struct ammap *map)
 {
         map->read_only = true;
+        map->why_read_only = map->options.read_only ? AMMAP_WHY_OPTION : AMMAP_WHY_RIGHTS;
         for (uint64_t i = 0; i < map->lanes; i++)
                 atomic_store(&map->lane[i].word, LANE_FROZEN);
 }

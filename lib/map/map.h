@@ -43,7 +43,8 @@ struct ammap {
         /* Line 1 */
         _Alignas(64) struct file *file; /* other processes', in a file: on top of that of lane[] */
         bool faults;                    /* who touches such memory himself has said that he may */
-        bool read_only;                 /* this process may not write it, whether it is frozen or not */
+        bool read_only;                 /* this process may not write it, whether it is frozen or not ... */
+        ammap_why_t why_read_only;      /* ... for this reason; changed as it is: made, or in a forked child */
         _Atomic bool freezing;          /* for a forked child: the pages may be read only though frozen is not set */
         _Atomic uint64_t views;         /* live views; changed under viewing */
         struct view *view;              /* the list of them, by viewing */
@@ -97,6 +98,9 @@ struct kind {
         /* Whether a thread holds any of it; how many slices this process's threads have. */
         bool (*is_held)(struct ammap *map);
         uint64_t (*slices)(const struct ammap *map);
+
+        /* How many threads of all processes have a place in its lock, of so many. */
+        uint64_t (*slots)(const struct ammap *map, uint64_t *max);
 
         /* Add who holds its lanes: of those asked for all, of others some.  The list says
          * where it could not. */
@@ -243,6 +247,7 @@ static inline bool map_may_write(struct ammap *map)
 
 /* What a kind has no need of. */
 int map_no_refresh(struct ammap *map);
+uint64_t map_no_slots(const struct ammap *map, uint64_t *max);
 void map_no_thread_left(struct ammap *map, uint64_t lane, enum access access);
 void map_nothing(struct ammap *map);
 

@@ -161,6 +161,8 @@ static void forked(struct ammap *map)
                 map->shared = NULL;
         } else if (share->shared.ids_count && !is_still_near(share->pid_space)) {
                 share->shared.ids_count = false;
+                if (!map->read_only)
+                        map->why_read_only = AMMAP_WHY_PID_NAMESPACE;
                 share->shared.writable = false;
                 map->read_only = true;
         }
@@ -291,6 +293,12 @@ static bool is_held(struct ammap *map)
 static uint64_t slices(const struct ammap *map)
 {
         return handle_slices(map->shared);
+}
+
+static uint64_t slots(const struct ammap *map, uint64_t *max)
+{
+        *max = map->shared->slots;
+        return slots_taken(map->shared);
 }
 
 /* The writer of the length that died may have been about to cut it. */
@@ -464,6 +472,7 @@ static const struct kind kind_shared = {
         .is_held = is_held,
         .slices = slices,
         .holders = holders,
+        .slots = slots,
         .resize = resize,
         .freeze = freeze,
         .recover = recover,
@@ -502,6 +511,8 @@ static int make(struct ammap **made, int fd, const struct format_head *head, con
                 free(share);
                 return rc;
         }
+        if ((how & TO_WRITE) && !share->shared.writable)
+                (*made)->why_read_only = AMMAP_WHY_PID_NAMESPACE;
         if ((how & FRESH) && !(how & IN_FILE))
                 memcpy(share->shared.head, head, sizeof *head);
         if ((how & NEW_RUN) && share->shared.writable)
