@@ -550,6 +550,27 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_atomic_u64_slice(ammap_t *map, uint64_t off
 AMMAP_API void ammap_u32_view_release(ammap_u32_view_t *view);
 AMMAP_API void ammap_u64_view_release(ammap_u64_view_t *view);
 
+/* Load one word.  It is read as one, with acquire order.  No lock is taken, and a slice or
+ * a writer does not stand in the way.  A process that may only read the map can load, and
+ * so can one that has it frozen.
+ *
+ *   offset  of the word, a multiple of its size
+ *   value   receives the word; 0 on an error
+ *
+ * Of a file, and of memory that is not sealed, the kernel reads the word: in one access
+ * on 64-bit systems; on others the halves of a 64-bit word may be of two moments.
+ *
+ * Each returns 0, or
+ *   AMMAP_ERR_INVALID      a pointer is NULL
+ *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of 4, or 8; told before the next one
+ *   AMMAP_ERR_BOUNDS       the word is not wholly inside the map
+ *   AMMAP_ERR_FAULT        the file, or unsealed memory, was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ *   -EMFILE, ...           the system refused to read the file */
+AMMAP_API int ammap_load_u32(ammap_t *map, uint64_t offset, uint32_t *value);
+AMMAP_API int ammap_load_u64(ammap_t *map, uint64_t offset, uint64_t *value);
+
 /* Sleeps while the 32-bit word at offset has the value `expected`, until ammap_wake_u32
  * wakes it, or for timeout_ns nanoseconds (less than 0: for ever).
  *
@@ -591,9 +612,9 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  *
  * A process may have a map that it can only read.  Its writes return
  * AMMAP_ERR_READ_ONLY.  Its copies out are consistent.  It has slices once the map is
- * frozen, and it has no views.  This is also so for a process in another PID namespace,
- * because the kernel would not tell the others of its death, and for a process that
- * cannot know its own namespace.
+ * frozen.  It has no views, and can load single words.  This is also so for a process in
+ * another PID namespace, because the kernel would not tell the others of its death, and
+ * for a process that cannot know its own namespace.
  *
  * Others can take away the memory of a file, and of a descriptor that is not sealed.
  * After that copies return AMMAP_ERR_FAULT and raise no signal.  Slices, views and

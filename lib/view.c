@@ -1,9 +1,12 @@
-/* view.c - atomic views, wait and wake
+/* view.c - atomic views; one word loaded, waited for and woken
  *
  * SPDX-License-Identifier: MIT
  */
 #include "map/map.h"
 #include "map/views.h"
+#include "memory/bytes.h"
+#include "memory/racy.h"
+#include "os/hints.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -142,6 +145,71 @@ void ammap_u64_view_release(ammap_u64_view_t *view)
         unpin(view->ammap_private);
         memset(view, 0, sizeof *view);
 }
+
+/* --- Loads --- */
+
+/* Of memory that stays, into value.  The map may be made shorter underway: the second look tells,
+ * for the length is shorter before a byte is taken away.  If the map got longer again in
+ * between, the word was 0 at that moment, as it was read. */
+static ALWAYS_INLINE bool load_quick(ammap_t *map, uint64_t offset, size_t size, void *value)
+{
+        const void *word;
+
+        if (unlikely(map->may_fault || !map_has(map, offset, size)))
+                return false;
+        word = map->base + offset;
+        if (size == sizeof(uint32_t))
+                *(uint32_t *)value = racy_word_4(word);
+        else
+                *(uint64_t *)value = racy_word_8(word);
+        racy_acquire(word);
+        return map_has(map, offset, size);
+}
+
+/* Where memory can be taken away; or the quick way has found no such word. */
+static NOINLINE int load_any(ammap_t *map, uint64_t offset, size_t size, void *value)
+{
+        struct words words = { .offset = offset, .count = 1, .size = size };
+        int rc;
+
+        while ((rc = find_words(map, &words)) == 0) {
+                if (!map->may_fault && load_quick(map, offset, size, value))
+                        return 0;
+                if (!map->may_fault)
+                        continue;
+                rc = bytes_load(&map->backing, map_region_offset(map, offset), value, size);
+                racy_acquire(words.first);
+                if (rc == 0)
+                        rc = map_look(map, offset, size); /* as the second look of load_quick */
+                break;
+        }
+        if (rc < 0)
+                memset(value, 0, size);
+        return rc;
+}
+
+static ALWAYS_INLINE int load(ammap_t *map, uint64_t offset, size_t size, void *value)
+{
+        if (unlikely(!value))
+                return AMMAP_ERR_INVALID;
+        if (unlikely(!map || offset % size != 0)) {
+                memset(value, 0, size);
+                return map ? AMMAP_ERR_MISALIGNED : AMMAP_ERR_INVALID;
+        }
+        return likely(load_quick(map, offset, size, value)) ? 0 : load_any(map, offset, size, value);
+}
+
+int ammap_load_u32(ammap_t *map, uint64_t offset, uint32_t *value)
+{
+        return load(map, offset, sizeof *value, value);
+}
+
+int ammap_load_u64(ammap_t *map, uint64_t offset, uint64_t *value)
+{
+        return load(map, offset, sizeof *value, value);
+}
+
+/* --- Wait and wake --- */
 
 /* The word at an offset, if it is still there. */
 static int find_word(ammap_t *map, uint64_t offset, void **word)

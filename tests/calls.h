@@ -201,6 +201,8 @@ RUN(atomic_u32_slice, ammap_atomic_u32_slice(w->map, 4, 9, &w->u32))
 RUN(atomic_u64_slice, ammap_atomic_u64_slice(w->map, 8, 9, &w->u64))
 RUN(u32_view_release, (ammap_u32_view_release(&w->u32), 0))
 RUN(u64_view_release, (ammap_u64_view_release(&w->u64), 0))
+RUN(load_u32, ammap_load_u32(w->map, 4, (uint32_t *)(void *)w->bytes))
+RUN(load_u64, ammap_load_u64(w->map, 8, (uint64_t *)(void *)w->bytes))
 RUN(wait_u32, ammap_wait_u32(w->map, 4, UINT32_C(0x01010101) * 'm', 1000))
 RUN(wake_u32, ammap_wake_u32(w->map, 4, 1))
 RUN(fd, ammap_fd(w->map))
@@ -317,6 +319,8 @@ static const struct api_call api_calls[] = {
         CALL(atomic_u64_slice, NULL, 0),
         CALL(u32_view_release, run_atomic_u32, 0),
         CALL(u64_view_release, run_atomic_u64, 0),
+        CALL(load_u32, NULL, 0),
+        CALL(load_u64, NULL, 0),
         CALL(wait_u32, NULL, 0),
         CALL(wake_u32, NULL, 0),
         CALL(populate, NULL, 0),

@@ -50,6 +50,24 @@ int bytes_peek(const struct backing *backing, size_t at, void *to, size_t length
         return 0;
 }
 
+/* No call of the kernel's promises that it reads a word as one, but a load of our own could
+ * raise a signal.  A copy of 8 aligned bytes is one access all the same, on 64 bits: a move
+ * between registers and memory, or on x86-64 one string instruction, of which 10^7 copies
+ * beside a writer tore none.  Less than 8 may be copied byte by byte (x86-64), so that 8 are
+ * asked for always, unless the file ends within them. */
+int bytes_load(const struct backing *backing, size_t at, void *word, size_t size)
+{
+        uint64_t block;
+        const size_t within = at % sizeof block;
+        int rc = bytes_peek(backing, at - within, &block, sizeof block);
+
+        if (rc == AMMAP_ERR_FAULT && size < sizeof block)
+                return bytes_peek(backing, at, word, size);
+        if (rc == 0)
+                memcpy(word, (const unsigned char *)&block + within, size);
+        return rc;
+}
+
 int bytes_poke(const struct backing *backing, size_t at, const void *from, size_t length, size_t *done)
 {
         size_t refused = SIZE_MAX;

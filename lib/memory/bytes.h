@@ -17,6 +17,9 @@
 /* Copy out.  Takes no room on the disk. */
 int bytes_peek(const struct backing *backing, size_t at, void *to, size_t length);
 
+/* One aligned word of 4 or 8 bytes, read as one. */
+int bytes_load(const struct backing *backing, size_t at, void *word, size_t size);
+
 /* Copy in.  *done: how many have been written, on an error too. */
 int bytes_poke(const struct backing *backing, size_t at, const void *from, size_t length, size_t *done);
 

@@ -10,7 +10,7 @@
 #ifndef RACY_H
 #define RACY_H
 
-#include "os/hints.h"
+#include "os/os.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -165,5 +165,41 @@ static ALWAYS_INLINE void racy_copy(void *buffer, const void *bytes, size_t n)
 }
 
 #endif
+
+/* --- One aligned word, read as one --- */
+
+static inline uint32_t racy_word_4(const void *word)
+{
+#ifdef RACY_VECTOR
+        return racy_load_4(word);
+#else
+        return atomic_load_explicit((const _Atomic uint32_t *)word, memory_order_relaxed);
+#endif
+}
+
+static inline uint64_t racy_word_8(const void *word)
+{
+#ifdef RACY_VECTOR
+        return racy_load_8(word);
+#else
+        return atomic_load_explicit((const _Atomic uint64_t *)word, memory_order_relaxed);
+#endif
+}
+
+#ifdef OS_TSAN
+extern void __tsan_acquire(void *address); /* NOLINT(bugprone-reserved-identifier): ThreadSanitizer's */
+#endif
+
+/* After a word has been read so: what its writer stored before it, with release, is seen by
+ * what follows. */
+static inline void racy_acquire(const void *word)
+{
+        atomic_thread_fence(memory_order_acquire);
+#ifdef OS_TSAN
+        __tsan_acquire((void *)(uintptr_t)word);
+#else
+        (void)word;
+#endif
+}
 
 #endif /* RACY_H */
