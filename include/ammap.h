@@ -571,6 +571,32 @@ AMMAP_API void ammap_u64_view_release(ammap_u64_view_t *view);
 AMMAP_API int ammap_load_u32(ammap_t *map, uint64_t offset, uint32_t *value);
 AMMAP_API int ammap_load_u64(ammap_t *map, uint64_t offset, uint64_t *value);
 
+/* Waits until a range has been written.  No writer needs to know of it: copies in, fills
+ * and mut slices count when they end, also one that stored nothing.  Stores through views
+ * and pointers do not count.  What counts is a write to a lane that has a byte of the range,
+ * and so does a resize, a freeze or a recovery that touched one.
+ *
+ *   generation  what an earlier call stored, of the same range; or 0: the call returns at
+ *               once.  It receives the generation of now, which is never 0, and stays on
+ *               an error.  Two are the same or not; no other comparison has a meaning
+ *   timeout_ns  less than 0: for ever
+ *
+ * Returns 0, and a read that follows sees the bytes that were written, or
+ *   AMMAP_ERR_TIMEOUT      the time ran out, and nothing had been written
+ *   AMMAP_ERR_INVALID      a pointer is NULL
+ *   AMMAP_ERR_BOUNDS       the range is not wholly inside the map, any more
+ *   AMMAP_ERR_READ_ONLY    the map is frozen: nobody writes any more
+ *   AMMAP_ERR_OWNER_DEAD   a writer ended inside its write, and nothing was written since
+ *   AMMAP_ERR_DEADLOCK     less than 0, and the calling thread's slices keep all writers out
+ *   AMMAP_ERR_FAULT        the file was made shorter
+ *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
+ *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
+ * Seldom it returns 0 though nobody wrote.  Who waits is woken, but looks every 10 ms if it
+ * may only read a shared map, and every millisecond for a range of several lanes that
+ * processes share.  The writers of a raw map are those of this handle. */
+AMMAP_API int ammap_wait_change(ammap_t *map, uint64_t offset, uint64_t length, uint64_t *generation,
+                                int64_t timeout_ns);
+
 /* Sleeps while the 32-bit word at offset has the value `expected`, until ammap_wake_u32
  * wakes it, or for timeout_ns nanoseconds (less than 0: for ever).
  *

@@ -203,6 +203,7 @@ RUN(u32_view_release, (ammap_u32_view_release(&w->u32), 0))
 RUN(u64_view_release, (ammap_u64_view_release(&w->u64), 0))
 RUN(load_u32, ammap_load_u32(w->map, 4, (uint32_t *)(void *)w->bytes))
 RUN(load_u64, ammap_load_u64(w->map, 8, (uint64_t *)(void *)w->bytes))
+RUN(wait_change, ammap_wait_change(w->map, 1, w->size - 1, (uint64_t *)(void *)w->bytes, 1000))
 RUN(wait_u32, ammap_wait_u32(w->map, 4, UINT32_C(0x01010101) * 'm', 1000))
 RUN(wake_u32, ammap_wake_u32(w->map, 4, 1))
 RUN(fd, ammap_fd(w->map))
@@ -321,6 +322,7 @@ static const struct api_call api_calls[] = {
         CALL(u64_view_release, run_atomic_u64, 0),
         CALL(load_u32, NULL, 0),
         CALL(load_u64, NULL, 0),
+        CALL(wait_change, NULL, 0),
         CALL(wait_u32, NULL, 0),
         CALL(wake_u32, NULL, 0),
         CALL(populate, NULL, 0),

@@ -25,7 +25,7 @@ table()
         cat <<'EOF'
 write-try-ignores-slots|lock.h|/static inline bool lane_write_try/,/^}/s/LANE_WRITER | (LANE_WRITER - 1)/LANE_WRITER \| LANE_READERS/|words,
 leave-no-fence|lock.h|/static inline void lane_write_leave(/,/^}/s/os_fence_light();/;/|-,sleep-mutant-15
-leave-no-second-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_wake(lane);/;/|-,sleep-mutant-2
+leave-no-second-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_wake_written(lane);/;/|-,sleep-mutant-2
 leave-no-first-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_write_leave_slow(lane);/goto quick;/;/static inline void lane_write_leave(/,/^}/s/atomic_store_explicit(&lane->word/quick: atomic_store_explicit(\&lane->word/|turns,
 read-valid-always|lock.h|/static inline bool lane_read_valid/,/^}/s/return .*/return true; (void)(0/;/static inline bool lane_read_valid/,/^}/s/(void)(0/(void)(sequence);/|words,
 read-begin-ignores-writer|lock.h|/static inline bool lane_read_begin/,/^}/s/return .*/return true;/|words,
@@ -67,12 +67,12 @@ leave-slow-no-readers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LAN
 leave-slow-no-writers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_HANDOFF_WRITERS/word/|turns,
 leave-slow-no-look-at-readers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, READ);/;/|-,sleep-mutant-9
 leave-slow-no-look-at-writers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, WRITE);/;/|-,sleep-mutant-9
-leave-slow-no-wake|lock.c|/^void lane_write_leave_slow/,/^}/s/lane_wake(lane);/;/|turns,sleep-mutant-4
+leave-slow-no-wake|lock.c|/^void lane_write_leave_slow/,/^}/s/lane_wake_written(lane);/;/|turns,sleep-mutant-4
 read-leave-no-look|lock.c|/^void lane_read_leave/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-17
 read-no-limit|lock.c|/^static int read_slow/,/^}/s/(word & LANE_READERS) == LANE_READERS/0/|words,
 downgrade-in-two-steps|lock.c|/^void lane_hold_downgrade/,/^}/s/lane_write_leave_slow(hold_lane(hold), LANE_READER);/lane_write_leave_slow(hold_lane(hold), 0); atomic_fetch_add(\&hold_lane(hold)->word, LANE_READER);/|-,bias-mutant-12
 downgrade-still-writes|lock.c|/^void lane_hold_downgrade/,/^}/s/atomic_store_explicit(&hold->use.*/;/|turns,
-abandon-no-wake|lock.c|/^static void die/,/^}/s/lane_wake(lane);/;/|ends,
+abandon-no-wake|lock.c|/^static void die/,/^}/s/lane_wake_written(lane);/;/|ends,
 abandon-no-dead|lock.c|/^static void die/,/^}/s/ | LANE_DEAD//|ends,
 fork-no-dead|lock.c|/^void lane_forked/,/^}/s/kept |= LANE_DEAD;/;/|ends,
 fork-keeps-waiting|lock.c|/^void lane_forked/,/^}/s/atomic_store(&lane->waiting, 0);/;/|ends,

@@ -21,8 +21,8 @@
 
 /* The fields of lane.waiting. */
 #define ASLEEP_BITS 3U
-#define STARVING_READERS(waiting) ((waiting) >> 2 & 0x7fff)
-#define STARVING_WRITERS(waiting) ((waiting) >> 17 & 0x7fff)
+#define STARVING_READERS(waiting) ((waiting) >> 2 & 0x3fff)
+#define STARVING_WRITERS(waiting) ((waiting) >> 17 & 0x3fff)
 
 static struct lane *only_lane(ammap_t *map)
 {
@@ -659,8 +659,8 @@ DEFINE_TEST("turns", a_leaving_writer_gives_the_turn)
                       { 1, 0, LANE_HANDOFF_READERS },
                       { 0, 1, LANE_HANDOFF_WRITERS },
                       { 1, 1, LANE_HANDOFF_READERS },
-                      { 0x7fff, 0x7fff, LANE_HANDOFF_READERS },
-                      { 0, 0x7fff, LANE_HANDOFF_WRITERS } };
+                      { 0x3fff, 0x3fff, LANE_HANDOFF_READERS },
+                      { 0, 0x3fff, LANE_HANDOFF_WRITERS } };
         ammap_t *map = new_map(100, 1);
         struct lane *lane = only_lane(map);
 
@@ -749,7 +749,7 @@ DEFINE_TEST("turns", a_turn_of_no_one_is_taken_back)
 static void forget(ammap_t *map, bool writers)
 {
         _Atomic uint64_t *waiting = &only_lane(map)->waiting;
-        uint64_t counts = writers ? UINT64_C(0x7fff) << 17 : UINT64_C(0x7fff) << 2;
+        uint64_t counts = writers ? UINT64_C(0x3fff) << 17 : UINT64_C(0x3fff) << 2;
 
         atomic_fetch_and(waiting, ~counts);
         atomic_fetch_add(waiting, writers ? UINT64_C(1) << 48 : UINT64_C(1) << 32);

@@ -45,9 +45,29 @@ int file_read_sequence(const struct file *file, uint64_t record, uint64_t *seque
         return file_peek(file, sequence_of(record), sequence, sizeof *sequence);
 }
 
+/* The low half, which the kernel looks at for those who sleep: it raises no signal. */
+static const _Atomic uint32_t *sequence_word(const struct file *file, uint64_t record)
+{
+        const unsigned char *word = file->head + sequence_of(record);
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        word += sizeof(uint32_t);
+#endif
+        return (const _Atomic uint32_t *)(const void *)word;
+}
+
 int file_write_sequence(const struct file *file, uint64_t record, uint64_t sequence)
 {
-        return file_poke(file, sequence_of(record), &sequence, sizeof sequence);
+        int rc = file_poke(file, sequence_of(record), &sequence, sizeof sequence);
+
+        if (rc == 0 && !(sequence & 1))
+                os_wake_shared(sequence_word(file, record), INT32_MAX);
+        return rc;
+}
+
+void file_wait_sequence(const struct file *file, uint64_t record, uint64_t sequence, int64_t until)
+{
+        os_wait_shared(sequence_word(file, record), (uint32_t)sequence, until);
 }
 
 /* The part of the head that changes, and what must not. */

@@ -63,6 +63,10 @@ bool file_is_same(const struct file *file);
 int file_read_sequence(const struct file *file, uint64_t record, uint64_t *sequence);
 int file_write_sequence(const struct file *file, uint64_t record, uint64_t sequence);
 
+/* Sleep while a lane's sequence is that, until one wakes all who do: by any even one that is
+ * written. */
+void file_wait_sequence(const struct file *file, uint64_t record, uint64_t sequence, int64_t until);
+
 /* Take over what other processes have made of the length, and of frozen.  Also
  * AMMAP_ERR_UNSUPPORTED (a fork left no file) and AMMAP_ERR_FORMAT (another map is there). */
 int file_refresh(struct file *file);

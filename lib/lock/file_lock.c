@@ -60,6 +60,9 @@
  *   I3  file->fd has been given to nobody, and nothing is mapped by it.
  *   I4  Where frozen is seen, nothing else is looked at (FILE_FROZEN).
  *
+ * Who watches a lane sleeps on its sequence, as it has seen it.  Who makes one even wakes all:
+ * the kernel compares before it lets one sleep.
+ *
  * What pairs with what: the kernel's calls order all of it.  The sequence is written by
  * calls too, and read after the lock of the byte was taken.
  *
@@ -104,6 +107,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The bytes that locks are taken of.  Nothing is read or written there for it.  Those
  * of lanes in a row are in a row, which the kernel keeps as one lock: a lane more costs
@@ -700,6 +704,55 @@ int file_recover(struct file *file, int (*mend)(void *context), void *context)
                         lane_recover(&file->local[i]);
         }
         return rc > 0 ? AMMAP_ERR_READ_ONLY : rc;
+}
+
+/* --- Watching --- */
+
+/* Whether the odd sequence that a lane was seen to have is that of one who died: nobody has
+ * the lane, and the sequence is still the same. */
+static bool is_dead(struct file *file, uint64_t i, uint64_t seen)
+{
+        uint64_t sequence;
+        bool dead;
+
+        pthread_mutex_lock(&file->mutex);
+        dead = !file->lane[i].writing && lock_lane(file, i, OS_LOOK_READ) == 0 &&
+               file_read_sequence(file, i, &sequence) == 0 && sequence == seen;
+        pthread_mutex_unlock(&file->mutex);
+        return dead;
+}
+
+int file_writes(struct file *file, struct lane_range lanes, uint64_t *count)
+{
+        int rc = 0;
+
+        memcpy(count, file->identity, sizeof *count);
+        for (uint64_t i = lanes.first; i <= lanes.last; i++) {
+                uint64_t sequence;
+                int read = file_read_sequence(file, i, &sequence);
+
+                if (read < 0)
+                        return read;
+                *count += sequence / 2; /* odd: the write under way does not count yet */
+                if ((sequence & 1) && is_dead(file, i, sequence))
+                        rc = AMMAP_ERR_OWNER_DEAD;
+        }
+        return rc;
+}
+
+void file_watch(const struct file *file, struct lane_range lanes, uint64_t count, int64_t until)
+{
+        enum { LOOK_DEAD = 10000000, LOOK_SEVERAL = 1000000 }; /* ns between two looks */
+        const int64_t now = os_now();
+        uint64_t sequence, base;
+
+        if (lanes.first != lanes.last) {
+                waiter_nap(earlier(LOOK_SEVERAL, until - now));
+                return;
+        }
+        memcpy(&base, file->identity, sizeof base);
+        if (file_read_sequence(file, lanes.first, &sequence) == 0 && base + sequence / 2 == count)
+                file_wait_sequence(file, lanes.first, sequence, earlier(until, now + LOOK_DEAD));
 }
 
 /* --- Its end, and a fork --- */

@@ -71,6 +71,13 @@ int file_mark_length(struct file *file, bool changing);
  * made zero what lies behind it.  0, AMMAP_ERR_READ_ONLY, ... */
 int file_recover(struct file *file, int (*mend)(void *context), void *context);
 
+/* How often lanes were written, by all processes, and which map of the file's it was: a sum of
+ * counts that each only grow.  0; AMMAP_ERR_OWNER_DEAD: a writer of one died; AMMAP_ERR_FAULT, ... */
+int file_writes(struct file *file, struct lane_range lanes, uint64_t *count);
+
+/* Sleep until they may have been written more often, or a writer may have died. */
+void file_watch(const struct file *file, struct lane_range lanes, uint64_t count, int64_t until);
+
 /* Forget it, and free it.  It is on the list, or was never. */
 void file_end(struct file *file);
 

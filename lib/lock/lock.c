@@ -19,6 +19,7 @@
  *   G4  A thread that waits enters, as long as the others release what they take.
  *   G5  A writer that is gone leaves the lane dead, and every later entry says so.
  *   G6  A shrink takes no byte away that somebody reads or writes.
+ *   G7  Who watches a lane is woken after each write, and sees its bytes.
  *
  * The states of the word
  *
@@ -91,6 +92,11 @@
  *              heavy fence                     hold.lane = NULL
  *              may I enter now?                light fence
  *              os_wait(event)                  waiting?  then wake
+ *
+ *      watcher: waiting |= WATCHED     writer leaves: word = ...       G7: he sees the new sequence,
+ *               heavy fence                    light fence             or is woken
+ *               has the sequence changed?      waiting?  then wake
+ *               os_wait(written)
  *
  *      who gives a turn: turn          last starving one: counts       I5: one of them takes the
  *              full fence              himself out, full fence         turn back
@@ -177,6 +183,14 @@
  * and IDLE says so from the compare-and-swap on by which it enters: a forked child does
  * not take it for a dead writer.
  *
+ * Watching (G7)
+ *
+ * The sequence counts the writes.  Who waits for one sets WATCHED in each lane of a range and
+ * sleeps on one word of the map, written, of which it has read the value before.  A writer
+ * finds WATCHED where it looks for other waiters, takes it away, adds to written, and wakes
+ * all.  WATCHED may be left behind by one who gave up: it costs one wake-up.  A step of the
+ * sequence without a write, beside a bias (I3), is taken for one.
+ *
  * Shrinks (G6)
  *
  * A shrink must not wait for the slices that it leaves whole, so it enters no lane.  It
@@ -204,7 +218,7 @@ enum {
         ASLEEP = 1, /* << kind */
         STARVING_SHIFT = 2,
         STARVING_BITS = 15,
-        STARVING_MAX = (1 << STARVING_BITS) - 1,
+        STARVING_MAX = (1 << (STARVING_BITS - 1)) - 1, /* the bit above those of writers is LANE_WATCHED */
         FORGOTTEN_SHIFT = 32,
         FORGOTTEN_BITS = 16,
         FORGOTTEN_MAX = (1 << FORGOTTEN_BITS) - 1,
@@ -246,9 +260,10 @@ static uint16_t forgotten(uint64_t waiting, enum access kind)
         return waiting >> (FORGOTTEN_SHIFT + FORGOTTEN_BITS * (int)kind) & FORGOTTEN_MAX;
 }
 
-void lane_init(struct lane *lane, struct ammap *map)
+void lane_init(struct lane *lane, struct ammap *map, _Atomic uint32_t *written)
 {
         lane->map = map;
+        lane->written = written;
         atomic_init(&lane->word, 0);
         atomic_init(&lane->waiting, 0);
         atomic_init(&lane->bias_countdown, 4);
@@ -294,6 +309,21 @@ void lane_wake(struct lane *lane)
                 count = INT32_MAX;
         if (!(word & LANE_READERS) || (!(word & LANE_HANDOFF_WRITERS) && starving(waiting, WRITE)))
                 wake(lane, WRITE, count);
+}
+
+static void wake_watchers(struct lane *lane)
+{
+        if (!(atomic_load(&lane->waiting) & LANE_WATCHED))
+                return;
+        atomic_fetch_and(&lane->waiting, ~LANE_WATCHED);
+        atomic_fetch_add(lane->written, 1);
+        os_wake(lane->written, INT32_MAX);
+}
+
+void lane_wake_written(struct lane *lane)
+{
+        wake_watchers(lane);
+        lane_wake(lane);
 }
 
 /* --- Turns --- */
@@ -660,7 +690,7 @@ void lane_write_leave_slow(struct lane *lane, uint64_t reader)
                 atomic_store(&lane->word, word);
                 os_fence_full();
         }
-        lane_wake(lane);
+        lane_wake_written(lane);
 }
 
 void lane_write_leave_frozen(struct lane *lane)
@@ -669,6 +699,7 @@ void lane_write_leave_frozen(struct lane *lane)
 
         atomic_store(&lane->word, (word + LANE_WRITER) | LANE_FROZEN);
         os_fence_full();
+        wake_watchers(lane);
         wake(lane, READ, INT32_MAX);
         wake(lane, WRITE, INT32_MAX);
 }
@@ -823,6 +854,38 @@ void lane_hold_reattach(const struct hold *hold, struct hold *detached)
                 lane_read_leave(hold_lane(hold));
 }
 
+/* --- Watching --- */
+
+/* The acquire pairs with the release of who left after writing. */
+uint64_t lane_writes(const struct lane *first, const struct lane *last, bool *dead)
+{
+        uint64_t sum = 0;
+
+        *dead = false;
+        for (const struct lane *lane = first; lane <= last; lane++) {
+                uint64_t word = atomic_load_explicit(&lane->word, memory_order_acquire);
+
+                sum += word / (2 * LANE_WRITER); /* odd: the write under way does not count yet */
+                *dead |= (word & LANE_DEAD) != 0;
+        }
+        return sum;
+}
+
+void lane_watch(struct lane *first, struct lane *last, uint64_t seen, int64_t until)
+{
+        uint32_t event = atomic_load(first->written);
+        bool dead;
+
+        for (struct lane *lane = first; lane <= last; lane++)
+                if (!(atomic_load(&lane->waiting) & LANE_WATCHED))
+                        atomic_fetch_or(&lane->waiting, LANE_WATCHED);
+        os_fence_heavy();
+        if (lane_writes(first, last, &dead) != seen || dead)
+                return;
+        if (os_wait(first->written, event, earlier(until, os_now() + SLEEP_MAX)) == -ETIMEDOUT)
+                thread_bury(first, last + 1);
+}
+
 /* --- Shrinks --- */
 
 void lane_bump_sequence(struct lane *lane)
@@ -833,6 +896,7 @@ void lane_bump_sequence(struct lane *lane)
                 if (atomic_compare_exchange_weak(&lane->word, &word, word + 2 * LANE_WRITER))
                         break;
         atomic_thread_fence(memory_order_release); /* as in lane_write_try */
+        wake_watchers(lane);
 }
 
 /* A hold to write that is noted while one and the same writer is in is that
@@ -859,7 +923,7 @@ static void die(struct lane *lane, uint32_t thread)
         atomic_store(&lane->word, atomic_load(&lane->word) | LANE_DEAD);
         os_fence_full();
         lane_left(lane, WRITE);
-        lane_wake(lane);
+        lane_wake_written(lane);
 }
 
 void lane_hold_abandon(struct hold *hold)
@@ -914,8 +978,10 @@ void lane_recover(struct lane *lane)
         uint64_t word = atomic_load(&lane->word);
 
         while (word & LANE_DEAD)
-                if (atomic_compare_exchange_weak(&lane->word, &word, (word & ~LANE_DEAD) + LANE_WRITER))
+                if (atomic_compare_exchange_weak(&lane->word, &word, (word & ~LANE_DEAD) + LANE_WRITER)) {
+                        wake_watchers(lane);
                         return;
+                }
 }
 
 void lane_forked(struct lane *lane, bool frozen)

@@ -56,7 +56,8 @@ struct lane {
         _Alignas(128) _Atomic uint64_t word;
 
         /* Who waits: bit 0 readers asleep, bit 1 writers asleep, bits 2-16 how
-         * many readers are starving, bits 17-31 how many writers; bits 32-47 how
+         * many readers are starving, bits 17-30 how many writers; bit 31 somebody
+         * waits for the lane to be written (WATCHED); bits 32-47 how
          * often starving readers were forgotten, bits 48-63 writers.  Changed by
          * those who wait and by those who wake them, with RMWs. */
         _Atomic uint64_t waiting;
@@ -78,7 +79,8 @@ struct lane {
         _Atomic uint64_t idle_turn;
         _Atomic int64_t idle_since;
 
-        struct ammap *map; /* whose it is; constant, and nothing to the lock */
+        struct ammap *map;         /* whose it is; constant, and nothing to the lock */
+        _Atomic uint32_t *written; /* futex word of the map: counts wake-ups of those who watch; constant */
 
         _Atomic uint32_t dead_process; /* stored before DEAD, as dead_thread is */
 };
@@ -94,6 +96,8 @@ struct lane {
 #define LANE_DEAD (UINT64_C(1) << 25)
 #define LANE_WRITER (UINT64_C(1) << 26)
 #define LANE_SEQUENCE (~(LANE_WRITER - 1))
+
+#define LANE_WATCHED (UINT64_C(1) << 31) /* in waiting */
 
 /* What one call wants of a run of lanes, which it enters one after the other: up to
  * end, until when, and whether it has looked already at what its own thread has of
@@ -112,7 +116,7 @@ struct lane_request {
 /* Once, but again where it failed.  left(...): a thread ends that has a hold of the lane: to write, and it is
  * DEAD now, or to read, and it is about to be left. */
 int lane_start(void (*left)(struct lane *lane, enum access access));
-void lane_init(struct lane *lane, struct ammap *map);
+void lane_init(struct lane *lane, struct ammap *map, _Atomic uint32_t *written);
 
 /* Enter to write, or to read counted, as one who does not note it among the
  * thread's holds; for as long as a call of this library lasts.
@@ -134,8 +138,17 @@ void lane_write_leave_slow(struct lane *lane, uint64_t reader);
 int lane_freeze(struct lane *lane, struct lane_request *request);
 void lane_write_leave_frozen(struct lane *lane);
 
-/* Let in those who sleep and may enter. */
+/* Let in those who sleep and may enter; after a write, also wake those who watch. */
 void lane_wake(struct lane *lane);
+void lane_wake_written(struct lane *lane);
+
+/* How often lanes of one map, from first to last, were written: a sum of counts that each only
+ * grow, modulo 2^37.  Whoever has it sees the bytes of those writes.  *dead: a writer of one
+ * is gone. */
+uint64_t lane_writes(const struct lane *first, const struct lane *last, bool *dead);
+
+/* Sleep until they may have been written more often than that. */
+void lane_watch(struct lane *first, struct lane *last, uint64_t seen, int64_t until);
 
 /* For a shrink, which others may outlast on the lane: tear what is read without
  * entering, unless a writer is in, who will have done that; and whether a writer
@@ -204,7 +217,8 @@ static inline int lane_write(struct lane *lane, int64_t deadline)
 
 /* The writer owns the word: a plain store, released to whoever enters next and
  * to lane_read_begin.  Then the fence that pairs with the heavy one of a waiter
- * between its note in waiting and its last look at the word. */
+ * between its note in waiting and its last look at the word: one who waits to enter, or
+ * one who watches. */
 static inline void lane_write_leave(struct lane *lane)
 {
         if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0)) {
@@ -215,7 +229,7 @@ static inline void lane_write_leave(struct lane *lane)
                               memory_order_release);
         os_fence_light();
         if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
-                lane_wake(lane);
+                lane_wake_written(lane);
 }
 
 /* Read without entering: between begin, true, and valid, true, nobody wrote.

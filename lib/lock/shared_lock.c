@@ -25,6 +25,7 @@
  *   G5  Whoever cannot enter because of his own thread learns it before he waits.
  *   G6  Whatever others write to the header, no call reads or writes outside the map, and
  *       calls with a timeout end.
+ *   G7  Who watches a lane sees each write, or is woken by it (shared_watch.c).
  *
  * The words of a lane, and of a thread's slot record
  *
@@ -111,6 +112,9 @@
  *              (release), owner = 0
  *
  *      waiter: OWNER_WAITERS, sleeps   owner leaves by an exchange     he sees the bit and wakes all
+ *
+ *      watcher: OWNER_WAITERS          writer leaves: sequence even,   G7: he finds the sequence, or is
+ *               (RMW), sequence                then exchange of owner  woken by who finds the bit
  *
  *      writer: owner = me (CAS)        freezer: frozen, heavy fence    the writer sees frozen, or the
  *              light fence, frozen?            is anybody writing?     freezer waits for him
@@ -437,9 +441,12 @@ void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, u
         const struct lane_range lanes = read_set_lanes(set);
 
         atomic_store_explicit(&slot->record->read_set[i], 0, memory_order_release);
-        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
-                if (unlikely(atomic_load_explicit(&shared->lane[lane].owner, memory_order_relaxed) & OWNER_WAITERS))
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++) {
+                uint64_t owner = atomic_load_explicit(&shared->lane[lane].owner, memory_order_relaxed);
+
+                if (unlikely(owner & OWNER_WAITERS) && (owner & OWNER_ID)) /* else it is who watches the lane */
                         shared_wake(&shared->lane[lane]);
+        }
 }
 
 /* Until there seems to be no writer on a lane. */

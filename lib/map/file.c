@@ -24,6 +24,7 @@
 #include "map/span.h"
 #include "map/transfer.h"
 #include "map/views.h"
+#include "map/watch.h"
 #include "os/os.h"
 
 #include <errno.h>
@@ -304,6 +305,9 @@ static const struct kind kind_file = {
         .freeze = freeze,
         .recover = recover,
         .clone = clone_locked,
+        .writes = watch_file_writes,
+        .watch = watch_file,
+        .keeps_out = watch_keeps_out_local,
         .thread_left = thread_left,
         .freeze_forked = map_nothing,
         .forked = forked,

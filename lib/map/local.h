@@ -8,6 +8,7 @@
 #define LOCAL_H
 
 #include "map/clone.h"
+#include "map/watch.h"
 #include "map/local_copy.h"
 #include "map/map.h"
 #include "map/span.h"
@@ -30,6 +31,7 @@ void local_forked(struct ammap *map);
         .read = local_read, .write = local_write, .enter = span_enter_local, .length = local_length,                   \
         .refresh = map_no_refresh, .frozen = local_frozen, .is_held = local_is_held, .slices = local_slices,           \
         .holders = local_holders, .slots = map_no_slots, .freeze = local_freeze, .recover = local_recover,             \
+        .writes = watch_local_writes, .watch = watch_local, .keeps_out = watch_keeps_out_local,                        \
         .clone = clone_locked, .thread_left = map_no_thread_left, .freeze_forked = map_nothing,                        \
         .forked = local_forked, .end = map_nothing
 

@@ -212,7 +212,7 @@ static void begin(struct ammap *map, uint64_t size, const ammap_options_t *optio
         map->recycle =
                 backing_is_none(&map->backing) && options->recycle != AMMAP_NO && options_are_plain(options, size);
         for (uint64_t i = 0; i < map->lanes; i++)
-                lane_init(&map->lane[i], map);
+                lane_init(&map->lane[i], map, &map->written);
 }
 
 /* A lock of this process's own is the place to say that it does not write. */

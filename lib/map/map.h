@@ -48,6 +48,7 @@ struct ammap {
         _Atomic bool freezing;          /* for a forked child: the pages may be read only though frozen is not set */
         _Atomic uint64_t views;         /* live views; changed under viewing */
         struct view *view;              /* the list of them, by viewing */
+        _Atomic uint32_t written;       /* what those sleep on who watch lane[]: see lock.c */
         pthread_mutex_t viewing;        /* a leaf */
 
         /* Whoever holds it waits for copies at most, for no slice: a thread that
@@ -111,6 +112,13 @@ struct kind {
         int (*freeze)(struct ammap *map);
         int (*recover)(struct ammap *map);
         int (*clone)(struct ammap *map, clone_copy *to_private, struct ammap **copy);
+
+        /* How often lanes were written, all in all: 0; AMMAP_ERR_OWNER_DEAD, with *count, too;
+         * or why that cannot be told.  Sleep until it may be another count.  Whether the
+         * calling thread itself keeps writers out of each of them. */
+        int (*writes)(struct ammap *map, struct lane_range lanes, uint64_t *count);
+        void (*watch)(struct ammap *map, struct lane_range lanes, uint64_t count, int64_t until);
+        bool (*keeps_out)(struct ammap *map, struct lane_range lanes);
 
         /* A thread ended that had a lane: to write, and it is dead now, or to read, and it is
          * about to be left. */

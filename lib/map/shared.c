@@ -20,6 +20,7 @@
 #include "map/shared_copy.h"
 #include "map/span.h"
 #include "map/views.h"
+#include "map/watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -477,6 +478,9 @@ static const struct kind kind_shared = {
         .freeze = freeze,
         .recover = recover,
         .clone = clone_map,
+        .writes = watch_shared_writes,
+        .watch = watch_shared,
+        .keeps_out = watch_keeps_out_shared,
         .thread_left = map_no_thread_left,
         .freeze_forked = freeze_forked,
         .forked = forked,
