@@ -612,6 +612,18 @@ AMMAP_API int ammap_wait_change(ammap_t *map, uint64_t offset, uint64_t length, 
  * a loop that looks at the word. */
 AMMAP_API int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns);
 
+/* As ammap_wait_u32, and looks whether a process lives: whoever waits for a process that is
+ * killed learns it within 10 ms, also if that process held nothing.
+ *
+ *   pid   of the process, as this process's PID namespace counts, more than 0
+ *
+ * Returns what ammap_wait_u32 returns, or
+ *   AMMAP_ERR_INVALID      also: pid is less than 1
+ *   AMMAP_ERR_OWNER_DEAD   the process has ended, and the word is as expected
+ * A number that another process has got before the call is that process's.  From the call
+ * on that cannot happen. */
+AMMAP_API int ammap_wait_u32_peer(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns, int32_t pid);
+
 /* Wakes threads that sleep on the word at offset.
  *
  *   count   how many threads at most, 0 or more

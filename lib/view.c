@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PEER_NAP INT64_C(5000000)    /* ns: less than the 10 ms that are promised */
 #define SHARED_NAP INT64_C(90000000) /* ns: less than the 100 ms that are promised */
 
 /* Words of a map. */
@@ -248,6 +249,48 @@ int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t tim
         rc = backing_is_none(&map->backing) ? os_wait(word, expected, os_deadline(timeout_ns))
                                             : wait_shared(word, expected, os_deadline(timeout_ns));
         return rc == -ETIMEDOUT ? AMMAP_ERR_TIMEOUT : 0;
+}
+
+static int wait_once(const ammap_t *map, const _Atomic uint32_t *word, uint32_t expected, int64_t until)
+{
+        return backing_is_none(&map->backing) ? os_wait(word, expected, until) : os_wait_shared(word, expected, until);
+}
+
+/* Nothing wakes who sleeps on a word when a process ends: so each sleep is short.  What the
+ * peer stored before its end counts: the word is looked at after it. */
+static int wait_beside(const ammap_t *map, const void *word, uint32_t expected, int64_t deadline,
+                       const struct os_peer *peer)
+{
+        for (;;) {
+                int64_t now = os_now();
+
+                if (os_peer_ended(peer))
+                        return wait_once(map, word, expected, now) == 0 ? 0 : AMMAP_ERR_OWNER_DEAD;
+                if (now >= deadline)
+                        return AMMAP_ERR_TIMEOUT;
+                if (wait_once(map, word, expected, now + PEER_NAP < deadline ? now + PEER_NAP : deadline) == 0)
+                        return 0;
+        }
+}
+
+int ammap_wait_u32_peer(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns, int32_t pid)
+{
+        const int64_t deadline = os_deadline(timeout_ns);
+        struct os_peer peer;
+        void *word;
+        int rc;
+
+        if (!map || pid <= 0)
+                return AMMAP_ERR_INVALID;
+        if ((rc = find_word(map, offset, &word)) < 0)
+                return rc;
+        if (wait_once(map, word, expected, os_now()) == 0)
+                return 0;
+        if (os_peer_begin(&peer, pid) < 0)
+                return wait_once(map, word, expected, os_now()) == 0 ? 0 : AMMAP_ERR_OWNER_DEAD;
+        rc = wait_beside(map, word, expected, deadline, &peer);
+        os_peer_end(&peer);
+        return rc;
 }
 
 int ammap_wake_u32(ammap_t *map, uint64_t offset, int count)

@@ -205,6 +205,7 @@ RUN(load_u32, ammap_load_u32(w->map, 4, (uint32_t *)(void *)w->bytes))
 RUN(load_u64, ammap_load_u64(w->map, 8, (uint64_t *)(void *)w->bytes))
 RUN(wait_change, ammap_wait_change(w->map, 1, w->size - 1, (uint64_t *)(void *)w->bytes, 1000))
 RUN(wait_u32, ammap_wait_u32(w->map, 4, UINT32_C(0x01010101) * 'm', 1000))
+RUN(wait_u32_peer, ammap_wait_u32_peer(w->map, 4, UINT32_C(0x01010101) * 'm', 1000, getpid()))
 RUN(wake_u32, ammap_wake_u32(w->map, 4, 1))
 RUN(fd, ammap_fd(w->map))
 RUN(export, ammap_export(w->map, AMMAP_READ | AMMAP_WRITE, &w->fd))
@@ -324,6 +325,7 @@ static const struct api_call api_calls[] = {
         CALL(load_u64, NULL, 0),
         CALL(wait_change, NULL, 0),
         CALL(wait_u32, NULL, 0),
+        CALL(wait_u32_peer, NULL, 0),
         CALL(wake_u32, NULL, 0),
         CALL(populate, NULL, 0),
         CALL(advise, NULL, 0),

@@ -12,6 +12,10 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -297,4 +301,96 @@ bool os_thread_gone(uint32_t process, uint32_t thread)
 
         os_calm_end(calm, 0);
         return gone;
+}
+
+/* --- Whether another process lives --- */
+
+/* What /proc says of it: the state's letter, how many threads it has, and when it started.
+ * False: nothing. */
+static bool read_stat(int32_t pid, char *state, unsigned long *threads, uint64_t *start)
+{
+        enum { THREADS = 20, START = 22 }; /* fields, the state being the third */
+        char path[32], text[1024], *at;
+        ssize_t length;
+        int fd;
+
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+        if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+                return false;
+        length = read(fd, text, sizeof text - 1);
+        close(fd);
+        text[length > 0 ? length : 0] = '\0';
+        at = strrchr(text, ')'); /* the name before it may hold anything */
+        if (!at || at[1] != ' ' || !at[2])
+                return false;
+        *state = at[2];
+        *threads = 0;
+        at += 2;
+        for (int field = 4; field <= START; field++) {
+                if (!(at = strchr(at + 1, ' ')))
+                        return false;
+                if (field == THREADS)
+                        *threads = strtoul(at, NULL, 10);
+        }
+        *start = strtoull(at, NULL, 10);
+        return true;
+}
+
+/* Its parent may not yet have waited for it.  Of a process whose first thread has ended the
+ * state is the same. */
+static bool has_ended(const struct os_peer *peer)
+{
+        unsigned long threads;
+        uint64_t start;
+        char state;
+
+        if (kill(peer->pid, 0) < 0 && errno == ESRCH)
+                return true;
+        if (!read_stat(peer->pid, &state, &threads, &start))
+                return false;
+        return (peer->start && start != peer->start) || ((state == 'Z' || state == 'X') && threads <= 1);
+}
+
+int os_peer_begin(struct os_peer *peer, int32_t pid)
+{
+        struct os_calm calm = os_calm_begin();
+        unsigned long threads;
+        char state;
+
+        *peer = (struct os_peer){ .pid = pid, .fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) };
+        if (peer->fd < 0 && errno == ESRCH)
+                return os_calm_end(calm, -ESRCH);
+        if (peer->fd >= 0 && peer->fd < OS_FD_MIN) {
+                int fd = os_dup(peer->fd);
+
+                close(peer->fd);
+                peer->fd = fd < 0 ? -1 : fd;
+        }
+        if (peer->fd < 0) {
+                peer->fd = -1;
+                if (kill(pid, 0) < 0 && errno == ESRCH)
+                        return os_calm_end(calm, -ESRCH);
+                if (!read_stat(pid, &state, &threads, &peer->start))
+                        peer->start = 0;
+        }
+        return os_calm_end(calm, 0);
+}
+
+bool os_peer_ended(const struct os_peer *peer)
+{
+        struct os_calm calm = os_calm_begin();
+        struct pollfd ended = { .fd = peer->fd, .events = POLLIN };
+        bool has = peer->fd < 0 ? has_ended(peer) : poll(&ended, 1, 0) > 0 && (ended.revents & POLLIN);
+
+        os_calm_end(calm, 0);
+        return has;
+}
+
+void os_peer_end(const struct os_peer *peer)
+{
+        struct os_calm calm = os_calm_begin();
+
+        if (peer->fd >= 0)
+                close(peer->fd);
+        os_calm_end(calm, 0);
 }

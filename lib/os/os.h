@@ -207,6 +207,19 @@ uint32_t os_process(void);
 uint32_t os_thread(void);
 bool os_thread_gone(uint32_t process, uint32_t thread);
 
+/* A process, to be asked whether it has ended.  Its number may be another's by then: so it is
+ * a descriptor that names it, closed on exec; or where none is to be had, besides the number
+ * the time at which the process started, as far as /proc tells.  0, or -ESRCH: there is no
+ * such process.  Each begin that is 0 has its end. */
+struct os_peer {
+        int32_t pid;
+        int fd;         /* -1: there is none */
+        uint64_t start; /* 0: not known */
+};
+int os_peer_begin(struct os_peer *peer, int32_t pid);
+bool os_peer_ended(const struct os_peer *peer);
+void os_peer_end(const struct os_peer *peer);
+
 /* --- linux-memory.c --- */
 
 /* Advice on whole pages, from here to os_collapse, may be refused as the system likes;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -426,6 +427,27 @@ bool os_parent_is_near(void)
 uint32_t os_process(void)
 {
         return (uint32_t)getpid();
+}
+
+/* By its number alone. */
+int os_peer_begin(struct os_peer *peer, int32_t pid)
+{
+        *peer = (struct os_peer){ .pid = pid, .fd = -1 };
+        return os_peer_ended(peer) ? -ESRCH : 0;
+}
+
+bool os_peer_ended(const struct os_peer *peer)
+{
+        int saved = errno;
+        bool has = kill((pid_t)peer->pid, 0) < 0 && errno == ESRCH;
+
+        errno = saved;
+        return has;
+}
+
+void os_peer_end(const struct os_peer *peer)
+{
+        (void)peer;
 }
 
 /* Threads have no number. */
