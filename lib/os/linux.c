@@ -314,7 +314,7 @@ static bool read_stat(int32_t pid, char *state, unsigned long *threads, uint64_t
         ssize_t length;
         int fd;
 
-        snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
         if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
                 return false;
         length = read(fd, text, sizeof text - 1);
