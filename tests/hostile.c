@@ -638,7 +638,7 @@ static void robbed_body(struct peer *parent, void *argument)
                         rc = op_run(OP_TRY_SLICE, map, offset, 64, MS);
                         break;
                 case 3:
-                        if (random_below(&thief->random, 2))
+                        if (!thief->punches && random_below(&thief->random, 2)) /* it may wait */
                                 check_recovery(map, offset, sizeof(bytes));
                         else
                                 rc = ammap_recover(map);
