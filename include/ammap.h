@@ -51,11 +51,17 @@ typedef _Atomic uint64_t ammap_atomic_uint64_t;
 #if defined(__GNUC__) || defined(__clang__)
 #define AMMAP_API __attribute__((visibility("default")))
 #define AMMAP_MUST_CHECK __attribute__((warn_unused_result))
-/* Written before a definition, these release the slice at the end of its scope:
+/* Written before a definition, these release the slice or the view, and free the map, at
+ * the end of its scope.  A scope ends with what was defined last: define the map before
+ * its slices and views, for ammap_free does nothing while one of them is alive.
+ *      AMMAP_AUTO_MAP ammap_t *map = NULL;
  *      AMMAP_AUTO_SLICE ammap_slice_t slice = { 0 };
  */
+#define AMMAP_AUTO_MAP __attribute__((cleanup(ammap_free_variable)))
 #define AMMAP_AUTO_SLICE __attribute__((cleanup(ammap_slice_release)))
 #define AMMAP_AUTO_MUT_SLICE __attribute__((cleanup(ammap_mut_slice_release)))
+#define AMMAP_AUTO_U32_VIEW __attribute__((cleanup(ammap_u32_view_release)))
+#define AMMAP_AUTO_U64_VIEW __attribute__((cleanup(ammap_u64_view_release)))
 #else
 #define AMMAP_API
 #define AMMAP_MUST_CHECK
@@ -207,6 +213,14 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_new_with(ammap_t **map, uint64_t size, cons
  *   -ENOMEM          the process has too many mappings to split one
  * On an error nothing has changed. */
 AMMAP_API int ammap_free(ammap_t *map);
+
+#ifdef AMMAP_AUTO_MAP
+/* For AMMAP_AUTO_MAP, whose function is given the variable's address. */
+static inline __attribute__((unused)) void ammap_free_variable(ammap_t **map)
+{
+        ammap_free(*map);
+}
+#endif
 
 /* Returns the length in bytes; 0 if map is NULL or a fork left the map out. */
 AMMAP_API uint64_t ammap_len(const ammap_t *map);

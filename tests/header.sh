@@ -20,15 +20,16 @@ int use(void);
 int use(void)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
-        ammap_t *map;
+        AMMAP_AUTO_MAP ammap_t *map = NULL;
         int rc = ammap_new_with(&map, 1, &options);
-        ammap_u32_view_t view;
+        AMMAP_AUTO_U32_VIEW ammap_u32_view_t view = ZERO;
+        AMMAP_AUTO_U64_VIEW ammap_u64_view_t wide = ZERO;
         if (rc == AMMAP_OK && ammap_atomic_u32(map, 0, &view) == AMMAP_OK) {
                 AMMAP_AUTO_SLICE ammap_slice_t slice = ZERO;
                 AMMAP_AUTO_MUT_SLICE ammap_mut_slice_t mut_slice = ZERO;
                 rc = ammap_as_slice(map, 0, 1, &slice) + ammap_as_mut_slice(map, 0, 1, &mut_slice);
                 *view.value = 1;
-                ammap_u32_view_release(&view);
+                rc += ammap_atomic_u64(map, 0, &wide);
         }
 #ifndef __cplusplus
         return ammap_new_with(&map, 1, &(ammap_options_t)AMMAP_OPTIONS_INIT);

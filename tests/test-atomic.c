@@ -278,6 +278,32 @@ DEFINE_TEST("atomic", a_view_is_released_once_and_by_any_thread)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+static int leave_early(ammap_t *map, bool wide, bool early)
+{
+        AMMAP_AUTO_U32_VIEW ammap_u32_view_t narrow_view = { 0 };
+        AMMAP_AUTO_U64_VIEW ammap_u64_view_t wide_view = { 0 };
+        int rc = wide ? ammap_atomic_u64(map, 0, &wide_view) : ammap_atomic_u32(map, 0, &narrow_view);
+
+        if (rc < 0 || early)
+                return rc;
+        return ammap_free(map);
+}
+
+DEFINE_TEST("atomic", the_end_of_the_scope_releases)
+{
+        ammap_t *map = new_map(64, 1);
+
+        for (int wide = 0; wide < 2; wide++) {
+                ammap_stat_t stat = AMMAP_STAT_INIT;
+
+                ck_assert_int_eq(leave_early(map, wide, true), 0);
+                ck_assert_int_eq(leave_early(map, wide, false), AMMAP_ERR_BUSY);
+                ck_assert_int_eq(ammap_stat(map, &stat), 0);
+                ck_assert_uint_eq(stat.views, 0);
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* --- Sums -------------------------------------------------------------------- */
 
 enum { ADDERS = 8, CELLS = 5 };

@@ -372,6 +372,77 @@ DEFINE_TEST("map", free_gives_the_memory_back)
         ck_assert_int_eq(errno, ENOMEM);
 }
 
+enum { SCOPED = 1 << 16 };
+
+/* A map that is freed on every way out, with what holds it; where it was. */
+static void *live_in_a_scope(ammap_share_t share, unsigned leave_after)
+{
+        AMMAP_AUTO_MAP ammap_t *map = NULL;
+        AMMAP_AUTO_SLICE ammap_slice_t slice = { 0 };
+        AMMAP_AUTO_U32_VIEW ammap_u32_view_t narrow = { 0 };
+        AMMAP_AUTO_U64_VIEW ammap_u64_view_t wide = { 0 };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        void *memory;
+
+        options.share = share;
+        if (leave_after == 0)
+                return NULL;
+        ck_assert_int_eq(ammap_new_with(&map, SCOPED, &options), 0);
+        memory = ammap_as_mut_ptr(map);
+        memset(memory, 1, SCOPED);
+        if (leave_after == 1)
+                return memory;
+        ck_assert_int_eq(ammap_as_slice(map, 0, 100, &slice), 0);
+        if (leave_after == 2)
+                return memory;
+        ck_assert_int_eq(ammap_atomic_u32(map, 0, &narrow), 0);
+        if (leave_after == 3)
+                return memory;
+        ck_assert_int_eq(ammap_atomic_u64(map, 0, &wide), 0);
+        return memory;
+}
+
+static bool is_mapped(void *memory)
+{
+        unsigned char resident[SCOPED / 4096];
+
+        return mincore(memory, SCOPED, resident) == 0;
+}
+
+DEFINE_TEST("map", the_end_of_the_scope_frees)
+{
+        const ammap_share_t last = TEST_OS_LINUX ? AMMAP_RAW : AMMAP_PRIVATE;
+
+        for (ammap_share_t share = AMMAP_PRIVATE; share <= last; share++)
+                for (unsigned leave_after = 0; leave_after <= 4; leave_after++) {
+                        void *memory = live_in_a_scope(share, leave_after);
+
+                        ck_assert(!memory || !is_mapped(memory));
+                }
+}
+
+static void *a_view_outlives(ammap_t **left, ammap_u32_view_t *view)
+{
+        AMMAP_AUTO_MAP ammap_t *map = new_map(SCOPED, 1);
+
+        ck_assert_int_eq(ammap_atomic_u32(map, 0, view), 0);
+        *left = map;
+        return ammap_as_mut_ptr(map);
+}
+
+DEFINE_TEST("map", a_busy_map_outlives_its_scope)
+{
+        ammap_u32_view_t view;
+        ammap_t *map;
+        void *memory = a_view_outlives(&map, &view);
+
+        ck_assert(is_mapped(memory));
+        ck_assert_uint_eq(ammap_len(map), SCOPED);
+        ammap_u32_view_release(&view);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert(!is_mapped(memory));
+}
+
 /* Whatever is alive, the map stays, whole and usable. */
 static void check_busy(ammap_t *map)
 {
