@@ -282,6 +282,11 @@ AMMAP_API int ammap_recover(ammap_t *map);
  * slices of other threads that are in its way, except those that try or have a timeout.
  * A buffer may be NULL if its length is 0.
  *
+ * A copy or a fill of exactly one word of 2, 4 or 8 bytes, at an offset that is a multiple
+ * of its size, is one access to the map: it may be mixed with atomic views of the word.
+ * That holds for 8 bytes where the processor has such atomics, and not for memory that
+ * others can take away.
+ *
  * Each returns 0, or
  *   AMMAP_ERR_INVALID      a pointer is NULL
  *   AMMAP_ERR_BOUNDS       a range is not wholly inside its map

@@ -6,6 +6,7 @@
 #include "map/map.h"
 #include "map/span.h"
 #include "map/transfer.h"
+#include "memory/word.h"
 #include "os/hints.h"
 
 #include <errno.h>
@@ -149,7 +150,7 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
         if (map->may_fault)
                 rc = fill_carefully(map, offset, length, byte, &done);
         else
-                memset(map->base + offset, byte, (size_t)length);
+                word_fill(map->base + offset, byte, (size_t)length);
         span_leave_written(&span, rc, done);
         return rc;
 }
@@ -286,7 +287,7 @@ static int move(const struct copy *copy, size_t *done)
 {
         if (copy->to->may_fault || copy->from->may_fault)
                 return move_carefully(copy, done);
-        memmove(copy->to->base + copy->to_offset, copy->from->base + copy->from_offset, (size_t)copy->length);
+        word_move(copy->to->base + copy->to_offset, copy->from->base + copy->from_offset, (size_t)copy->length);
         return 0;
 }
 

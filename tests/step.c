@@ -18,19 +18,11 @@
  * and the four that everybody makes, warm, eight times as much; at how many of
  * its instructions it was killed until then is printed.
  */
-#include "share.h"
+#include "lead.h"
 
 static double seconds = 1;
 
-#if TEST_OS_LINUX && (defined(__x86_64__) || defined(__aarch64__))
-#define CAN_STEP 1
-#else
-#define CAN_STEP 0
-#endif
-
 #if CAN_STEP
-
-#include <sys/ptrace.h>
 
 enum { BLOCK = 192, LENGTH = 20480, SHORT = 12200, CAPACITY = 40000 };
 enum { OLD = 0x11, NEW = 0x22, FILLED = 0x33 };
@@ -200,35 +192,6 @@ static void subject_body(struct peer *parent, void *argument)
         subject->board->status = run_call(subject, &held);
         atomic_store_explicit(&subject->board->phase, 2, memory_order_relaxed);
         raise(SIGSTOP);
-}
-
-/* Two processes that take turns do so faster on one processor. */
-static void stay_here(cpu_set_t *before)
-{
-        cpu_set_t here;
-        int cpu = sched_getcpu();
-
-        sched_getaffinity(0, sizeof(*before), before);
-        CPU_ZERO(&here);
-        CPU_SET(cpu < 0 ? 0 : (size_t)cpu, &here);
-        sched_setaffinity(0, sizeof(here), &here);
-}
-
-/* Wait until it stops, and be sure that it has not ended. */
-static void wait_for_stop(pid_t pid, int want)
-{
-        int status;
-
-        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-        ck_assert_msg(WIFSTOPPED(status), "the child has ended: %#x", (unsigned)status);
-        if (want)
-                ck_assert_int_eq(WSTOPSIG(status), want);
-}
-
-static void step_once(pid_t pid)
-{
-        ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
-        wait_for_stop(pid, SIGTRAP);
 }
 
 /* Lead it so many instructions into the call, or out of it: how many it took. */
@@ -589,28 +552,6 @@ DEFINE_LOOP_TEST("step", half_made_files, 0, 2)
                 kill_maker_at(&making, at);
         printf("step: open of a new file: %ld instructions, killed at %ld of them\n", order.all, order.done - 1);
         munmap(making.board, sizeof(*making.board));
-}
-
-/* Whether a child can be led here: sandboxes and emulators know better. */
-static bool stepping_works(void)
-{
-        pid_t child = fork();
-        bool works = false;
-        int status;
-
-        if (child == 0) {
-                if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
-                        _exit(1);
-                raise(SIGSTOP);
-                _exit(0);
-        }
-        if (child < 0 || waitpid(child, &status, 0) != child || !WIFSTOPPED(status))
-                return false;
-        if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) == 0 && waitpid(child, &status, 0) == child)
-                works = WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
-        kill(child, SIGKILL);
-        waitpid(child, &status, 0);
-        return works;
 }
 
 #elif !TEST_OS_LINUX

@@ -11,6 +11,7 @@
 #include "map/map.h"
 #include "map/transfer.h"
 #include "memory/racy.h"
+#include "memory/word.h"
 
 /* Read without entering; false: a writer came by, or the map has no such bytes.  The
  * length is looked at between begin and valid: a shrink changes the sequence before it
@@ -39,7 +40,7 @@ static ALWAYS_INLINE bool local_write_entered(struct ammap *map, struct lane *la
                 lane_write_leave(lane);
                 return false;
         }
-        memcpy(map->base + offset, data, length);
+        word_copy_in(map->base + offset, data, length);
         lane_write_leave(lane);
         return true;
 }

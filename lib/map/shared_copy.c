@@ -7,6 +7,7 @@
 #include "lock/shared_lock.h"
 #include "map/transfer.h"
 #include "memory/racy.h"
+#include "memory/word.h"
 
 /* 0, 1: not now, or a negative code. */
 static ALWAYS_INLINE int try_read(const struct ammap *map, struct lane_range lanes, uint64_t offset, void *buffer,
@@ -101,7 +102,7 @@ int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t l
                 shared_write_leave(map->shared, lane, slot);
                 return AMMAP_ERR_BOUNDS;
         }
-        memcpy(map->base + offset, data, length);
+        word_copy_in(map->base + offset, data, length);
         shared_write_leave(map->shared, lane, slot);
         return 0;
 }

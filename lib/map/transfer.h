@@ -7,8 +7,7 @@
 
 #include "map/map.h"
 #include "memory/bytes.h"
-
-#include <string.h>
+#include "memory/word.h"
 
 /* The longest copy that is worth reading twice when a writer comes by, rather
  * than keeping the writer out; and the tries before entering the lane. */
@@ -28,7 +27,7 @@ static inline int transfer_out(const struct ammap *map, uint64_t offset, void *b
 {
         if (map->may_fault)
                 return bytes_peek(&map->backing, (size_t)offset, buffer, length);
-        memcpy(buffer, map->base + offset, length);
+        word_copy_out(buffer, map->base + offset, length);
         return 0;
 }
 
@@ -40,7 +39,7 @@ static inline int transfer_in(const struct ammap *map, uint64_t offset, const vo
         if (map->may_fault)
                 rc = bytes_poke(&map->backing, (size_t)offset, data, length, &more);
         else
-                memcpy(map->base + offset, data, length);
+                word_copy_in(map->base + offset, data, length);
         *done += more;
         return rc;
 }

@@ -10,6 +10,7 @@
 #ifndef RACY_H
 #define RACY_H
 
+#include "memory/word.h"
 #include "os/os.h"
 
 #include <stdatomic.h>
@@ -49,6 +50,7 @@ RACY_LOAD(racy_load_2, uint16_t, "ldrh %w0, %1", "r", "Q")
 RACY_LOAD(racy_load_1, uint8_t, "ldrb %w0, %1", "r", "Q")
 #endif
 
+/* A word is loaded whole, though twice: see word.h. */
 static inline void racy_copy_small(unsigned char *to, const unsigned char *from, size_t n)
 {
         if (n >= 8) {
@@ -145,12 +147,14 @@ static ALWAYS_INLINE void racy_copy(void *buffer, const void *bytes, size_t n)
 
 #else
 
-/* Bytes up to the first whole word, words, bytes. */
+/* A word, or else bytes up to the first whole word, words, bytes. */
 static ALWAYS_INLINE void racy_copy(void *buffer, const void *bytes, size_t n)
 {
         unsigned char *to = buffer;
         const unsigned char *from = bytes;
 
+        if (n <= WORD_MAX && word_load(buffer, bytes, n))
+                return;
         for (; n && (uintptr_t)from % sizeof(uintptr_t); n--)
                 *to++ = atomic_load_explicit((const _Atomic unsigned char *)from++, memory_order_relaxed);
         for (; n >= sizeof(uintptr_t); n -= sizeof(uintptr_t)) {
