@@ -130,7 +130,8 @@ typedef struct ammap ammap_t;
 typedef enum ammap_share { AMMAP_PRIVATE, AMMAP_SHARED, AMMAP_RAW } ammap_share_t;
 
 /* What a forked child has in place of the map.
- *   AMMAP_FORK_COPY  a copy (private maps), or the same memory (all others)
+ *   AMMAP_FORK_COPY  a copy (private maps), or the same memory (all others); nothing in
+ *                    place of a secret map
  *   AMMAP_FORK_OMIT  nothing: its calls return AMMAP_ERR_UNSUPPORTED; ammap_free works
  *   AMMAP_FORK_WIPE  zeros */
 typedef enum ammap_fork { AMMAP_FORK_COPY, AMMAP_FORK_OMIT, AMMAP_FORK_WIPE } ammap_fork_t;
@@ -139,7 +140,7 @@ typedef enum ammap_fork { AMMAP_FORK_COPY, AMMAP_FORK_OMIT, AMMAP_FORK_WIPE } am
  *   AMMAP_NO    no
  *   AMMAP_TRY   yes; where the system refuses, the map is made without it
  *   AMMAP_MUST  yes; where the system refuses, the call fails
- * ammap_stat tells what was obtained of huge pages, guards and locked pages. */
+ * ammap_stat tells what was obtained. */
 typedef enum ammap_want { AMMAP_NO, AMMAP_TRY, AMMAP_MUST } ammap_want_t;
 
 /* How to make a map.  The default of every field but struct_size is 0.
@@ -167,7 +168,7 @@ typedef struct ammap_options {
         ammap_want_t lock;           /* kept in memory, never swapped */
         ammap_want_t guard;          /* a page before and after that is fatal to touch */
         ammap_want_t nodump;         /* not in core dumps */
-        ammap_want_t secret;         /* lock and nodump; wiped when freed, when shrunk and in a forked child */
+        ammap_want_t secret;         /* lock and nodump; wiped when freed and when shrunk; no child has it */
         ammap_want_t noreserve;      /* not accounted for as memory to be kept free */
         ammap_want_t recycle;        /* ammap_free may keep the memory for a later map like it; see ammap_trim */
         uint32_t reserved_b;         /* 0 */
@@ -197,7 +198,9 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_new(ammap_t **map, uint64_t size);
 /* Creates a map with options.  NULL options are the default, as for ammap_new.
  *
  * Returns the codes of ammap_new, and
- *   AMMAP_ERR_INVALID      also: an option is unknown or contradicts another
+ *   AMMAP_ERR_INVALID      also: an option is unknown or contradicts another, as
+ *                          recycle with AMMAP_MUST does with sharing and with each
+ *                          property and fork policy
  *   AMMAP_ERR_SIZE         also: the capacity is less than the size
  *   AMMAP_ERR_UNSUPPORTED  the system has no such kind of map, or cannot do what an
  *                          option says with AMMAP_MUST
@@ -913,8 +916,13 @@ typedef struct ammap_statistics {
         ammap_fork_t fork;
         ammap_guard_t guard;
         bool frozen;
-        bool read_only;            /* no write can succeed */
-        unsigned char reserved[2]; /* 0 */
+        bool read_only; /* no write can succeed */
+        /* What was asked for and obtained of these, and still is so: */
+        bool nodump;
+        bool secret;               /* all of it locked, not in core dumps, and wiped */
+        bool noreserve;            /* by the kernel's account, where that tells */
+        bool recycle;              /* ammap_free may keep the memory */
+        unsigned char reserved[6]; /* 0 */
         uint64_t lane_size;        /* of every lane but the last ones, in bytes */
         uint64_t slots;            /* threads that lock a shared map, of all processes; else 0 */
         uint64_t slots_max;        /* how many there can be; else 0 */
@@ -925,7 +933,7 @@ typedef struct ammap_statistics {
 #define AMMAP_STAT_INIT                                                                                                \
         {                                                                                                              \
                 sizeof(ammap_stat_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, AMMAP_PRIVATE, AMMAP_FORK_COPY, AMMAP_GUARD_NONE,  \
-                        false, false, { 0, 0 }, 0, 0, 0, AMMAP_WHY_NOT, 0                                              \
+                        false, false, false, false, false, false, { 0, 0, 0, 0, 0, 0 }, 0, 0, 0, AMMAP_WHY_NOT, 0      \
         }
 
 /* The value of resident, huge and locked if the kernel does not tell: there is no /proc,

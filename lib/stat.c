@@ -25,12 +25,20 @@ int ammap_describe(const ammap_t *map, char *text, size_t size)
 }
 
 _Static_assert(AMMAP_STAT_UNKNOWN == OS_UNKNOWN, "what is not known is told as such");
-_Static_assert(offsetof(ammap_stat_t, reserved) == offsetof(ammap_stat_t, read_only) + sizeof(bool) &&
-                       offsetof(ammap_stat_t, lane_size) == offsetof(ammap_stat_t, reserved) + 2 &&
+_Static_assert(offsetof(ammap_stat_t, reserved) == offsetof(ammap_stat_t, read_only) + 5 * sizeof(bool) &&
+                       offsetof(ammap_stat_t, lane_size) == offsetof(ammap_stat_t, reserved) + 6 &&
                        offsetof(ammap_stat_t, reserved_b) ==
                                offsetof(ammap_stat_t, why_read_only) + sizeof(ammap_why_t) &&
                        sizeof(ammap_stat_t) == offsetof(ammap_stat_t, reserved_b) + sizeof(uint32_t),
                "no hidden room, through which bytes of the stack would be told");
+
+/* The kernel takes the wish under strict accounting, and does not do it.  What others
+ * have too is accounted for as it becomes present. */
+static bool has_noreserve(const struct region *region, const struct os_usage *usage)
+{
+        return region->noreserve &&
+               (region->backing || usage->unreserved == OS_UNKNOWN || usage->unreserved == region->size);
+}
 
 /* The kernel is asked first, with no mutex held: that takes as long as there are
  * mappings, and the pages' place is constant. */
@@ -61,6 +69,10 @@ static int fill_stat(ammap_t *map, ammap_stat_t *stat)
                 .guard = map->region.guard,
                 .frozen = frozen,
                 .read_only = frozen || map->read_only,
+                .nodump = map->region.nodump,
+                .secret = region_is_secret(&map->region),
+                .noreserve = has_noreserve(&map->region, &usage),
+                .recycle = map->recycle,
                 .lane_size = map->lane_size,
                 .slots = map->kind->slots(map, &slots_max),
                 .why_read_only = frozen           ? AMMAP_WHY_FROZEN

@@ -155,6 +155,7 @@ DEFINE_TEST("properties", stat_says_what_a_plain_map_is)
         ck_assert_uint_eq(stat.slots, 0);
         ck_assert_uint_eq(stat.slots_max, 0);
         ck_assert_int_eq((int)stat.why_read_only, AMMAP_WHY_NOT);
+        ck_assert(!stat.nodump && !stat.secret && !stat.noreserve && !stat.recycle);
         ck_assert_int_eq(ammap_is_hugepage_backed(map), TEST_OS_LINUX ? 0 : AMMAP_ERR_UNSUPPORTED);
         ck_assert_int_eq(ammap_is_hugepage_backed(NULL), AMMAP_ERR_INVALID);
         ck_assert_int_eq(ammap_free(map), 0);
@@ -401,11 +402,13 @@ static void lock_too_much(void *argument)
                 *(secret ? &options.secret : &options.lock) = AMMAP_MUST;
                 rc = ammap_new_with(&map, 100 * 4096, &options);
                 child_must(!map);
-                child_must(rc == -ENOMEM || rc == -EPERM || rc == -EAGAIN || (secret && rc == -ENOSYS));
+                child_must(rc == -ENOMEM || rc == -EPERM || rc == -EAGAIN || (secret && rc == AMMAP_ERR_UNSUPPORTED));
                 *(secret ? &options.secret : &options.lock) = AMMAP_TRY;
                 child_must_int(ammap_new_with(&map, 100 * 4096, &options), 0);
                 child_must(status_bytes("VmLck:") == 0);
                 child_must(stat_of(map).locked == NOTHING);
+                child_must(!stat_of(map).secret);
+                child_must(stat_of(map).nodump == (secret && TEST_OS_LINUX));
                 child_must_int(ammap_fill(map, 0, 100 * 4096, 1), 0);
                 child_must_int(ammap_resize(map, 1), 0);
                 child_must_int(ammap_resize(map, 100 * 4096), 0);
@@ -568,11 +571,135 @@ DEFINE_TEST("properties", nodump_and_secret_reach_the_system)
 
                 ck_assert(vma_has(last, " dd"));
                 ck_assert(vma_has(last, " lo"));
-                ck_assert(vma_has(last, " wf"));
-                ck_assert_int_eq((int)stat_of(map).fork, AMMAP_FORK_WIPE);
+                ck_assert(vma_has(last, " dc"));
+                ck_assert_int_eq((int)stat_of(map).fork, AMMAP_FORK_OMIT);
                 ck_assert_int_eq(ammap_resize(map, 50000), 0);
         }
         ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* What stat says was obtained is what the kernel's account shows, of TRY as of MUST. */
+static void check_obtained(ammap_t *map)
+{
+        ammap_stat_t stat = stat_of(map);
+
+        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind())
+                return;
+        ck_assert_int_eq(stat.nodump, vma_has(ammap_as_ptr(map), " dd"));
+        ck_assert_int_eq(stat.noreserve, vma_has(ammap_as_ptr(map), " nr"));
+        ck_assert_int_eq(stat.secret, stat.nodump && vma_has(ammap_as_ptr(map), " lo"));
+}
+
+DEFINE_TEST("properties", stat_says_what_was_obtained)
+{
+        for (unsigned which = 0; which < 8; which++)
+                for (ammap_want_t want = AMMAP_TRY; want <= AMMAP_MUST; want++) {
+                        ammap_options_t options = AMMAP_OPTIONS_INIT;
+                        ammap_t *map;
+                        int rc;
+
+                        options.nodump = which & 1 ? want : AMMAP_NO;
+                        options.secret = which & 2 ? want : AMMAP_NO;
+                        options.noreserve = which & 4 ? want : AMMAP_NO;
+                        options.capacity = 20 * PAGE;
+                        rc = ammap_new_with(&map, 10 * PAGE, &options);
+                        if (rc < 0) { /* strict accounting, or a system without any of that */
+                                ck_assert_int_eq(want, AMMAP_MUST);
+                                ck_assert(options.noreserve || !TEST_OS_LINUX);
+                                ck_assert_int_eq(rc, AMMAP_ERR_UNSUPPORTED);
+                                continue;
+                        }
+                        for (int grown = 0; grown < 2; grown++) {
+                                ammap_stat_t stat = stat_of(map);
+
+                                check_obtained(map);
+                                if (want == AMMAP_MUST || TEST_OS_LINUX) {
+                                        ck_assert_int_eq(stat.nodump, (which & 3) != 0);
+                                        ck_assert_int_eq(stat.secret, (which & 2) != 0);
+                                }
+                                ck_assert(options.noreserve || !stat.noreserve);
+                                ck_assert(want == AMMAP_TRY || stat.noreserve == ((which & 4) != 0));
+                                ck_assert_int_eq(ammap_resize(map, 20 * PAGE), 0);
+                        }
+                        if (options.secret && stat_of(map).secret) {
+                                ck_assert_int_eq(ammap_munlock(map, PAGE, 1), 0);
+                                ck_assert(!stat_of(map).secret && stat_of(map).nodump);
+                                ck_assert_int_eq(ammap_mlock(map, PAGE, 1), 0);
+                                ck_assert(stat_of(map).secret);
+                        }
+                        ck_assert_int_eq(ammap_free(map), 0);
+                }
+}
+
+/* Whether the memory may be kept: of a map that asked for it, has nothing special, and
+ * is not too large. */
+DEFINE_TEST("properties", stat_says_whether_it_can_be_recycled)
+{
+        for (ammap_want_t want = AMMAP_TRY; want <= AMMAP_MUST; want++)
+                for (int what = 0; what < 5; what++) {
+                        ammap_options_t options = AMMAP_OPTIONS_INIT;
+                        ammap_t *map;
+
+                        options.recycle = want;
+                        map = make(8192, &options);
+                        ck_assert(stat_of(map).recycle);
+                        if (what == 1)
+                                ck_assert_int_eq(ammap_freeze(map), 0);
+                        if (what == 2)
+                                ck_assert_int_eq(ammap_advise(map, 0, 8192, AMMAP_ADVICE_RANDOM), 0);
+                        if (what == 3)
+                                ck_assert_int_eq(ammap_mlock(map, 0, 1), 0);
+                        if (what == 4)
+                                ck_assert_int_eq(ammap_resize(map, 1), 0);
+                        ck_assert_int_eq(stat_of(map).recycle, what == 0 || what == 4);
+                        ck_assert_int_eq(ammap_free(map), 0);
+                        map = make(8192, &options);
+                        ck_assert(stat_of(map).recycle);
+                        ck_assert_int_eq(ammap_free(map), 0);
+
+                        map = (ammap_t *)&options;
+                        ck_assert_int_eq(ammap_new_with(&map, AMMAP_RECYCLE_MAX, &options),
+                                         want == AMMAP_MUST ? AMMAP_ERR_UNSUPPORTED : 0);
+                        ck_assert_int_eq(map == NULL, want == AMMAP_MUST);
+                        ck_assert(!map || !stat_of(map).recycle);
+                        ck_assert_int_eq(ammap_free(map), 0);
+                        ck_assert_int_eq(ammap_trim(0), 0);
+                }
+}
+
+/* What rules recycling out makes a map without it, or where it must be no map. */
+DEFINE_TEST("options", recycling_is_ruled_out)
+{
+        static const size_t fields[] = {
+                offsetof(ammap_options_t, huge),   offsetof(ammap_options_t, populate),
+                offsetof(ammap_options_t, lock),   offsetof(ammap_options_t, guard),
+                offsetof(ammap_options_t, nodump), offsetof(ammap_options_t, secret),
+                offsetof(ammap_options_t, share),  offsetof(ammap_options_t, noreserve),
+                offsetof(ammap_options_t, fork),   offsetof(ammap_options_t, capacity),
+        };
+
+        for (size_t i = 0; i <= COUNT_OF(fields); i++)
+                for (ammap_want_t want = AMMAP_TRY; want <= AMMAP_MUST; want++) {
+                        ammap_options_t options = AMMAP_OPTIONS_INIT;
+                        ammap_t *map = (ammap_t *)&options;
+                        bool shares;
+                        int one = 1; /* AMMAP_TRY, AMMAP_SHARED, AMMAP_FORK_OMIT */
+
+                        options.recycle = want;
+                        if (i == COUNT_OF(fields))
+                                options.name = "named";
+                        else if (fields[i] == offsetof(ammap_options_t, capacity))
+                                options.capacity = 10 * PAGE;
+                        else
+                                memcpy((unsigned char *)&options + fields[i], &one, sizeof(one));
+                        shares = options.share != AMMAP_PRIVATE;
+                        ck_assert_int_eq(ammap_new_with(&map, 100, &options), want == AMMAP_MUST ? AMMAP_ERR_INVALID
+                                                                              : shares && !TEST_OS_LINUX
+                                                                                      ? AMMAP_ERR_UNSUPPORTED
+                                                                                      : 0);
+                        ck_assert(map ? !stat_of(map).recycle : want == AMMAP_MUST || !TEST_OS_LINUX);
+                        ck_assert_int_eq(ammap_free(map), 0);
+                }
 }
 
 /* --- A core ------------------------------------------------------------- */
@@ -756,6 +883,7 @@ DEFINE_LOOP_TEST("freeze", freezes, 0, 4)
         options.lanes = _i ? 4 : 1;
         options.capacity = 30000;
         options.secret = _i > 1 ? AMMAP_TRY : AMMAP_NO; /* which is written to when it is freed */
+        options.fork = _i > 1 ? AMMAP_FORK_WIPE : AMMAP_FORK_COPY; /* is_fatal looks in a child */
         options.guard = _i > 2 ? AMMAP_TRY : AMMAP_NO;
         map = make(20000, &options);
         other = make(20000, NULL);
@@ -1136,9 +1264,9 @@ DEFINE_LOOP_TEST("fork", fork_omits, 0, 8)
         struct family family = { .map = NULL };
         unsigned char byte;
 
-        options.fork = AMMAP_FORK_OMIT;
-        options.guard = _i & 1 ? AMMAP_TRY : AMMAP_NO;
         options.secret = _i & 2 ? AMMAP_TRY : AMMAP_NO;
+        options.fork = _i & 1 || !options.secret ? AMMAP_FORK_OMIT : AMMAP_FORK_COPY;
+        options.guard = _i & 1 ? AMMAP_TRY : AMMAP_NO;
         options.capacity = _i & 4 ? 100000 : 0;
         family.map = make(8192, &options);
         family.base = (const void *)((uintptr_t)ammap_as_ptr(family.map) & ~(uintptr_t)(PAGE - 1));
@@ -1172,7 +1300,7 @@ DEFINE_LOOP_TEST("fork", fork_wipes, 0, 8)
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct family family = { .map = NULL };
 
-        options.fork = _i & 2 ? AMMAP_FORK_COPY : AMMAP_FORK_WIPE;
+        options.fork = AMMAP_FORK_WIPE;
         options.secret = _i & 2 ? AMMAP_TRY : AMMAP_NO;
         options.guard = _i & 4 ? AMMAP_TRY : AMMAP_NO;
         family.map = make(8000, &options);
@@ -1217,7 +1345,7 @@ DEFINE_TEST("properties", recycles_plain)
                 const void *base;
                 ammap_t *map;
 
-                options.recycle = AMMAP_MUST;
+                options.recycle = what == 4 ? AMMAP_TRY : AMMAP_MUST;
                 options.secret = what == 4 ? AMMAP_TRY : AMMAP_NO;
                 map = make(8192, &options);
                 base = ammap_as_ptr(map);

@@ -205,6 +205,53 @@ DEFINE_TEST("share", properties)
                 }
 }
 
+/* What was obtained, of maps that others have too: no secret, and nothing is kept. */
+DEFINE_TEST("share", stat_says_what_was_obtained)
+{
+        struct path path = path_of("obtained");
+
+        for (int kind = 0; kind < 3; kind++)
+                for (unsigned which = 0; which < 16; which++) {
+                        ammap_options_t options = shared_options();
+                        ammap_stat_t stat;
+                        ammap_t *map;
+
+                        options.share = kind == 1 ? AMMAP_RAW : AMMAP_SHARED;
+                        options.nodump = which & 1 ? AMMAP_MUST : AMMAP_NO;
+                        options.secret = which & 2 ? AMMAP_TRY : AMMAP_NO;
+                        options.noreserve = which & 4 ? AMMAP_MUST : AMMAP_NO;
+                        options.recycle = which & 8 ? AMMAP_TRY : AMMAP_NO;
+                        options.allow_faults = true;
+                        if (kind == 2)
+                                ck_assert_int_eq(ammap_open(&map, path.text, 10000, &options), 0);
+                        else
+                                map = make_with(10000, &options);
+                        stat = stat_of(map);
+                        ck_assert_int_eq(stat.nodump, (which & 3) != 0);
+                        ck_assert_int_eq(stat.nodump, vma_has(ammap_as_ptr(map), " dd"));
+                        ck_assert_int_eq(stat.noreserve, (which & 4) != 0);
+                        ck_assert(!stat.secret && !stat.recycle);
+                        ck_assert_int_eq(ammap_free(map), 0);
+                }
+}
+
+DEFINE_TEST("share", what_must_be_recycled_cannot_be_shared)
+{
+        struct path path = path_of("recycled");
+        ammap_t *map = make_shared(5000, 0, 1), *other;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.recycle = AMMAP_MUST;
+        other = GARBAGE;
+        ck_assert_int_eq(ammap_import(&other, ammap_fd(map), &options), AMMAP_ERR_INVALID);
+        ck_assert_ptr_null(other);
+        other = GARBAGE;
+        ck_assert_int_eq(ammap_open(&other, path.text, 5000, &options), AMMAP_ERR_INVALID);
+        ck_assert_ptr_null(other);
+        ck_assert_int_eq(access(path.text, F_OK), -1);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* Locked and kept out of dumps; more of a secret cannot be had in memory that
  * others have too. */
 DEFINE_TEST("share", half_a_secret)

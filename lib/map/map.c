@@ -264,6 +264,11 @@ static int fill(struct ammap *map, const struct recipe *recipe)
         map->fast_path_ok = map->lanes == 1 && !map->kind->joint && !map->may_fault;
         if (!backing_is_none(backing) && !backing->write)
                 begin_read_only(map);
+        if (map->recycle && region_pages(recipe->size) + overhead(map->lanes) > AMMAP_RECYCLE_MAX) {
+                if (recipe->options->recycle == AMMAP_MUST)
+                        return AMMAP_ERR_UNSUPPORTED;
+                map->recycle = false;
+        }
         rc = region_make(&map->region, recipe->size, &map->options, backing_is_none(backing) ? NULL : backing,
                          &map->base);
         map->backing.data = map->region.data;

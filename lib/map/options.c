@@ -46,6 +46,12 @@ static bool is_want(ammap_want_t want)
         return want == AMMAP_NO || want == AMMAP_TRY || want == AMMAP_MUST;
 }
 
+/* What is kept for the next map has nothing that would stay with it. */
+static bool can_recycle(const ammap_options_t *options, uint64_t size)
+{
+        return options->share == AMMAP_PRIVATE && options_are_plain(options, size);
+}
+
 int options_check(uint64_t size, ammap_options_t *options)
 {
         if (options->lanes == 0)
@@ -60,7 +66,8 @@ int options_check(uint64_t size, ammap_options_t *options)
                 return AMMAP_ERR_INVALID;
         if (size == 0 || size > options->capacity || options->capacity > SIZE_LIMIT)
                 return AMMAP_ERR_SIZE;
-        if (options->lanes > options->capacity || (options->share == AMMAP_RAW && options->capacity != size))
+        if (options->lanes > options->capacity || (options->share == AMMAP_RAW && options->capacity != size) ||
+            (options->recycle == AMMAP_MUST && !can_recycle(options, size)))
                 return AMMAP_ERR_INVALID;
         /* Nobody wipes what others have. */
         if (options->share != AMMAP_PRIVATE && (options->fork == AMMAP_FORK_WIPE || options->secret == AMMAP_MUST))

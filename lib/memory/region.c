@@ -147,6 +147,12 @@ int region_unlock(struct region *region, size_t from, size_t to)
         return set_locked(region, from, to, false);
 }
 
+bool region_is_secret(const struct region *region)
+{
+        return region->secret && region->nodump && region->locks == 1 && region->locked[0].from == 0 &&
+               region->locked[0].to >= region->used;
+}
+
 /* --- Making one --- */
 
 /* The first failure of what must be. */
@@ -280,8 +286,11 @@ static int obtain(struct region *region, const ammap_options_t *options, size_t 
                 failure = omit_on_fork(region);
         if (options->huge && (rc = os_advise(region->data, region->size, OS_HUGEPAGE)) < 0)
                 must(options->huge, rc, &failure);
-        if (options->nodump || options->secret)
-                must(stronger(options->nodump, options->secret), os_nodump(region->data, region->size), &failure);
+        if (options->nodump || options->secret) {
+                rc = os_nodump(region->data, region->size);
+                region->nodump = rc == 0;
+                must(stronger(options->nodump, options->secret), rc, &failure);
+        }
         if (region->fork == AMMAP_FORK_WIPE)
                 region->fork_by_hand = os_wipe_on_fork(region->data, region->size) < 0;
         if (failure == 0 && region->lock)
@@ -292,7 +301,7 @@ static int obtain(struct region *region, const ammap_options_t *options, size_t 
                 failure = verify_huge(region, huge);
         if (failure == 0 && options->noreserve == AMMAP_MUST && !is_shared(region)) /* which never is accounted for */
                 failure = verify_noreserve(region);
-        return failure;
+        return unsupported(failure);
 }
 
 /* Where it cannot be unmapped (too many mappings to split one), it holds nothing at least. */
@@ -321,7 +330,9 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
         region->lock = stronger(options->lock, options->secret);
         region->populate = options->populate;
         region->secret = options->secret != AMMAP_NO && !is_shared(region);
-        region->fork = region->secret && options->fork == AMMAP_FORK_COPY ? AMMAP_FORK_WIPE : options->fork;
+        /* A child that took zeros for a key would not be told. */
+        region->fork = region->secret && options->fork == AMMAP_FORK_COPY ? AMMAP_FORK_OMIT : options->fork;
+        region->noreserve = options->noreserve != AMMAP_NO;
         /* A neighbour that is huge too would be one mapping with it, and the
          * kernel's account of both would be one. */
         if (huge && region->size >= huge) {

@@ -42,6 +42,8 @@ struct region {
         ammap_fork_t fork; /* what becomes of it */
         bool fork_by_hand; /* and by the child itself */
         bool secret;       /* wiped wherever it is given up */
+        bool nodump;       /* left out of core dumps */
+        bool noreserve;    /* asked not to be accounted for */
         bool frozen;       /* not writable, or not any more */
         ammap_want_t lock; /* what growth has to do again */
         ammap_want_t populate;
@@ -94,6 +96,9 @@ int region_unlock(struct region *region, size_t from, size_t to);
  * and none is to be written.)  Make it writable again. */
 int region_freeze(struct region *region);
 int region_thaw(struct region *region);
+
+/* Whether it is all that a secret is: wiped, left out of core dumps, and locked. */
+bool region_is_secret(const struct region *region);
 
 /* In a forked child: do what the kernel could not.  Memory that cannot be wiped is
  * left out: see fork. */
