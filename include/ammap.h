@@ -163,7 +163,7 @@ typedef struct ammap_options {
                                       * of it; and ammap_open makes maps that are as fast as memory */
         bool read_only;              /* ammap_open, _import and _recv: this process only reads the map */
         unsigned char reserved_a[2]; /* 0 */
-        ammap_want_t huge;           /* huge pages */
+        ammap_want_t huge;           /* huge pages; those of shared memory are made, and present, at once */
         ammap_want_t populate;       /* all pages present from the start */
         ammap_want_t lock;           /* kept in memory, never swapped */
         ammap_want_t guard;          /* a page before and after that is fatal to touch */

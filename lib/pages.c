@@ -131,6 +131,6 @@ int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
         if (rc == 0 && map->file)
                 rc = os_sync(map->backing.fd, map->file->head, map->file->head_size);
         else if (rc == 0 && map->shared && map->shared->in_file)
-                rc = os_sync(map->backing.fd, map->shared->head, (size_t)map->backing.offset);
+                rc = os_sync(map->backing.fd, map->shared->head, shared_head_size(map->shared));
         return rc;
 }

@@ -736,6 +736,75 @@ DEFINE_TEST("refusals", no_huge_pages)
         ck_assert_footprint(before);
 }
 
+#if TEST_OS_LINUX
+/* The kernel does not collapse what others have too, or cannot make it present. */
+DEFINE_LOOP_TEST("refusals", no_huge_pages_of_shared_memory, 0, 2)
+{
+        const enum refusable call = _i ? CALL_os_populate : CALL_os_collapse;
+        static const ammap_share_t kinds[] = { AMMAP_SHARED, AMMAP_RAW };
+
+        for (size_t k = 0; k < COUNT_OF(kinds); k++)
+                for (size_t e = 0; e < COUNT_OF(errors); e++) {
+                        const uint64_t size = 2 * os_huge_size();
+                        ammap_options_t options = AMMAP_OPTIONS_INIT;
+                        struct footprint before;
+                        ammap_t *map;
+                        int rc;
+
+                        options.share = kinds[k];
+                        ck_assert_int_eq(ammap_new_with(&map, size, &options), 0); /* what a first one leaves */
+                        ck_assert_int_eq(ammap_fill(map, 0, 1, 1), 0);
+                        ck_assert_int_eq(ammap_free(map), 0);
+                        before = footprint();
+                        options.huge = AMMAP_MUST;
+                        plan_refusal(call, errors[e], 0);
+                        rc = ammap_new_with(&map, size, &options);
+                        plan_nothing();
+                        ck_assert_uint_gt(plan.refused, 0);
+                        /* A fault may make huge pages, too: the administrator says so. */
+                        ck_assert(rc == (errors[e] == -ENOMEM ? -ENOMEM : AMMAP_ERR_UNSUPPORTED) || (rc == 0 && !_i));
+                        ck_assert(rc < 0 || ammap_is_hugepage_backed(map));
+                        ck_assert_int_eq(ammap_free(map), 0);
+                        ck_assert_footprint(before);
+
+                        options.huge = AMMAP_TRY;
+                        options.capacity = kinds[k] == AMMAP_SHARED ? 2 * size : 0;
+                        plan_refusal(call, errors[e], 0);
+                        ck_assert_int_eq(ammap_new_with(&map, size, &options), 0);
+                        if (options.capacity)
+                                ck_assert_int_eq(ammap_resize(map, 2 * size), 0);
+                        plan_nothing();
+                        ck_assert_int_eq(ammap_fill(map, 0, ammap_len(map), 1), 0);
+                        ck_assert_int_ge(ammap_is_hugepage_backed(map), 0);
+                        ck_assert_int_eq(ammap_free(map), 0);
+                        ck_assert_footprint(before);
+                }
+}
+
+/* A growth that must be huge and cannot changes nothing. */
+DEFINE_TEST("refusals", no_huge_growth_of_shared_memory)
+{
+        const uint64_t size = os_huge_size();
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+
+        options.share = AMMAP_SHARED;
+        options.huge = AMMAP_MUST;
+        options.capacity = 3 * size;
+        if (ammap_new_with(&map, size, &options) < 0)
+                return;
+        for (size_t e = 0; e < COUNT_OF(errors); e++) {
+                plan_refusal(CALL_os_populate, errors[e], 0);
+                ck_assert_int_eq(ammap_resize(map, 3 * size), errors[e] == -ENOMEM ? -ENOMEM : AMMAP_ERR_UNSUPPORTED);
+                plan_nothing();
+                ck_assert_uint_eq(ammap_len(map), size);
+        }
+        ck_assert_int_eq(ammap_resize(map, 3 * size), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, 3 * size, 1), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+#endif
+
 /* Guards are there where the kernel has no markers, and so is what a fork finds
  * where it has no policies. */
 DEFINE_TEST("refusals", done_by_hand)

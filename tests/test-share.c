@@ -205,6 +205,214 @@ DEFINE_TEST("share", properties)
                 }
 }
 
+/* --- Huge pages ---------------------------------------------------------- */
+
+enum { HUGE_SHARED, HUGE_RAW, HUGE_FILE, HUGE_KINDS };
+
+static const uint64_t huge = 2 * MB;
+
+/* Whether the system makes huge pages of shared memory if it is asked the way the library
+ * asks: seen by hand, on a file of the test's own. */
+static bool can_be_huge(void)
+{
+        unsigned char *bytes = mmap(NULL, 4 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        unsigned char *first = (unsigned char *)(((uintptr_t)bytes + huge - 1) & ~(huge - 1));
+        int fd = memory_file(huge, 0);
+        bool can;
+
+        ck_assert_ptr_ne((void *)bytes, MAP_FAILED);
+        ck_assert_ptr_eq(mmap(first, huge, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), first);
+        close(fd);
+        *first = 1;
+        can = madvise(first, huge, 25 /* MADV_COLLAPSE */) == 0 && PAGE == 4096;
+        munmap(bytes, 4 * huge);
+        return can && !TEST_SANITIZED && !under_valgrind();
+}
+
+/* A file in memory; false where there is no place for one. */
+static bool huge_path(struct path *path)
+{
+        snprintf(path->text, sizeof(path->text), "/dev/shm/ammap-test-huge-%d", (int)getpid());
+        unlink(path->text);
+        return access("/dev/shm", W_OK) == 0;
+}
+
+static int make_huge(ammap_t **map, int kind, uint64_t size, ammap_options_t options)
+{
+        struct path path;
+
+        options.allow_faults = true;
+        options.share = kind == HUGE_RAW ? AMMAP_RAW : AMMAP_SHARED;
+        if (kind != HUGE_FILE)
+                return ammap_new_with(map, size, &options);
+        if (!huge_path(&path)) {
+                *map = NULL;
+                return AMMAP_ERR_UNSUPPORTED;
+        }
+        int rc = ammap_open(map, path.text, size, &options);
+        unlink(path.text);
+        return rc;
+}
+
+/* So much of it is huge, by the kernel's account and by stat's. */
+static void check_huge(ammap_t *map, uint64_t bytes)
+{
+        struct vma vma;
+
+        ck_assert(find_vma(ammap_as_ptr(map), &vma));
+        ck_assert_uint_eq(vma.pmd, bytes);
+        ck_assert_uint_eq(stat_of(map).huge, bytes);
+        ck_assert_int_eq(ammap_is_hugepage_backed(map), bytes > 0);
+}
+
+DEFINE_LOOP_TEST("huge", maps_are_huge, 0, HUGE_KINDS * 2 * 2)
+{
+        static const uint64_t sizes[] = { 2 * MB, 4 * MB + 5000, 6 * MB };
+        const ammap_want_t want = _i % 2 ? AMMAP_TRY : AMMAP_MUST;
+        const bool can = can_be_huge();
+
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+                ammap_options_t options = AMMAP_OPTIONS_INIT;
+                ammap_t *map;
+                int rc;
+
+                options.huge = want;
+                options.guard = _i / 2 % 2 ? AMMAP_MUST : AMMAP_NO;
+                rc = make_huge(&map, _i / 4, sizes[i], options);
+                if (rc < 0) {
+                        ck_assert(!can || _i / 4 == HUGE_FILE);
+                        ck_assert(want == AMMAP_MUST || _i / 4 == HUGE_FILE);
+                        ck_assert_int_eq(rc, AMMAP_ERR_UNSUPPORTED);
+                        ck_assert_ptr_null(map);
+                        continue;
+                }
+                if (can)
+                        check_huge(map, sizes[i] / huge * huge);
+                ck_assert(holds(map, 0, sizes[i], 0));
+                ck_assert_int_eq(ammap_fill(map, 0, sizes[i], 7), 0);
+                ck_assert(holds(map, 0, sizes[i], 7));
+                if (can)
+                        check_huge(map, sizes[i] / huge * huge);
+                if (options.guard) {
+                        const unsigned char *bytes = ammap_as_ptr(map);
+
+                        ck_assert(is_fatal(bytes - 1, false));
+                        ck_assert(is_fatal(bytes + (sizes[i] + PAGE - 1) / PAGE * PAGE, false));
+                }
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+}
+
+DEFINE_LOOP_TEST("huge", growth_is_huge, 0, 2 * 2)
+{
+        static const uint64_t sizes[] = { 3 * MB, 4 * MB - 1, 4 * MB, 5 * MB, 8 * MB };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        const bool can = can_be_huge();
+        ammap_t *map;
+
+        options.huge = _i % 2 && can ? AMMAP_MUST : AMMAP_TRY;
+        options.capacity = 8 * MB;
+        options.lanes = 3;
+        if (make_huge(&map, _i / 2 ? HUGE_FILE : HUGE_SHARED, 1, options) < 0) {
+                ck_assert(_i % 2 || _i / 2); /* of no huge page at first, which must be: or no such place */
+                options.huge = AMMAP_TRY;
+                if (make_huge(&map, _i / 2 ? HUGE_FILE : HUGE_SHARED, 1, options) < 0)
+                        return;
+        }
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+                ck_assert_int_eq(ammap_resize(map, sizes[i]), 0);
+                if (can)
+                        check_huge(map, (sizes[i] + PAGE - 1) / huge * huge);
+                ck_assert(holds(map, i ? sizes[i - 1] : 0, sizes[i] - (i ? sizes[i - 1] : 0), 0));
+                ck_assert_int_eq(ammap_fill(map, 0, sizes[i], 9), 0);
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* Whoever else maps it has the huge pages that are there: with the option at once,
+ * without it as it touches them; to be written, to be read, and in a child. */
+static void touch_all(struct peer *parent, void *argument)
+{
+        ammap_t *map = argument;
+
+        (void)parent;
+        for (uint64_t at = 0; at < 6 * MB; at += huge)
+                child_must(holds(map, at, 1, 3));
+        child_must(stat_of(map).huge == 6 * MB);
+}
+
+DEFINE_TEST("huge", importers_have_huge_pages)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct peer peer;
+        ammap_t *map, *again;
+
+        if (!can_be_huge())
+                return;
+        options.huge = AMMAP_MUST;
+        ck_assert_int_eq(make_huge(&map, HUGE_SHARED, 6 * MB, options), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, 6 * MB, 3), 0);
+        peer_start(&peer, touch_all, map);
+        peer_end(&peer);
+        for (int read = 0; read < 2; read++)
+                for (ammap_want_t want = AMMAP_NO; want <= AMMAP_MUST; want++) {
+                        int fd = export_of(map, AMMAP_READ | (read ? 0 : AMMAP_WRITE));
+
+                        options = (ammap_options_t)AMMAP_OPTIONS_INIT;
+                        options.huge = want;
+                        ck_assert_int_eq(ammap_import(&again, fd, &options), 0);
+                        close(fd);
+                        if (want == AMMAP_NO)
+                                ck_assert(holds(again, 0, 6 * MB, 3));
+                        check_huge(again, 6 * MB);
+                        ck_assert(holds(again, 0, 6 * MB, 3));
+                        ck_assert_int_eq(ammap_free(again), 0);
+                }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* One that was not made for it has them where whole ones fit, and keeps its bytes. */
+DEFINE_TEST("huge", a_map_becomes_huge_for_an_importer)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map = make_shared(8 * MB, 0, 1), *again;
+        uint64_t data = data_of(ammap_fd(map));
+
+        if (!can_be_huge()) {
+                ck_assert_int_eq(ammap_free(map), 0);
+                return;
+        }
+        for (uint64_t at = 0; at < 8 * MB; at += MB)
+                ck_assert_int_eq(ammap_fill(map, at, 1, (unsigned char)(1 + at / MB)), 0);
+        options.huge = AMMAP_MUST;
+        ck_assert_int_eq(ammap_import(&again, ammap_fd(map), &options), 0);
+        ck_assert_uint_eq((uintptr_t)ammap_as_ptr(again) % huge, data % huge);
+        check_huge(again, 6 * MB);
+        for (uint64_t at = 0; at < 8 * MB; at += MB) {
+                ck_assert(holds(again, at, 1, (unsigned char)(1 + at / MB)));
+                ck_assert(holds(map, at + 1, MB - 1, 0));
+        }
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+DEFINE_LOOP_TEST("huge", none_where_none_fits, 0, HUGE_KINDS)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map = GARBAGE;
+
+        options.huge = AMMAP_MUST;
+        ck_assert_int_eq(make_huge(&map, _i, huge - PAGE, options), AMMAP_ERR_UNSUPPORTED);
+        ck_assert_ptr_null(map);
+        options.huge = AMMAP_TRY;
+        if (make_huge(&map, _i, huge - PAGE, options) < 0) {
+                ck_assert_int_eq(_i, HUGE_FILE);
+                return;
+        }
+        ck_assert_uint_eq(stat_of(map).huge, 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* What was obtained, of maps that others have too: no secret, and nothing is kept. */
 DEFINE_TEST("share", stat_says_what_was_obtained)
 {

@@ -204,6 +204,12 @@ static inline uint32_t slot_index(uint64_t owner_id)
         return (uint32_t)(owner_id >> 2 & ((1U << OWNER_INDEX_BITS) - 1)) - 1;
 }
 
+/* How many bytes are mapped at head. */
+static inline size_t shared_head_size(const struct shared *shared)
+{
+        return (size_t)format_data(shared->lanes, shared->slots, (uint32_t)shared->page);
+}
+
 static inline _Atomic uint32_t *slot_word(const struct shared *shared, uint32_t index)
 {
         unsigned char *end = shared->pages + (index + 1) * shared->page;

@@ -24,7 +24,9 @@ void header_fill(struct format_head *head, uint64_t size, const ammap_options_t 
         head->capacity = options->capacity;
         head->lanes = (uint32_t)options->lanes;
         head->slots = slots;
-        head->data = format_data(head->lanes, slots, head->page);
+        head->data = options->huge && options->capacity >= os_huge_size()
+                             ? format_data_huge(head->lanes, slots, head->page)
+                             : format_data(head->lanes, slots, head->page);
         head->pid_space = slots ? os_pid_space() : 0;
         os_boot(head->boot);
         atomic_init(&head->length, size);
@@ -54,8 +56,7 @@ bool header_is_shared(const struct format_head *head, uint64_t size)
         header_options(head, &options);
         if (options_check(length, &options) < 0)
                 return false;
-        return head->data == format_data(head->lanes, head->slots, head->page) &&
-               size >= head->data + region_pages(length);
+        return format_data_is_right(head) && size >= head->data + region_pages(length);
 }
 
 /* The page may be another machine's, if it is one that ours fit into. */
@@ -66,6 +67,5 @@ bool header_is_file(const struct format_head *head, uint64_t size)
         return is_known(head) && head->lock_word == 0 && head->slots == 0 && head->page >= os_page_size() &&
                (head->page & (head->page - 1)) == 0 && head->lanes > 0 && head->lanes <= AMMAP_LANES_MAX &&
                head->lanes <= head->capacity && head->capacity <= CAPACITY_MAX && length > 0 &&
-               length <= head->capacity && head->data == format_data(head->lanes, 0, head->page) &&
-               size >= head->data + head->capacity;
+               length <= head->capacity && format_data_is_right(head) && size >= head->data + head->capacity;
 }

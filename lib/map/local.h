@@ -31,9 +31,8 @@ void local_forked(struct ammap *map);
         .read = local_read, .write = local_write, .enter = span_enter_local, .length = local_length,                   \
         .refresh = map_no_refresh, .frozen = local_frozen, .is_held = local_is_held, .slices = local_slices,           \
         .holders = local_holders, .slots = map_no_slots, .freeze = local_freeze, .recover = local_recover,             \
-        .writes = watch_local_writes, .watch = watch_local, .keeps_out = watch_keeps_out_local,                        \
-        .clone = clone_locked, .thread_left = map_no_thread_left, .freeze_forked = map_nothing,                        \
-        .forked = local_forked, .end = map_nothing
+        .writes = watch_local_writes, .watch = watch_local, .keeps_out = watch_keeps_out_local, .clone = clone_locked, \
+        .thread_left = map_no_thread_left, .freeze_forked = map_nothing, .forked = local_forked, .end = map_nothing
 
 /* All lanes to write, and resizing locked.  0, or why not; and back. */
 int local_take_all(struct ammap *map);

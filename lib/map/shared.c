@@ -35,11 +35,6 @@ struct share {
 
 /* --- Handles --- */
 
-static size_t header_size(const struct shared *shared)
-{
-        return (size_t)format_data(shared->lanes, shared->slots, (uint32_t)shared->page);
-}
-
 static void set_parts(struct shared *shared, void *header, uint32_t lanes, uint32_t slots)
 {
         unsigned char *bytes = header;
@@ -86,6 +81,7 @@ static bool is_near(uint64_t pid_space, const struct os_file *file, unsigned how
 static int share_begin(struct share **begun, int fd, const struct format_head *head, unsigned how)
 {
         struct share *share = calloc(1, sizeof *share);
+        const size_t size = (size_t)format_data(head->lanes, head->slots, head->page);
         struct os_file file;
         void *header = NULL;
         bool near, write;
@@ -93,15 +89,15 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
 
         if (!share)
                 return -ENOMEM;
-        if ((rc = os_file(fd, &file)) < 0 || (rc = os_reserve(&header, (size_t)head->data, OS_NONE, true)) < 0) {
+        if ((rc = os_file(fd, &file)) < 0 || (rc = os_reserve(&header, size, OS_NONE, true)) < 0) {
                 free(share);
                 return rc;
         }
         write = how & TO_WRITE;
         near = is_near(head->pid_space, &file, how);
-        rc = os_map_file(header, (size_t)head->data, fd, 0, write && near ? OS_WRITE : OS_READ);
+        rc = os_map_file(header, size, fd, 0, write && near ? OS_WRITE : OS_READ);
         if (rc < 0) {
-                os_unmap(header, (size_t)head->data);
+                os_unmap(header, size);
                 free(share);
                 return rc;
         }
@@ -122,7 +118,7 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
 
 static void unmap_header(struct share *share)
 {
-        os_unmap(share->shared.head, header_size(&share->shared));
+        os_unmap(share->shared.head, shared_head_size(&share->shared));
 }
 
 static void end_handle(struct ammap *map)

@@ -25,6 +25,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -109,6 +110,21 @@ static inline uint64_t format_pages(uint32_t lanes, uint32_t slots, uint32_t pag
 static inline uint64_t format_data(uint32_t lanes, uint32_t slots, uint32_t page)
 {
         return format_pages(lanes, slots, page) + (uint64_t)slots * page;
+}
+
+/* For a map that is to have huge pages the data begins where one can. */
+static inline uint64_t format_data_huge(uint32_t lanes, uint32_t slots, uint32_t page)
+{
+        uint64_t huge = (uint64_t)page / 8 * page;
+
+        return (format_data(lanes, slots, page) + huge - 1) / huge * huge;
+}
+
+/* Whether the data begins where it may, for checked numbers. */
+static inline bool format_data_is_right(const struct format_head *head)
+{
+        return head->data == format_data(head->lanes, head->slots, head->page) ||
+               head->data == format_data_huge(head->lanes, head->slots, head->page);
 }
 
 #endif /* FORMAT_H */

@@ -229,29 +229,74 @@ static int guard(struct region *region, bool marked)
         return rc;
 }
 
-static bool starts_huge(const struct region *region, size_t huge)
+/* Whether so many bytes from an offset on are in huge pages, and the system says so. */
+static bool is_huge(const struct region *region, size_t at, size_t length)
 {
         struct os_usage usage;
 
-        os_usage(region->data, huge, &usage);
-        return usage.huge != OS_UNKNOWN && usage.huge >= huge;
+        os_usage(region->data + at, length, &usage);
+        return usage.huge != OS_UNKNOWN && usage.huge >= length;
+}
+
+/* The first place, from an offset on, where there can be a huge page; and how far they
+ * can go from there. */
+static size_t huge_up(const struct region *region, size_t at, size_t huge)
+{
+        return at + (huge - (size_t)((uintptr_t)(region->data + at) % huge)) % huge;
+}
+
+static size_t huge_length(size_t first, size_t to, size_t huge)
+{
+        return to > first ? (to - first) / huge * huge : 0;
+}
+
+/* A collapse fails where another process just looks at one of the pages. */
+static int collapse(const struct region *region, size_t at, size_t huge)
+{
+        enum { TRIES = 3 };
+        int rc = -EAGAIN;
+
+        for (unsigned i = 0; i < TRIES && rc == -EAGAIN; i++)
+                rc = os_collapse(region->data + at, huge);
+        return rc;
+}
+
+/* Make huge pages of memory that others have too, as many as fit in a range.  The administrator's
+ * setting for such memory is "never" where he has not touched it, and a fault makes none.
+ * A collapse does, of what holds anything: so one page of each is made present.  It is a
+ * huge page for all who have it at an address that fits. */
+static int make_huge(struct region *region, size_t from, size_t to)
+{
+        size_t huge = os_huge_size(), first = huge_up(region, from, huge);
+        size_t end = first + huge_length(first, to, huge);
+        int rc = 0;
+
+        for (size_t at = first; at < end && rc == 0; at += huge) {
+                rc = region_populate(region, at, at + os_page_size());
+                if (rc == 0 && (rc = collapse(region, at, huge)) < 0 && is_huge(region, at, huge))
+                        rc = 0;
+        }
+        return os_absent(rc) ? AMMAP_ERR_UNSUPPORTED : rc;
 }
 
 /* Whether there is a huge page at its start, made there if need be, and the system
- * says so. */
+ * says so; of what make_huge has made, all of them. */
 static int verify_huge(const struct region *region, size_t huge)
 {
+        size_t first = huge ? huge_up(region, 0, huge) : 0, length = huge ? huge_length(first, region->used, huge) : 0;
         int rc, collapsed;
 
-        if (huge == 0 || region->used < huge)
+        if (length == 0)
                 return AMMAP_ERR_UNSUPPORTED;
-        rc = os_populate(region->data, os_page_size(), region->frozen ? OS_READ : OS_WRITE);
+        if (region->huge)
+                return is_huge(region, first, length) ? 0 : AMMAP_ERR_UNSUPPORTED;
+        rc = os_populate(region->data + first, os_page_size(), region->frozen ? OS_READ : OS_WRITE);
         if (rc < 0 && !region->backing)
-                *(volatile unsigned char *)region->data = 0;
-        if (starts_huge(region, huge))
+                *(volatile unsigned char *)(region->data + first) = 0;
+        if (is_huge(region, first, huge))
                 return 0;
-        collapsed = os_collapse(region->data, huge);
-        if (starts_huge(region, huge))
+        collapsed = os_collapse(region->data + first, huge);
+        if (is_huge(region, first, huge))
                 return 0;
         return collapsed < 0 && !os_absent(collapsed) ? collapsed : AMMAP_ERR_UNSUPPORTED;
 }
@@ -286,6 +331,8 @@ static int obtain(struct region *region, const ammap_options_t *options, size_t 
                 failure = omit_on_fork(region);
         if (options->huge && (rc = os_advise(region->data, region->size, OS_HUGEPAGE)) < 0)
                 must(options->huge, rc, &failure);
+        if (failure == 0 && region->huge)
+                must(region->huge, make_huge(region, 0, region->used), &failure);
         if (options->nodump || options->secret) {
                 rc = os_nodump(region->data, region->size);
                 region->nodump = rc == 0;
@@ -312,10 +359,18 @@ static void give_up(struct region *region)
                 os_discard(region->data, region->size);
 }
 
+/* Whether who made it wanted huge pages: those that are there show at an address that
+ * fits, whether they are asked for or not. */
+static bool is_made_for_huge(const struct backing *backing)
+{
+        return backing && backing->offset > 0 && os_huge_size() > 0 && backing->offset % os_huge_size() == 0;
+}
+
 int region_make(struct region *region, uint64_t length, const ammap_options_t *options, const struct backing *backing,
                 unsigned char **base)
 {
-        size_t page = os_page_size(), huge = options->huge ? os_huge_size() : 0, align = page;
+        size_t page = os_page_size(), align = page;
+        size_t huge = options->huge || is_made_for_huge(backing) ? os_huge_size() : 0;
         size_t shift, before = options->guard ? page : 0, after = before;
         bool open, marked;
         int rc;
@@ -329,6 +384,7 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
         region->frozen = is_shared(region) && !backing->write;
         region->lock = stronger(options->lock, options->secret);
         region->populate = options->populate;
+        region->huge = options->huge && backing && os_is_memory(backing->fd) ? options->huge : AMMAP_NO;
         region->secret = options->secret != AMMAP_NO && !is_shared(region);
         /* A child that took zeros for a key would not be told. */
         region->fork = region->secret && options->fork == AMMAP_FORK_COPY ? AMMAP_FORK_OMIT : options->fork;
@@ -415,6 +471,13 @@ int region_grow(struct region *region, size_t used)
                         return rc;
                 }
                 region->committed = used;
+        }
+        if (used > from && region->huge) {
+                size_t back = (uintptr_t)(region->data + from) % os_huge_size();
+
+                rc = make_huge(region, from > back ? from - back : 0, used);
+                if (rc < 0 && region->huge == AMMAP_MUST)
+                        return rc;
         }
         if (used > from && region->lock) {
                 rc = region_lock(region, from, used);

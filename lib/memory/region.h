@@ -47,6 +47,7 @@ struct region {
         bool frozen;       /* not writable, or not any more */
         ammap_want_t lock; /* what growth has to do again */
         ammap_want_t populate;
+        ammap_want_t huge;             /* the same, of a backing in memory */
         const struct backing *backing; /* NULL: memory of its own */
 
         /* What this process has locked, in ascending order, none of them touching

@@ -38,6 +38,9 @@
 #ifndef HUGETLBFS_MAGIC
 #define HUGETLBFS_MAGIC 0x958458f6
 #endif
+#ifndef TMPFS_MAGIC
+#define TMPFS_MAGIC 0x01021994
+#endif
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 4
 #endif
@@ -130,14 +133,24 @@ int os_file(int fd, struct os_file *file)
         return os_calm_end(calm, 0);
 }
 
-bool os_is_huge(int fd)
+static bool lies_in(int fd, unsigned long file_system)
 {
         struct os_calm calm = os_calm_begin();
         struct statfs there;
-        bool huge = fstatfs(fd, &there) == 0 && (unsigned long)there.f_type == HUGETLBFS_MAGIC;
+        bool here = fstatfs(fd, &there) == 0 && (unsigned long)there.f_type == file_system;
 
         os_calm_end(calm, 0);
-        return huge;
+        return here;
+}
+
+bool os_is_huge(int fd)
+{
+        return lies_in(fd, HUGETLBFS_MAGIC);
+}
+
+bool os_is_memory(int fd)
+{
+        return lies_in(fd, TMPFS_MAGIC);
 }
 
 /* --- Length and content --- */

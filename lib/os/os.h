@@ -320,7 +320,8 @@ struct os_file {
         uint64_t device, inode; /* the same for all who have it */
 };
 int os_file(int fd, struct os_file *file);
-bool os_is_huge(int fd); /* of huge pages alone, in which nothing of ours fits */
+bool os_is_huge(int fd);   /* of huge pages alone, in which nothing of ours fits */
+bool os_is_memory(int fd); /* on no disk: a descriptor of memory, or a file on tmpfs */
 
 /* Make a file size bytes long.  -EFBIG, and no signal, beyond a limit. */
 int os_resize_file(int fd, uint64_t size);

@@ -312,6 +312,12 @@ bool os_is_huge(int fd)
         return false;
 }
 
+bool os_is_memory(int fd)
+{
+        (void)fd;
+        return false;
+}
+
 int os_resize_file(int fd, uint64_t size)
 {
         (void)fd, (void)size;
