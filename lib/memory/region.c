@@ -5,6 +5,7 @@
 #include "memory/region.h"
 
 #include "memory/bytes.h"
+#include "memory/huge.h"
 #include "os/os.h"
 
 #include <errno.h>
@@ -229,76 +230,23 @@ static int guard(struct region *region, bool marked)
         return rc;
 }
 
-/* Whether so many bytes from an offset on are in huge pages, and the system says so. */
-static bool is_huge(const struct region *region, size_t at, size_t length)
+static struct huge_range huge_range(const struct region *region, size_t from, size_t to)
 {
-        struct os_usage usage;
-
-        os_usage(region->data + at, length, &usage);
-        return usage.huge != OS_UNKNOWN && usage.huge >= length;
+        return (struct huge_range){ region->data, from, to, region->backing, region->frozen ? OS_READ : OS_WRITE };
 }
 
-/* The first place, from an offset on, where there can be a huge page; and how far they
- * can go from there. */
-static size_t huge_up(const struct region *region, size_t at, size_t huge)
+static int make_huge(const struct region *region, size_t from, size_t to)
 {
-        return at + (huge - (size_t)((uintptr_t)(region->data + at) % huge)) % huge;
+        const struct huge_range range = huge_range(region, from, to);
+
+        return huge_make(&range);
 }
 
-static size_t huge_length(size_t first, size_t to, size_t huge)
+static int verify_huge(const struct region *region)
 {
-        return to > first ? (to - first) / huge * huge : 0;
-}
+        const struct huge_range range = huge_range(region, 0, region->used);
 
-/* A collapse fails where another process just looks at one of the pages. */
-static int collapse(const struct region *region, size_t at, size_t huge)
-{
-        enum { TRIES = 3 };
-        int rc = -EAGAIN;
-
-        for (unsigned i = 0; i < TRIES && rc == -EAGAIN; i++)
-                rc = os_collapse(region->data + at, huge);
-        return rc;
-}
-
-/* Make huge pages of memory that others have too, as many as fit in a range.  The administrator's
- * setting for such memory is "never" where he has not touched it, and a fault makes none.
- * A collapse does, of what holds anything: so one page of each is made present.  It is a
- * huge page for all who have it at an address that fits. */
-static int make_huge(struct region *region, size_t from, size_t to)
-{
-        size_t huge = os_huge_size(), first = huge_up(region, from, huge);
-        size_t end = first + huge_length(first, to, huge);
-        int rc = 0;
-
-        for (size_t at = first; at < end && rc == 0; at += huge) {
-                rc = region_populate(region, at, at + os_page_size());
-                if (rc == 0 && (rc = collapse(region, at, huge)) < 0 && is_huge(region, at, huge))
-                        rc = 0;
-        }
-        return os_absent(rc) ? AMMAP_ERR_UNSUPPORTED : rc;
-}
-
-/* Whether there is a huge page at its start, made there if need be, and the system
- * says so; of what make_huge has made, all of them. */
-static int verify_huge(const struct region *region, size_t huge)
-{
-        size_t first = huge ? huge_up(region, 0, huge) : 0, length = huge ? huge_length(first, region->used, huge) : 0;
-        int rc, collapsed;
-
-        if (length == 0)
-                return AMMAP_ERR_UNSUPPORTED;
-        if (region->huge)
-                return is_huge(region, first, length) ? 0 : AMMAP_ERR_UNSUPPORTED;
-        rc = os_populate(region->data + first, os_page_size(), region->frozen ? OS_READ : OS_WRITE);
-        if (rc < 0 && !region->backing)
-                *(volatile unsigned char *)(region->data + first) = 0;
-        if (is_huge(region, first, huge))
-                return 0;
-        collapsed = os_collapse(region->data + first, huge);
-        if (is_huge(region, first, huge))
-                return 0;
-        return collapsed < 0 && !os_absent(collapsed) ? collapsed : AMMAP_ERR_UNSUPPORTED;
+        return region->huge ? huge_verify(&range) : huge_verify_first(&range);
 }
 
 static int verify_noreserve(const struct region *region)
@@ -321,7 +269,7 @@ static int omit_on_fork(struct region *region)
 
 /* In the order in which one does not stand in another's way: no guard can be
  * put into locked memory, and what is made present is made so as advised. */
-static int obtain(struct region *region, const ammap_options_t *options, size_t huge)
+static int obtain(struct region *region, const ammap_options_t *options)
 {
         int failure = 0, rc;
 
@@ -345,7 +293,7 @@ static int obtain(struct region *region, const ammap_options_t *options, size_t 
         if (failure == 0 && region->populate)
                 must(region->populate, region_populate(region, 0, region->used), &failure);
         if (failure == 0 && options->huge == AMMAP_MUST)
-                failure = verify_huge(region, huge);
+                failure = verify_huge(region);
         if (failure == 0 && options->noreserve == AMMAP_MUST && !is_shared(region)) /* which never is accounted for */
                 failure = verify_noreserve(region);
         return unsupported(failure);
@@ -359,18 +307,11 @@ static void give_up(struct region *region)
                 os_discard(region->data, region->size);
 }
 
-/* Whether who made it wanted huge pages: those that are there show at an address that
- * fits, whether they are asked for or not. */
-static bool is_made_for_huge(const struct backing *backing)
-{
-        return backing && backing->offset > 0 && os_huge_size() > 0 && backing->offset % os_huge_size() == 0;
-}
-
 int region_make(struct region *region, uint64_t length, const ammap_options_t *options, const struct backing *backing,
                 unsigned char **base)
 {
         size_t page = os_page_size(), align = page;
-        size_t huge = options->huge || is_made_for_huge(backing) ? os_huge_size() : 0;
+        size_t huge = options->huge || huge_is_meant(backing) ? os_huge_size() : 0;
         size_t shift, before = options->guard ? page : 0, after = before;
         bool open, marked;
         int rc;
@@ -409,7 +350,7 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
         if (rc == 0 && options->guard)
                 rc = guard(region, marked);
         if (rc == 0)
-                rc = obtain(region, options, huge);
+                rc = obtain(region, options);
         if (rc == 0)
                 *base = region->data + shift;
         else
