@@ -154,3 +154,21 @@ int job_mix(const struct peer *peer, struct job *job, uint64_t n)
         job->random = random;
         return bad;
 }
+
+/* Reads anywhere in the area: what a processor's address cache does not cover costs. */
+int job_random(const struct peer *peer, struct job *job, uint64_t n)
+{
+        int (*read_into)(ammap_t *, uint64_t, void *, size_t) = peer->read_into;
+        ammap_t *map = job->map;
+        unsigned char *buffer = job->buffer;
+        size_t length = job->length;
+        uint64_t base = job->base, mask = job->mask & ~(job->step - 1), random = job->random;
+        int bad = 0;
+
+        for (; n; n--) {
+                random = random * 6364136223846793005 + 1442695040888963407;
+                bad |= read_into(map, base + ((random >> 24) & mask), buffer, length);
+        }
+        job->random = random;
+        return bad;
+}

@@ -18,6 +18,7 @@
 #define GIB (1024 * MIB)
 
 #define MAP_SIZE (64 * KIB)
+#define RANDOM_AREA (64 * MIB)
 #define AREA (32 * KIB) /* what the small operations go round in: both halves of it fit the first cache */
 
 static ammap_t *new_map(const struct peer *peer, uint64_t size, unsigned lanes)
@@ -64,6 +65,32 @@ static int run_one(const struct workload *workload, const struct peer *peer, con
         int64_t start;
 
         job_init(&job, map, workload->size, 0, workload->size > AREA ? workload->size : AREA);
+        n = calibrate(workload->loop, peer, &job, pace->loop);
+        start = clock_now();
+        workload->loop(peer, &job, n);
+        values[0][0] = (double)(clock_now() - start) / (double)n;
+        job_destroy(&job);
+        peer_free(peer, map);
+        return 1;
+}
+
+/* A shared map is far larger than what a processor's address cache covers. */
+static int run_random(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                      double values[ROWS_MAX][EVENTS_MAX])
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+        struct job job;
+        uint64_t n;
+        int64_t start;
+
+        options.share = AMMAP_SHARED;
+        options.huge = workload->variant == RANDOM_HUGE ? AMMAP_TRY : AMMAP_NO;
+        map = peer_new(peer, RANDOM_AREA, &options);
+        if (!map)
+                return 0;
+        memset(peer->address(map), 0x5a, RANDOM_AREA);
+        job_init(&job, map, workload->size, 0, RANDOM_AREA);
         n = calibrate(workload->loop, peer, &job, pace->loop);
         start = clock_now();
         workload->loop(peer, &job, n);
@@ -311,6 +338,11 @@ const struct workload workloads[] = {
           .variant = LIFE_HUGE },
         { LIFE("new-1G-huge", "make 1 GiB, huge pages", UNIT_MS), life_run, .size = GIB, .every = 12,
           .variant = LIFE_HUGE },
+
+        { NS("shared-random-64M", "8 B of 64 MiB at random"), run_random, "Shared memory", job_random, .size = 8,
+          .processes = true },
+        { NS("shared-random-64M-huge", "  in huge pages"), run_random, .loop = job_random, .size = 8,
+          .processes = true, .variant = RANDOM_HUGE },
 
         { MOPS("shared-read-64", "1 reads 64 B"), run_team, "Processes", job_read, .size = 64, .threads = 1,
           .processes = true },

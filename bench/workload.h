@@ -78,5 +78,6 @@ int message_stream(const struct workload *workload, const struct peer *peer, con
 #define LIFE_PLAIN 0
 #define LIFE_RECYCLED 1
 #define LIFE_HUGE 2
+#define RANDOM_HUGE 1
 
 #endif
