@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* --- The list --- */
 
@@ -16,12 +17,15 @@ void holders_add(struct holders *list, const struct holder *holder)
 {
         if (list->count == list->room) {
                 size_t room = list->room ? 2 * list->room : 16;
-                struct holder *at = realloc(list->at, room * sizeof *at);
+                struct holder *at = malloc(room * sizeof *at);
 
                 if (!at) {
                         list->rc = -ENOMEM;
                         return;
                 }
+                if (list->count)
+                        memcpy(at, list->at, list->count * sizeof *at);
+                free(list->at);
                 list->at = at;
                 list->room = room;
         }
@@ -125,9 +129,10 @@ static void add_dead(const struct lane *lane, uint32_t number, struct holders *l
 
 void lane_holders(struct lane *first, size_t count, struct holders *list)
 {
-        struct looks looks = { first, malloc(count * sizeof *looks.words), list };
+        uint64_t *words = malloc(count * sizeof *words);
+        struct looks looks = { first, words, list };
 
-        if (!looks.words) {
+        if (!words) {
                 list->rc = -ENOMEM;
                 return;
         }
@@ -136,10 +141,10 @@ void lane_holders(struct lane *first, size_t count, struct holders *list)
 
                 if (word & LANE_DEAD)
                         add_dead(&first[i], (uint32_t)i, list);
-                looks.words[i] = (word & LANE_DEAD) || !(word & (LANE_WRITER | LANE_READERS)) ? 0 : word;
+                words[i] = (word & LANE_DEAD) || !(word & (LANE_WRITER | LANE_READERS)) ? 0 : word;
         }
         thread_each(first, first + count, note_hold, &looks);
         for (size_t i = 0; i < count; i++)
                 add_unseen(&looks, (uint32_t)i);
-        free(looks.words);
+        free(words);
 }
