@@ -191,7 +191,6 @@ RUN(mut_slice_downgrade, ammap_mut_slice_downgrade(&w->mut_slice, &w->slice))
 RUN(slice_release, ammap_slice_release(&w->slice))
 RUN(mut_slice_release, ammap_mut_slice_release(&w->mut_slice))
 RUN(slice_detach, ammap_slice_detach(&w->slice))
-RUN(mut_slice_detach, ammap_mut_slice_detach(&w->mut_slice))
 RUN(lane, ammap_lane(w->map, w->size - 1, &w->begin, &w->length))
 RUN(holders, ammap_holders(w->map, 1, w->size - 1, w->holders, COUNT_OF(w->holders)))
 RUN(as_ptr, ammap_as_ptr(w->map) ? 0 : -1)
@@ -229,6 +228,16 @@ static inline int run_free(struct world *w)
 
         if (rc == 0)
                 w->made = NULL;
+        return rc;
+}
+
+/* What it has not given away a thread that ends here would leave half written. */
+static inline int run_mut_slice_detach(struct world *w)
+{
+        int rc = ammap_mut_slice_detach(&w->mut_slice);
+
+        if (rc < 0)
+                ammap_mut_slice_release(&w->mut_slice);
         return rc;
 }
 

@@ -63,7 +63,7 @@ static void add_readers(const struct looks *looks, uint32_t index)
         const struct shared *shared = looks->shared;
         const struct format_slot *record = &shared->record[index];
         const uint64_t generation = atomic_load(&record->generation);
-        const struct slot_owner owner = { atomic_load(&record->process), atomic_load(&record->thread) };
+        const struct slot_owner owner = slot_owner_of(record);
 
         if (!read_set_any(record) || !slot_lives(shared, index, true) || atomic_load(&record->generation) != generation)
                 return;

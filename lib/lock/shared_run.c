@@ -31,6 +31,8 @@ void shared_run_begin(struct shared *shared)
         for (uint32_t lane = 0; lane <= shared->lanes; lane++) {
                 atomic_store(&shared->lane[lane].owner, 0);
                 atomic_store(&shared->lane[lane].next, 0);
+                atomic_store(&shared->lane[lane].dead_process, 0);
+                atomic_store(&shared->lane[lane].dead_thread, 0);
         }
         head->pid_space = os_pid_space();
         atomic_thread_fence(memory_order_seq_cst); /* a kill leaves what was stored so far */

@@ -77,6 +77,25 @@ static struct slot *_Atomic every;
 
 /* --- Who lives --- */
 
+/* The kernel's: what of a lock word is a thread's ID. */
+#define WORD_THREAD UINT32_C(0x3fffffff)
+
+/* No thread's ID is as great. */
+#define WORD_PROCESS UINT32_C(0x20000000)
+
+static bool is_process(uint32_t word)
+{
+        return os_slot_taken(word) && (word & WORD_PROCESS);
+}
+
+/* A process's own has no thread. */
+struct slot_owner slot_owner_of(const struct format_slot *record)
+{
+        uint32_t thread = atomic_load(&record->thread);
+
+        return (struct slot_owner){ atomic_load(&record->process), is_process(thread) ? 0 : thread };
+}
+
 /* Whoever takes the slot changes the generation first. */
 bool slot_tells(const struct shared *shared, uint64_t owner_id, struct slot_owner *owner)
 {
@@ -86,8 +105,7 @@ bool slot_tells(const struct shared *shared, uint64_t owner_id, struct slot_owne
 
         if (index >= shared->slots || (atomic_load(&record->generation) & OWNER_GENERATIONS) != generation)
                 return false;
-        owner->process = atomic_load(&record->process);
-        owner->thread = atomic_load(&record->thread);
+        *owner = slot_owner_of(record);
         return (atomic_load(&record->generation) & OWNER_GENERATIONS) == generation;
 }
 
@@ -103,17 +121,6 @@ void slot_note_dead(const struct shared *shared, uint32_t index, uint32_t first,
                         atomic_store(&lane->dead_thread, owner.thread);
                 }
         }
-}
-
-/* The kernel's: what of a lock word is a thread's ID. */
-#define WORD_THREAD UINT32_C(0x3fffffff)
-
-/* No thread's ID is as great. */
-#define WORD_PROCESS UINT32_C(0x20000000)
-
-static bool is_process(uint32_t word)
-{
-        return os_slot_taken(word) && (word & WORD_PROCESS);
 }
 
 /* Which byte of the file the process locks. */
@@ -354,7 +361,7 @@ static int take_place_for_process(struct shared *shared, struct slot *slot)
                 rc = give_room(shared, life_offset(shared, index), sizeof word);
                 if (rc == 0)
                         rc = os_life_begin(shared->fd, life_offset(shared, index), &slot->process_life);
-                if (rc == -EAGAIN)
+                if (rc == -EBUSY)
                         continue;
                 if (rc < 0)
                         return rc;
@@ -508,10 +515,10 @@ int slot_take_for_process(struct shared *shared, bool in_header, struct slot **t
                 return -ENOMEM;
         slot->record = &slot->own;
         slot->index = UINT32_MAX;
-        if (in_header)
-                rc = os_is_file(shared->fd, shared->device, shared->inode) > 0
-                             ? find_place(shared, slot, take_place_for_process)
-                             : AMMAP_ERR_FAULT;
+        if (in_header && (rc = os_is_file(shared->fd, shared->device, shared->inode)) == 0)
+                rc = AMMAP_ERR_FAULT;
+        else if (in_header && rc > 0)
+                rc = find_place(shared, slot, take_place_for_process);
         if (rc < 0) {
                 recycle_slot(slot);
                 return refuse_life(rc);

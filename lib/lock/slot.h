@@ -188,10 +188,12 @@ bool slot_lives_by_id(const struct shared *shared, uint64_t owner_id, bool thoro
 /* Whether a header is of a run of the machine that is over: the numbers in it are nobody's. */
 bool slot_run_is_over(const struct format_head *head);
 
-/* Whose an owner id is, or was, as far as its slot still tells; else false. */
+/* Whose a slot is by its record, thread 0: the process's; and whose an owner id is, or was,
+ * as far as its slot still tells; else false. */
 struct slot_owner {
         uint32_t process, thread;
 };
+struct slot_owner slot_owner_of(const struct format_slot *record);
 bool slot_tells(const struct shared *shared, uint64_t owner_id, struct slot_owner *owner);
 
 /* The slot is about to tell it no more: note in the lanes from first to before end, where it

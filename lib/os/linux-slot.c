@@ -400,7 +400,9 @@ int os_life_begin(int fd, uint64_t offset, void **life)
         if (own < 0)
                 return os_calm_end(calm, own);
         rc = os_lock_byte(own, offset, OS_LOCK_WRITE);
-        if (rc == 0) {
+        if (rc == -EAGAIN) { /* which means something else of the others */
+                rc = -EBUSY;
+        } else if (rc == 0) {
                 map = mmap(NULL, page, PROT_NONE, MAP_SHARED, own, (off_t)(offset / page * page));
                 rc = map == MAP_FAILED ? -errno : os_omit_on_fork(map, page);
                 if (rc == 0)

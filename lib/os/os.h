@@ -397,7 +397,7 @@ bool os_slot_taken(uint32_t word);
 
 /* Lock the byte at offset of an open file for this process, which needs no thread nor
  * descriptor for it, until it unlocks it or its last thread is gone.  A forked child has
- * nothing of it.  No fork may run the while.  Others see it by OS_LOOK_READ.  -EAGAIN: it
+ * nothing of it.  No fork may run the while.  Others see it by OS_LOOK_READ.  -EBUSY: it
  * is locked; -ENOSYS: without /proc; or the system's code. */
 int os_life_begin(int fd, uint64_t offset, void **life);
 void os_life_end(void *life);
