@@ -351,6 +351,33 @@ DEFINE_LOOP_TEST("detach", many_may_live, 0, 2 * ALL)
         world_end(&world);
 }
 
+#if TEST_OS_LINUX
+
+/* What has been released is used again. */
+DEFINE_LOOP_TEST_IF(!TEST_SANITIZED, "detach", it_takes_no_more_and_more, 0, ALL)
+{
+        enum { LIVE = 20, WARM = 100, ROUNDS = 3000 };
+        ammap_slice_t slices[LIVE] = { { 0 } };
+        struct footprint warm = { 0 };
+        struct world world;
+
+        world_begin(&world, &world_kinds[_i]);
+        for (int i = 0; i < ROUNDS; i++) {
+                if (i == WARM)
+                        warm = footprint();
+                ck_assert_int_eq(ammap_slice_release(&slices[i % LIVE]), 0);
+                ck_assert_int_eq(ammap_as_slice(world.map, 0, 1, &slices[i % LIVE]), 0);
+                ck_assert_int_eq(ammap_slice_detach(&slices[i % LIVE]), 0);
+        }
+        if (!under_valgrind())
+                ck_assert_uint_eq(footprint().bytes, warm.bytes);
+        for (int i = 0; i < LIVE; i++)
+                ck_assert_int_eq(ammap_slice_release(&slices[i]), 0);
+        world_end(&world);
+}
+
+#endif
+
 /* What it reaches keeps its map that long. */
 DEFINE_LOOP_TEST("detach", a_shrink_is_refused, 0, ALL)
 {
