@@ -187,7 +187,6 @@ RUN(try_as_mut_slice, ammap_try_as_mut_slice(w->map, 0, w->size, &w->mut_slice))
 RUN(timed_as_slice, ammap_timed_as_slice(w->map, 0, w->size, 1000, &w->slice))
 RUN(timed_as_mut_slice, ammap_timed_as_mut_slice(w->map, 0, w->size, 1000, &w->mut_slice))
 RUN(recover_as_mut_slice, ammap_recover_as_mut_slice(w->map, 0, w->size, &w->mut_slice))
-RUN(mut_slice_downgrade, ammap_mut_slice_downgrade(&w->mut_slice, &w->slice))
 RUN(slice_release, ammap_slice_release(&w->slice))
 RUN(mut_slice_release, ammap_mut_slice_release(&w->mut_slice))
 RUN(slice_detach, ammap_slice_detach(&w->slice))
@@ -235,6 +234,15 @@ static inline int run_free(struct world *w)
 static inline int run_mut_slice_detach(struct world *w)
 {
         int rc = ammap_mut_slice_detach(&w->mut_slice);
+
+        if (rc < 0)
+                ammap_mut_slice_release(&w->mut_slice);
+        return rc;
+}
+
+static inline int run_mut_slice_downgrade(struct world *w)
+{
+        int rc = ammap_mut_slice_downgrade(&w->mut_slice, &w->slice);
 
         if (rc < 0)
                 ammap_mut_slice_release(&w->mut_slice);

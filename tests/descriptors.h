@@ -165,7 +165,7 @@ static inline ammap_t *open_map(const char *path, uint64_t size, bool faults)
         ammap_t *map;
 
         options.allow_faults = faults;
-        ck_assert_int_eq(ammap_open(&map, path, size, &options), 0);
+        ck_assert_int_eq(open_by_kernel(&map, path, size, &options), 0);
         ck_assert_ptr_nonnull(map);
         return map;
 }

@@ -494,7 +494,7 @@ DEFINE_LOOP_TEST("downgrade", many_lanes, 0, COUNT_OF(world_kinds))
         options.capacity = 0;
         options.lanes = AMMAP_LANES_MAX;
         if (world.kind->file)
-                ck_assert_int_eq(ammap_open(&map, path.text, size, &options), 0);
+                ck_assert_int_eq(open_by_kernel(&map, path.text, size, &options), 0);
         else
                 ck_assert_int_eq(ammap_new_with(&map, size, &options), 0);
         for (int round = 0; round < 3; round++) {
@@ -566,7 +566,7 @@ static ammap_t *file_of(const struct path *path, uint64_t lanes)
 
         options.allow_faults = true;
         options.lanes = lanes;
-        ck_assert_int_eq(ammap_open(&map, path->text, 8192, &options), 0);
+        ck_assert_int_eq(open_by_kernel(&map, path->text, 8192, &options), 0);
         return map;
 }
 

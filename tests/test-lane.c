@@ -60,7 +60,7 @@ static ammap_t *make(int kind)
         if (!kinds[kind].file)
                 return make_with(length_of(kind), &options);
         file_path = path_of("lane");
-        ck_assert_int_eq(ammap_open(&map, file_path.text, LENGTH, &options), 0);
+        ck_assert_int_eq(open_by_kernel(&map, file_path.text, LENGTH, &options), 0);
         return map;
 }
 
@@ -601,7 +601,7 @@ DEFINE_KIND_TEST(a_map_that_a_fork_left_out)
         options.fork = AMMAP_FORK_OMIT;
         if (kinds[_i].file) {
                 file_path = path_of("omitted");
-                ck_assert_int_eq(ammap_open(&map, file_path.text, LENGTH, &options), 0);
+                ck_assert_int_eq(open_by_kernel(&map, file_path.text, LENGTH, &options), 0);
         } else {
                 map = make_with(length_of(_i), &options);
         }

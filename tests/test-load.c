@@ -283,7 +283,7 @@ DEFINE_TEST("load", in_a_forked_child)
                                 options.share = shares[i];
                                 family.map = make_with(4096, &options);
                         } else {
-                                ck_assert_int_eq(ammap_open(&family.map, path.text, 4096, &options), 0);
+                                ck_assert_int_eq(open_by_kernel(&family.map, path.text, 4096, &options), 0);
                         }
                         ck_assert_int_eq(ammap_update_region(family.map, 8, &nine, 8), 0);
                         peer_start(&peer, child_loads, &family);
@@ -301,7 +301,7 @@ static ammap_t *open_to_cut(const struct path *path, bool raw, bool faults, uint
 
         options.share = raw ? AMMAP_RAW : AMMAP_SHARED;
         options.allow_faults = faults;
-        ck_assert_int_eq(ammap_open(&map, path->text, 4 * PAGE, &options), 0);
+        ck_assert_int_eq(open_by_kernel(&map, path->text, 4 * PAGE, &options), 0);
         ck_assert_int_eq(ammap_fill(map, 0, 4 * PAGE, 1), 0);
         *data = raw ? 0 : data_of(ammap_fd(map));
         return map;

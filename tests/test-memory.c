@@ -882,7 +882,7 @@ DEFINE_LOOP_TEST("freeze", freezes, 0, 4)
 
         options.lanes = _i ? 4 : 1;
         options.capacity = 30000;
-        options.secret = _i > 1 ? AMMAP_TRY : AMMAP_NO; /* which is written to when it is freed */
+        options.secret = _i > 1 ? AMMAP_TRY : AMMAP_NO;            /* which is written to when it is freed */
         options.fork = _i > 1 ? AMMAP_FORK_WIPE : AMMAP_FORK_COPY; /* is_fatal looks in a child */
         options.guard = _i > 2 ? AMMAP_TRY : AMMAP_NO;
         map = make(20000, &options);
