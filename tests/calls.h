@@ -35,7 +35,7 @@ static const struct world_kind world_kinds[] = {
         { "file", AMMAP_SHARED, BY_KERNEL, 1, AMMAP_NO },
         { "file, lanes", AMMAP_SHARED, BY_KERNEL, WORLD_LANES, AMMAP_NO },
         { "file, words", AMMAP_SHARED, BY_WORDS, 1, AMMAP_NO },
-        { "file, words, lanes", AMMAP_SHARED, BY_WORDS, WORLD_LANES, AMMAP_TRY },
+        { "file, words, lanes", AMMAP_SHARED, BY_WORDS, WORLD_LANES, AMMAP_NO },
         { "raw", AMMAP_RAW, NO_FILE, 2, AMMAP_NO },
 #endif
 };

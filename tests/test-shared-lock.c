@@ -36,7 +36,7 @@ static const struct kind {
         uint64_t lanes;
 } kinds[] = {
         { IMPORT, NO_FILE, 1 },     { IMPORT, NO_FILE, LANES }, { INHERIT, NO_FILE, 1 },   { INHERIT, NO_FILE, LANES },
-        { OPEN, BY_KERNEL, LANES }, { INHERIT, BY_KERNEL, 1 },  { OPEN, BY_WORDS, LANES }, { INHERIT, BY_WORDS, 1 },
+        { OPEN, BY_KERNEL, LANES }, { INHERIT, BY_KERNEL, 1 },  { OPEN, BY_WORDS, LANES },
 };
 
 struct world {
