@@ -81,12 +81,12 @@ static bool is_asked(const struct question *question, const struct view *view)
         return view->begin < question->end && view->end > question->offset;
 }
 
-static void answer_views(ammap_t *map, void *context)
+static void answer_views(struct question *question)
 {
-        struct question *question = context;
+        struct views *views = question->map->joint_views;
 
-        pthread_mutex_lock(&map->viewing);
-        for (const struct view *view = map->view; view; view = view->next) {
+        pthread_mutex_lock(&views->mutex);
+        for (const struct view *view = views->first; view; view = view->next) {
                 const ammap_holder_t holder = { .pid = (int32_t)os_process(),
                                                 .offset = view->begin,
                                                 .length = view->end - view->begin,
@@ -95,7 +95,7 @@ static void answer_views(ammap_t *map, void *context)
                 if (is_asked(question, view))
                         answer(question, &holder);
         }
-        pthread_mutex_unlock(&map->viewing);
+        pthread_mutex_unlock(&views->mutex);
 }
 
 static int ask(struct question *question)
@@ -107,7 +107,7 @@ static int ask(struct question *question)
         if (list.rc == 0) {
                 holders_merge(&list);
                 answer_lanes(question, &list);
-                map_each_handle(map, answer_views, question);
+                answer_views(question);
         }
         holders_end(&list);
         return list.rc;

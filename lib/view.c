@@ -40,7 +40,7 @@ static int find_words(ammap_t *map, struct words *words)
         return 0;
 }
 
-/* Under viewing.  0; 1: a shrink came first; or why there is no view. */
+/* Under the mutex of the views.  0; 1: a shrink came first; or why there is no view. */
 static int check_pin(ammap_t *map, const struct words *words)
 {
         if (!map_has(map, words->offset, words->count * words->size))
@@ -66,14 +66,14 @@ static int pin_words(ammap_t *map, struct words *words)
                 if (!view && !(view = malloc(sizeof *view)))
                         return -ENOMEM;
                 os_fork_check();
-                pthread_mutex_lock(&map->viewing);
+                pthread_mutex_lock(&map->joint_views->mutex);
                 if ((rc = check_pin(map, words)) == 0) {
                         words->pin[0] = (uintptr_t)map;
                         words->pin[1] = (uintptr_t)view;
                         views_add(map, view, words->offset, words->offset + words->count * words->size);
                         view = NULL;
                 }
-                pthread_mutex_unlock(&map->viewing);
+                pthread_mutex_unlock(&map->joint_views->mutex);
                 if (rc <= 0)
                         break;
         }
@@ -88,9 +88,9 @@ static void unpin(const uintptr_t *private)
         if (!map)
                 return;
         os_fork_check();
-        pthread_mutex_lock(&map->viewing);
+        pthread_mutex_lock(&map->joint_views->mutex);
         views_drop(map, (struct view *)private[1]);
-        pthread_mutex_unlock(&map->viewing);
+        pthread_mutex_unlock(&map->joint_views->mutex);
 }
 
 int ammap_atomic_u32(ammap_t *map, uint64_t offset, ammap_u32_view_t *view)

@@ -96,11 +96,11 @@ static int shrink_entered(struct ammap *map, uint64_t size, uint64_t length)
         size_t done;
         int rc;
 
-        pthread_mutex_lock(&map->viewing);
+        pthread_mutex_lock(&map->joint_views->mutex);
         rc = views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
         if (rc == 0 && (rc = file_set_length(map->file, size)) < 0)
                 file_mark_length(map->file, false);
-        pthread_mutex_unlock(&map->viewing);
+        pthread_mutex_unlock(&map->joint_views->mutex);
         if (rc < 0)
                 return rc;
         forget_pages(&map->region, region_pages(size));

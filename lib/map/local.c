@@ -89,11 +89,11 @@ static int shrink(struct ammap *map, uint64_t size)
 
         atomic_store(&map->undo, length);
         atomic_fetch_add(&map->shrinks, 1);
-        pthread_mutex_lock(&map->viewing);
+        pthread_mutex_lock(&map->joint_views->mutex);
         rc = views_reach(map, size) ? AMMAP_ERR_BUSY : 0;
         if (rc == 0)
                 atomic_store(&map->length, size);
-        pthread_mutex_unlock(&map->viewing);
+        pthread_mutex_unlock(&map->joint_views->mutex);
         if (rc == 0) {
                 os_fence_heavy();
                 rc = wait_for_copies(map, first, end, size);

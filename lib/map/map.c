@@ -55,7 +55,7 @@ static void lanes_forked(struct ammap *map)
 /* The child has the mutexes as another thread may have left them. */
 static void map_forked(struct ammap *map)
 {
-        pthread_mutex_init(&map->viewing, NULL);
+        pthread_mutex_init(&map->joint_views->mutex, NULL);
         pthread_mutex_init(&map->resizing, NULL);
         region_forked(&map->region);
         map->kind->forked(map);
@@ -146,41 +146,65 @@ int map_start(void)
         return rc;
 }
 
+static bool is_same_map(const struct ammap *a, const struct ammap *b)
+{
+        return a->kind->joint && b->kind->joint && a->backing.device == b->backing.device &&
+               a->backing.inode == b->backing.inode;
+}
+
+/* Views of a private or a raw map are its own.  The others have theirs on the heap, since
+ * any of the handles may be freed first. */
+static struct views *begin_views(struct ammap *map)
+{
+        struct views *views = map->kind->joint ? calloc(1, sizeof *views) : &map->own_views;
+
+        if (views)
+                pthread_mutex_init(&views->mutex, NULL);
+        return views;
+}
+
+static void end_views(const struct ammap *map, struct views *views)
+{
+        pthread_mutex_destroy(&views->mutex);
+        if (views != &map->own_views)
+                free(views);
+}
+
 /* A forked child that ran no fork handlers may find the list between two of
  * these stores: it is whole for a walk at each. */
 void map_link(struct ammap *map)
 {
+        struct views *alone = map->joint_views;
+        struct ammap *same;
+
         lock_maps();
+        for (same = all_maps; same && !is_same_map(same, map);)
+                same = same->next;
+        if (same)
+                map->joint_views = same->joint_views;
+        map->joint_views->handles++;
         map->next = all_maps;
         map->link = &all_maps;
         if (all_maps)
                 all_maps->link = &map->next;
         all_maps = map;
         unlock_maps();
+        if (same)
+                end_views(map, alone);
 }
 
-static bool is_same_map(const struct ammap *a, const struct ammap *b)
+/* True: it was the last one that had these views. */
+static bool unlink_map(struct ammap *map)
 {
-        return a == b || (a->kind->joint && b->kind->joint && a->backing.device == b->backing.device &&
-                          a->backing.inode == b->backing.inode);
-}
+        bool last;
 
-void map_each_handle(struct ammap *map, void (*found)(struct ammap *handle, void *context), void *context)
-{
-        lock_maps();
-        for (struct ammap *other = all_maps; other; other = other->next)
-                if (is_same_map(other, map))
-                        found(other, context);
-        unlock_maps();
-}
-
-static void unlink_map(struct ammap *map)
-{
         lock_maps();
         *map->link = map->next;
         if (map->next)
                 map->next->link = map->link;
+        last = --map->joint_views->handles == 0;
         unlock_maps();
+        return last;
 }
 
 /* --- Options --- */
@@ -269,8 +293,12 @@ static int fill(struct ammap *map, const struct recipe *recipe)
                         return AMMAP_ERR_UNSUPPORTED;
                 map->recycle = false;
         }
+        if (!(map->joint_views = begin_views(map)))
+                return -ENOMEM;
         rc = region_make(&map->region, recipe->size, &map->options, backing_is_none(backing) ? NULL : backing,
                          &map->base);
+        if (rc < 0)
+                end_views(map, map->joint_views);
         map->backing.data = map->region.data;
         map->kept = (struct kept){ .pages = map->base,
                                    .mapped = map->region.mapped,
@@ -292,7 +320,6 @@ int map_make(struct ammap **made, const struct recipe *recipe)
                 return rc;
         }
         *made = block;
-        pthread_mutex_init(&(*made)->viewing, NULL);
         pthread_mutex_init(&(*made)->resizing, NULL);
         return 0;
 }
@@ -318,14 +345,16 @@ static int unmap(struct ammap *map)
 int map_destroy(struct ammap *map)
 {
         int rc = atomic_load(&map->omitted) ? 0 : unmap(map);
+        bool last;
 
         if (rc < 0)
                 return rc;
-        unlink_map(map);
+        last = unlink_map(map);
         map->kind->end(map);
         if (map->backing.fd >= 0)
                 os_close_file(map->backing.fd, map->backing.device, map->backing.inode);
-        pthread_mutex_destroy(&map->viewing);
+        if (last)
+                end_views(map, map->joint_views);
         pthread_mutex_destroy(&map->resizing);
         free(map);
         return 0;
@@ -425,14 +454,14 @@ int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map))
 {
         int rc;
 
-        pthread_mutex_lock(&map->viewing);
+        pthread_mutex_lock(&map->joint_views->mutex);
         atomic_store(&map->freezing, true);
-        rc = atomic_load(&map->views) > 0 ? AMMAP_ERR_BUSY : freeze(map);
+        rc = map->joint_views->first ? AMMAP_ERR_BUSY : freeze(map);
         if (rc == 0) {
                 atomic_store(&map->frozen, true);
                 map->recycle = false;
         }
         atomic_store(&map->freezing, false); /* after the pages, and frozen: see end_freeze in map.c */
-        pthread_mutex_unlock(&map->viewing);
+        pthread_mutex_unlock(&map->joint_views->mutex);
         return rc;
 }

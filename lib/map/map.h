@@ -21,6 +21,13 @@ struct holders;
 struct kind;
 struct view;
 
+/* The views that are alive. */
+struct views {
+        pthread_mutex_t mutex; /* a leaf */
+        struct view *first;    /* guard: mutex */
+        unsigned handles;      /* who has them; guard: the mutex of the list of all maps */
+};
+
 struct ammap {
         /* Line 0: read by every call, and all of it but length for good. */
         _Alignas(128) unsigned char *base;
@@ -46,10 +53,10 @@ struct ammap {
         bool read_only;                 /* this process may not write it, whether it is frozen or not ... */
         ammap_why_t why_read_only;      /* ... for this reason; changed as it is: made, or in a forked child */
         _Atomic bool freezing;          /* for a forked child: the pages may be read only though frozen is not set */
-        _Atomic uint64_t views;         /* live views; changed under viewing */
-        struct view *view;              /* the list of them, by viewing */
-        _Atomic uint32_t written;       /* what those sleep on who watch lane[]: see lock.c */
-        pthread_mutex_t viewing;        /* a leaf */
+        _Atomic uint64_t views;         /* live views of this handle; changed under joint_views->mutex */
+        struct views *joint_views;      /* of all handles that this process has of the map; changed by map_link alone */
+        struct views own_views;
+        _Atomic uint32_t written; /* what those sleep on who watch lane[]: see lock.c */
 
         /* Whoever holds it waits for copies at most, for no slice: a thread that
          * holds a slice may come for it. */
@@ -225,9 +232,6 @@ struct recipe {
  * from then on.  map_make: 0, or the system's code. */
 int map_make(struct ammap **made, const struct recipe *recipe);
 void map_link(struct ammap *map);
-
-/* Call found(handle, context) for the map, and each other handle that this process has of it. */
-void map_each_handle(struct ammap *map, void (*found)(struct ammap *handle, void *context), void *context);
 
 /* Unmap and forget a map that no one uses. */
 int map_destroy(struct ammap *map);

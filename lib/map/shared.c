@@ -243,14 +243,14 @@ static int shrink(struct ammap *map, uint64_t length, uint64_t size, struct slot
         struct lane_range lanes = { (uint32_t)map_lane_index(map, size), (uint32_t)map_lane_index(map, length) };
         int rc;
 
-        pthread_mutex_lock(&map->viewing);
+        pthread_mutex_lock(&map->joint_views->mutex);
         rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_shrink(map->shared, slot, lanes, size);
         if (rc == 0) {
                 set_length(map, size);
                 region_cut(&map->region, (size_t)size, (size_t)look_for_room(map));
                 shared_shrink_leave(map->shared, lanes);
         }
-        pthread_mutex_unlock(&map->viewing);
+        pthread_mutex_unlock(&map->joint_views->mutex);
         return rc;
 }
 
@@ -380,6 +380,18 @@ static int take_all(struct ammap *map, struct slot **slot)
         }
 }
 
+/* Under the mutex of the views: none is made by another handle in between. */
+static int freeze_pages(struct ammap *map)
+{
+        int rc = map_freeze_pages(map);
+
+        if (rc == 0) {
+                handle_learn_frozen(map->shared);
+                atomic_store(&map->shared->head->frozen, 1);
+        }
+        return rc;
+}
+
 /* Others look at the flag whenever they have entered to write.  The seal is for
  * those who come later, and the kernel may not know it. */
 static int freeze(struct ammap *map)
@@ -396,13 +408,10 @@ static int freeze(struct ammap *map)
         if (rc < 0)
                 return rc;
         rc = handle_freeze_begin(shared);
-        if (rc == 0 && (rc = map_freeze(map, map_freeze_pages)) < 0)
+        if (rc == 0 && (rc = map_freeze(map, freeze_pages)) < 0)
                 handle_freeze_cancel(shared);
-        if (rc == 0) {
-                handle_learn_frozen(shared);
-                atomic_store(&shared->head->frozen, 1);
+        if (rc == 0)
                 os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
-        }
         shared_shrink_leave(shared, all_lanes(shared));
         shared_write_leave(shared, shared->lanes, slot);
         map_unlock(map);

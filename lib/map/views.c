@@ -8,10 +8,12 @@
 
 void views_add(struct ammap *map, struct view *view, uint64_t begin, uint64_t end)
 {
-        *view = (struct view){ .next = map->view, .link = &map->view, .begin = begin, .end = end };
-        if (map->view)
-                map->view->link = &view->next;
-        map->view = view;
+        struct views *views = map->joint_views;
+
+        *view = (struct view){ .next = views->first, .link = &views->first, .begin = begin, .end = end };
+        if (views->first)
+                views->first->link = &view->next;
+        views->first = view;
         atomic_fetch_add(&map->views, 1);
 }
 
@@ -26,7 +28,7 @@ void views_drop(struct ammap *map, struct view *view)
 
 bool views_reach(const struct ammap *map, uint64_t offset)
 {
-        const struct view *view = map->view;
+        const struct view *view = map->joint_views->first;
 
         while (view && view->end <= offset)
                 view = view->next;

@@ -7,17 +7,17 @@
 
 #include "map/map.h"
 
-/* A view that is alive, on its map's list; guard: the map's viewing. */
+/* A view that is alive, on the list of all handles of its map; guard: the list's mutex. */
 struct view {
         struct view *next, **link;
         uint64_t begin, end; /* where in the map it begins and ends */
 };
 
-/* All under viewing. */
+/* All under that mutex. */
 void views_add(struct ammap *map, struct view *view, uint64_t begin, uint64_t end);
 void views_drop(struct ammap *map, struct view *view);
 
-/* Whether a live view ends beyond an offset. */
+/* Whether a live view, of any handle, ends beyond an offset. */
 bool views_reach(const struct ammap *map, uint64_t offset);
 
 #endif /* VIEWS_H */

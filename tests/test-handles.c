@@ -1,0 +1,192 @@
+/* test-handles.c - several handles of one map in one process
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * What one handle's slices and views stand in the way of, they stand in the way of by each
+ * other one, too.
+ */
+#include "share.h"
+
+#if TEST_OS_LINUX
+
+enum { SIZE = 40000, LANES = 4, HALF = SIZE / 2 };
+
+static const struct kind {
+        enum in_file file;
+        uint64_t lanes;
+} kinds[] = { { NO_FILE, 1 }, { NO_FILE, LANES }, { BY_KERNEL, LANES }, { BY_WORDS, LANES } };
+
+struct pair {
+        ammap_t *one, *two;
+        struct path path;
+};
+
+static void begin(struct pair *pair, const struct kind *kind)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        pair->path = path_of("handles");
+        options.lanes = kind->lanes;
+        options.allow_faults = true;
+        if (kind->file) {
+                ck_assert_int_eq(open_in_file(kind->file, &pair->one, pair->path.text, SIZE, &options), 0);
+                ck_assert_int_eq(ammap_open(&pair->two, pair->path.text, 0, &options), 0);
+        } else {
+                options.share = AMMAP_SHARED;
+                pair->one = make_with(SIZE, &options);
+                pair->two = import_again(pair->one, AMMAP_READ | AMMAP_WRITE);
+        }
+        ck_assert_int_eq(ammap_fill(pair->one, 0, SIZE, 5), 0);
+}
+
+static void end(struct pair *pair)
+{
+        ck_assert_int_eq(ammap_free(pair->one), 0);
+        ck_assert_int_eq(ammap_free(pair->two), 0);
+}
+
+DEFINE_LOOP_TEST("handles", views_stand_in_the_way_of_a_shrink, 0, COUNT_OF(kinds))
+{
+        struct pair pair;
+        ammap_u64_view_t low, high;
+
+        begin(&pair, &kinds[_i]);
+        ck_assert_int_eq(ammap_atomic_u64(pair.two, 0, &low), 0);
+        ck_assert_int_eq(ammap_atomic_u64(pair.two, SIZE - 8, &high), 0);
+        ck_assert_int_eq(ammap_resize(pair.one, HALF), AMMAP_ERR_BUSY);
+        ck_assert_uint_eq(ammap_len(pair.one), SIZE);
+        ck_assert_uint_eq(ammap_len(pair.two), SIZE);
+        ck_assert(holds(pair.one, 0, SIZE, 5));
+        ck_assert_int_eq(ammap_resize(pair.two, HALF), AMMAP_ERR_BUSY);
+        ammap_u64_view_release(&high);
+        ck_assert_int_eq(ammap_resize(pair.one, HALF), 0);
+        atomic_store(low.value, 0);
+        ammap_u64_view_release(&low);
+        end(&pair);
+}
+
+DEFINE_LOOP_TEST("handles", views_stand_in_the_way_of_a_freeze, 0, COUNT_OF(kinds))
+{
+        struct pair pair;
+        ammap_u32_view_t view;
+
+        begin(&pair, &kinds[_i]);
+        ck_assert_int_eq(ammap_atomic_u32(pair.two, 100, &view), 0);
+        ck_assert_int_eq(ammap_freeze(pair.one), AMMAP_ERR_BUSY);
+        ck_assert(!stat_of(pair.one).frozen);
+        ck_assert_int_eq(ammap_fill(pair.one, 0, 8, 5), 0);
+        ammap_u32_view_release(&view);
+        ck_assert_int_eq(ammap_freeze(pair.one), 0);
+        ck_assert_int_eq(ammap_atomic_u32(pair.two, 100, &view), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_fill(pair.two, 0, 8, 5), AMMAP_ERR_READ_ONLY);
+        end(&pair);
+}
+
+/* Views are of the handle that made them, when it comes to its end. */
+DEFINE_LOOP_TEST("handles", a_free_waits_for_its_own_views, 0, COUNT_OF(kinds))
+{
+        struct pair pair;
+        ammap_u32_view_t view;
+        ammap_t *three;
+
+        begin(&pair, &kinds[_i]);
+        three = pair.one;
+        ck_assert_int_eq(ammap_atomic_u32(pair.two, 100, &view), 0);
+        ck_assert_uint_eq(stat_of(pair.one).views, 0);
+        ck_assert_uint_eq(stat_of(pair.two).views, 1);
+        ck_assert_int_eq(ammap_free(pair.two), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_free(three), 0); /* and what is left is whole */
+        pair.one = NULL;
+        ck_assert_int_eq(ammap_resize(pair.two, 100), AMMAP_ERR_BUSY);
+        atomic_store(view.value, 1);
+        ammap_u32_view_release(&view);
+        ck_assert_int_eq(ammap_resize(pair.two, 100), 0);
+        end(&pair);
+}
+
+DEFINE_LOOP_TEST("handles", own_slices_are_told_of, 0, COUNT_OF(kinds))
+{
+        struct pair pair;
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+
+        begin(&pair, &kinds[_i]);
+        ck_assert_int_eq(ammap_as_slice(pair.two, SIZE - 10, 10, &slice), 0);
+        ck_assert_int_eq(ammap_resize(pair.one, HALF), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_freeze(pair.one), AMMAP_ERR_DEADLOCK);
+        ck_assert(is_all(slice.data, 5, 10));
+        ammap_slice_release(&slice);
+        end(&pair);
+        unlink(pair.path.text);
+        begin(&pair, &kinds[_i]);
+        ck_assert_int_eq(ammap_as_mut_slice(pair.two, SIZE - 10, 10, &mut), 0);
+        ck_assert_int_eq(ammap_resize(pair.one, HALF), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_freeze(pair.one), AMMAP_ERR_DEADLOCK);
+        ck_assert_int_eq(ammap_update_region(pair.one, SIZE - 10, "x", 1), AMMAP_ERR_DEADLOCK);
+        ammap_mut_slice_release(&mut);
+        ck_assert_int_eq(ammap_freeze(pair.one), 0);
+        end(&pair);
+}
+
+struct racing {
+        ammap_t *map;
+        _Atomic bool stop;
+};
+
+static void *view_body(void *argument)
+{
+        struct racing *racing = argument;
+        ammap_u32_view_t view;
+
+        while (!atomic_load(&racing->stop)) {
+                int rc = ammap_atomic_u32(racing->map, SIZE - 4, &view);
+
+                thread_check(rc == 0 || rc == AMMAP_ERR_BOUNDS);
+                if (rc == 0)
+                        atomic_fetch_add(view.value, 1); /* the bytes are there as long as the view is */
+                ammap_u32_view_release(&view);
+        }
+        return NULL;
+}
+
+DEFINE_LOOP_TEST("handles", views_and_shrinks_race, 0, COUNT_OF(kinds))
+{
+        struct pair pair;
+        struct racing racing;
+        pthread_t thread;
+        int shrunk = 0;
+
+        begin(&pair, &kinds[_i]);
+        racing = (struct racing){ .map = pair.two };
+        ck_assert_int_eq(pthread_create(&thread, NULL, view_body, &racing), 0);
+        for (int i = 0; i < rounds(2000); i++) {
+                int rc = ammap_resize(pair.one, HALF);
+
+                ck_assert(rc == 0 || rc == AMMAP_ERR_BUSY);
+                shrunk += rc == 0;
+                if (rc == 0 && i % 2) { /* what was there before is not there again */
+                        uint32_t last = 1;
+
+                        ck_assert_int_eq(ammap_resize(pair.one, SIZE - 4), 0);
+                        ck_assert_int_eq(ammap_resize(pair.one, SIZE), 0);
+                        ck_assert_int_eq(ammap_read_into(pair.one, SIZE - 8, &last, 4), 0);
+                        ck_assert_uint_eq(last, 0);
+                }
+                ck_assert_int_eq(ammap_resize(pair.one, SIZE), 0);
+        }
+        atomic_store(&racing.stop, true);
+        pthread_join(thread, NULL);
+        ck_assert_int_gt(shrunk, 0);
+        end(&pair);
+}
+
+#else
+
+DEFINE_NO_TEST("no map is shared here");
+
+#endif
+
+int main(void)
+{
+        return run_sharing("handles");
+}
