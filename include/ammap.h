@@ -212,7 +212,8 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_new_with(ammap_t **map, uint64_t size, cons
  * NULL is allowed and does nothing.
  *
  * Returns 0, or
- *   AMMAP_ERR_BUSY   a slice or a view of the map is alive in this process
+ *   AMMAP_ERR_BUSY   a slice or a view of the map is alive in this process, or another
+ *                    thread sleeps in a call on the map
  *   -ENOMEM          the process has too many mappings to split one
  * On an error nothing has changed. */
 AMMAP_API int ammap_free(ammap_t *map);

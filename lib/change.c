@@ -23,14 +23,8 @@ static int look(ammap_t *map, struct lane_range lanes, uint64_t *generation, uin
         return 0;
 }
 
-int ammap_wait_change(ammap_t *map, uint64_t offset, uint64_t length, uint64_t *generation, int64_t timeout_ns)
+static int wait_change(ammap_t *map, uint64_t offset, uint64_t length, uint64_t *generation, int64_t deadline)
 {
-        int64_t deadline;
-
-        if (!map || !generation)
-                return AMMAP_ERR_INVALID;
-        os_fork_check();
-        deadline = os_deadline(timeout_ns);
         for (bool first = true;; first = false) {
                 struct lane_range lanes;
                 uint64_t count;
@@ -49,4 +43,17 @@ int ammap_wait_change(ammap_t *map, uint64_t offset, uint64_t length, uint64_t *
                         return AMMAP_ERR_TIMEOUT;
                 map->kind->watch(map, lanes, count, deadline);
         }
+}
+
+int ammap_wait_change(ammap_t *map, uint64_t offset, uint64_t length, uint64_t *generation, int64_t timeout_ns)
+{
+        int rc;
+
+        if (!map || !generation)
+                return AMMAP_ERR_INVALID;
+        os_fork_check();
+        map_begin_sleep(map);
+        rc = wait_change(map, offset, length, generation, os_deadline(timeout_ns));
+        map_end_sleep(map);
+        return rc;
 }

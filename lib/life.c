@@ -42,7 +42,7 @@ int ammap_free(ammap_t *map)
         if (!map)
                 return 0;
         os_fork_check();
-        if (atomic_load(&map->views) > 0 || map->kind->is_held(map))
+        if (atomic_load(&map->views) > 0 || atomic_load(&map->common.sleepers) > 0 || map->kind->is_held(map))
                 return AMMAP_ERR_BUSY;
         return map_keep(map) ? 0 : map_destroy(map);
 }

@@ -246,8 +246,10 @@ int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t tim
 
         if (rc < 0)
                 return rc;
+        map_begin_sleep(map);
         rc = backing_is_none(&map->backing) ? os_wait(word, expected, os_deadline(timeout_ns))
                                             : wait_shared(word, expected, os_deadline(timeout_ns));
+        map_end_sleep(map);
         return rc == -ETIMEDOUT ? AMMAP_ERR_TIMEOUT : 0;
 }
 
@@ -288,7 +290,9 @@ int ammap_wait_u32_peer(ammap_t *map, uint64_t offset, uint32_t expected, int64_
                 return 0;
         if (os_peer_begin(&peer, pid) < 0)
                 return wait_once(map, word, expected, os_now()) == 0 ? 0 : AMMAP_ERR_OWNER_DEAD;
+        map_begin_sleep(map);
         rc = wait_beside(map, word, expected, deadline, &peer);
+        map_end_sleep(map);
         os_peer_end(&peer);
         return rc;
 }

@@ -239,6 +239,7 @@ struct lane_waiter {
         struct lane *lane;
         enum access kind;
         bool starving;
+        bool counted;       /* among the sleepers */
         uint16_t forgotten; /* how often the starving were, when it became one */
         int64_t revoking;   /* os_now when it took the bias away, or 0 */
 };
@@ -260,10 +261,10 @@ static uint16_t forgotten(uint64_t waiting, enum access kind)
         return waiting >> (FORGOTTEN_SHIFT + FORGOTTEN_BITS * (int)kind) & FORGOTTEN_MAX;
 }
 
-void lane_init(struct lane *lane, struct ammap *map, _Atomic uint32_t *written)
+void lane_init(struct lane *lane, struct ammap *map, struct lane_common *common)
 {
         lane->map = map;
-        lane->written = written;
+        lane->common = common;
         atomic_init(&lane->word, 0);
         atomic_init(&lane->waiting, 0);
         atomic_init(&lane->bias_countdown, 4);
@@ -316,8 +317,8 @@ static void wake_watchers(struct lane *lane)
         if (!(atomic_load(&lane->waiting) & LANE_WATCHED))
                 return;
         atomic_fetch_and(&lane->waiting, ~LANE_WATCHED);
-        atomic_fetch_add(lane->written, 1);
-        os_wake(lane->written, INT32_MAX);
+        atomic_fetch_add(&lane->common->written, 1);
+        os_wake(&lane->common->written, INT32_MAX);
 }
 
 void lane_wake_written(struct lane *lane)
@@ -470,8 +471,12 @@ static int wait(struct lane_waiter *w)
         if (w->base.deadline != LANE_TRY && spin(w))
                 return 0;
         if (os_fork_check()) { /* which forgets the starving, this one too */
-                w->starving = false;
+                w->starving = w->counted = false;
                 return 0;
+        }
+        if (!w->counted) { /* until the word says that it is in, for who would free the map */
+                w->counted = true;
+                atomic_fetch_add(&lane->common->sleepers, 1);
         }
         if ((rc = waiter_begin_sleep(&w->base, &now)) < 0)
                 return rc;
@@ -521,6 +526,8 @@ static int finish(struct lane_waiter *w, int rc)
                 os_fence_heavy(); /* after the note for those who sleep on, as in wait */
                 lane_wake(lane);
         }
+        if (w->counted)
+                atomic_fetch_sub(&lane->common->sleepers, 1);
         return rc;
 }
 
@@ -873,7 +880,7 @@ uint64_t lane_writes(const struct lane *first, const struct lane *last, bool *de
 
 void lane_watch(struct lane *first, struct lane *last, uint64_t seen, int64_t until)
 {
-        uint32_t event = atomic_load(first->written);
+        uint32_t event = atomic_load(&first->common->written);
         bool dead;
 
         for (struct lane *lane = first; lane <= last; lane++)
@@ -882,7 +889,7 @@ void lane_watch(struct lane *first, struct lane *last, uint64_t seen, int64_t un
         os_fence_heavy();
         if (lane_writes(first, last, &dead) != seen || dead)
                 return;
-        if (os_wait(first->written, event, earlier(until, os_now() + SLEEP_MAX)) == -ETIMEDOUT)
+        if (os_wait(&first->common->written, event, earlier(until, os_now() + SLEEP_MAX)) == -ETIMEDOUT)
                 thread_bury(first, last + 1);
 }
 

@@ -37,6 +37,12 @@ struct request {
         int64_t deadline; /* by os_now's clock, LANE_TRY or LANE_FOR_EVER */
 };
 
+/* What the lanes of a map have in common. */
+struct lane_common {
+        _Atomic uint32_t written;  /* futex word: counts wake-ups of those who watch */
+        _Atomic uint32_t sleepers; /* threads that wait in a call, for whatever it is */
+};
+
 struct lane {
         /* Line 0: written by whoever enters or leaves, read by all.
          *
@@ -79,8 +85,8 @@ struct lane {
         _Atomic uint64_t idle_turn;
         _Atomic int64_t idle_since;
 
-        struct ammap *map;         /* whose it is; constant, and nothing to the lock */
-        _Atomic uint32_t *written; /* futex word of the map: counts wake-ups of those who watch; constant */
+        struct ammap *map;          /* whose it is; constant, and nothing to the lock */
+        struct lane_common *common; /* of all lanes of the map; constant */
 
         _Atomic uint32_t dead_process; /* stored before DEAD, as dead_thread is */
 };
@@ -116,7 +122,7 @@ struct lane_request {
 /* Once, but again where it failed.  left(...): a thread ends that has a hold of the lane: to write, and it is
  * DEAD now, or to read, and it is about to be left. */
 int lane_start(void (*left)(struct lane *lane, enum access access));
-void lane_init(struct lane *lane, struct ammap *map, _Atomic uint32_t *written);
+void lane_init(struct lane *lane, struct ammap *map, struct lane_common *common);
 
 /* Enter to write, or to read counted, as one who does not note it among the
  * thread's holds; for as long as a call of this library lasts.

@@ -214,7 +214,7 @@ static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, 
         while (read_set_find(shared, one_lane(number), 0, &index) || atomic_load(&w.lane->rescan)) {
                 if (index >= slots_used(shared)) { /* a reader may have moved to where one has looked */
                         if ((rc = shared_wait_for_reader(&w)) < 0)
-                                return rc;
+                                return shared_wait_end(&w, rc);
                         atomic_store(&w.lane->rescan, 0);
                         index = 0;
                         continue;
@@ -224,11 +224,11 @@ static NOINLINE int wait_until_unread(struct shared *shared, struct slot *slot, 
                         continue;
                 }
                 if (slot_mine_at(shared, index))
-                        return AMMAP_ERR_DEADLOCK;
+                        return shared_wait_end(&w, AMMAP_ERR_DEADLOCK);
                 if ((rc = shared_wait_for_reader(&w)) < 0)
-                        return rc;
+                        return shared_wait_end(&w, rc);
         }
-        return 0;
+        return shared_wait_end(&w, 0);
 }
 
 /* --- Writing --- */
@@ -491,14 +491,13 @@ static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned
                 lane = find_other_writer(shared, lanes);
                 shared_wait_end_turn(&w);
                 if (lane > lanes.last || shared_frozen(shared))
-                        return 0;
+                        return shared_wait_end(&w, 0);
                 shared_unname(shared, slot, i, set);
                 w.lane = &shared->lane[lane];
                 if ((rc = wait_until_unowned(&w, lane)) == 0)
                         rc = shared_wait_lost_race(&w);
         } while (rc == 0);
-        shared_wait_end_turn(&w);
-        return rc;
+        return shared_wait_end(&w, rc);
 }
 
 /* Let place i reach as far as a request does.  The set stands, so that no owner but one
@@ -527,14 +526,13 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, c
                         lane++;
                 shared_wait_end_turn(&w);
                 if (lane > lanes.last || shared_frozen(shared))
-                        return 0;
+                        return shared_wait_end(&w, 0);
                 atomic_store_explicit(place, was, memory_order_release);
                 w.lane = &shared->lane[lane];
                 if ((rc = wait_until_unowned(&w, lane)) == 0)
                         rc = shared_wait_lost_race(&w);
         } while (rc == 0);
-        shared_wait_end_turn(&w);
-        return rc;
+        return shared_wait_end(&w, rc);
 }
 
 /* The place that has the lanes already; or FORMAT_SETS. */
@@ -716,10 +714,13 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
                 return AMMAP_ERR_BUSY;
         if (deadline != LANE_TRY && (now = os_now()) >= deadline)
                 return AMMAP_ERR_TIMEOUT;
-        if (looks >= SPINS)
+        if (looks >= SPINS) {
+                atomic_fetch_add(&shared->sleepers, 1);
                 waiter_nap(earlier(NAP, deadline - now));
-        else
+                atomic_fetch_sub(&shared->sleepers, 1);
+        } else {
                 for (unsigned n = looks; n > 0; n--)
                         os_pause();
+        }
         return 0;
 }

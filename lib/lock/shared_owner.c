@@ -102,8 +102,7 @@ int shared_own_slow(struct shared *shared, struct slot *slot, uint32_t number, e
                 else
                         rc = shared_wait_lost_race(&w);
         }
-        shared_wait_end_turn(&w);
-        return rc;
+        return shared_wait_end(&w, rc);
 }
 
 int shared_own(struct shared *shared, struct slot *slot, uint32_t number, enum shared_entry entry, int64_t deadline)

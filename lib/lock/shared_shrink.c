@@ -39,17 +39,17 @@ static int wait_until_unread_beyond(struct shared *shared, struct slot *slot, st
         while ((set = read_set_find(shared, lanes, offset + 1, &index)) != 0 || take_rescan(shared, lanes)) {
                 if (set == 0) {
                         if ((rc = shared_wait_for_reader(&w)) < 0)
-                                return rc;
+                                return shared_wait_end(&w, rc);
                         index = 0;
                 } else if (!slot_lives(shared, index, waiter_is_thorough(&w.base))) {
                         index++;
                 } else if ((set & SET_SLICE) || slot_mine_at(shared, index)) {
-                        return AMMAP_ERR_BUSY;
+                        return shared_wait_end(&w, AMMAP_ERR_BUSY);
                 } else if ((rc = shared_wait_for_reader(&w)) < 0) {
-                        return rc;
+                        return shared_wait_end(&w, rc);
                 }
         }
-        return 0;
+        return shared_wait_end(&w, 0);
 }
 
 /* Copies end soon; whoever pretends to one is not waited for. */

@@ -42,7 +42,20 @@ static int begin_sleep(struct shared_waiter *w, int64_t *now)
 {
         if (w->base.deadline != LANE_TRY && waiter_spin(&w->base, SPIN_MAX))
                 return 1;
+        if (!w->counted) {
+                w->counted = true;
+                atomic_fetch_add(&w->shared->sleepers, 1);
+        }
         return out_of_time(w, now);
+}
+
+/* A child that was forked meanwhile has no slot, and has not been counted. */
+int shared_wait_end(struct shared_waiter *w, int rc)
+{
+        shared_wait_end_turn(w);
+        if (w->counted && slot_is_mine(w->slot))
+                atomic_fetch_sub(&w->shared->sleepers, 1);
+        return rc;
 }
 
 int shared_wait_lost_race(struct shared_waiter *w)

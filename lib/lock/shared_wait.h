@@ -16,6 +16,7 @@ struct shared_waiter {
         int64_t reserved; /* os_now when it first found the lane kept for another, or 0 */
         int64_t nap;      /* the next one, for readers */
         uint32_t lost;    /* races for a word, in a row or not */
+        bool counted;     /* among the handle's sleepers */
 };
 
 struct shared_waiter shared_wait_begin(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline);
@@ -32,6 +33,9 @@ int shared_wait_for_reader(struct shared_waiter *w);
 /* The lane has changed underway, so that another look may be all that it takes; but
  * one who changes it all the time is not to keep us here. */
 int shared_wait_lost_race(struct shared_waiter *w);
+
+/* It is over, with that result, which it returns. */
+int shared_wait_end(struct shared_waiter *w, int rc);
 
 /* The turn is over: used, or not wanted any more. */
 void shared_wait_end_turn(struct shared_waiter *w);

@@ -738,8 +738,10 @@ static void forget_slot(struct slot *slot)
 void slot_forked(void)
 {
         pthread_mutex_init(&mutex, NULL);
-        for (struct shared *shared = all_shared; shared; shared = shared->next)
+        for (struct shared *shared = all_shared; shared; shared = shared->next) {
                 shared->mine = shared->detached = NULL;
+                atomic_store(&shared->sleepers, 0);
+        }
         for (struct slot *slot = atomic_load(&every); slot; slot = slot->made_before)
                 forget_slot(slot);
         memset(&my_slots, 0, sizeof my_slots);
@@ -800,5 +802,5 @@ bool handle_is_held(struct shared *shared)
 
         while ((slot = held_slot(shared)) && !slot_is_process(slot) && thread_is_gone(slot->life))
                 forget_holds(slot);
-        return slot;
+        return slot || atomic_load(&shared->sleepers) > 0;
 }

@@ -48,6 +48,9 @@ struct shared {
          * acquire in shared_frozen. */
         _Atomic uint32_t frozen;
 
+        /* This process's threads that wait for a lane by this handle. */
+        _Atomic uint32_t sleepers;
+
         /* Which word writers look at: the header's where this one is SHARED_LIVE, and else
          * this one. */
         const _Atomic uint32_t *_Atomic frozen_word;

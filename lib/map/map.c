@@ -55,6 +55,7 @@ static void lanes_forked(struct ammap *map)
 /* The child has the mutexes as another thread may have left them. */
 static void map_forked(struct ammap *map)
 {
+        atomic_store(&map->common.sleepers, 0);
         pthread_mutex_init(&map->joint_views->mutex, NULL);
         pthread_mutex_init(&map->resizing, NULL);
         region_forked(&map->region);
@@ -236,7 +237,7 @@ static void begin(struct ammap *map, uint64_t size, const ammap_options_t *optio
         map->recycle =
                 backing_is_none(&map->backing) && options->recycle != AMMAP_NO && options_are_plain(options, size);
         for (uint64_t i = 0; i < map->lanes; i++)
-                lane_init(&map->lane[i], map, &map->written);
+                lane_init(&map->lane[i], map, &map->common);
 }
 
 /* A lock of this process's own is the place to say that it does not write. */

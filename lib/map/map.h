@@ -56,7 +56,7 @@ struct ammap {
         _Atomic uint64_t views;         /* live views of this handle; changed under joint_views->mutex */
         struct views *joint_views;      /* of all handles that this process has of the map; changed by map_link alone */
         struct views own_views;
-        _Atomic uint32_t written; /* what those sleep on who watch lane[]: see lock.c */
+        struct lane_common common; /* lane[]'s; sleepers: of the other calls, too */
 
         /* Whoever holds it waits for copies at most, for no slice: a thread that
          * holds a slice may come for it. */
@@ -140,6 +140,17 @@ struct kind {
 };
 
 /* --- map.c --- */
+
+/* Around a wait for which no lane is taken: so long nobody frees the map. */
+static inline void map_begin_sleep(struct ammap *map)
+{
+        atomic_fetch_add(&map->common.sleepers, 1);
+}
+
+static inline void map_end_sleep(struct ammap *map)
+{
+        atomic_fetch_sub(&map->common.sleepers, 1);
+}
 
 /* The lane that an offset lies in; from the map's end on, the last one. */
 static inline uint64_t map_lane_index(const struct ammap *map, uint64_t offset)
