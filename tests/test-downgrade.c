@@ -275,7 +275,7 @@ DEFINE_LOOP_TEST("downgrade", no_writer_comes_in_between, 0, COUNT_OF(world_kind
         struct race race = { .board = board_of(sizeof(struct race_board)) };
         struct world world;
         struct task writing, reading;
-        struct peer peer;
+        struct peer peer = { 0 };
 
         world_begin(&world, &world_kinds[_i]);
         race.map = world.map;
