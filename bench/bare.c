@@ -121,9 +121,10 @@ int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t
         return 0;
 }
 
-void ammap_slice_release(ammap_slice_t *slice)
+int ammap_slice_release(ammap_slice_t *slice)
 {
         slice->data = NULL;
+        return 0;
 }
 
 int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
@@ -136,7 +137,8 @@ int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut
         return 0;
 }
 
-void ammap_mut_slice_release(ammap_mut_slice_t *slice)
+int ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
         slice->data = NULL;
+        return 0;
 }

@@ -138,13 +138,14 @@ extern "C" int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, am
         return 0;
 }
 
-extern "C" void ammap_slice_release(ammap_slice_t *slice)
+extern "C" int ammap_slice_release(ammap_slice_t *slice)
 {
         ammap_t *map;
 
         std::memcpy(&map, &slice->ammap_private, sizeof(map));
         slice->data = nullptr;
         map->mutex->unlock_sharable();
+        return 0;
 }
 
 extern "C" int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
@@ -158,11 +159,12 @@ extern "C" int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length
         return 0;
 }
 
-extern "C" void ammap_mut_slice_release(ammap_mut_slice_t *slice)
+extern "C" int ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
         ammap_t *map;
 
         std::memcpy(&map, &slice->ammap_private, sizeof(map));
         slice->data = nullptr;
         map->mutex->unlock();
+        return 0;
 }

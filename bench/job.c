@@ -94,7 +94,7 @@ int job_alternate(const struct peer *peer, struct job *job, uint64_t n)
 int job_slice(const struct peer *peer, struct job *job, uint64_t n)
 {
         int (*take)(ammap_t *, uint64_t, uint64_t, ammap_slice_t *) = peer->take;
-        void (*release)(ammap_slice_t *) = peer->release;
+        int (*release)(ammap_slice_t *) = peer->release;
         ammap_t *map = job->map;
         size_t length = job->length;
         uint64_t base = job->base, mask = job->mask, step = job->step, position = job->position;
@@ -113,7 +113,7 @@ int job_slice(const struct peer *peer, struct job *job, uint64_t n)
 int job_mut_slice(const struct peer *peer, struct job *job, uint64_t n)
 {
         int (*take)(ammap_t *, uint64_t, uint64_t, ammap_mut_slice_t *) = peer->take_mut;
-        void (*release)(ammap_mut_slice_t *) = peer->release_mut;
+        int (*release)(ammap_mut_slice_t *) = peer->release_mut;
         ammap_t *map = job->map;
         size_t length = job->length;
         uint64_t base = job->base, mask = job->mask, step = job->step, position = job->position;
@@ -170,5 +170,62 @@ int job_random(const struct peer *peer, struct job *job, uint64_t n)
                 bad |= read_into(map, base + ((random >> 24) & mask), buffer, length);
         }
         job->random = random;
+        return bad;
+}
+
+int job_try_read(const struct peer *peer, struct job *job, uint64_t n)
+{
+        int (*read_into)(ammap_t *, uint64_t, void *, size_t) = peer->try_read;
+        ammap_t *map = job->map;
+        unsigned char *buffer = job->buffer;
+        size_t length = job->length;
+        uint64_t base = job->base, mask = job->mask, step = job->step, position = job->position;
+        int bad = 0;
+
+        for (; n; n--) {
+                bad |= read_into(map, base + position, buffer, length);
+                position = (position + step) & mask;
+        }
+        job->position = position;
+        return bad;
+}
+
+int job_try_update(const struct peer *peer, struct job *job, uint64_t n)
+{
+        int (*update)(ammap_t *, uint64_t, const void *, size_t) = peer->try_update;
+        ammap_t *map = job->map;
+        const unsigned char *buffer = job->buffer;
+        size_t length = job->length;
+        uint64_t base = job->base, mask = job->mask, step = job->step, position = job->position;
+        int bad = 0;
+
+        for (; n; n--) {
+                bad |= update(map, base + position, buffer, length);
+                position = (position + step) & mask;
+        }
+        job->position = position;
+        return bad;
+}
+
+/* Write, and go on reading. */
+int job_downgrade(const struct peer *peer, struct job *job, uint64_t n)
+{
+        int (*take)(ammap_t *, uint64_t, uint64_t, ammap_mut_slice_t *) = peer->take_mut;
+        int (*downgrade)(ammap_mut_slice_t *, ammap_slice_t *) = peer->downgrade;
+        int (*release)(ammap_slice_t *) = peer->release;
+        ammap_t *map = job->map;
+        size_t length = job->length;
+        uint64_t base = job->base, mask = job->mask, step = job->step, position = job->position;
+        ammap_mut_slice_t mut;
+        ammap_slice_t slice;
+        int bad = 0;
+
+        for (; n; n--) {
+                bad |= take(map, base + position, length, &mut);
+                bad |= downgrade(&mut, &slice);
+                bad |= release(&slice);
+                position = (position + step) & mask;
+        }
+        job->position = position;
         return bad;
 }

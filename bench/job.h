@@ -23,6 +23,7 @@ struct job {
 typedef int job_loop(const struct peer *peer, struct job *job, uint64_t n);
 
 job_loop job_read, job_update, job_alternate, job_slice, job_mut_slice, job_mix, job_random;
+job_loop job_try_read, job_try_update, job_downgrade;
 
 /* length bytes go round in area bytes (a power of two) of the map, from base. */
 void job_init(struct job *job, ammap_t *map, size_t length, uint64_t base, uint64_t area);

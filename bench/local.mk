@@ -10,6 +10,7 @@
 #       make bench BENCHFLAGS=--torture         only: is each of them a lock?
 #       make bench BENCHFLAGS='--only slice'
 #       make bench BENCHFLAGS='--only shared'   only: between processes
+#       make bench BENCHFLAGS='--only only'     only: what the others have not
 
 BENCHFLAGS =
 
@@ -24,7 +25,7 @@ bench_headers = \
 	bench/clock.h bench/job.h bench/peer.h bench/report.h bench/team.h bench/torture.h bench/worker.h \
 	bench/workload.h
 bench_sources = \
-	bench/bench.c bench/job.c bench/life.c bench/message.c bench/peer.c bench/report.c bench/team.c \
+	bench/bench.c bench/job.c bench/life.c bench/message.c bench/only.c bench/peer.c bench/report.c bench/team.c \
 	bench/torture.c bench/worker.c bench/workload.c
 bench_peers = \
 	bench/bare.c bench/boost.cc bench/mutex.c bench/pthread.c bench/shared.h bench/mmap-io/Cargo.toml \

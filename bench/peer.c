@@ -57,6 +57,11 @@ void peer_load(struct peer *peer, char *name_and_path)
         find(library, peer, "ammap_as_mut_slice", true, &peer->take_mut);
         find(library, peer, "ammap_mut_slice_release", true, &peer->release_mut);
         find(library, peer, "ammap_new_with", false, &peer->new_with);
+        find(library, peer, "ammap_try_read_into", false, &peer->try_read);
+        find(library, peer, "ammap_try_update_region", false, &peer->try_update);
+        find(library, peer, "ammap_mut_slice_downgrade", false, &peer->downgrade);
+        find(library, peer, "ammap_open", false, &peer->open_map);
+        find(library, peer, "ammap_wait_u32_peer", false, &peer->wait_peer);
         find(library, peer, "ammap_export", false, &peer->export_map);
         find(library, peer, "ammap_import", false, &peer->import_map);
         find(library, peer, "ammap_atomic_u32_slice", false, &peer->view);

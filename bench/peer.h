@@ -22,11 +22,16 @@ struct peer {
         int (*read_into)(ammap_t *map, uint64_t offset, void *buffer, size_t length);
         int (*update)(ammap_t *map, uint64_t offset, const void *data, size_t length);
         int (*take)(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice);
-        void (*release)(ammap_slice_t *slice);
+        int (*release)(ammap_slice_t *slice);
         int (*take_mut)(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice);
-        void (*release_mut)(ammap_mut_slice_t *slice);
+        int (*release_mut)(ammap_mut_slice_t *slice);
         /* NULL where the peer has no such thing. */
         int (*new_with)(ammap_t **map, uint64_t size, const ammap_options_t *options);
+        int (*try_read)(ammap_t *map, uint64_t offset, void *buffer, size_t length);
+        int (*try_update)(ammap_t *map, uint64_t offset, const void *data, size_t length);
+        int (*downgrade)(ammap_mut_slice_t *from, ammap_slice_t *to);
+        int (*open_map)(ammap_t **map, const char *path, uint64_t size, const ammap_options_t *options);
+        int (*wait_peer)(ammap_t *map, uint64_t offset, uint32_t expected, int64_t timeout_ns, int32_t pid);
         int (*export_map)(ammap_t *map, unsigned rights, int *fd);
         int (*import_map)(ammap_t **map, int fd, const ammap_options_t *options);
         int (*view)(ammap_t *map, uint64_t offset, size_t count, ammap_u32_view_t *view);

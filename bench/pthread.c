@@ -90,13 +90,14 @@ int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t
         return 0;
 }
 
-void ammap_slice_release(ammap_slice_t *slice)
+int ammap_slice_release(ammap_slice_t *slice)
 {
         ammap_t *map;
 
         memcpy(&map, &slice->ammap_private, sizeof(map));
         slice->data = NULL;
         pthread_rwlock_unlock(&map->lock);
+        return 0;
 }
 
 int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
@@ -114,11 +115,12 @@ int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut
         return 0;
 }
 
-void ammap_mut_slice_release(ammap_mut_slice_t *slice)
+int ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
         ammap_t *map;
 
         memcpy(&map, &slice->ammap_private, sizeof(map));
         slice->data = NULL;
         pthread_rwlock_unlock(&map->lock);
+        return 0;
 }

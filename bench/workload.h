@@ -74,10 +74,18 @@ int message_ping(const struct workload *workload, const struct peer *peer, const
 int message_stream(const struct workload *workload, const struct peer *peer, const struct pace *pace,
                    double values[ROWS_MAX][EVENTS_MAX]);
 
+/* only.c: an operation of the loop's on a map of workload->variant; how long after a process
+ * is killed one who waits for it learns that. */
+int only_run(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+             double values[ROWS_MAX][EVENTS_MAX]);
+int only_death(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+               double values[ROWS_MAX][EVENTS_MAX]);
+
 /* What workload->variant asks of a peer that has it. */
 #define LIFE_PLAIN 0
 #define LIFE_RECYCLED 1
 #define LIFE_HUGE 2
 #define RANDOM_HUGE 1
+enum { ONLY_PRIVATE, ONLY_SHARED, ONLY_WORDS, ONLY_KERNEL };
 
 #endif

@@ -101,8 +101,9 @@ pub unsafe extern "C" fn ammap_as_slice(map: *const Map, offset: u64, length: u6
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ammap_slice_release(slice: *mut Slice) {
+pub unsafe extern "C" fn ammap_slice_release(slice: *mut Slice) -> c_int {
     (*(*slice).lock).force_unlock_read();
+    0
 }
 
 #[no_mangle]
@@ -121,6 +122,7 @@ pub unsafe extern "C" fn ammap_as_mut_slice(map: *const Map, offset: u64, length
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn ammap_mut_slice_release(slice: *mut Slice) {
+pub unsafe extern "C" fn ammap_mut_slice_release(slice: *mut Slice) -> c_int {
     (*(*slice).lock).force_unlock_write();
+    0
 }
