@@ -149,8 +149,7 @@ int map_start(void)
 
 static bool is_same_map(const struct ammap *a, const struct ammap *b)
 {
-        return a->kind->joint && b->kind->joint && a->backing.device == b->backing.device &&
-               a->backing.inode == b->backing.inode;
+        return a->kind->joint && a->backing.device == b->backing.device && a->backing.inode == b->backing.inode;
 }
 
 /* Views of a private or a raw map are its own.  The others have theirs on the heap, since
@@ -179,7 +178,8 @@ void map_link(struct ammap *map)
         struct ammap *same;
 
         lock_maps();
-        for (same = all_maps; same && !is_same_map(same, map);)
+        same = map->kind->joint ? all_maps : NULL;
+        while (same && !is_same_map(same, map))
                 same = same->next;
         if (same)
                 map->joint_views = same->joint_views;
