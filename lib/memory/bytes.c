@@ -51,16 +51,24 @@ int bytes_peek(const struct backing *backing, size_t at, void *to, size_t length
 }
 
 /* No call of the kernel's promises that it reads a word as one, but a load of our own could
- * raise a signal.  A copy of 8 aligned bytes is one access all the same, on 64 bits: a move
- * between registers and memory, or on x86-64 one string instruction, of which 10^7 copies
- * beside a writer tore none.  Less than 8 may be copied byte by byte (x86-64), so that 8 are
- * asked for always, unless the file ends within them. */
+ * raise a signal.  A copy of 8 aligned bytes is one access on most processors; on x86-64 it is
+ * one string instruction, which an interrupt can cut in two.  So the word is taken that two
+ * copies in a row agree on, or the last one of many, from under a writer who never pauses.
+ * Less than 8 may be copied byte by byte: 8 are asked for always, unless the file ends within
+ * them. */
 int bytes_load(const struct backing *backing, size_t at, void *word, size_t size)
 {
-        uint64_t block;
+        enum { TRIES = 16 };
+        uint64_t block = 0, last = 0;
         const size_t within = at % sizeof block;
-        int rc = bytes_peek(backing, at - within, &block, sizeof block);
+        int rc = 0;
 
+        for (int tries = 0; tries < TRIES && rc == 0; tries++) {
+                rc = bytes_peek(backing, at - within, &block, sizeof block);
+                if (rc == 0 && tries > 0 && block == last)
+                        break;
+                last = block;
+        }
         if (rc == AMMAP_ERR_FAULT && size < sizeof block)
                 return bytes_peek(backing, at, word, size);
         if (rc == 0)
