@@ -26,7 +26,7 @@ table()
 write-try-ignores-slots|lock.h|/static inline bool lane_write_try/,/^}/s/LANE_WRITER | (LANE_WRITER - 1)/LANE_WRITER \| LANE_READERS/|words,
 leave-no-fence|lock.h|/static inline void lane_write_leave(/,/^}/s/os_fence_light();/;/|-,sleep-mutant-15
 leave-no-second-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_wake_written(lane);/;/|-,sleep-mutant-2
-leave-no-first-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_write_leave_slow(lane);/goto quick;/;/static inline void lane_write_leave(/,/^}/s/atomic_store_explicit(&lane->word/quick: atomic_store_explicit(\&lane->word/|turns,
+leave-no-first-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_write_leave_slow(lane, 0);/goto quick;/;/static inline void lane_write_leave(/,/^}/s/atomic_store_explicit(&lane->word/quick: atomic_store_explicit(\&lane->word/|turns,
 read-valid-always|lock.h|/static inline bool lane_read_valid/,/^}/s/return .*/return true; (void)(0/;/static inline bool lane_read_valid/,/^}/s/(void)(0/(void)(sequence);/|words,
 read-begin-ignores-writer|lock.h|/static inline bool lane_read_begin/,/^}/s/return .*/return true;/|words,
 unname-no-look|lock.c|/^void hold_withdraw/,/^}/s/lane_wake(lane);/;/|bias,sleep-mutant-18
