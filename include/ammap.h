@@ -538,7 +538,8 @@ AMMAP_API void *ammap_as_mut_ptr(ammap_t *map);
  * Each call that takes a view returns 0, or
  *   AMMAP_ERR_INVALID      a pointer is NULL
  *   AMMAP_ERR_BOUNDS       the atomics are not wholly inside the map
- *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of their size, 4 or 8
+ *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of their size, 4 or 8; told before
+ *                          AMMAP_ERR_BOUNDS
  *   AMMAP_ERR_READ_ONLY    the map is frozen, or this process may only read the raw map
  *                          or file
  *   AMMAP_ERR_FAULT        the file was made shorter
@@ -627,7 +628,7 @@ AMMAP_API int ammap_wait_change(ammap_t *map, uint64_t offset, uint64_t length, 
  *   AMMAP_ERR_TIMEOUT      the time ran out; the word may have changed: look again
  *   AMMAP_ERR_INVALID      map is NULL
  *   AMMAP_ERR_BOUNDS       the word is not wholly inside the map
- *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of 4
+ *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of 4; told before AMMAP_ERR_BOUNDS
  *   AMMAP_ERR_FAULT        the file, or unsealed memory, was made shorter
  *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
  *   AMMAP_ERR_UNSUPPORTED  a fork left the map out
@@ -654,7 +655,7 @@ AMMAP_API int ammap_wait_u32_peer(ammap_t *map, uint64_t offset, uint32_t expect
  * Returns how many threads were woken, or
  *   AMMAP_ERR_INVALID      map is NULL, or count is less than 0
  *   AMMAP_ERR_BOUNDS       the word is not wholly inside the map
- *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of 4
+ *   AMMAP_ERR_MISALIGNED   the offset is not a multiple of 4; told before AMMAP_ERR_BOUNDS
  *   AMMAP_ERR_FAULT        the file, or unsealed memory, was made shorter
  *   AMMAP_ERR_FORMAT       another map was made in the file since it was opened
  *   AMMAP_ERR_UNSUPPORTED  a fork left the map out */

@@ -12,13 +12,13 @@
 
 static const uint64_t lane_counts[] = { 1, 3 };
 
-/* The library's order: bounds, then alignment.  The bound of an array is said
+/* The library's order: alignment, then bounds.  The bound of an array is said
  * by division here, the map being far shorter than what could overflow. */
 static int wanted(uint64_t map_length, uint64_t offset, uint64_t count, unsigned size)
 {
-        if (offset > map_length || count > (map_length - offset) / size)
-                return AMMAP_ERR_BOUNDS;
-        return offset % size ? AMMAP_ERR_MISALIGNED : 0;
+        if (offset % size)
+                return AMMAP_ERR_MISALIGNED;
+        return offset > map_length || count > (map_length - offset) / size ? AMMAP_ERR_BOUNDS : 0;
 }
 
 static void check_u32(ammap_t *map, uint64_t offset, uint64_t count, bool array)
@@ -162,15 +162,15 @@ DEFINE_TEST("atomic", wait_refuses_bad_input)
                 { NULL, 0, AMMAP_ERR_INVALID },
                 { NULL, 1, AMMAP_ERR_INVALID },
                 { NULL, UINT64_MAX, AMMAP_ERR_INVALID },
-                { map, 61, AMMAP_ERR_BOUNDS },
-                { map, 63, AMMAP_ERR_BOUNDS },
+                { map, 61, AMMAP_ERR_MISALIGNED },
+                { map, 63, AMMAP_ERR_MISALIGNED },
                 { map, 64, AMMAP_ERR_BOUNDS },
-                { map, 65, AMMAP_ERR_BOUNDS },
+                { map, 65, AMMAP_ERR_MISALIGNED },
                 { map, UINT64_C(1) << 32, AMMAP_ERR_BOUNDS },
-                { map, INT64_MAX, AMMAP_ERR_BOUNDS },
+                { map, INT64_MAX, AMMAP_ERR_MISALIGNED },
                 { map, UINT64_MAX - 3, AMMAP_ERR_BOUNDS },
-                { map, UINT64_MAX - 2, AMMAP_ERR_BOUNDS },
-                { map, UINT64_MAX, AMMAP_ERR_BOUNDS },
+                { map, UINT64_MAX - 2, AMMAP_ERR_MISALIGNED },
+                { map, UINT64_MAX, AMMAP_ERR_MISALIGNED },
                 { map, 1, AMMAP_ERR_MISALIGNED },
                 { map, 2, AMMAP_ERR_MISALIGNED },
                 { map, 3, AMMAP_ERR_MISALIGNED },
