@@ -14,7 +14,7 @@
  */
 #include "share.h"
 
-static int damage_rounds = 1500;
+static int damage_rounds = 1000;
 
 #if TEST_OS_LINUX
 

@@ -20,7 +20,7 @@
  */
 #include "lead.h"
 
-static double seconds = 1;
+static double seconds = 0.5;
 
 #if CAN_STEP
 
