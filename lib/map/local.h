@@ -8,10 +8,10 @@
 #define LOCAL_H
 
 #include "map/clone.h"
-#include "map/watch.h"
 #include "map/local_copy.h"
 #include "map/map.h"
 #include "map/span.h"
+#include "map/watch.h"
 
 /* A new private map of checked options. */
 int private_make(struct ammap **made, uint64_t size, const ammap_options_t *options);

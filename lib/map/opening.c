@@ -14,6 +14,7 @@
 #include "map/opening.h"
 
 #include "lock/file_lock.h"
+#include "lock/slot.h"
 #include "map/header.h"
 #include "map/options.h"
 #include "memory/backing.h"
@@ -58,20 +59,18 @@ static int make_new(struct opening *opening, uint64_t size, const ammap_options_
                 return rc;
         if ((rc = file_in_use(fd)) != 0) /* by who cannot tell that it was emptied */
                 return rc > 0 ? AMMAP_ERR_BUSY : unsupported(rc);
-        opening->fresh = true;
         header_fill(head, size, &known, opening->slots);
         if ((rc = os_random(head->identity, sizeof head->identity)) < 0)
                 return rc;
         if (opening->there.size > 0 && (rc = os_resize_file(fd, 0)) < 0)
                 return rc;
+        opening->fresh = true;
         rc = os_write_at(fd, 0, head->magic, sizeof head->magic);
         if (rc == 0)
                 rc = os_resize_file(fd, head->data + region_pages(head->slots ? size : head->capacity));
         if (rc == 0 && (rc = os_allot(fd, 0, format_pages(head->lanes, head->slots, head->page))) != -ENOSPC &&
             rc != -EDQUOT)
                 rc = write_head(fd, head);
-        if (rc < 0)
-                os_resize_file(fd, 0);
         return rc;
 }
 
@@ -82,9 +81,9 @@ static int note_run(const struct opening *opening)
         const struct format_head *head = &opening->head;
         unsigned char boot[sizeof head->boot];
 
-        os_boot(boot);
-        if (head->slots || !opening->there.write || memcmp(boot, head->boot, sizeof boot) == 0)
+        if (head->slots || !opening->there.write || !slot_run_is_over(head))
                 return 0;
+        os_boot(boot);
         return os_write_at(opening->fd, offsetof(struct format_head, boot), boot, sizeof boot);
 }
 
@@ -137,10 +136,8 @@ int opening_begin(struct opening *opening, uint64_t size, const ammap_options_t 
         rc = file_lock_opening(opening->fd, opening->there.write);
         if (rc == 0)
                 rc = find_or_make(opening, size, options);
-        if (rc == 0)
-                return 0;
-        os_close(opening->fd);
-        os_close(opening->shown);
+        if (rc < 0)
+                opening_end(opening, rc);
         return rc;
 }
 

@@ -16,7 +16,6 @@
 #include "lock/shared_shrink.h"
 #include "map/clone.h"
 #include "map/header.h"
-#include "map/options.h"
 #include "map/shared_copy.h"
 #include "map/span.h"
 #include "map/views.h"
@@ -594,8 +593,6 @@ int shared_adopt(struct ammap **made, const struct opening *opening, const ammap
         if (!shared_is_possible())
                 return AMMAP_ERR_UNSUPPORTED;
         header_options(&head, &known);
-        if ((rc = options_check(atomic_load(&head.length), &known)) < 0)
-                return rc;
         if (is_new_run(opening)) {
                 how |= NEW_RUN;
                 if (opening->there.write)
