@@ -36,9 +36,8 @@ void job_destroy(struct job *job)
         free(job->buffer);
 }
 
-int job_read(const struct peer *peer, struct job *job, uint64_t n)
+static inline int read_loop(int (*read_into)(ammap_t *, uint64_t, void *, size_t), struct job *job, uint64_t n)
 {
-        int (*read_into)(ammap_t *, uint64_t, void *, size_t) = peer->read_into;
         ammap_t *map = job->map;
         unsigned char *buffer = job->buffer;
         size_t length = job->length;
@@ -53,9 +52,18 @@ int job_read(const struct peer *peer, struct job *job, uint64_t n)
         return bad;
 }
 
-int job_update(const struct peer *peer, struct job *job, uint64_t n)
+int job_read(const struct peer *peer, struct job *job, uint64_t n)
 {
-        int (*update)(ammap_t *, uint64_t, const void *, size_t) = peer->update;
+        return read_loop(peer->read_into, job, n);
+}
+
+int job_try_read(const struct peer *peer, struct job *job, uint64_t n)
+{
+        return read_loop(peer->try_read, job, n);
+}
+
+static inline int update_loop(int (*update)(ammap_t *, uint64_t, const void *, size_t), struct job *job, uint64_t n)
+{
         ammap_t *map = job->map;
         const unsigned char *buffer = job->buffer;
         size_t length = job->length;
@@ -68,6 +76,16 @@ int job_update(const struct peer *peer, struct job *job, uint64_t n)
         }
         job->position = position;
         return bad;
+}
+
+int job_update(const struct peer *peer, struct job *job, uint64_t n)
+{
+        return update_loop(peer->update, job, n);
+}
+
+int job_try_update(const struct peer *peer, struct job *job, uint64_t n)
+{
+        return update_loop(peer->try_update, job, n);
 }
 
 /* An update and a read of the same bytes are two operations. */
@@ -170,40 +188,6 @@ int job_random(const struct peer *peer, struct job *job, uint64_t n)
                 bad |= read_into(map, base + ((random >> 24) & mask), buffer, length);
         }
         job->random = random;
-        return bad;
-}
-
-int job_try_read(const struct peer *peer, struct job *job, uint64_t n)
-{
-        int (*read_into)(ammap_t *, uint64_t, void *, size_t) = peer->try_read;
-        ammap_t *map = job->map;
-        unsigned char *buffer = job->buffer;
-        size_t length = job->length;
-        uint64_t base = job->base, mask = job->mask, step = job->step, position = job->position;
-        int bad = 0;
-
-        for (; n; n--) {
-                bad |= read_into(map, base + position, buffer, length);
-                position = (position + step) & mask;
-        }
-        job->position = position;
-        return bad;
-}
-
-int job_try_update(const struct peer *peer, struct job *job, uint64_t n)
-{
-        int (*update)(ammap_t *, uint64_t, const void *, size_t) = peer->try_update;
-        ammap_t *map = job->map;
-        const unsigned char *buffer = job->buffer;
-        size_t length = job->length;
-        uint64_t base = job->base, mask = job->mask, step = job->step, position = job->position;
-        int bad = 0;
-
-        for (; n; n--) {
-                bad |= update(map, base + position, buffer, length);
-                position = (position + step) & mask;
-        }
-        job->position = position;
         return bad;
 }
 
