@@ -111,6 +111,25 @@ static inline int64_t patience_ns(void)
         return 20 * SECOND * test_scale();
 }
 
+/* --- Memory ------------------------------------------------------------- */
+
+static inline bool is_mapped(const void *address, size_t size)
+{
+        const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)address & ~(page - 1);
+        const size_t length = (uintptr_t)address + size - begin;
+        unsigned char *there = malloc(length / page + 1);
+        bool mapped = mincore((void *)begin, length, there) == 0;
+
+        free(there);
+        return mapped;
+}
+
+/* What the library has given back a sanitizer's own thread may map since, for itself. */
+static inline bool is_given_back(const void *address, size_t size)
+{
+        return TEST_SANITIZED || !is_mapped(address, size);
+}
+
 /* --- Maps in files ------------------------------------------------------ */
 
 /* Who made the file says by what it is locked. */

@@ -52,21 +52,21 @@ int bytes_peek(const struct backing *backing, size_t at, void *to, size_t length
 
 /* No call of the kernel's promises that it reads a word as one, but a load of our own could
  * raise a signal.  A copy of 8 aligned bytes is one access on most processors; on x86-64 it is
- * one string instruction, which an interrupt can cut in two.  So the word is taken that two
+ * one string instruction, which an interrupt can cut in two.  So the word is taken that three
  * copies in a row agree on, or the last one of many, from under a writer who never pauses.
+ * (Two in a row were cut at the same byte now and then, on a machine that was busy.)
  * Less than 8 may be copied byte by byte: 8 are asked for always, unless the file ends within
  * them. */
 int bytes_load(const struct backing *backing, size_t at, void *word, size_t size)
 {
-        enum { TRIES = 16 };
+        enum { TRIES = 256, AGREE = 3 };
         uint64_t block = 0, last = 0;
         const size_t within = at % sizeof block;
         int rc = 0;
 
-        for (int tries = 0; tries < TRIES && rc == 0; tries++) {
+        for (int tries = 0, agreed = 0; tries < TRIES && agreed < AGREE && rc == 0; tries++) {
                 rc = bytes_peek(backing, at - within, &block, sizeof block);
-                if (rc == 0 && tries > 0 && block == last)
-                        break;
+                agreed = agreed > 0 && block == last ? agreed + 1 : 1;
                 last = block;
         }
         if (rc == AMMAP_ERR_FAULT && size < sizeof block)
