@@ -129,6 +129,10 @@ static void calls_that_return(ammap_t *map, uint64_t limit)
                         atomic_store(view.value, 1);
                 ammap_u32_view_release(&view);
                 child_must(is_code(ammap_wait_u32(map, offsets[i], 1, 0)));
+                if (i % 4 == 0) {
+                        child_must(is_code(ammap_wait_u32_peer(map, offsets[i], 1, MS / 10, (int32_t)getppid())));
+                        child_must(is_code(ammap_wait_u32_peer(map, offsets[i], 1, -1, INT32_MAX)));
+                }
         }
         child_must(is_code(op_run(OP_TRY_SLICE, map, 0, ammap_len(map), 0)));
         child_must(is_code(op_run(OP_TIMED_SLICE, map, 0, ammap_len(map), MS / 10)));

@@ -41,6 +41,7 @@ enum call_kind {
         CALL_EXPORT,
         CALL_MUT_DETACH, /* of what has been taken before */
         CALL_DETACH,
+        CALL_WAIT_PEER,
         CALL_SLICE_RELEASE, /* while another process waits */
         CALL_MUT_RELEASE,
         CALL_DOWNGRADE,
@@ -61,6 +62,7 @@ static const char *const call_names[CALLS] = {
         "export",
         "detach of mut",
         "detach",
+        "wait_u32_peer",
         "release",
         "release of a mut slice",
         "downgrade",
@@ -69,7 +71,7 @@ static const char *const call_names[CALLS] = {
 static bool only_reads(enum call_kind kind)
 {
         return kind == CALL_READ || kind == CALL_SLICE || kind == CALL_SLICE_RELEASE || kind == CALL_EXPORT ||
-               kind == CALL_DETACH;
+               kind == CALL_DETACH || kind == CALL_WAIT_PEER;
 }
 
 static bool begins_dead(enum call_kind kind)
@@ -142,6 +144,9 @@ static int run_call(const struct subject *subject, struct held *held)
                 return ammap_mut_slice_detach(&held->mut);
         case CALL_DETACH:
                 return ammap_slice_detach(&held->slice);
+        case CALL_WAIT_PEER:
+                rc = ammap_wait_u32_peer(subject->map, 0, OLD * UINT32_C(0x01010101), 0, (int32_t)getppid());
+                return rc == AMMAP_ERR_TIMEOUT ? 0 : rc;
         case CALL_SLICE_RELEASE:
                 ammap_slice_release(&held->slice);
                 return 0;
