@@ -119,6 +119,31 @@ static inline void world_begin(struct world *world, const struct world_kind *kin
         ck_assert_int_eq(ammap_fill(world->other, 0, world->size, 'o'), 0);
 }
 
+/* The lock is shared with other processes. */
+static inline bool world_is_joint(const struct world *world)
+{
+        return world->kind->file || world->kind->share == AMMAP_SHARED;
+}
+
+static inline uint64_t lane_size(ammap_t *map)
+{
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+
+        ck_assert_int_eq(ammap_stat(map, &stat), 0);
+        return (stat.capacity + stat.lanes - 1) / stat.lanes;
+}
+
+static inline bool world_has_lanes(const struct world *world)
+{
+        return lane_size(world->map) < world->size;
+}
+
+/* A range of so many bytes that lies in two lanes, where the map has two. */
+static inline uint64_t world_range(const struct world *world, uint64_t length)
+{
+        return world_has_lanes(world) ? lane_size(world->map) - length / 2 : 64;
+}
+
 /* What calls made. */
 static inline void world_tidy(struct world *world)
 {

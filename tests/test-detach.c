@@ -584,10 +584,9 @@ DEFINE_LOOP_TEST("detach", from_hand_to_hand, 0, ALL)
 #if TEST_OS_LINUX
 
 static const struct world_kind joint_kinds[] = {
-        { "shared", AMMAP_SHARED, false, 1, AMMAP_NO },
-        { "shared, lanes", AMMAP_SHARED, false, 4, AMMAP_NO },
-        { "file", AMMAP_SHARED, true, 1, AMMAP_NO },
-        { "file, lanes", AMMAP_SHARED, true, 4, AMMAP_NO },
+        { "shared", AMMAP_SHARED, NO_FILE, 1, AMMAP_NO },       { "shared, lanes", AMMAP_SHARED, NO_FILE, 4, AMMAP_NO },
+        { "file", AMMAP_SHARED, BY_KERNEL, 1, AMMAP_NO },       { "file, lanes", AMMAP_SHARED, BY_KERNEL, 4, AMMAP_NO },
+        { "file, words", AMMAP_SHARED, BY_WORDS, 4, AMMAP_NO },
 };
 enum { JOINT = COUNT_OF(joint_kinds) };
 

@@ -13,30 +13,6 @@
 #include "refuse.h"
 #endif
 
-static bool is_joint(const struct world *world)
-{
-        return world->kind->file || world->kind->share == AMMAP_SHARED;
-}
-
-static uint64_t lane_size(ammap_t *map)
-{
-        ammap_stat_t stat = AMMAP_STAT_INIT;
-
-        ck_assert_int_eq(ammap_stat(map, &stat), 0);
-        return (stat.capacity + stat.lanes - 1) / stat.lanes;
-}
-
-static bool has_two_lanes(const struct world *world)
-{
-        return lane_size(world->map) < world->size;
-}
-
-/* A range of so many bytes that lies in two lanes, where the map has two. */
-static uint64_t offset_of(const struct world *world, uint64_t length)
-{
-        return has_two_lanes(world) ? lane_size(world->map) - length / 2 : 64;
-}
-
 static void take_mut(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *mut)
 {
         ck_assert_int_eq(ammap_as_mut_slice(map, offset, length, mut), 0);
@@ -86,20 +62,20 @@ DEFINE_LOOP_TEST("downgrade", bad_input, 0, COUNT_OF(world_kinds))
         downgrade(&mut, &slice);
         ck_assert(slice_is_zero(&slice));
 
-        take_mut(world.map, offset_of(&world, 64), 64, &mut);
+        take_mut(world.map, world_range(&world, 64), 64, &mut);
         copy = mut;
         ck_assert_int_eq(ammap_mut_slice_downgrade(&mut, NULL), AMMAP_ERR_INVALID);
         task_start(&task, refused_body, &refused);
         task_join(&task);
         ck_assert_mem_eq(&copy, &mut, sizeof(mut));
-        ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, world.map, offset_of(&world, 64), 64), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_SLICE, world.map, world_range(&world, 64), 64), AMMAP_ERR_BUSY);
         mut.data[0] = 'x';
 
         /* The other copy of the structure has nothing any more. */
         downgrade(&mut, &slice);
         mut = copy;
         refused_body(&refused);
-        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, world.map, offset_of(&world, 64), 64), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, world.map, world_range(&world, 64), 64), AMMAP_ERR_BUSY);
         ammap_slice_release(&slice);
         refused_body(&refused);
         ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, world.map, 0, world.size), 0);
@@ -129,7 +105,7 @@ DEFINE_LOOP_TEST("downgrade", readers_come_and_writers_do_not, 0, COUNT_OF(world
 
         world_begin(&world, &world_kinds[_i]);
         for (size_t i = 0; i < COUNT_OF(lengths); i++) {
-                uint64_t length = lengths[i], offset = offset_of(&world, length);
+                uint64_t length = lengths[i], offset = world_range(&world, length);
                 ammap_mut_slice_t mut, copy;
                 ammap_slice_t slice, again;
 
@@ -166,7 +142,7 @@ DEFINE_LOOP_TEST("downgrade", those_who_wait, 0, COUNT_OF(world_kinds))
         uint64_t offset;
 
         world_begin(&world, &world_kinds[_i]);
-        offset = offset_of(&world, length);
+        offset = world_range(&world, length);
         for (int order = 0; order < 3; order++) {
                 struct call reader = { OP_SLICE, world.map, offset, length, -1, INT_MIN, 0 };
                 struct call writer = { OP_UPDATE, world.map, offset, length, -1, INT_MIN, 0 };
@@ -279,9 +255,9 @@ DEFINE_LOOP_TEST("downgrade", no_writer_comes_in_between, 0, COUNT_OF(world_kind
 
         world_begin(&world, &world_kinds[_i]);
         race.map = world.map;
-        race.offset = offset_of(&world, RACE_BYTES);
+        race.offset = world_range(&world, RACE_BYTES);
         ck_assert_int_eq(ammap_fill(race.map, race.offset, RACE_BYTES, 1), 0);
-        if (is_joint(&world)) {
+        if (world_is_joint(&world)) {
                 peer_start(&peer, race_peer_body, &race);
                 peer_expect(&peer, 'r');
         }
@@ -292,7 +268,7 @@ DEFINE_LOOP_TEST("downgrade", no_writer_comes_in_between, 0, COUNT_OF(world_kind
         atomic_store(&race.board->stop, true);
         task_join(&writing);
         task_join(&reading);
-        if (is_joint(&world))
+        if (world_is_joint(&world))
                 peer_end(&peer);
         munmap(race.board, sizeof(*race.board));
         world_end(&world);
@@ -387,7 +363,7 @@ DEFINE_LOOP_TEST("downgrade", a_thread_ends_as_a_reader, 0, COUNT_OF(world_kinds
         struct task task;
 
         world_begin(&world, &world_kinds[_i]);
-        end = (struct end){ world.map, offset_of(&world, 256) };
+        end = (struct end){ world.map, world_range(&world, 256) };
         for (int round = 0; round < 3; round++) {
                 task_start(&task, end_body, &end);
                 task_join(&task);
@@ -413,8 +389,8 @@ DEFINE_LOOP_TEST("downgrade", a_process_dies_as_a_reader, 0, COUNT_OF(world_kind
         struct peer peer;
 
         world_begin(&world, &world_kinds[_i]);
-        end = (struct end){ world.map, offset_of(&world, 256) };
-        if (is_joint(&world)) {
+        end = (struct end){ world.map, world_range(&world, 256) };
+        if (world_is_joint(&world)) {
                 peer_start(&peer, killed_body, &end);
                 peer_expect(&peer, 'h');
                 ck_assert_int_eq(op_run(OP_TRY_SLICE, world.map, end.offset, 256, 0), 0);
@@ -442,7 +418,7 @@ static void forked_body(void *argument)
         ammap_mut_slice_t mut = forked->mut;
         ammap_slice_t slice;
 
-        if (is_joint(forked->world)) {
+        if (world_is_joint(forked->world)) {
                 child_must_int(ammap_mut_slice_downgrade(&mut, &slice), AMMAP_ERR_INVALID);
                 child_must(slice_is_zero(&slice));
                 child_must(memcmp(&mut, &forked->mut, sizeof(mut)) == 0);
@@ -463,7 +439,7 @@ DEFINE_LOOP_TEST("downgrade", forks_have_their_own, 0, COUNT_OF(world_kinds))
         ammap_mut_slice_t mut;
 
         world_begin(&world, &world_kinds[_i]);
-        if (has_two_lanes(&world)) { /* one that has become a slice already */
+        if (world_has_lanes(&world)) { /* one that has become a slice already */
                 take_mut(world.map, lane_size(world.map), 10, &mut);
                 downgrade(&mut, &forked.slice);
         }

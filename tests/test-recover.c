@@ -10,30 +10,6 @@
 
 enum { BYTES = 600 };
 
-static bool is_joint(const struct world *world)
-{
-        return world->kind->file || world->kind->share == AMMAP_SHARED;
-}
-
-static uint64_t lane_size(ammap_t *map)
-{
-        ammap_stat_t stat = AMMAP_STAT_INIT;
-
-        ck_assert_int_eq(ammap_stat(map, &stat), 0);
-        return (stat.capacity + stat.lanes - 1) / stat.lanes;
-}
-
-static bool has_two_lanes(const struct world *world)
-{
-        return lane_size(world->map) < world->size;
-}
-
-/* Where BYTES bytes lie in two lanes, if the map has two. */
-static uint64_t place_of(const struct world *world)
-{
-        return has_two_lanes(world) ? lane_size(world->map) - BYTES / 2 : 64;
-}
-
 /* Half a write: of x over m, by one that is dead then. */
 static void die_writing(ammap_t *map, uint64_t offset, uint64_t length)
 {
@@ -120,7 +96,7 @@ DEFINE_LOOP_TEST("recover", with_nobody_dead_it_is_a_mut_slice, 0, COUNT_OF(worl
         uint64_t place;
 
         world_begin(&world, &world_kinds[_i]);
-        place = place_of(&world);
+        place = world_range(&world, BYTES);
         recover(world.map, place, &mut, 0);
         ck_assert(is_all(mut.data, 'm', BYTES));
         memset(mut.data, 'n', BYTES);
@@ -154,7 +130,7 @@ DEFINE_LOOP_TEST("recover", what_the_dead_left, 0, COUNT_OF(world_kinds))
         uint64_t place;
 
         world_begin(&world, &world_kinds[_i]);
-        place = place_of(&world);
+        place = world_range(&world, BYTES);
         for (int round = 0; round < 4; round++) {
                 ck_assert_int_eq(ammap_fill(world.map, 0, world.size, 'm'), 0);
                 die_writing(world.map, place, BYTES);
@@ -210,7 +186,7 @@ DEFINE_LOOP_TEST("recover", death_upon_death, 0, COUNT_OF(world_kinds))
         ammap_mut_slice_t mut;
 
         world_begin(&world, &world_kinds[_i]);
-        heir = (struct heir){ world.map, place_of(&world), 0 };
+        heir = (struct heir){ world.map, world_range(&world, BYTES), 0 };
         for (int times = 0; times < 4; times++) {
                 heir.want = times > 0;
                 task_start(&task, inherit_and_end, &heir);
@@ -265,19 +241,19 @@ DEFINE_LOOP_TEST("recover", one_gets_it, 0, COUNT_OF(world_kinds))
 
         world_begin(&world, &world_kinds[_i]);
         crowd.map = world.map;
-        crowd.place = place_of(&world);
+        crowd.place = world_range(&world, BYTES);
         for (int round = 0; round < rounds(100); round++) {
                 struct task tasks[HEIRS];
                 struct peer peer = { 0, -1, -1 };
 
                 die_writing(world.map, crowd.place, BYTES);
-                if (is_joint(&world))
+                if (world_is_joint(&world))
                         peer_start(&peer, crowd_peer_body, &crowd);
                 for (size_t i = 0; i < HEIRS; i++)
                         task_start(&tasks[i], crowd_body, &crowd);
                 for (size_t i = 0; i < HEIRS; i++)
                         task_join(&tasks[i]);
-                if (is_joint(&world))
+                if (world_is_joint(&world))
                         peer_end(&peer);
                 ck_assert_int_eq(atomic_load(&crowd.board->ones), round + 1);
                 ck_assert(holds(world.map, crowd.place, BYTES, 'r'));
@@ -336,7 +312,7 @@ DEFINE_LOOP_TEST("recover", the_living_are_waited_for, 0, COUNT_OF(world_kinds))
         struct task task;
 
         world_begin(&world, &world_kinds[_i]);
-        if (has_two_lanes(&world))
+        if (world_has_lanes(&world))
                 for (int writes = 0; writes < 2; writes++) {
                         die_writing(world.map, 0, 10);
                         holder_start(&holder, world.map, lane_size(world.map), 10, writes);
@@ -368,8 +344,8 @@ DEFINE_LOOP_TEST("recover", killed_with_it, 0, COUNT_OF(world_kinds))
         ammap_mut_slice_t mut;
 
         world_begin(&world, &world_kinds[_i]);
-        heir = (struct heir){ world.map, place_of(&world), 0 };
-        if (is_joint(&world)) {
+        heir = (struct heir){ world.map, world_range(&world, BYTES), 0 };
+        if (world_is_joint(&world)) {
                 for (int times = 0; times < 3; times++) {
                         heir.want = times > 0;
                         peer_start(&peer, killed_body, &heir);
@@ -389,7 +365,7 @@ DEFINE_LOOP_TEST("recover", killed_with_it, 0, COUNT_OF(world_kinds))
 static void forked_body(void *argument)
 {
         struct world *world = argument;
-        uint64_t place = place_of(world);
+        uint64_t place = world_range(world, BYTES);
         ammap_mut_slice_t mut;
 
         child_must_int(op_run(OP_READ_INTO, world->map, place, BYTES, 0), AMMAP_ERR_OWNER_DEAD);
@@ -407,10 +383,10 @@ DEFINE_LOOP_TEST("recover", forks_leave_the_dead, 0, COUNT_OF(world_kinds))
         struct holder holder;
 
         world_begin(&world, &world_kinds[_i]);
-        if (!is_joint(&world) && !TEST_TSAN) {
-                holder_start(&holder, world.map, place_of(&world), BYTES, true);
+        if (!world_is_joint(&world) && !TEST_TSAN) {
+                holder_start(&holder, world.map, world_range(&world, BYTES), BYTES, true);
                 child_passes(forked_body, &world);
-                check_kept_out(world.map, place_of(&world), BYTES);
+                check_kept_out(world.map, world_range(&world, BYTES), BYTES);
                 holder_stop(&holder);
                 check_all(world.map, 0, world.size, 0);
         }
