@@ -31,7 +31,8 @@ bench_peers = \
 	bench/bare.c bench/boost.cc bench/mutex.c bench/pthread.c bench/shared.h bench/mmap-io/Cargo.toml \
 	bench/mmap-io/src/lib.rs
 
-EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/plot.sh bench/targets.txt
+EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/plot.sh bench/targets.txt \
+	bench/lines.c bench/rivals.c bench/rivals.h
 
 bench/out/bench: $(bench_sources) $(bench_headers) include/ammap.h
 	$(AM_V_at)$(MKDIR_P) bench/out
