@@ -379,8 +379,10 @@ static bool begin(const struct row *row)
         int rc;
 
         turn.subject.rival = row->rival < 0 ? NULL : &rivals[row->rival];
-        if (row->rival >= 0)
+        if (row->rival >= 0) {
+                rivals_reset();
                 return true;
+        }
         options.share = row->share;
         rc = ammap_new_with(&turn.subject.map, 4096, &options);
         if (rc == AMMAP_ERR_UNSUPPORTED)

@@ -11,6 +11,8 @@
 #       make bench BENCHFLAGS='--only slice'
 #       make bench BENCHFLAGS='--only shared'   only: between processes
 #       make bench BENCHFLAGS='--only only'     only: what the others have not
+#       make bench-scale                        a minute: which cache lines each operation touches,
+#                                               and what that comes to with more processors
 
 BENCHFLAGS =
 
@@ -32,7 +34,7 @@ bench_peers = \
 	bench/mmap-io/src/lib.rs
 
 EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/plot.sh bench/targets.txt \
-	bench/lines.c bench/rivals.c bench/rivals.h
+	bench/lines.c bench/rivals.c bench/rivals.h bench/scale.c bench/simulate.c bench/simulate.h
 
 bench/out/bench: $(bench_sources) $(bench_headers) include/ammap.h
 	$(AM_V_at)$(MKDIR_P) bench/out
@@ -102,6 +104,24 @@ bench: $(lib_LTLIBRARIES) $(bench_built)
 		echo "bench: without pictures: no gnuplot"; \
 	fi
 
+# What the library's own traffic is, by the sources that are compiled for that (tests/lines.sh), and
+# what would come of it.
+bench_scale = bench/scale.c bench/simulate.c bench/rivals.c bench/peer.c bench/team.c bench/worker.c
+
+bench/out/scale: $(bench_scale) $(bench_headers) bench/rivals.h bench/simulate.h include/ammap.h
+	$(AM_V_at)$(MKDIR_P) bench/out
+	$(AM_V_CCLD)files=; for file in $(bench_scale); do files="$$files $(srcdir)/$$file"; done; \
+		$(CC) $(bench_cppflags) $(AM_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $$files -ldl
+
+SCALE_THREADS = 1 2 8 64 256
+
+bench-scale: $(lib_LTLIBRARIES) bench/out/scale
+	$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/tests/lines.sh build bench/out/lines
+	bench/out/lines
+	@library=$$(sed -n "s/^dlname='\(.*\)'/\1/p" libammap.la); \
+	bench/out/lines --traces $(SCALE_THREADS) >bench/out/traces && \
+		bench/out/scale libammap=.libs/$$library <bench/out/traces
+
 # A build inside the source folder has the published results in the same place:
 # those are not its own to remove.
 clean-local: bench-clean
@@ -109,4 +129,4 @@ bench-clean:
 	rm -rf bench/out
 	test -f bench/local.mk || rm -f bench/results.csv bench/copies.svg bench/scaling.svg bench/threads.svg
 
-.PHONY: bench bench-clean
+.PHONY: bench bench-scale bench-clean

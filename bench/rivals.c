@@ -40,11 +40,18 @@ struct counted {
         _Alignas(128) unsigned char bytes[RIVAL_BYTES];
 };
 
+static void wait_until_free(struct counted *lock, uint32_t bits, unsigned *pause)
+{
+        do {
+                relax(pause);
+        } while (atomic_load_explicit(&lock->word, memory_order_relaxed) & bits);
+}
+
 static void enter_to_read(struct counted *lock)
 {
         for (unsigned pause = 1; atomic_fetch_add_explicit(&lock->word, 1, memory_order_acquire) & WRITER;) {
                 atomic_fetch_sub_explicit(&lock->word, 1, memory_order_relaxed);
-                relax(&pause);
+                wait_until_free(lock, WRITER, &pause);
         }
 }
 
@@ -60,7 +67,7 @@ static void enter_to_write(struct counted *lock)
         for (unsigned pause = 1; !atomic_compare_exchange_strong_explicit(&lock->word, &free, WRITER,
                                                                           memory_order_acquire, memory_order_relaxed);
              free = 0)
-                relax(&pause);
+                wait_until_free(lock, UINT32_MAX, &pause);
 }
 
 static void leave_to_write(struct counted *lock)
@@ -93,7 +100,7 @@ enum { TABLE = 4096 };
 static struct {
         struct counted lock;
         _Alignas(128) _Atomic bool bias;
-} bravo = { .bias = true };
+} bravo;
 static _Alignas(128) _Atomic(void *) table[TABLE];
 
 static _Atomic(void *) *place_of(unsigned thread)
@@ -175,3 +182,8 @@ const struct rival rivals[RIVALS] = {
         [RIVAL_BRAVO] = { "bravo", bravo_read, bravo_write },
         [RIVAL_RCU] = { "rcu", rcu_read, rcu_write },
 };
+
+void rivals_reset(void)
+{
+        atomic_store(&bravo.bias, true);
+}

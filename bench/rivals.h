@@ -17,4 +17,7 @@ struct rival {
 enum { RIVAL_COUNTED, RIVAL_BRAVO, RIVAL_RCU, RIVALS };
 extern const struct rival rivals[RIVALS];
 
+/* All as before their first use. */
+void rivals_reset(void);
+
 #endif
