@@ -160,8 +160,8 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
 /* Handles of one memory, or of one file, lock the same lanes: they are one map. */
 static bool is_same(const ammap_t *a, const ammap_t *b)
 {
-        return a == b || (a->kind->joint && a->kind == b->kind && a->backing.device == b->backing.device &&
-                          a->backing.inode == b->backing.inode);
+        return a == b || (a->kind->joint && a->kind == b->kind && map_backing(a)->device == map_backing(b)->device &&
+                          map_backing(a)->inode == map_backing(b)->inode);
 }
 
 /* Where the lock of a map lies, as all processes agree on it; those of this process
@@ -169,7 +169,7 @@ static bool is_same(const ammap_t *a, const ammap_t *b)
 static struct os_file place_of(const ammap_t *map)
 {
         if (map->kind->joint)
-                return (struct os_file){ .device = map->backing.device, .inode = map->backing.inode };
+                return (struct os_file){ .device = map_backing(map)->device, .inode = map_backing(map)->inode };
         return (struct os_file){ .device = UINT64_MAX, .inode = (uintptr_t)map };
 }
 

@@ -22,7 +22,7 @@ int ammap_freeze(ammap_t *map)
 /* A private map of it, for who keeps writers out. */
 static int clone_private(struct ammap *map, uint64_t length, struct ammap **copy)
 {
-        ammap_options_t options = map->options;
+        ammap_options_t options = map_options(map);
         struct ammap *made;
         unsigned char *to;
         int rc;

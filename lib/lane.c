@@ -85,7 +85,7 @@ static void answer_views(struct question *question)
 {
         struct views *views = question->map->joint_views;
 
-        pthread_mutex_lock(&views->mutex);
+        mutex_lock(&views->mutex);
         for (const struct view *view = views->first; view; view = view->next) {
                 const ammap_holder_t holder = { .pid = (int32_t)os_process(),
                                                 .offset = view->begin,
@@ -95,7 +95,7 @@ static void answer_views(struct question *question)
                 if (is_asked(question, view))
                         answer(question, &holder);
         }
-        pthread_mutex_unlock(&views->mutex);
+        mutex_unlock(&views->mutex);
 }
 
 static int ask(struct question *question)

@@ -121,16 +121,16 @@ int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
-        if (backing_is_none(&map->backing))
+        if (backing_is_none(map_backing(map)))
                 return AMMAP_ERR_UNSUPPORTED;
         if ((rc = map_look(map, offset, length)) < 0)
                 return rc;
         from = (size_t)offset & ~(page - 1);
         if (length > 0)
-                rc = os_sync(map->backing.fd, map->base + from, region_pages(offset + length) - from);
+                rc = os_sync(map_backing(map)->fd, map->base + from, region_pages(offset + length) - from);
         if (rc == 0 && map->file)
-                rc = os_sync(map->backing.fd, map->file->head, map->file->head_size);
+                rc = os_sync(map_backing(map)->fd, map->file->head, map->file->head_size);
         else if (rc == 0 && map->shared && map->shared->in_file)
-                rc = os_sync(map->backing.fd, map->shared->head, shared_head_size(map->shared));
+                rc = os_sync(map_backing(map)->fd, map->shared->head, shared_head_size(map->shared));
         return rc;
 }

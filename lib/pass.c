@@ -185,9 +185,9 @@ static int check_given(const ammap_t *map)
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
-        if (backing_is_none(&map->backing) || atomic_load(&map->omitted))
+        if (backing_is_none(map_backing(map)) || atomic_load(&map->omitted))
                 return AMMAP_ERR_UNSUPPORTED;
-        rc = os_is_file(map->backing.fd, map->backing.device, map->backing.inode);
+        rc = os_is_file(map_backing(map)->fd, map_backing(map)->device, map_backing(map)->inode);
         return rc > 0 ? 0 : rc == 0 ? AMMAP_ERR_FAULT : rc;
 }
 
@@ -195,15 +195,15 @@ int ammap_fd(const ammap_t *map)
 {
         int rc = check_given(map);
 
-        return rc < 0 ? rc : map->backing.fd;
+        return rc < 0 ? rc : map_backing(map)->fd;
 }
 
 /* -EINVAL: there is nothing to seal, or the kernel does not know the seal; -EPERM:
  * what was sealed so since, or is from birth, as files in memory are. */
 static int add_seals(ammap_t *map, unsigned seals)
 {
-        int rc = map->kind->sealable ? os_add_seals(map->backing.fd, seals) : AMMAP_ERR_UNSUPPORTED;
-        int found = rc < 0 ? os_seals(map->backing.fd) : 0;
+        int rc = map->kind->sealable ? os_add_seals(map_backing(map)->fd, seals) : AMMAP_ERR_UNSUPPORTED;
+        int found = rc < 0 ? os_seals(map_backing(map)->fd) : 0;
 
         if ((rc == -EINVAL && found < 0) || (rc == -EPERM && found == AMMAP_SEAL_SEAL))
                 return AMMAP_ERR_UNSUPPORTED;
@@ -214,30 +214,30 @@ static int add_seals(ammap_t *map, unsigned seals)
  * it is not open to be written, only that nobody tries. */
 static int export_read(ammap_t *map)
 {
-        int rc = os_seals(map->backing.fd), fd;
+        int rc = os_seals(map_backing(map)->fd), fd;
 
         if (rc < 0 || !map->kind->sealable || !(rc & UNWRITABLE))
                 rc = add_seals(map, AMMAP_SEAL_FUTURE_WRITE);
         if (rc < 0)
                 return rc;
-        fd = os_reopen(map->backing.fd, false);
-        return fd == -ENOSYS ? os_dup(map->backing.fd) : fd;
+        fd = os_reopen(map_backing(map)->fd, false);
+        return fd == -ENOSYS ? os_dup(map_backing(map)->fd) : fd;
 }
 
 /* A duplicate would do in place of a descriptor opened anew where the seal keeps it from
  * being written; here nothing would. */
 static int export_unsealed(ammap_t *map)
 {
-        return unsupported(os_reopen(map->backing.fd, false));
+        return unsupported(os_reopen(map_backing(map)->fd, false));
 }
 
 static int export_write(ammap_t *map)
 {
-        int seals = map->kind->sealable ? os_seals(map->backing.fd) : 0;
+        int seals = map->kind->sealable ? os_seals(map_backing(map)->fd) : 0;
 
         if (!map_may_write(map) || (seals > 0 && ((unsigned)seals & UNWRITABLE)))
                 return AMMAP_ERR_READ_ONLY;
-        return os_dup(map->backing.fd);
+        return os_dup(map_backing(map)->fd);
 }
 
 int ammap_export(ammap_t *map, unsigned rights, int *fd)
@@ -265,7 +265,7 @@ int ammap_send(ammap_t *map, int socket)
 {
         int rc = check_given(map);
 
-        return rc < 0 ? rc : os_send(socket, map->backing.fd);
+        return rc < 0 ? rc : os_send(socket, map_backing(map)->fd);
 }
 
 int ammap_seal(ammap_t *map, unsigned seals)

@@ -18,9 +18,9 @@ int ammap_describe(const ammap_t *map, char *text, size_t size)
                 return AMMAP_ERR_UNSUPPORTED;
         length = ammap_len(map);
         return snprintf(text, size,
-                        "ammap: %" PRIu64 " bytes, capacity %" PRIu64 ", %s, %" PRIu64 " lane%s of %" PRIu64 "%s%s%s%s",
+                        "ammap: %" PRIu64 " bytes, capacity %" PRIu64 ", %s, %" PRIu32 " lane%s of %" PRIu64 "%s%s%s%s",
                         length, map->capacity, map->kind->name, map->lanes, map->lanes == 1 ? "" : "s", map->lane_size,
-                        map->name[0] ? ", name " : "", map->name, map->read_only ? ", read-only" : "",
+                        *map_name(map) ? ", name " : "", map_name(map), map->read_only ? ", read-only" : "",
                         map_frozen(map->lane[0].map) ? ", frozen" : "");
 }
 

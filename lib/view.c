@@ -66,14 +66,14 @@ static int pin_words(ammap_t *map, struct words *words)
                 if (!view && !(view = malloc(sizeof *view)))
                         return -ENOMEM;
                 os_fork_check();
-                pthread_mutex_lock(&map->joint_views->mutex);
+                mutex_lock(&map->joint_views->mutex);
                 if ((rc = check_pin(map, words)) == 0) {
                         words->pin[0] = (uintptr_t)map;
                         words->pin[1] = (uintptr_t)view;
                         views_add(map, view, words->offset, words->offset + words->count * words->size);
                         view = NULL;
                 }
-                pthread_mutex_unlock(&map->joint_views->mutex);
+                mutex_unlock(&map->joint_views->mutex);
                 if (rc <= 0)
                         break;
         }
@@ -88,9 +88,9 @@ static void unpin(const uintptr_t *private)
         if (!map)
                 return;
         os_fork_check();
-        pthread_mutex_lock(&map->joint_views->mutex);
+        mutex_lock(&map->joint_views->mutex);
         views_drop(map, (struct view *)private[1]);
-        pthread_mutex_unlock(&map->joint_views->mutex);
+        mutex_unlock(&map->joint_views->mutex);
 }
 
 int ammap_atomic_u32(ammap_t *map, uint64_t offset, ammap_u32_view_t *view)
@@ -178,7 +178,7 @@ static NOINLINE int load_any(ammap_t *map, uint64_t offset, size_t size, void *v
                         return 0;
                 if (!map->may_fault)
                         continue;
-                rc = bytes_load(&map->backing, map_region_offset(map, offset), value, size);
+                rc = bytes_load(map_backing(map), map_region_offset(map, offset), value, size);
                 racy_acquire(words.first);
                 if (rc == 0)
                         rc = map_look(map, offset, size); /* as the second look of load_quick */
@@ -247,15 +247,16 @@ int ammap_wait_u32(ammap_t *map, uint64_t offset, uint32_t expected, int64_t tim
         if (rc < 0)
                 return rc;
         map_begin_sleep(map);
-        rc = backing_is_none(&map->backing) ? os_wait(word, expected, os_deadline(timeout_ns))
-                                            : wait_shared(word, expected, os_deadline(timeout_ns));
+        rc = backing_is_none(map_backing(map)) ? os_wait(word, expected, os_deadline(timeout_ns))
+                                               : wait_shared(word, expected, os_deadline(timeout_ns));
         map_end_sleep(map);
         return rc == -ETIMEDOUT ? AMMAP_ERR_TIMEOUT : 0;
 }
 
 static int wait_once(const ammap_t *map, const _Atomic uint32_t *word, uint32_t expected, int64_t until)
 {
-        return backing_is_none(&map->backing) ? os_wait(word, expected, until) : os_wait_shared(word, expected, until);
+        return backing_is_none(map_backing(map)) ? os_wait(word, expected, until)
+                                                 : os_wait_shared(word, expected, until);
 }
 
 /* Nothing wakes who sleeps on a word when a process ends: so each sleep is short.  What the
@@ -308,5 +309,5 @@ int ammap_wake_u32(ammap_t *map, uint64_t offset, int count)
                 return rc;
         if (count == 0) /* futexes take 0 for 1 */
                 return 0;
-        return backing_is_none(&map->backing) ? os_wake(word, count) : os_wake_shared(word, count);
+        return backing_is_none(map_backing(map)) ? os_wake(word, count) : os_wake_shared(word, count);
 }

@@ -337,6 +337,27 @@ DEFINE_TEST("properties", populated_pages_are_there)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* Whoever has a hundred thousand small maps has this as often: by the system's account of all
+ * memory, which the heap's and the mappings' is part of. */
+DEFINE_TEST("properties", a_map_is_light)
+{
+        enum { MAPS = 10000, MOST = 512 };
+        static ammap_t *maps[MAPS];
+        unsigned long before, each;
+
+        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind())
+                return;
+        maps[0] = make(PAGE, NULL); /* and what a thread has */
+        before = status_bytes("VmData:");
+        for (int i = 1; i < MAPS; i++)
+                maps[i] = make(PAGE, NULL);
+        each = (status_bytes("VmData:") - before) / (MAPS - 1) - (unsigned long)PAGE;
+        printf("a private map: %lu bytes beside its page\n", each);
+        ck_assert_uint_lt(each, MOST);
+        for (int i = 0; i < MAPS; i++)
+                ck_assert_int_eq(ammap_free(maps[i]), 0);
+}
+
 DEFINE_TEST("properties", locked_pages_are_there_and_counted)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;

@@ -9,6 +9,7 @@
  */
 #include "proc.h"
 
+#include "os/mutex.h"
 #include "os/os.h"
 
 static TCase *os_case(Suite *suite, const char *name)
@@ -353,6 +354,43 @@ DEFINE_TEST("os", no_wake_up_is_lost)
         for (size_t i = 0; i < 2; i++)
                 task_join(&tasks[i]);
         ck_assert_uint_eq(atomic_load(&word), 2 * (uint32_t)count);
+}
+
+static struct {
+        struct mutex mutex;
+        uint32_t count; /* guard: mutex */
+        int rounds;
+} guarded;
+
+static void *count_guarded(void *tries)
+{
+        for (int i = 0; i < guarded.rounds; i++) {
+                if (!tries || !mutex_try(&guarded.mutex))
+                        mutex_lock(&guarded.mutex);
+                guarded.count++;
+                if (i % 64 == 0)
+                        sched_yield(); /* so that others find it held, and sleep */
+                mutex_unlock(&guarded.mutex);
+        }
+        return NULL;
+}
+
+DEFINE_TEST("os", a_mutex_lets_one_in_and_wakes_all)
+{
+        enum { THREADS = 4 };
+        struct task task[THREADS];
+
+        guarded.rounds = rounds(50000);
+        mutex_init(&guarded.mutex);
+        for (int i = 0; i < THREADS; i++)
+                task_start(&task[i], count_guarded, i % 2 ? &guarded : NULL);
+        for (int i = 0; i < THREADS; i++)
+                task_join(&task[i]);
+        ck_assert_uint_eq(guarded.count, THREADS * (uint32_t)guarded.rounds);
+        ck_assert(mutex_try(&guarded.mutex));
+        ck_assert(!mutex_try(&guarded.mutex));
+        mutex_unlock(&guarded.mutex);
+        ck_assert_uint_eq(atomic_load(&guarded.mutex.word), MUTEX_FREE);
 }
 
 /* --- The fence ----------------------------------------------------------------- */

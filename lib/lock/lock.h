@@ -59,7 +59,7 @@ struct lane {
          * While WRITER is set all of bits 0 to 24 are 0, but for SLOTS, which
          * then says that the writer writes no byte (IDLE), and the word belongs
          * to the writer: nobody else changes it. */
-        _Alignas(128) _Atomic uint64_t word;
+        _Alignas(64) _Atomic uint64_t word;
 
         /* Who waits: bit 0 readers asleep, bit 1 writers asleep, bits 2-16 how
          * many readers are starving, bits 17-30 how many writers; bit 31 somebody
@@ -71,6 +71,10 @@ struct lane {
         /* Counted reads until a bias is considered.  A hint: relaxed, races
          * lose a count. */
         _Atomic uint32_t bias_countdown;
+
+        _Atomic uint32_t dead_process; /* stored before DEAD, as dead_thread is */
+        struct ammap *map;             /* whose it is; constant, and nothing to the lock */
+        struct lane_common *common;    /* of all lanes of the map; constant */
 
         /* Line 1: those who sleep, by enum access. */
         _Alignas(64) _Atomic uint32_t event[2]; /* futex words, counting wake-ups */
@@ -84,12 +88,9 @@ struct lane {
          * was seen first; by those who wait for it to end.  Hints. */
         _Atomic uint64_t idle_turn;
         _Atomic int64_t idle_since;
-
-        struct ammap *map;          /* whose it is; constant, and nothing to the lock */
-        struct lane_common *common; /* of all lanes of the map; constant */
-
-        _Atomic uint32_t dead_process; /* stored before DEAD, as dead_thread is */
 };
+
+_Static_assert(sizeof(struct lane) == 128, "two lines, as every map has one of these");
 
 #define LANE_READER UINT64_C(1)
 #define LANE_READERS ((UINT64_C(1) << 20) - 1)

@@ -39,7 +39,7 @@
  * it could have. */
 static int zero_data(struct ammap *map, uint64_t from, uint64_t end)
 {
-        const uint64_t shift = map->backing.offset;
+        const uint64_t shift = map_backing(map)->offset;
         uint64_t first, last;
         size_t done;
         int rc = 0;
@@ -96,11 +96,11 @@ static int shrink_entered(struct ammap *map, uint64_t size, uint64_t length)
         size_t done;
         int rc;
 
-        pthread_mutex_lock(&map->joint_views->mutex);
+        mutex_lock(&map->joint_views->mutex);
         rc = views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
         if (rc == 0 && (rc = file_set_length(map->file, size)) < 0)
                 file_mark_length(map->file, false);
-        pthread_mutex_unlock(&map->joint_views->mutex);
+        mutex_unlock(&map->joint_views->mutex);
         if (rc < 0)
                 return rc;
         forget_pages(&map->region, region_pages(size));
@@ -238,7 +238,7 @@ static void forked(struct ammap *map)
         bool left_out = map->region.fork == AMMAP_FORK_OMIT;
 
         forget(map);
-        file_forked(map->file, left_out ? -1 : map->backing.fd);
+        file_forked(map->file, left_out ? -1 : map_backing(map)->fd);
         if (!left_out && map->file->fd < 0)
                 region_leave_out(&map->region);
 }

@@ -89,11 +89,11 @@ static int shrink(struct ammap *map, uint64_t size)
 
         atomic_store(&map->undo, length);
         atomic_fetch_add(&map->shrinks, 1);
-        pthread_mutex_lock(&map->joint_views->mutex);
+        mutex_lock(&map->joint_views->mutex);
         rc = views_reach(map, size) ? AMMAP_ERR_BUSY : 0;
         if (rc == 0)
                 atomic_store(&map->length, size);
-        pthread_mutex_unlock(&map->joint_views->mutex);
+        mutex_unlock(&map->joint_views->mutex);
         if (rc == 0) {
                 os_fence_heavy();
                 rc = wait_for_copies(map, first, end, size);
@@ -182,7 +182,7 @@ int local_take_all(struct ammap *map)
                                 return rc;
                         }
                 }
-                if (pthread_mutex_trylock(&map->resizing) == 0)
+                if (mutex_try(&map->resizing))
                         return 0;
                 leave_lanes(map, map->lanes, false);
                 map_lock(map);
@@ -205,7 +205,7 @@ int local_freeze(struct ammap *map)
                 return rc;
         rc = map_freeze(map, map_freeze_pages);
         if (rc == 0 && map->kind->sealable)
-                os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
+                os_add_seals(map_backing(map)->fd, AMMAP_SEAL_FUTURE_WRITE);
         local_leave_all(map, rc == 0);
         return rc;
 }

@@ -13,23 +13,37 @@
 #include <string.h>
 
 /* All maps, for fork.  The mutex is held across a fork, so that the child finds
- * the list whole. */
-static pthread_mutex_t all_maps_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct ammap *all_maps;
+ * the list whole.  They are listed by what malloc gave for them, which who looks for
+ * leaks wants to find. */
+static struct mutex all_maps_mutex;
+static void *all_maps;
 
 static pthread_once_t started = PTHREAD_ONCE_INIT;
 static int at_fork_result;
 static _Atomic bool threads_known;
 
+/* The map in a block; NULL: there is none. */
+static struct ammap *map_in(void *block)
+{
+        const uintptr_t line = _Alignof(struct ammap);
+
+        return block ? (void *)((unsigned char *)block + (-(uintptr_t)block & (line - 1))) : NULL;
+}
+
+static void *block_of(struct ammap *map)
+{
+        return (unsigned char *)map - map->shift;
+}
+
 static void lock_maps(void)
 {
         os_fork_check();
-        pthread_mutex_lock(&all_maps_mutex);
+        mutex_lock(&all_maps_mutex);
 }
 
 static void unlock_maps(void)
 {
-        pthread_mutex_unlock(&all_maps_mutex);
+        mutex_unlock(&all_maps_mutex);
 }
 
 /* The child may have a freeze to end that it does not have the thread of.  Frozen is
@@ -56,8 +70,8 @@ static void lanes_forked(struct ammap *map)
 static void map_forked(struct ammap *map)
 {
         atomic_store(&map->common.sleepers, 0);
-        pthread_mutex_init(&map->joint_views->mutex, NULL);
-        pthread_mutex_init(&map->resizing, NULL);
+        mutex_init(&map->joint_views->mutex);
+        mutex_init(&map->resizing);
         region_forked(&map->region);
         map->kind->forked(map);
         if (map->region.fork == AMMAP_FORK_OMIT) {
@@ -106,15 +120,15 @@ static void fork_after(void)
 
 static void fork_child(void)
 {
-        pthread_mutex_init(&all_maps_mutex, NULL);
+        mutex_init(&all_maps_mutex);
         recycle_forked();
         thread_forked();
         slot_forked();
         detach_forked();
-        for (struct ammap *map = all_maps; map; map = map->next)
+        for (struct ammap *map = map_in(all_maps); map; map = map_in(map->next))
                 lanes_forked(map);
         lane_forked_all();
-        for (struct ammap *map = all_maps; map; map = map->next)
+        for (struct ammap *map = map_in(all_maps); map; map = map_in(map->next))
                 map_forked(map);
 }
 
@@ -149,23 +163,20 @@ int map_start(void)
 
 static bool is_same_map(const struct ammap *a, const struct ammap *b)
 {
-        return a->kind->joint && a->backing.device == b->backing.device && a->backing.inode == b->backing.inode;
+        const struct backing *one = map_backing(a), *other = map_backing(b);
+
+        return a->kind->joint && one->device == other->device && one->inode == other->inode;
 }
 
 /* Views of a private or a raw map are its own.  The others have theirs on the heap, since
  * any of the handles may be freed first. */
 static struct views *begin_views(struct ammap *map)
 {
-        struct views *views = map->kind->joint ? calloc(1, sizeof *views) : &map->own_views;
-
-        if (views)
-                pthread_mutex_init(&views->mutex, NULL);
-        return views;
+        return map->kind->joint ? calloc(1, sizeof(struct views)) : &map->own_views;
 }
 
 static void end_views(const struct ammap *map, struct views *views)
 {
-        pthread_mutex_destroy(&views->mutex);
         if (views != &map->own_views)
                 free(views);
 }
@@ -178,17 +189,17 @@ void map_link(struct ammap *map)
         struct ammap *same;
 
         lock_maps();
-        same = map->kind->joint ? all_maps : NULL;
+        same = map->kind->joint ? map_in(all_maps) : NULL;
         while (same && !is_same_map(same, map))
-                same = same->next;
+                same = map_in(same->next);
         if (same)
                 map->joint_views = same->joint_views;
         map->joint_views->handles++;
         map->next = all_maps;
         map->link = &all_maps;
         if (all_maps)
-                all_maps->link = &map->next;
-        all_maps = map;
+                map_in(all_maps)->link = &map->next;
+        all_maps = block_of(map);
         unlock_maps();
         if (same)
                 end_views(map, alone);
@@ -202,7 +213,7 @@ static bool unlink_map(struct ammap *map)
         lock_maps();
         *map->link = map->next;
         if (map->next)
-                map->next->link = map->link;
+                map_in(map->next)->link = map->link;
         last = --map->joint_views->handles == 0;
         unlock_maps();
         return last;
@@ -210,32 +221,40 @@ static bool unlink_map(struct ammap *map)
 
 /* --- Options --- */
 
-/* --- Life --- */
-
 /* What the kernel takes of a name. */
-static void set_name(struct ammap *map, const char *name)
+static void set_name(char name[REGION_NAME], const char *asked)
 {
         size_t i;
 
-        for (i = 0; name && name[i] && i < sizeof map->name - 1; i++)
-                map->name[i] = name[i];
+        for (i = 0; asked && asked[i] && i < REGION_NAME - 1; i++)
+                name[i] = asked[i];
         while (i-- > 0)
-                if (map->name[i] < ' ' || map->name[i] > '~' || strchr("\\`$[]", map->name[i]))
-                        map->name[i] = '_';
+                if (name[i] < ' ' || name[i] > '~' || strchr("\\`$[]", name[i]))
+                        name[i] = '_';
 }
+
+ammap_options_t map_options(const struct ammap *map)
+{
+        if (map->extra)
+                return map->extra->options;
+        return (ammap_options_t){ .struct_size = sizeof(ammap_options_t),
+                                  .capacity = map->capacity,
+                                  .lanes = map->lanes,
+                                  .recycle = map->asked_recycle };
+}
+
+/* --- Life --- */
 
 /* What a new map and a recycled one have in common: all but its memory. */
 static void begin(struct ammap *map, uint64_t size, const ammap_options_t *options)
 {
-        map->options = *options;
-        map->options.name = map->name;
         atomic_store(&map->length, size);
         atomic_store(&map->undo, 0);
         map->capacity = options->capacity;
-        map->lanes = options->lanes;
+        map->lanes = (uint32_t)options->lanes;
         map->lane_size = (map->capacity + map->lanes - 1) / map->lanes;
-        map->recycle =
-                backing_is_none(&map->backing) && options->recycle != AMMAP_NO && options_are_plain(options, size);
+        map->asked_recycle = options->recycle;
+        map->recycle = !map->extra && options->recycle != AMMAP_NO && options_can_recycle(options, size);
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_init(&map->lane[i], map, &map->common);
 }
@@ -244,7 +263,7 @@ static void begin(struct ammap *map, uint64_t size, const ammap_options_t *optio
 static void begin_read_only(struct ammap *map)
 {
         map->read_only = true;
-        map->why_read_only = map->options.read_only ? AMMAP_WHY_OPTION : AMMAP_WHY_RIGHTS;
+        map->why_read_only = map->extra->options.read_only ? AMMAP_WHY_OPTION : AMMAP_WHY_RIGHTS;
         for (uint64_t i = 0; i < map->lanes; i++)
                 atomic_store(&map->lane[i].word, LANE_FROZEN);
 }
@@ -255,34 +274,38 @@ static uint64_t overhead(uint64_t lanes)
         return sizeof(struct ammap) + lanes * sizeof(struct lane);
 }
 
-static int begin_backing(struct ammap *map, const struct recipe *recipe)
+static int begin_extra(struct extra *extra, const struct recipe *recipe)
 {
+        struct backing *backing = &extra->backing;
         struct os_file file;
         int rc;
 
-        map->backing = recipe->backing;
-        if (backing_is_none(&map->backing))
+        set_name(extra->name, recipe->options->name);
+        extra->options = *recipe->options;
+        extra->options.name = extra->name;
+        *backing = recipe->backing;
+        if (backing_is_none(backing))
                 return 0;
-        if ((rc = os_file(map->backing.fd, &file)) < 0)
+        if ((rc = os_file(backing->fd, &file)) < 0)
                 return rc;
-        map->backing.device = file.device;
-        map->backing.inode = file.inode;
+        backing->device = file.device;
+        backing->inode = file.inode;
         return 0;
 }
 
 static int fill(struct ammap *map, const struct recipe *recipe)
 {
-        const struct backing *backing = &map->backing;
-        int rc = begin_backing(map, recipe);
+        struct extra *extra = map->extra;
+        const struct backing *backing = map_backing(map);
+        int rc;
 
-        if (rc < 0)
+        if (extra && (rc = begin_extra(extra, recipe)) < 0)
                 return rc;
         map->kind = recipe->kind;
         map->shared = recipe->shared;
         map->file = recipe->file;
         map->may_fault = recipe->may_fault;
         map->faults = recipe->options->allow_faults;
-        set_name(map, recipe->options->name);
         begin(map, recipe->size, recipe->options);
         if (map->shared)
                 atomic_store(&map->length, 0); /* nobody looks at it: better none than a wrong one */
@@ -296,32 +319,56 @@ static int fill(struct ammap *map, const struct recipe *recipe)
         }
         if (!(map->joint_views = begin_views(map)))
                 return -ENOMEM;
-        rc = region_make(&map->region, recipe->size, &map->options, backing_is_none(backing) ? NULL : backing,
-                         &map->base);
-        if (rc < 0)
+        rc = region_make(&map->region, recipe->size, extra ? &extra->options : recipe->options,
+                         backing_is_none(backing) ? NULL : backing, &map->base);
+        if (rc < 0) {
                 end_views(map, map->joint_views);
-        map->backing.data = map->region.data;
-        map->kept = (struct kept){ .pages = map->base,
-                                   .mapped = map->region.mapped,
-                                   .weight = map->region.mapped + overhead(map->lanes) };
-        return rc;
+                return rc;
+        }
+        if (extra)
+                extra->backing.data = map->region.data;
+        if (map->recycle)
+                map->kept = (struct kept){ .mapped = (uint32_t)map->region.mapped,
+                                           .weight = (uint32_t)(map->region.mapped + overhead(map->lanes)) };
+        return 0;
+}
+
+/* Of one lane, it has lines of its own, in a block that is not: what aligned ones leave
+ * unused in some heaps is a quarter of all.  Of several each has a pair of lines. */
+static struct ammap *new_block(uint64_t lanes, size_t size)
+{
+        const size_t slack = _Alignof(struct ammap) - _Alignof(max_align_t);
+        struct ammap *map;
+        void *block = NULL;
+
+        if (lanes == 1)
+                block = malloc(size + slack);
+        else if (posix_memalign(&block, sizeof(struct lane), size) != 0)
+                return NULL;
+        if (!block)
+                return NULL;
+        map = map_in(block);
+        memset(map, 0, size);
+        map->shift = (unsigned char)((unsigned char *)map - (unsigned char *)block);
+        return map;
 }
 
 int map_make(struct ammap **made, const struct recipe *recipe)
 {
-        size_t size = (size_t)overhead(recipe->options->lanes);
-        void *block;
+        const ammap_options_t *options = recipe->options;
+        const bool plain = backing_is_none(&recipe->backing) && options_are_plain(options);
+        const size_t size = (size_t)overhead(options->lanes);
+        struct ammap *map = new_block(options->lanes, size + (plain ? 0 : sizeof(struct extra)));
         int rc;
 
-        if (posix_memalign(&block, _Alignof(struct ammap), size) != 0)
+        if (!map)
                 return -ENOMEM;
-        memset(block, 0, size);
-        if ((rc = fill(block, recipe)) < 0) {
-                free(block);
+        map->extra = plain ? NULL : (void *)((unsigned char *)map + size);
+        if ((rc = fill(map, recipe)) < 0) {
+                free(block_of(map));
                 return rc;
         }
-        *made = block;
-        pthread_mutex_init(&(*made)->resizing, NULL);
+        *made = map;
         return 0;
 }
 
@@ -345,6 +392,7 @@ static int unmap(struct ammap *map)
 /* What other processes see goes last: whatever fails comes before. */
 int map_destroy(struct ammap *map)
 {
+        const struct backing *backing = map_backing(map);
         int rc = atomic_load(&map->omitted) ? 0 : unmap(map);
         bool last;
 
@@ -352,12 +400,11 @@ int map_destroy(struct ammap *map)
                 return rc;
         last = unlink_map(map);
         map->kind->end(map);
-        if (map->backing.fd >= 0)
-                os_close_file(map->backing.fd, map->backing.device, map->backing.inode);
+        if (!backing_is_none(backing))
+                os_close_file(backing->fd, backing->device, backing->inode);
         if (last)
                 end_views(map, map->joint_views);
-        pthread_mutex_destroy(&map->resizing);
-        free(map);
+        free(block_of(map));
         return 0;
 }
 
@@ -384,10 +431,11 @@ struct ammap *map_reuse(uint64_t size, const ammap_options_t *options)
         struct kept *kept;
         struct ammap *map;
 
-        if (options->recycle == AMMAP_NO || !options_are_plain(options, size) ||
+        if (options->recycle == AMMAP_NO || !options_can_recycle(options, size) ||
             !(kept = recycle_take(pages, pages + overhead(options->lanes))))
                 return NULL;
         map = map_of(kept);
+        recycle_zero(map->base, pages);
         begin(map, size, options);
         map->region.used = pages;
         return map;
@@ -403,12 +451,12 @@ int map_trim(uint64_t keep)
 void map_lock(struct ammap *map)
 {
         os_fork_check();
-        pthread_mutex_lock(&map->resizing);
+        mutex_lock(&map->resizing);
 }
 
 void map_unlock(struct ammap *map)
 {
-        pthread_mutex_unlock(&map->resizing);
+        mutex_unlock(&map->resizing);
 }
 
 int map_recheck(struct ammap *map, uint64_t offset, uint64_t count)
@@ -455,7 +503,7 @@ int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map))
 {
         int rc;
 
-        pthread_mutex_lock(&map->joint_views->mutex);
+        mutex_lock(&map->joint_views->mutex);
         atomic_store(&map->freezing, true);
         rc = map->joint_views->first ? AMMAP_ERR_BUSY : freeze(map);
         if (rc == 0) {
@@ -463,6 +511,6 @@ int map_freeze(struct ammap *map, int (*freeze)(struct ammap *map))
                 map->recycle = false;
         }
         atomic_store(&map->freezing, false); /* after the pages, and frozen: see end_freeze in map.c */
-        pthread_mutex_unlock(&map->joint_views->mutex);
+        mutex_unlock(&map->joint_views->mutex);
         return rc;
 }

@@ -13,8 +13,7 @@
 #include "memory/recycle.h"
 #include "memory/region.h"
 #include "os/hints.h"
-
-#include <pthread.h>
+#include "os/mutex.h"
 
 struct file;
 struct holders;
@@ -23,55 +22,69 @@ struct view;
 
 /* The views that are alive. */
 struct views {
-        pthread_mutex_t mutex; /* a leaf */
-        struct view *first;    /* guard: mutex */
-        unsigned handles;      /* who has them; guard: the mutex of the list of all maps */
+        struct mutex mutex; /* a leaf */
+        unsigned handles;   /* who has them; guard: the mutex of the list of all maps */
+        struct view *first; /* guard: mutex */
 };
 
+/* What a plain private map does not have. */
+struct extra {
+        struct backing backing;  /* constant */
+        ammap_options_t options; /* as made, and name our own */
+        char name[REGION_NAME];
+};
+
+/* All of it but the lanes is four cache lines.  Of those the first stands apart from what
+ * is written by whoever locks a lane, or waits for one, by more than the pair of lines that
+ * processors fetch as one. */
 struct ammap {
         /* Line 0: read by every call, and all of it but length for good. */
-        _Alignas(128) unsigned char *base;
+        _Alignas(64) unsigned char *base;
         _Atomic uint64_t length; /* stored with release by a resize; 0: omitted from this process */
         uint64_t lane_size;      /* bytes in a lane; the last one may be shorter */
-        uint64_t lanes;
         uint64_t capacity;
+        uint32_t lanes;
         _Atomic uint32_t shrinks; /* odd while one is under way, and the length may yet come back */
         _Atomic bool frozen;      /* somebody has frozen it: nobody writes, for good; set under both mutexes, all
                                    * lanes held, or by one who found out what another process did */
         _Atomic bool omitted;     /* the fork left the memory out of this process */
         bool fast_path_ok;        /* what the quick paths want: one lane, locked here, of memory that stays */
         bool may_fault;           /* memory that others can take away: copied by os_peek and os_poke; see faults */
+        bool faults;              /* who touches such memory himself has said that he may */
+        bool read_only;           /* this process may not write it, whether it is frozen or not */
+        unsigned char shift;      /* how far behind the beginning of its block it stands */
         const struct kind *kind;
 
         /* Whose lock it is besides that of lane[], which only the quick paths of a
          * simple map take for granted; this and file NULL: nobody's. */
         struct shared *shared; /* other processes', in sealed memory: lane[] and length serve for nothing */
 
-        /* Line 1 */
-        _Alignas(64) struct file *file; /* other processes', in a file: on top of that of lane[] */
-        bool faults;                    /* who touches such memory himself has said that he may */
-        bool read_only;                 /* this process may not write it, whether it is frozen or not ... */
-        ammap_why_t why_read_only;      /* ... for this reason; changed as it is: made, or in a forked child */
-        _Atomic bool freezing;          /* for a forked child: the pages may be read only though frozen is not set */
-        _Atomic uint64_t views;         /* live views of this handle; changed under joint_views->mutex */
-        struct views *joint_views;      /* of all handles that this process has of the map; changed by map_link alone */
+        /* Lines 1 to 3: for calls that are not quick. */
+        struct file *file;         /* other processes', in a file: on top of that of lane[] */
+        _Atomic uint64_t views;    /* live views of this handle; changed under joint_views->mutex */
+        struct views *joint_views; /* of all handles that this process has of the map; changed by map_link alone */
         struct views own_views;
         struct lane_common common; /* lane[]'s; sleepers: of the other calls, too */
 
         /* Whoever holds it waits for copies at most, for no slice: a thread that
          * holds a slice may come for it. */
-        pthread_mutex_t resizing;
-        struct backing backing;     /* constant */
-        struct region region;       /* guard: resizing */
-        _Atomic uint64_t undo;      /* while shrinks is odd: the length to go back to, or 0 */
-        struct ammap *next, **link; /* on the list of all maps; guard: its mutex */
-        struct kept kept;
-        bool recycle;            /* to be kept when freed; guard: resizing */
-        ammap_options_t options; /* as made, and name our own */
-        char name[REGION_NAME];
+        struct mutex resizing;
+        _Atomic bool freezing;          /* for a forked child: the pages may be read only though frozen is not set */
+        bool recycle;                   /* to be kept when freed; guard: resizing */
+        ammap_want_t asked_recycle : 8; /* as made */
+        ammap_why_t why_read_only : 8;  /* why it is; changed as that: made, or in a forked child */
+        struct extra *extra;            /* NULL: it is a plain private map */
+        _Atomic uint64_t undo;          /* while shrinks is odd: the length to go back to, or 0 */
+        void *next, **link;             /* on the list of all maps, by their blocks; guard: its mutex */
+        struct kept kept;               /* of one that is recycled */
+        struct region region;           /* guard: resizing */
 
         struct lane lane[];
 };
+
+#if UINTPTR_MAX > UINT32_MAX
+_Static_assert(sizeof(struct ammap) == 256, "one line more, and the heap gives every map two");
+#endif
 
 /* Makes a map with what the first length bytes of another one hold. */
 typedef int clone_copy(struct ammap *map, uint64_t length, struct ammap **copy);
@@ -227,6 +240,20 @@ static inline int map_look(struct ammap *map, uint64_t offset, uint64_t count)
 
 /* Once, before anything else is done with a map. */
 int map_start(void);
+
+/* What others have of its memory: backing_none, where that is its own. */
+static inline const struct backing *map_backing(const struct ammap *map)
+{
+        return map->extra ? &map->extra->backing : &backing_none;
+}
+
+static inline const char *map_name(const struct ammap *map)
+{
+        return map->extra ? map->extra->name : "";
+}
+
+/* What it was asked to be; the name lasts as long as the map. */
+ammap_options_t map_options(const struct ammap *map);
 
 /* What a map is made of. */
 struct recipe {

@@ -46,10 +46,18 @@ static bool is_want(ammap_want_t want)
         return want == AMMAP_NO || want == AMMAP_TRY || want == AMMAP_MUST;
 }
 
-/* What is kept for the next map has nothing that would stay with it. */
-static bool can_recycle(const ammap_options_t *options, uint64_t size)
+bool options_are_plain(const ammap_options_t *o)
 {
-        return options->share == AMMAP_PRIVATE && options_are_plain(options, size);
+        return (!o->name || !*o->name) && o->share == AMMAP_PRIVATE && o->fork == AMMAP_FORK_COPY && !o->huge &&
+               !o->populate && !o->lock && !o->guard && !o->nodump && !o->secret && !o->noreserve;
+}
+
+/* What is kept for the next map has nothing that would stay with it. */
+bool options_can_recycle(const ammap_options_t *options, uint64_t size)
+{
+        uint64_t page = os_page_size();
+
+        return options_are_plain(options) && (size + page - 1) / page == (options->capacity + page - 1) / page;
 }
 
 int options_check(uint64_t size, ammap_options_t *options)
@@ -67,21 +75,12 @@ int options_check(uint64_t size, ammap_options_t *options)
         if (size == 0 || size > options->capacity || options->capacity > SIZE_LIMIT)
                 return AMMAP_ERR_SIZE;
         if (options->lanes > options->capacity || (options->share == AMMAP_RAW && options->capacity != size) ||
-            (options->recycle == AMMAP_MUST && !can_recycle(options, size)))
+            (options->recycle == AMMAP_MUST && !options_can_recycle(options, size)))
                 return AMMAP_ERR_INVALID;
         /* Nobody wipes what others have. */
         if (options->share != AMMAP_PRIVATE && (options->fork == AMMAP_FORK_WIPE || options->secret == AMMAP_MUST))
                 return AMMAP_ERR_UNSUPPORTED;
         return 0;
-}
-
-bool options_are_plain(const ammap_options_t *o, uint64_t size)
-{
-        uint64_t page = os_page_size();
-
-        return (size + page - 1) / page == (o->capacity + page - 1) / page && (!o->name || !*o->name) &&
-               o->fork == AMMAP_FORK_COPY && !o->huge && !o->populate && !o->lock && !o->guard && !o->nodump &&
-               !o->secret && !o->noreserve;
 }
 
 int options_read_other(const ammap_options_t *options, uint64_t size, ammap_options_t *known)

@@ -18,7 +18,9 @@ int options_check(uint64_t size, ammap_options_t *options);
  * where none is to be made.  Capacity and lanes are left as given, to be compared. */
 int options_read_other(const ammap_options_t *options, uint64_t size, ammap_options_t *known);
 
-/* Whether nothing is special about a map but its size and its lanes. */
-bool options_are_plain(const ammap_options_t *options, uint64_t size);
+/* Whether nothing is special about a private map but its size, capacity and lanes, and whether
+ * it is to be recycled; and whether it can be. */
+bool options_are_plain(const ammap_options_t *options);
+bool options_can_recycle(const ammap_options_t *options, uint64_t size);
 
 #endif /* OPTIONS_H */

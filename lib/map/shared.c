@@ -173,7 +173,7 @@ static void forked(struct ammap *map)
 
 static uint64_t note_room(const struct ammap *map, uint64_t size)
 {
-        uint64_t room = size - map->backing.offset, known = map_room(map);
+        uint64_t room = size - map_backing(map)->offset, known = map_room(map);
 
         if (room > map->capacity)
                 room = map->capacity;
@@ -188,21 +188,21 @@ static uint64_t look_for_room(const struct ammap *map)
 {
         struct os_file file;
 
-        return map_room(map) < map->capacity && backing_look(&map->backing, &file) == 0 ? note_room(map, file.size)
-                                                                                        : map_room(map);
+        return map_room(map) < map->capacity && backing_look(map_backing(map), &file) == 0 ? note_room(map, file.size)
+                                                                                           : map_room(map);
 }
 
 /* Whoever else makes it longer meanwhile must not make this one fail. */
 static int grow_memory(struct ammap *map, uint64_t length)
 {
-        uint64_t size = map->backing.offset + region_pages(length);
+        uint64_t size = map_backing(map)->offset + region_pages(length);
         struct os_file file;
-        int rc = backing_look(&map->backing, &file);
+        int rc = backing_look(map_backing(map), &file);
 
         if (rc == 0 && file.size < size) {
-                int refused = os_resize_file(map->backing.fd, size);
+                int refused = os_resize_file(map_backing(map)->fd, size);
 
-                if ((rc = backing_look(&map->backing, &file)) == 0 && file.size < size)
+                if ((rc = backing_look(map_backing(map), &file)) == 0 && file.size < size)
                         rc = refused;
         }
         if (rc == 0)
@@ -242,14 +242,14 @@ static int shrink(struct ammap *map, uint64_t length, uint64_t size, struct slot
         struct lane_range lanes = { (uint32_t)map_lane_index(map, size), (uint32_t)map_lane_index(map, length) };
         int rc;
 
-        pthread_mutex_lock(&map->joint_views->mutex);
+        mutex_lock(&map->joint_views->mutex);
         rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_shrink(map->shared, slot, lanes, size);
         if (rc == 0) {
                 set_length(map, size);
                 region_cut(&map->region, (size_t)size, (size_t)look_for_room(map));
                 shared_shrink_leave(map->shared, lanes);
         }
-        pthread_mutex_unlock(&map->joint_views->mutex);
+        mutex_unlock(&map->joint_views->mutex);
         return rc;
 }
 
@@ -410,7 +410,7 @@ static int freeze(struct ammap *map)
         if (rc == 0 && (rc = map_freeze(map, freeze_pages)) < 0)
                 handle_freeze_cancel(shared);
         if (rc == 0)
-                os_add_seals(map->backing.fd, AMMAP_SEAL_FUTURE_WRITE);
+                os_add_seals(map_backing(map)->fd, AMMAP_SEAL_FUTURE_WRITE);
         shared_shrink_leave(shared, all_lanes(shared));
         shared_write_leave(shared, shared->lanes, slot);
         map_unlock(map);
@@ -421,7 +421,8 @@ static int freeze(struct ammap *map)
 
 static int copy(struct ammap *map, uint64_t length, struct ammap **made)
 {
-        int rc = length ? shared_make(made, length, &map->options) : AMMAP_ERR_SIZE;
+        const ammap_options_t options = map_options(map);
+        int rc = length ? shared_make(made, length, &options) : AMMAP_ERR_SIZE;
 
         if (rc == 0)
                 region_copy((*made)->base, &map->region, (size_t)length);

@@ -26,7 +26,7 @@ enum {
 static inline int transfer_out(const struct ammap *map, uint64_t offset, void *buffer, size_t length)
 {
         if (map->may_fault)
-                return bytes_peek(&map->backing, (size_t)offset, buffer, length);
+                return bytes_peek(map->region.backing, (size_t)offset, buffer, length);
         word_copy_out(buffer, map->base + offset, length);
         return 0;
 }
@@ -37,7 +37,7 @@ static inline int transfer_in(const struct ammap *map, uint64_t offset, const vo
         int rc = 0;
 
         if (map->may_fault)
-                rc = bytes_poke(&map->backing, (size_t)offset, data, length, &more);
+                rc = bytes_poke(map->region.backing, (size_t)offset, data, length, &more);
         else
                 word_copy_in(map->base + offset, data, length);
         *done += more;

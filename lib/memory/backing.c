@@ -4,6 +4,8 @@
  */
 #include "memory/backing.h"
 
+const struct backing backing_none = { .fd = -1 };
+
 int backing_look(const struct backing *backing, struct os_file *file)
 {
         int rc = os_file(backing->fd, file);

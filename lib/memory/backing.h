@@ -18,6 +18,8 @@ struct backing {
         bool write;             /* the pages can be written */
 };
 
+extern const struct backing backing_none;
+
 static inline bool backing_is_none(const struct backing *backing)
 {
         return backing->fd < 0;

@@ -10,7 +10,7 @@
  *
  * What it guarantees
  *
- *   G1  What is taken is all zero, and was freed by its last user.
+ *   G1  What is taken was freed by its last user, and nobody else has it: its taker zeroes it.
  *   G2  All that is kept, and all that is on its way to be destroyed, weighs
  *       AMMAP_RECYCLE_MAX at most.
  *   G3  No call waits for another's unmapping or zeroing, and no fork does.
@@ -18,7 +18,7 @@
  * The states of a map, and who may touch it
  *
  *      used      its owner                  recycle_keep: kept
- *      kept      this file, under mutex     recycle_take: used, and zeroed; shrink_to: leaving
+ *      kept      this file, under mutex     recycle_take: used; shrink_to: leaving
  *      leaving   who took it off the list   destroyed; or kept again, where the system refuses
  *
  * Invariants, all under the mutex
@@ -46,15 +46,15 @@
 #include "memory/recycle.h"
 
 #include "ammap.h"
+#include "os/mutex.h"
 #include "os/os.h"
 
-#include <pthread.h>
 #include <string.h>
 
 enum { CLASSES = 64, LOOKS = 8, TRIES = 4 };
 
 /* Guards the lists and the sums. */
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct mutex mutex;
 static struct {
         struct kept *newest, *oldest;
 } list[CLASSES];
@@ -109,7 +109,7 @@ static void zero_run(unsigned char *run, size_t length, bool resident)
 }
 
 /* In runs as long as can be: memset is fastest when it sees how much is to come. */
-static void zero_pages(unsigned char *bytes, size_t length)
+void recycle_zero(unsigned char *bytes, size_t length)
 {
         size_t page = os_page_size(), pages = length / page, first = 0;
         unsigned char there[ASK];
@@ -138,12 +138,12 @@ static void zero_pages(unsigned char *bytes, size_t length)
 static void lock_kept(void)
 {
         os_fork_check();
-        pthread_mutex_lock(&mutex);
+        mutex_lock(&mutex);
 }
 
 static void unlock_kept(void)
 {
-        pthread_mutex_unlock(&mutex);
+        mutex_unlock(&mutex);
 }
 
 struct kept *recycle_take(size_t mapped, uint64_t weight)
@@ -157,8 +157,6 @@ struct kept *recycle_take(size_t mapped, uint64_t weight)
         if (kept)
                 unlink_kept(kept);
         unlock_kept();
-        if (kept)
-                zero_pages(kept->pages, kept->mapped);
         return kept;
 }
 
@@ -247,6 +245,6 @@ void recycle_after_fork(void)
 /* What another thread was to destroy nobody has here. */
 void recycle_forked(void)
 {
-        pthread_mutex_init(&mutex, NULL);
+        mutex_init(&mutex);
         leaving_bytes = 0;
 }

@@ -9,19 +9,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The part of a map by which it is kept.  Constant while it is: pages, mapped, weight. */
+/* The part of a map by which it is kept.  Constant while it is: mapped, weight. */
 struct kept {
-        unsigned char *pages;       /* the first byte of its memory */
-        size_t mapped;              /* bytes of it, in whole pages */
-        uint64_t weight;            /* bytes of all that it takes */
+        uint32_t mapped;            /* bytes of its memory, in whole pages */
+        uint32_t weight;            /* bytes of all that it takes, AMMAP_RECYCLE_MAX at most */
         struct kept *newer, *older; /* in its list; guard: the mutex of recycle.c */
 };
 
 /* Unmaps and frees what is kept: 0, or the system's code, and it is as it was. */
 typedef int recycle_destroy(struct kept *kept);
 
-/* One with as much memory and as much weight, zeroed; NULL: there is none. */
+/* One with as much memory and as much weight; NULL: there is none.  Then zero its memory. */
 struct kept *recycle_take(size_t mapped, uint64_t weight);
+void recycle_zero(unsigned char *pages, size_t length);
 
 /* Keep one that nobody uses any more.  Others may have to go for it, by destroy.  False:
  * there is no room for it, and the caller destroys it. */

@@ -60,8 +60,8 @@ static int change_access(struct region *region, enum os_access from, enum os_acc
 /* Have the kernel lock of a range what is noted, and no more. */
 static void lock_as_noted(struct region *region, size_t from, size_t to)
 {
-        for (size_t i = 0; i < region->locks; i++) {
-                const struct stretch *lock = &region->locked[i];
+        for (size_t i = 0; i < region->locked->count; i++) {
+                const struct stretch *lock = &region->locked->stretch[i];
                 size_t first = lock->from > from ? lock->from : from, end = lock->to < to ? lock->to : to;
 
                 if (first >= end)
@@ -78,32 +78,33 @@ static void lock_as_noted(struct region *region, size_t from, size_t to)
 /* Room to note one more.  A fork in the midst finds a list that it can free. */
 static int make_room(struct region *region)
 {
-        size_t room = region->locks_room ? 2 * region->locks_room : 4;
-        struct stretch *more, *old = region->locked;
+        struct locked *more, *old = region->locked;
+        size_t count = old ? old->count : 0, room = old ? 2 * old->room : 4;
 
-        if (region->locks < region->locks_room)
+        if (old && count < old->room)
                 return 0;
-        more = malloc(room * sizeof *more);
+        more = malloc(sizeof *more + room * sizeof more->stretch[0]);
         if (!more)
                 return -ENOMEM;
-        if (region->locks)
-                memcpy(more, old, region->locks * sizeof *more);
+        if (count)
+                memcpy(more->stretch, old->stretch, count * sizeof more->stretch[0]);
+        more->count = count;
+        more->room = room;
         region->locked = more;
-        region->locks_room = room;
         free(old);
         return 0;
 }
 
 /* Note a range as locked, or as not; with room for one more, unless it goes to the
  * end of all that are locked. */
-static void note_locked(struct region *region, size_t from, size_t to, bool locked)
+static void note_locked(struct locked *all, size_t from, size_t to, bool locked)
 {
-        struct stretch *list = region->locked, put[2];
+        struct stretch *list = all->stretch, put[2];
         size_t first = 0, end, n = 0;
 
-        while (first < region->locks && list[first].to < from)
+        while (first < all->count && list[first].to < from)
                 first++;
-        for (end = first; end < region->locks && list[end].from <= to;)
+        for (end = first; end < all->count && list[end].from <= to;)
                 end++;
         /* Those from first to end overlap the range or touch it. */
         if (locked) {
@@ -115,11 +116,11 @@ static void note_locked(struct region *region, size_t from, size_t to, bool lock
                 if (first < end && list[end - 1].to > to)
                         put[n++] = (struct stretch){ to, list[end - 1].to };
         }
-        if (end < region->locks)
-                memmove(&list[first + n], &list[end], (region->locks - end) * sizeof *list);
+        if (end < all->count)
+                memmove(&list[first + n], &list[end], (all->count - end) * sizeof *list);
         for (size_t i = 0; i < n; i++)
                 list[first + i] = put[i];
-        region->locks = region->locks - (end - first) + n;
+        all->count = all->count - (end - first) + n;
 }
 
 static int set_locked(struct region *region, size_t from, size_t to, bool locked)
@@ -134,7 +135,7 @@ static int set_locked(struct region *region, size_t from, size_t to, bool locked
         if (rc < 0)
                 lock_as_noted(region, from, to);
         else
-                note_locked(region, from, to, locked);
+                note_locked(region->locked, from, to, locked);
         return rc;
 }
 
@@ -150,8 +151,10 @@ int region_unlock(struct region *region, size_t from, size_t to)
 
 bool region_is_secret(const struct region *region)
 {
-        return region->secret && region->nodump && region->locks == 1 && region->locked[0].from == 0 &&
-               region->locked[0].to >= region->used;
+        const struct locked *locked = region->locked;
+
+        return region->secret && region->nodump && locked && locked->count == 1 && locked->stretch[0].from == 0 &&
+               locked->stretch[0].to >= region->used;
 }
 
 /* --- Making one --- */
@@ -323,12 +326,16 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
         region->used = page_up(shift + (size_t)length);
         region->committed = backing ? region->size : region->used;
         region->frozen = is_shared(region) && !backing->write;
-        region->lock = stronger(options->lock, options->secret);
+        region->lock = options->lock;
+        if (options->secret > options->lock)
+                region->lock = options->secret;
         region->populate = options->populate;
-        region->huge = options->huge && backing && os_is_memory(backing->fd) ? options->huge : AMMAP_NO;
+        if (options->huge && backing && os_is_memory(backing->fd))
+                region->huge = options->huge;
         region->secret = options->secret != AMMAP_NO && !is_shared(region);
-        /* A child that took zeros for a key would not be told. */
-        region->fork = region->secret && options->fork == AMMAP_FORK_COPY ? AMMAP_FORK_OMIT : options->fork;
+        region->fork = options->fork;
+        if (region->secret && options->fork == AMMAP_FORK_COPY)
+                region->fork = AMMAP_FORK_OMIT; /* a child that took zeros for a key would not be told */
         region->noreserve = options->noreserve != AMMAP_NO;
         /* A neighbour that is huge too would be one mapping with it, and the
          * kernel's account of both would be one. */
@@ -521,7 +528,8 @@ void region_cut(struct region *region, size_t from, size_t to)
                 if (region->secret)
                         wipe(region->data + end, 0, last - end);
                 os_unlock(region->data + end, last - end);
-                note_locked(region, end, last, false);
+                if (region->locked)
+                        note_locked(region->locked, end, last, false);
                 region_zero(region, end, last);
         }
         if (end < region->used)
@@ -554,7 +562,8 @@ void region_forked(struct region *region)
 {
         bool torn;
 
-        region->locks = 0;
+        if (region->locked)
+                region->locked->count = 0;
         if (!region->fork_by_hand)
                 return;
         if (region->fork == AMMAP_FORK_WIPE) {

@@ -31,29 +31,31 @@ struct stretch {
         size_t from, to;
 };
 
+/* Some of them, in ascending order, none touching another; and how many there is room for. */
+struct locked {
+        size_t count, room;
+        struct stretch stretch[];
+};
+
 struct region {
         unsigned char *map;
         size_t mapped;
         unsigned char *data;
         size_t size;
-        size_t committed; /* readable and writable, and so for good; but see frozen */
-        size_t used;      /* what the length comes to */
-        ammap_guard_t guard;
-        ammap_fork_t fork; /* what becomes of it */
-        bool fork_by_hand; /* and by the child itself */
-        bool secret;       /* wiped wherever it is given up */
-        bool nodump;       /* left out of core dumps */
-        bool noreserve;    /* asked not to be accounted for */
-        bool frozen;       /* not writable, or not any more */
-        ammap_want_t lock; /* what growth has to do again */
-        ammap_want_t populate;
-        ammap_want_t huge;             /* the same, of a backing in memory */
+        size_t committed;              /* readable and writable, and so for good; but see frozen */
+        size_t used;                   /* what the length comes to */
         const struct backing *backing; /* NULL: memory of its own */
-
-        /* What this process has locked, in ascending order, none of them touching
-         * another; and how many there is room for. */
-        struct stretch *locked;
-        size_t locks, locks_room;
+        struct locked *locked;         /* what this process has locked; NULL: it never has */
+        ammap_guard_t guard : 8;
+        ammap_fork_t fork : 8;     /* what becomes of it */
+        ammap_want_t lock : 8;     /* what growth has to do again */
+        ammap_want_t populate : 8; /* that, too */
+        ammap_want_t huge : 8;     /* the same, of a backing in memory */
+        bool fork_by_hand;         /* what becomes of it does so by the child itself */
+        bool secret;               /* wiped wherever it is given up */
+        bool nodump;               /* left out of core dumps */
+        bool noreserve;            /* asked not to be accounted for */
+        bool frozen;               /* not writable, or not any more */
 };
 
 /* Whole pages for so many bytes. */
