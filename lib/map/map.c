@@ -245,16 +245,22 @@ ammap_options_t map_options(const struct ammap *map)
 
 /* --- Life --- */
 
-/* What a new map and a recycled one have in common: all but its memory. */
-static void begin(struct ammap *map, uint64_t size, const ammap_options_t *options)
+static bool is_for_recycling(uint64_t size, const ammap_options_t *options)
 {
-        atomic_store(&map->length, size);
-        atomic_store(&map->undo, 0);
+        return options->recycle != AMMAP_NO && options_can_recycle(options, size);
+}
+
+/* What a new map and a recycled one have in common: all but its memory.  Relaxed: nobody
+ * else has it yet. */
+static void begin(struct ammap *map, uint64_t size, const ammap_options_t *options, bool recycle)
+{
+        atomic_store_explicit(&map->length, size, memory_order_relaxed);
+        atomic_store_explicit(&map->undo, 0, memory_order_relaxed);
         map->capacity = options->capacity;
         map->lanes = (uint32_t)options->lanes;
-        map->lane_size = (map->capacity + map->lanes - 1) / map->lanes;
+        map->lane_size = map->lanes == 1 ? map->capacity : (map->capacity + map->lanes - 1) / map->lanes;
         map->asked_recycle = options->recycle;
-        map->recycle = !map->extra && options->recycle != AMMAP_NO && options_can_recycle(options, size);
+        map->recycle = recycle;
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_init(&map->lane[i], map, &map->common);
 }
@@ -306,7 +312,7 @@ static int fill(struct ammap *map, const struct recipe *recipe)
         map->file = recipe->file;
         map->may_fault = recipe->may_fault;
         map->faults = recipe->options->allow_faults;
-        begin(map, recipe->size, recipe->options);
+        begin(map, recipe->size, recipe->options, is_for_recycling(recipe->size, recipe->options));
         if (map->shared)
                 atomic_store(&map->length, 0); /* nobody looks at it: better none than a wrong one */
         map->fast_path_ok = map->lanes == 1 && !map->kind->joint && !map->may_fault;
@@ -431,12 +437,11 @@ struct ammap *map_reuse(uint64_t size, const ammap_options_t *options)
         struct kept *kept;
         struct ammap *map;
 
-        if (options->recycle == AMMAP_NO || !options_can_recycle(options, size) ||
-            !(kept = recycle_take(pages, pages + overhead(options->lanes))))
+        if (!is_for_recycling(size, options) || !(kept = recycle_take(pages, pages + overhead(options->lanes))))
                 return NULL;
         map = map_of(kept);
         recycle_zero(map->base, pages);
-        begin(map, size, options);
+        begin(map, size, options, true);
         map->region.used = pages;
         return map;
 }

@@ -216,7 +216,7 @@ bool recycle_keep(struct kept *kept, recycle_destroy *destroy)
                 else
                         gone = shrink_to(AMMAP_RECYCLE_MAX - weight);
                 unlock_kept();
-                if (destroy_all(gone, destroy) < 0)
+                if (gone && destroy_all(gone, destroy) < 0)
                         break;
         }
         return keeps;

@@ -21,9 +21,17 @@
 #define MAP_ANONYMOUS MAP_ANON
 #endif
 
+/* Noted, since libc looks for it among all that it is asked. */
 size_t os_page_size(void)
 {
-        return (size_t)sysconf(_SC_PAGESIZE);
+        static _Atomic size_t known; /* relaxed: whoever finds it out finds the same */
+        size_t page = atomic_load_explicit(&known, memory_order_relaxed);
+
+        if (page == 0) {
+                page = (size_t)sysconf(_SC_PAGESIZE);
+                atomic_store_explicit(&known, page, memory_order_relaxed);
+        }
+        return page;
 }
 
 unsigned os_cpus(void)
