@@ -383,7 +383,11 @@ int file_open(struct ammap **made, struct opening *opening, const ammap_options_
                 .kind = &kind_file,
                 .size = length,
                 .options = &known,
-                .backing = { .fd = opening->shown, .offset = head->data, .write = opening->there.write },
+                .backing = { .fd = opening->shown,
+                             .device = opening->there.device,
+                             .inode = opening->there.inode,
+                             .offset = head->data,
+                             .write = opening->there.write },
                 .may_fault = true,
         };
         struct file *file;

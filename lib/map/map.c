@@ -280,23 +280,12 @@ static uint64_t overhead(uint64_t lanes)
         return sizeof(struct ammap) + lanes * sizeof(struct lane);
 }
 
-static int begin_extra(struct extra *extra, const struct recipe *recipe)
+static void begin_extra(struct extra *extra, const struct recipe *recipe)
 {
-        struct backing *backing = &extra->backing;
-        struct os_file file;
-        int rc;
-
         set_name(extra->name, recipe->options->name);
         extra->options = *recipe->options;
         extra->options.name = extra->name;
-        *backing = recipe->backing;
-        if (backing_is_none(backing))
-                return 0;
-        if ((rc = os_file(backing->fd, &file)) < 0)
-                return rc;
-        backing->device = file.device;
-        backing->inode = file.inode;
-        return 0;
+        extra->backing = recipe->backing;
 }
 
 static int fill(struct ammap *map, const struct recipe *recipe)
@@ -305,8 +294,8 @@ static int fill(struct ammap *map, const struct recipe *recipe)
         const struct backing *backing = map_backing(map);
         int rc;
 
-        if (extra && (rc = begin_extra(extra, recipe)) < 0)
-                return rc;
+        if (extra)
+                begin_extra(extra, recipe);
         map->kind = recipe->kind;
         map->shared = recipe->shared;
         map->file = recipe->file;

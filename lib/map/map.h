@@ -260,7 +260,7 @@ struct recipe {
         const struct kind *kind;
         uint64_t size;                  /* bytes */
         const ammap_options_t *options; /* checked */
-        struct backing backing;         /* with fd and offset, or fd = -1; the map closes it when it is freed */
+        struct backing backing;         /* all but data, or fd = -1; the map closes it when it is freed */
         bool may_fault;                 /* others can take the memory away */
         struct shared *shared;          /* the lock, of a shared map, or ... */
         struct file *file;              /* ... of one in a file */

@@ -35,7 +35,10 @@ int raw_import(struct ammap **made, const struct found *found, const ammap_optio
         struct recipe recipe = { .kind = &kind_raw,
                                  .size = found->file.size,
                                  .options = &known,
-                                 .backing = { .fd = found->fd, .write = found->file.write },
+                                 .backing = { .fd = found->fd,
+                                              .device = found->file.device,
+                                              .inode = found->file.inode,
+                                              .write = found->file.write },
                                  .may_fault = !(found->seals & AMMAP_SEAL_SHRINK) };
         int rc = options_check(found->file.size, &known);
 

@@ -88,15 +88,14 @@ static int share_begin(struct share **begun, int fd, const struct format_head *h
 
         if (!share)
                 return -ENOMEM;
-        if ((rc = os_file(fd, &file)) < 0 || (rc = os_reserve(&header, size, OS_NONE, true)) < 0) {
+        if ((rc = os_file(fd, &file)) < 0) {
                 free(share);
                 return rc;
         }
         write = how & TO_WRITE;
         near = is_near(head->pid_space, &file, how);
-        rc = os_map_file(header, size, fd, 0, write && near ? OS_WRITE : OS_READ);
+        rc = os_map_file_anywhere(&header, size, fd, 0, write && near ? OS_WRITE : OS_READ);
         if (rc < 0) {
-                os_unmap(header, size);
                 free(share);
                 return rc;
         }
@@ -514,6 +513,8 @@ static int make(struct ammap **made, int fd, const struct format_head *head, con
         if (rc < 0)
                 return rc;
         recipe.shared = &share->shared;
+        recipe.backing.device = share->shared.device;
+        recipe.backing.inode = share->shared.inode;
         recipe.backing.write = share->shared.writable;
         if ((rc = map_make(made, &recipe)) < 0) {
                 unmap_header(share);

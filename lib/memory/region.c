@@ -203,6 +203,25 @@ static int map_aligned(struct region *region, struct layout layout, enum os_acce
         return 0;
 }
 
+static enum os_access access_of(const struct region *region)
+{
+        return region->frozen ? OS_READ : OS_WRITE;
+}
+
+/* Map the backing, with nothing around it. */
+static int map_bare(struct region *region)
+{
+        void *address = NULL;
+        int rc = os_map_file_anywhere(&address, region->size, region->backing->fd, region->backing->offset,
+                                      access_of(region));
+
+        if (rc < 0)
+                return rc;
+        region->map = region->data = address;
+        region->mapped = region->size;
+        return 0;
+}
+
 /* Make what is to be used readable and writable, or what the backing allows. */
 static int commit(struct region *region)
 {
@@ -210,8 +229,7 @@ static int commit(struct region *region)
 
         if (!backing)
                 return os_protect(region->data, region->committed, OS_WRITE);
-        return os_map_file(region->data, region->committed, backing->fd, backing->offset,
-                           region->frozen ? OS_READ : OS_WRITE);
+        return os_map_file(region->data, region->committed, backing->fd, backing->offset, access_of(region));
 }
 
 /* Guards without a mapping of their own, where the kernel has them. */
@@ -235,7 +253,7 @@ static int guard(struct region *region, bool marked)
 
 static struct huge_range huge_range(const struct region *region, size_t from, size_t to)
 {
-        return (struct huge_range){ region->data, from, to, region->backing, region->frozen ? OS_READ : OS_WRITE };
+        return (struct huge_range){ region->data, from, to, region->backing, access_of(region) };
 }
 
 static int make_huge(const struct region *region, size_t from, size_t to)
@@ -316,7 +334,7 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
         size_t page = os_page_size(), align = page;
         size_t huge = options->huge || huge_is_meant(backing) ? os_huge_size() : 0;
         size_t shift, before = options->guard ? page : 0, after = before;
-        bool open, marked;
+        bool open, marked, bare;
         int rc;
 
         memset(region, 0, sizeof *region);
@@ -348,11 +366,16 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
                  !backing;
         open = marked || (before + after == 0 && region->used == region->size && !backing);
 
-        rc = map_aligned(region, (struct layout){ before, after, align }, open ? OS_WRITE : OS_NONE,
-                         options->noreserve != AMMAP_NO);
+        bare = backing && before + after == 0 && align == page;
+
+        if (bare)
+                rc = map_bare(region);
+        else
+                rc = map_aligned(region, (struct layout){ before, after, align }, open ? OS_WRITE : OS_NONE,
+                                 options->noreserve != AMMAP_NO);
         if (rc < 0)
                 return rc;
-        if (!open)
+        if (!open && !bare)
                 rc = commit(region);
         if (rc == 0 && options->guard)
                 rc = guard(region, marked);
@@ -387,7 +410,7 @@ int region_free(struct region *region)
 
 int region_populate(struct region *region, size_t from, size_t to)
 {
-        enum os_access access = region->frozen ? OS_READ : OS_WRITE;
+        enum os_access access = access_of(region);
         int rc = from < to ? os_populate(region->data + from, to - from, access) : 0;
 
         if (rc == -EFAULT && is_shared(region))

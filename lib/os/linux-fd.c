@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -167,9 +168,16 @@ static int resize(int fd, uint64_t size)
         return rc < 0 ? -errno : 0;
 }
 
+static bool is_within_limit(uint64_t size)
+{
+        struct rlimit limit;
+
+        return getrlimit(RLIMIT_FSIZE, &limit) == 0 && (limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur);
+}
+
 /* Beyond RLIMIT_FSIZE the kernel sends the thread SIGXFSZ, which is fatal: taken
  * back, unless one was pending before, which is not ours to take. */
-int os_resize_file(int fd, uint64_t size)
+static int resize_beyond(int fd, uint64_t size)
 {
         const struct timespec at_once = { 0, 0 };
         struct os_calm calm = os_calm_begin();
@@ -187,6 +195,13 @@ int os_resize_file(int fd, uint64_t size)
                         ;
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         return os_calm_end(calm, rc);
+}
+
+int os_resize_file(int fd, uint64_t size)
+{
+        struct os_calm calm = os_calm_begin();
+
+        return os_calm_end(calm, is_within_limit(size) ? resize(fd, size) : resize_beyond(fd, size));
 }
 
 int os_read_at(int fd, uint64_t offset, void *buffer, size_t length)
@@ -357,16 +372,17 @@ int os_seals(int fd)
 int os_add_seals(int fd, unsigned seals)
 {
         struct os_calm calm = os_calm_begin();
-        int system = 0, there = os_seals(fd);
+        int system = 0, there, rc;
 
-        if (there < 0)
-                return os_calm_end(calm, there);
         for (size_t i = 0; i < SEALS; i++)
                 if (seals & seal[i].ours)
                         system |= seal[i].system;
-        if ((seals & ~(unsigned)there) == 0)
-                return os_calm_end(calm, 0);
-        return os_calm_end(calm, fcntl(fd, F_ADD_SEALS, system) < 0 ? -errno : 0);
+        rc = fcntl(fd, F_ADD_SEALS, system) < 0 ? -errno : 0;
+        if (rc < 0 && (there = os_seals(fd)) < 0)
+                rc = there;
+        else if (rc < 0 && (seals & ~(unsigned)there) == 0)
+                rc = 0;
+        return os_calm_end(calm, rc);
 }
 
 /* --- Sockets --- */

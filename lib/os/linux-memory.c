@@ -146,10 +146,11 @@ static int map_piece(void *address, size_t length, int fd, uint64_t offset, int 
         return copy == MAP_FAILED ? -errno : 0;
 }
 
+static const int protection[] = { [OS_NONE] = PROT_NONE, [OS_READ] = PROT_READ, [OS_WRITE] = PROT_READ | PROT_WRITE };
+
 /* In smaller pieces where there is no room for twice as much. */
 int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access)
 {
-        static const int protection[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
         const size_t least = 256 * os_page_size();
         struct os_calm calm = os_calm_begin();
         size_t piece = length;
@@ -167,6 +168,17 @@ int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_a
                 }
         }
         return os_calm_end(calm, rc);
+}
+
+int os_map_file_anywhere(void **address, size_t length, int fd, uint64_t offset, enum os_access access)
+{
+        struct os_calm calm = os_calm_begin();
+        void *made = mmap(NULL, length, protection[access], MAP_SHARED, fd, (off_t)offset);
+
+        if (made == MAP_FAILED)
+                return os_calm_end(calm, -errno);
+        *address = made;
+        return os_calm_end(calm, 0);
 }
 
 /* Of old size 0, a shared mapping is doubled; this is allowed where the file is

@@ -46,6 +46,10 @@ _Atomic bool os_fence_asymmetric;
 _Atomic uint32_t *os_fork_word;
 static pid_t fork_pid;
 
+/* In that page: the name of the PID namespace, as far as this process has asked, and 0 in a
+ * child, which may be in another one; NULL: there is no such page, and it is asked each time. */
+static _Atomic uint64_t *pid_space_known;
+
 /* Nobody relies on membarrier any more.  True later than os_fence_asymmetric is
  * false: in between, those who saw it true are still to be fenced. */
 static _Atomic bool fence_settled = true;
@@ -65,7 +69,7 @@ void os_start(void)
 
         if (os_map(&page, size) == 0) {
                 if (madvise(page, size, MADV_WIPEONFORK) == 0 && madvise(page, size, -1) < 0)
-                        os_fork_word = page;
+                        os_fork_word = page, pid_space_known = (void *)((unsigned char *)page + size / 2);
                 else
                         os_unmap(page, size);
         }
@@ -237,20 +241,39 @@ int os_random(void *bytes, size_t length)
         return os_calm_end(calm, rc);
 }
 
-void os_boot(unsigned char boot[16])
+/* False: it cannot be had now. */
+static bool ask_boot(unsigned char boot[16])
 {
         struct os_calm calm = os_calm_begin();
         char text[64] = "";
         int fd = os_open("/proc/sys/kernel/random/boot_id", false, false);
 
-        memset(boot, 0, 16);
         if (fd >= 0) {
                 os_read_at(fd, 0, text, 36);
                 close(fd);
         }
-        if (!parse_boot(text, boot))
-                memset(boot, 0, 16);
         os_calm_end(calm, 0);
+        return parse_boot(text, boot);
+}
+
+/* Asked once: it outlives the process.  Relaxed: known is released when its bytes are there,
+ * and whoever stores them stores the same. */
+void os_boot(unsigned char boot[16])
+{
+        static _Atomic unsigned char bytes[16];
+        static _Atomic bool known;
+
+        if (!atomic_load_explicit(&known, memory_order_acquire)) {
+                if (!ask_boot(boot)) {
+                        memset(boot, 0, 16);
+                        return;
+                }
+                for (size_t i = 0; i < 16; i++)
+                        atomic_store_explicit(&bytes[i], boot[i], memory_order_relaxed);
+                atomic_store_explicit(&known, true, memory_order_release);
+        }
+        for (size_t i = 0; i < 16; i++)
+                boot[i] = atomic_load_explicit(&bytes[i], memory_order_relaxed);
 }
 
 /* Linux 6.11 tells without /proc. */
@@ -268,12 +291,19 @@ static uint64_t ask_pid_space(void)
         return name;
 }
 
+/* A process stays in its own for as long as it lives; where its children go is another's name. */
 uint64_t os_pid_space(void)
 {
-        struct os_calm calm = os_calm_begin();
+        uint64_t name = pid_space_known ? atomic_load_explicit(pid_space_known, memory_order_relaxed) : 0;
+        struct os_calm calm;
         struct stat st;
-        uint64_t name = stat("/proc/thread-self/ns/pid", &st) < 0 ? ask_pid_space() : st.st_ino;
 
+        if (name)
+                return name;
+        calm = os_calm_begin();
+        name = stat("/proc/thread-self/ns/pid", &st) < 0 ? ask_pid_space() : st.st_ino;
+        if (pid_space_known)
+                atomic_store_explicit(pid_space_known, name, memory_order_relaxed);
         os_calm_end(calm, 0);
         return name;
 }

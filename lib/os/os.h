@@ -264,6 +264,9 @@ int os_collapse(void *address, size_t length);
  * an error there still is something, the caller's own, at each page. */
 int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_access access);
 
+/* Map them where nothing is: *address. */
+int os_map_file_anywhere(void **address, size_t length, int fd, uint64_t offset, enum os_access access);
+
 /* Map what is mapped shared at one address at another, over what is there; on an
  * error that stays. */
 int os_map_again(void *address, void *shared, size_t length);

@@ -343,6 +343,12 @@ int os_map_file(void *address, size_t length, int fd, uint64_t offset, enum os_a
         return -ENOSYS;
 }
 
+int os_map_file_anywhere(void **address, size_t length, int fd, uint64_t offset, enum os_access access)
+{
+        (void)address, (void)length, (void)fd, (void)offset, (void)access;
+        return -ENOSYS;
+}
+
 int os_map_again(void *address, void *shared, size_t length)
 {
         (void)address, (void)shared, (void)length;
