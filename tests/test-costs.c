@@ -172,6 +172,73 @@ DEFINE_LOOP_TEST("costs", costs_are_linear, 0, COUNT_OF(costs) * COUNT_OF(kinds)
                       cost->name, MORE, (double)many / (double)few);
 }
 
+/* --- Waiting --- */
+
+#if TEST_OS_LINUX
+enum { WAITERS = 64 };
+static const int64_t waiting_time = 2 * SECOND;
+
+struct waiting {
+        ammap_t *map;
+        bool writes;
+        int result;
+        int64_t cost;
+};
+
+static void *wait_body(void *argument)
+{
+        struct waiting *waiting = argument;
+        int64_t before;
+
+        op_run(waiting->writes ? OP_TRY_MUT_SLICE : OP_TRY_SLICE, waiting->map, 0, 1, 0); /* gets it a slot */
+        before = spent();
+        waiting->result =
+                op_run(waiting->writes ? OP_TIMED_MUT_SLICE : OP_TIMED_SLICE, waiting->map, 0, 1, waiting_time);
+        waiting->cost = spent() - before;
+        return NULL;
+}
+
+static int64_t cost_of_waiting(ammap_t *map, bool for_writer)
+{
+        struct waiting waiting[WAITERS];
+        pthread_t threads[WAITERS];
+        int64_t cost = 0;
+
+        for (int i = 0; i < WAITERS; i++) {
+                waiting[i] = (struct waiting){ map, !for_writer || i % 2, INT_MIN, 0 };
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, wait_body, &waiting[i]), 0);
+        }
+        for (int i = 0; i < WAITERS; i++) {
+                ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+                ck_assert_int_eq(waiting[i].result, AMMAP_ERR_TIMEOUT);
+                cost += waiting[i].cost;
+        }
+        return cost;
+}
+
+/* If each looked for itself every 10 ms it would be 200. */
+DEFINE_LOOP_TEST("costs", many_wait_for_little, 0, 4)
+{
+        static const struct cost_kind *const shared = &kinds[1], *const words = &kinds[3];
+        const int64_t limit = 40 * MS * test_scale(); /* it is 10 to 20 */
+        const bool for_writer = _i % 2;
+        ammap_t *map = map_of(_i < 2 ? shared : words, 64, 1);
+        int64_t least = INT64_MAX;
+        struct holder holder;
+
+        holder_start(&holder, map, 0, 1, for_writer);
+        for (int i = 0; i < 3 && least >= limit; i++) {
+                int64_t cost = cost_of_waiting(map, for_writer);
+
+                least = cost < least ? cost : least;
+        }
+        holder_stop(&holder);
+        ck_assert_int_eq(ammap_free(map), 0);
+        printf("%d threads wait for a %s: %.1f ms\n", WAITERS, for_writer ? "writer" : "reader", (double)least / 1e6);
+        ck_assert_int_lt(least, limit);
+}
+#endif
+
 int main(void)
 {
         return run_tests("costs", share_case);

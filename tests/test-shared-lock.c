@@ -560,6 +560,65 @@ DEFINE_LOOP_TEST("shared-lock", dead_writers, 0, COUNT_OF(kinds))
         world_close(&world);
 }
 
+/* Of many threads one looks for all: whether it is still there, has waited for too long, or
+ * gets in, the others learn in time what has become of the lane. */
+static void many_wait(int number, bool first_gives_up, bool dies)
+{
+        enum { MANY = 24 };
+        const int64_t in_time = 200 * MS * test_scale();
+        struct task tasks[MANY];
+        struct call calls[MANY];
+        struct remote remote;
+        struct world world;
+        int64_t since;
+
+        world_open(&world, number);
+        remote_start(&remote, &world.place);
+        remote_hold(&remote, true, 0, SIZE);
+        for (int i = 0; i < MANY; i++) {
+                enum op op = i == 0 && first_gives_up ? OP_TIMED_MUT_SLICE : i % 2 ? OP_SLICE : OP_MUT_SLICE;
+
+                calls[i] = (struct call){ op, world.map, 0, SIZE, 300 * MS, INT_MIN, 0 };
+                task_start(&tasks[i], call_body, &calls[i]);
+                if (i == 0)
+                        task_sleeps(&tasks[i]);
+        }
+        if (first_gives_up)
+                task_join(&tasks[0]);
+        for (int i = first_gives_up; i < MANY; i++)
+                ck_assert(task_sleeps(&tasks[i]));
+        if (dies)
+                remote_kill(&remote);
+        else
+                remote_release(&remote);
+        since = now_ns();
+        for (int i = first_gives_up; i < MANY; i++)
+                task_join(&tasks[i]);
+        ck_assert_int_lt(now_ns() - since, in_time);
+        for (int i = 0; i < MANY; i++)
+                check_op(calls[i].op, calls[i].result,
+                         i == 0 && first_gives_up ? AMMAP_ERR_TIMEOUT
+                         : dies                   ? AMMAP_ERR_OWNER_DEAD
+                                                  : 0);
+        if (dies)
+                ck_assert_int_eq(ammap_recover(world.map), 0);
+        else
+                remote_end(&remote);
+        world_close(&world);
+}
+
+DEFINE_LOOP_TEST("shared-lock", many_learn_of_a_death, 0, COUNT_OF(kinds))
+{
+        many_wait(_i, false, true);
+        many_wait(_i, true, true);
+}
+
+DEFINE_LOOP_TEST("shared-lock", many_learn_of_a_release, 0, COUNT_OF(kinds))
+{
+        many_wait(_i, false, false);
+        many_wait(_i, true, false);
+}
+
 /* The first one to come where a writer has died, and nobody was waiting. */
 DEFINE_LOOP_TEST("shared-lock", unseen_deaths, 0, COUNT_OF(kinds))
 {

@@ -82,6 +82,7 @@ int shared_own_slow(struct shared *shared, struct slot *slot, uint32_t number, e
         struct shared_waiter w = shared_wait_begin(shared, slot, number, deadline);
         int rc = 0;
 
+        w.alone = entry == TO_SHRINK; /* a slice may come in its way */
         while (rc == 0) {
                 uint64_t seen = atomic_load(&w.lane->owner), owner_id = seen & OWNER_ID;
                 bool kept =

@@ -17,6 +17,12 @@ struct shared_waiter {
         int64_t nap;      /* the next one, for readers */
         uint32_t lost;    /* races for a word, in a row or not */
         bool counted;     /* among the handle's sleepers */
+        bool alone;       /* it looks for what no change of owner tells */
+
+        /* Since it was starving. */
+        struct lookout *lookout; /* the one it is, or has relied on; or NULL */
+        uint32_t looked_after;   /* and for which lane, + 1 */
+        bool looks;              /* it is that one */
 };
 
 struct shared_waiter shared_wait_begin(struct shared *shared, struct slot *slot, uint32_t number, int64_t deadline);

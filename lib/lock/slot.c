@@ -741,6 +741,8 @@ void slot_forked(void)
         for (struct shared *shared = all_shared; shared; shared = shared->next) {
                 shared->mine = shared->detached = NULL;
                 atomic_store(&shared->sleepers, 0);
+                for (unsigned i = 0; i < LOOKOUTS; i++)
+                        atomic_store(&shared->lookout[i].lane, 0);
         }
         for (struct slot *slot = atomic_load(&every); slot; slot = slot->made_before)
                 forget_slot(slot);

@@ -20,6 +20,14 @@
 
 struct slot;
 
+/* Of the threads of a process that wait for one lane, one sleeps on its owner and looks after
+ * it for all (shared_wait.c). */
+enum { LOOKOUTS = 8 };
+struct lookout {
+        _Atomic uint32_t lane;  /* which lane somebody looks after, + 1; 0: nobody looks */
+        _Atomic uint32_t event; /* what the others sleep on; it grows when they are to look */
+};
+
 /* A process's handle on the lock that stands in a header. */
 struct shared {
         /* Constant. */
@@ -50,6 +58,9 @@ struct shared {
 
         /* This process's threads that wait for a lane by this handle. */
         _Atomic uint32_t sleepers;
+
+        /* Those for lane i, and others, have lookout[(i + 1) % LOOKOUTS]. */
+        struct lookout lookout[LOOKOUTS];
 
         /* Which word writers look at: the header's where this one is SHARED_LIVE, and else
          * this one. */
