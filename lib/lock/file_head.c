@@ -58,8 +58,11 @@ static const _Atomic uint32_t *sequence_word(const struct file *file, uint64_t r
 
 int file_write_sequence(const struct file *file, uint64_t record, uint64_t sequence)
 {
-        int rc = file_poke(file, sequence_of(record), &sequence, sizeof sequence);
+        int rc;
 
+        os_fence_full(); /* both with who reads without a lock: an odd one before the bytes, an even one after */
+        rc = file_poke(file, sequence_of(record), &sequence, sizeof sequence);
+        os_fence_full();
         if (rc == 0 && !(sequence & 1))
                 os_wake_shared(sequence_word(file, record), INT32_MAX);
         return rc;
@@ -115,6 +118,31 @@ int file_refresh(struct file *file)
         rc = look(file, &state);
         pthread_mutex_unlock(&file->mutex);
         return rc;
+}
+
+/* Pieces in the order of a seqlock: the sequence, the bytes, whose file it is and how long, and
+ * the sequence again.  Whatever is not as this process knows it is for one who locks. */
+bool file_read_unlocked(struct file *file, uint64_t record, const void *from, void *to, size_t length)
+{
+        const unsigned char *sequence = file->head + sequence_of(record);
+        unsigned char bytes[FILE_UNLOCKED_MAX];
+        uint64_t before, after;
+        struct state state;
+        const struct os_piece pieces[] = {
+                { &before, sequence, sizeof before },
+                { bytes, from, length },
+                { &state, file->head + STATE, STATE_SIZE },
+                { &after, sequence, sizeof after },
+        };
+
+        os_fork_check();
+        if (file->fd < 0 || length > sizeof bytes || os_peek_pieces(pieces, sizeof pieces / sizeof pieces[0]) < 0)
+                return false;
+        if ((before & 1) || after != before || memcmp(state.identity, file->identity, sizeof state.identity) != 0 ||
+            state.length != atomic_load(file->length) || (state.frozen && !atomic_load(file->frozen)))
+                return false;
+        memcpy(to, bytes, length);
+        return true;
 }
 
 bool file_frozen(struct file *file)

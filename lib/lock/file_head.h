@@ -71,6 +71,11 @@ void file_wait_sequence(const struct file *file, uint64_t record, uint64_t seque
  * AMMAP_ERR_UNSUPPORTED (a fork left no file) and AMMAP_ERR_FORMAT (another map is there). */
 int file_refresh(struct file *file);
 
+/* Copy bytes of the map, all in one lane, as they were at one moment at which nobody wrote it;
+ * false: it takes one who locks, and to is untouched. */
+enum { FILE_UNLOCKED_MAX = 1024 };
+bool file_read_unlocked(struct file *file, uint64_t record, const void *from, void *to, size_t length);
+
 /* Whether it says that it is frozen. */
 bool file_frozen(struct file *file);
 

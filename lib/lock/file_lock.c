@@ -17,6 +17,7 @@
  *   G4  Readers and writers do not starve each other.
  *   G5  A thread that is in its own way, by another handle too, learns it at once.
  *   G6  A frozen file is read without a lock.
+ *   G7  A copy out without a lock that succeeds is of a moment at which nobody wrote.
  *
  * The bytes that are locked; nothing is read or written there for it
  *
@@ -54,7 +55,8 @@
  *
  * Invariants
  *
- *   I1  The sequence is looked at and changed only under the lock of the lane's byte.
+ *   I1  The sequence is changed only under the lock of the lane's byte, and looked at there
+ *       by all but those who read without it, and watch.
  *   I2  Lanes are locked in ascending order, all local ones first.  So nobody waits for a
  *       thread of his own process while he has what others wait for.
  *   I3  file->fd has been given to nobody, and nothing is mapped by it.
@@ -65,6 +67,19 @@
  *
  * What pairs with what: the kernel's calls order all of it.  The sequence is written by
  * calls too, and read after the lock of the byte was taken.
+ *
+ * A short copy out of one lane takes no lock (file_read_unlocked, G7): one call of the kernel's
+ * copies the sequence, the bytes, the head's state and the sequence again, in that order
+ * (os_peek_pieces).  It is a seqlock.  Whoever changes a byte of a lane has its lock to write,
+ * and the sequence is odd meanwhile: copies, mut slices, shrinks, and a freeze.  If both
+ * sequences are the same even one, nobody wrote in between.  A dead writer's is odd, and so
+ * is that of a mut slice of the reader itself: the way with the lock tells either.  The
+ * state is copied after the bytes, so that these are the map's if it is, and the length is
+ * that of before.  A file that is cut meanwhile is a copy that fails, or the way it was.
+ * Such a reader keeps nobody out, and does not wait: it is no part of G4.
+ *
+ *      writer: sequence odd, fence, bytes      reader: sequence, bytes,       G7: he sees none of the bytes,
+ *              fence, sequence even                    sequence                  or another sequence
  *
  * Waiting, and progress (G4)
  *

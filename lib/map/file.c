@@ -245,6 +245,18 @@ static void forked(struct ammap *map)
 
 /* --- The kind --- */
 
+static int read_file(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+{
+        if (length <= FILE_UNLOCKED_MAX && map_has(map, offset, length)) {
+                const struct lane_range lanes = map_lanes(map, offset, length);
+
+                if (lanes.first == lanes.last &&
+                    file_read_unlocked(map->file, lanes.first, map->backing.data + offset, buffer, length))
+                        return 0;
+        }
+        return transfer_read(map, offset, buffer, length, deadline);
+}
+
 static uint64_t length_of(const struct ammap *map)
 {
         file_refresh(map->file);
@@ -291,7 +303,7 @@ static const struct kind kind_file = {
         .name = "file",
         .share = AMMAP_SHARED,
         .joint = true,
-        .read = transfer_read,
+        .read = read_file,
         .write = transfer_write,
         .enter = span_enter_file,
         .length = length_of,

@@ -7,6 +7,7 @@
 #include "os/os.h"
 
 #include "os/calm.h"
+#include "os/linux.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,7 @@ _Atomic bool os_fence_asymmetric;
  * and follows none (qemu-user), the process ID is compared instead. */
 _Atomic uint32_t *os_fork_word;
 static pid_t fork_pid;
+_Atomic uint32_t os_forks;
 
 /* In that page: the name of the PID namespace, as far as this process has asked, and 0 in a
  * child, which may be in another one; NULL: there is no such page, and it is asked each time. */
@@ -198,6 +200,7 @@ bool os_forked(void)
 
 void os_forked_reset(void)
 {
+        atomic_fetch_add_explicit(&os_forks, 1, memory_order_relaxed);
         if (os_fork_word)
                 atomic_store_explicit(os_fork_word, 1, memory_order_relaxed);
         else

@@ -5,7 +5,13 @@
 #ifndef OS_LINUX_H
 #define OS_LINUX_H
 
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
+
+/* How often this process, or one that it comes of, has been forked: what a thread has noted
+ * of itself may be its parent's if this is another number. */
+extern _Atomic uint32_t os_forks;
 
 /* Move pages over what is mapped at an address.  On an error that stays, and the pages
  * are gone. */

@@ -282,6 +282,17 @@ int os_sync(int fd, void *address, size_t length);
 int os_peek(void *to, const void *from, size_t length);
 int os_poke(void *to, const void *from, size_t length, size_t *done);
 
+/* Copy several pieces from memory that may be gone, as one after the other: who stores in the
+ * opposite order, with a full fence between two stores, is seen in a later piece if in an
+ * earlier one.  0; -EFAULT, or the system's code: some of it may be copied. */
+enum { OS_PIECES_MAX = 4 };
+struct os_piece {
+        void *to;
+        const void *from;
+        size_t length;
+};
+int os_peek_pieces(const struct os_piece *pieces, size_t count);
+
 /* --- linux-usage.c --- */
 
 /* Which pages are in memory: bit 0 of a byte for each.  A hint: what is not may
