@@ -5,10 +5,18 @@
  * A cost is the least processor time of several tries, so that what else runs on
  * the machine matters little.  Sixteen times as much may cost sixteen times as much,
  * and up to SLACK times that; a square would be MORE times that.
+ *
+ * Instructions and system calls are counted, too, which is exact: sixteen times as much is
+ * sixteen times as many instructions at most, and a few more system calls.
  */
 #include "share.h"
 
 #include <time.h>
+#if TEST_OS_LINUX && defined(__x86_64__)
+#define CAN_COUNT 1
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#endif
 
 enum { TRIES = 7, MORE = 16, SLACK = 4 };
 
@@ -49,6 +57,20 @@ static int64_t spent(void)
 }
 
 /* --- What is done to a map, count times or with count lanes --- */
+
+static void copy_out(ammap_t *map, size_t count)
+{
+        static unsigned char bytes[AMMAP_LANES_MAX];
+
+        ck_assert_int_eq(ammap_read_into(map, 0, bytes, count), 0);
+}
+
+static void copy_in(ammap_t *map, size_t count)
+{
+        static const unsigned char bytes[AMMAP_LANES_MAX];
+
+        ck_assert_int_eq(ammap_update_region(map, 0, bytes, count), 0);
+}
 
 static void live_slices(ammap_t *map, size_t count)
 {
@@ -136,6 +158,8 @@ static const struct cost {
 } costs[] = {
         { "live slices", live_slices, false, 500 },
         { "live slices, released from the last on", live_slices_last_first, false, 500 },
+        { "lanes copied out", copy_out, true, 256 },
+        { "lanes copied in", copy_in, true, 256 },
         { "lanes read twice", read_lanes, true, 256 },
         { "lanes written", write_lanes, true, 256 },
         { "lanes filled", fill_lanes, true, 256 },
@@ -236,6 +260,71 @@ DEFINE_LOOP_TEST("costs", many_wait_for_little, 0, 4)
         ck_assert_int_eq(ammap_free(map), 0);
         printf("%d threads wait for a %s: %.1f ms\n", WAITERS, for_writer ? "writer" : "reader", (double)least / 1e6);
         ck_assert_int_lt(least, limit);
+}
+#endif
+
+/* --- Counted --- */
+
+#if CAN_COUNT
+enum { FEW_COUNTED = 4, WARM = 3, CALLS_MORE = 8 };
+
+static void be_counted(const struct cost *cost, const struct cost_kind *kind, size_t count)
+{
+        ammap_t *map = map_of(kind, count, cost->lanes ? count : 1);
+
+        for (int i = 0; i < WARM; i++)
+                cost->act(map, count);
+        child_must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+        raise(SIGSTOP);
+        cost->act(map, count);
+        raise(SIGSTOP);
+        _exit(0);
+}
+
+/* How often a child stops within what costs; how: at each instruction, or before and after each
+ * system call. */
+static long count_stops(const struct cost *cost, const struct cost_kind *kind, size_t count, int how)
+{
+        pid_t child = fork();
+        long stops = 0;
+        int status;
+
+        ck_assert_int_ge(child, 0);
+        if (child == 0)
+                be_counted(cost, kind, count);
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+        ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL);
+        do {
+                stops++;
+                ck_assert_int_eq(ptrace(how, child, NULL, NULL), 0);
+                ck_assert_int_eq(waitpid(child, &status, 0), child);
+        } while (WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP);
+        ck_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+        ptrace(PTRACE_KILL, child, NULL, NULL);
+        waitpid(child, &status, 0);
+        return stops;
+}
+
+/* A square would be MORE times as many. */
+DEFINE_LOOP_TEST("counted", counted_costs_are_linear, 0, COUNT_OF(costs) * COUNT_OF(kinds))
+{
+        const struct cost *cost = &costs[(size_t)_i / COUNT_OF(kinds)];
+        const struct cost_kind *kind = &kinds[(size_t)_i % COUNT_OF(kinds)];
+        long few, many;
+
+        /* Slices are taken in a loop, whose checks are the test's own; and the last one takes a thread. */
+        if (under_valgrind() || TEST_SANITIZED || !cost->lanes || cost->act == try_beside_a_slice)
+                return;
+        few = count_stops(cost, kind, FEW_COUNTED, PTRACE_SINGLESTEP);
+        many = count_stops(cost, kind, MORE * FEW_COUNTED, PTRACE_SINGLESTEP);
+        ck_assert_msg(many <= (MORE + 1) * few, "%s, %s: %ld instructions, and of %d times as many %ld", kind->name,
+                      cost->name, few, MORE, many);
+        few = count_stops(cost, kind, FEW_COUNTED, PTRACE_SYSCALL);
+        many = count_stops(cost, kind, MORE * FEW_COUNTED, PTRACE_SYSCALL);
+        printf("%s, %s: calls %ld %ld\n", kind->name, cost->name, few / 2, many / 2);
+        ck_assert_msg(many <= few + 2 * CALLS_MORE, "%s, %s: %ld system calls, and of %d times as many %ld", kind->name,
+                      cost->name, few / 2, MORE, many / 2);
 }
 #endif
 

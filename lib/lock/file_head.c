@@ -7,6 +7,7 @@
 #include "os/os.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int result_of(int rc)
@@ -56,6 +57,11 @@ static const _Atomic uint32_t *sequence_word(const struct file *file, uint64_t r
         return (const _Atomic uint32_t *)(const void *)word;
 }
 
+void file_wake_sequence(const struct file *file, uint64_t record)
+{
+        os_wake_shared(sequence_word(file, record), INT32_MAX);
+}
+
 int file_write_sequence(const struct file *file, uint64_t record, uint64_t sequence)
 {
         int rc;
@@ -64,7 +70,74 @@ int file_write_sequence(const struct file *file, uint64_t record, uint64_t seque
         rc = file_poke(file, sequence_of(record), &sequence, sizeof sequence);
         os_fence_full();
         if (rc == 0 && !(sequence & 1))
-                os_wake_shared(sequence_word(file, record), INT32_MAX);
+                file_wake_sequence(file, record);
+        return rc;
+}
+
+/* Records of lanes in a row, as they stand in the file, some at a time: one call of the kernel's
+ * for many costs less than one for each, even with all that lies between the sequences. */
+enum { RECORD = sizeof(struct format_lane) / sizeof(uint64_t), FEW_RECORDS = 2, MANY_RECORDS = 512 };
+_Static_assert(offsetof(struct format_lane, sequence) == 0, "a record begins with it");
+
+struct records {
+        uint64_t *words;
+        uint64_t count;
+        uint64_t few[FEW_RECORDS * RECORD];
+};
+
+/* Of the heap, where that has them. */
+static void records_begin(struct records *records, struct lane_range lanes)
+{
+        const uint64_t all = (uint64_t)lanes.last - lanes.first + 1, many = all < MANY_RECORDS ? all : MANY_RECORDS;
+
+        memset(records->few, 0, sizeof records->few);
+        records->words = many > FEW_RECORDS ? calloc((size_t)many, RECORD * sizeof(uint64_t)) : NULL;
+        records->count = records->words ? many : FEW_RECORDS;
+        if (!records->words)
+                records->words = records->few;
+}
+
+static void records_end(struct records *records)
+{
+        if (records->words != records->few)
+                free(records->words);
+}
+
+int file_read_sequences(struct file *file, struct lane_range lanes)
+{
+        const uint64_t end = (uint64_t)lanes.last + 1;
+        struct records records;
+        int rc = 0;
+
+        records_begin(&records, lanes);
+        for (uint64_t i = lanes.first, n; i < end && rc == 0; i += n) {
+                n = end - i < records.count ? end - i : records.count;
+                rc = file_peek(file, sequence_of(i), records.words, (size_t)n * sizeof(struct format_lane));
+                for (uint64_t k = 0; rc == 0 && k < n; k++)
+                        file->lane[i + k].sequence = records.words[k * RECORD];
+        }
+        records_end(&records);
+        return rc;
+}
+
+/* The rest of a record is 0, where the lock is the kernel's. */
+int file_write_sequences(const struct file *file, struct lane_range lanes, uint64_t step, bool keep_dead)
+{
+        const uint64_t end = (uint64_t)lanes.last + 1;
+        struct records records;
+        int rc = 0;
+
+        records_begin(&records, lanes);
+        for (uint64_t i = lanes.first, n; i < end && rc == 0; i += n) {
+                n = end - i < records.count ? end - i : records.count;
+                for (uint64_t k = 0; k < n; k++) {
+                        const struct file_lane *lane = &file->lane[i + k];
+
+                        records.words[k * RECORD] = lane->sequence + (keep_dead && lane->dead ? 1 : step);
+                }
+                rc = file_poke(file, sequence_of(i), records.words, (size_t)n * sizeof(struct format_lane));
+        }
+        records_end(&records);
         return rc;
 }
 

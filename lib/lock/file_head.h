@@ -47,7 +47,8 @@ struct file {
         /* A leaf.  Held for each lock of a byte and what is noted of it, never while
          * waiting for one. */
         pthread_mutex_t mutex;
-        bool resizing; /* the length's byte is locked; guard: mutex */
+        bool resizing;     /* the length's byte is locked; guard: mutex */
+        uint32_t watchers; /* threads that sleep on a sequence, or are about to; guard: mutex */
         struct file_lane lane[];
 };
 
@@ -62,6 +63,13 @@ bool file_is_same(const struct file *file);
 /* The sequence of a lane, or, after the last one, of the length. */
 int file_read_sequence(const struct file *file, uint64_t record, uint64_t *sequence);
 int file_write_sequence(const struct file *file, uint64_t record, uint64_t sequence);
+
+/* Those of lanes in a row: what stands in the file into lane[].sequence; and what stands there, and so
+ * much more, into the file, for who has locked them.  keep_dead: of those whose writer died what
+ * he left.  Those who sleep on them sleep on. */
+int file_read_sequences(struct file *file, struct lane_range lanes);
+int file_write_sequences(const struct file *file, struct lane_range lanes, uint64_t step, bool keep_dead);
+void file_wake_sequence(const struct file *file, uint64_t record);
 
 /* Sleep while a lane's sequence is that, until one wakes all who do: by any even one that is
  * written. */

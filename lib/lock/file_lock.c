@@ -23,6 +23,7 @@
  *
  *      FILE_OPENING           a file is being made, or looked at
  *      FILE_USE               a file whose lock is in its words is open (shared_run.c)
+ *      FILE_WATCHED           somebody sleeps on the sequence of a lane
  *      FILE_LANES + i         lane i; after the last lane, the length
  *      FILE_QUEUES + i        the queue for lane i
  *
@@ -42,6 +43,13 @@
  * process's lock of it: the first takes it, the last gives it back.  A writer is alone on
  * its lane already.  What the process has is noted and locked in one step, under the file's
  * mutex, which nobody holds while he waits.
+ *
+ * Who wants many lanes tries to have all of them in one step, by one lock of their bytes,
+ * which the kernel gives whole or not at all, and one look at all sequences.  If somebody is
+ * in the way, he tries half as many, and waits for one at most.  What he has is always the
+ * first of his lanes, so the order is the same.  He only looks whether the queues are free:
+ * of the writers who have looked before somebody comes to have a queue one at most gets the
+ * lane, and the others find the queue taken.
  *
  * A writer makes the sequence odd before it writes a byte, and even before it gives the
  * lock back.  One that becomes a reader makes it even, too, and then has the kernel make its
@@ -63,7 +71,9 @@
  *   I4  Where frozen is seen, nothing else is looked at (FILE_FROZEN).
  *
  * Who watches a lane sleeps on its sequence, as it has seen it.  Who makes one even wakes all:
- * the kernel compares before it lets one sleep.
+ * the kernel compares before it lets one sleep.  Who makes many even does so only if somebody
+ * watches: he has said so, by FILE_WATCHED and within the process by a count, before he looks
+ * at the sequence.
  *
  * What pairs with what: the kernel's calls order all of it.  The sequence is written by
  * calls too, and read after the lock of the byte was taken.
@@ -130,6 +140,7 @@
 enum {
         FILE_OPENING = 0,
         FILE_USE = 1,
+        FILE_WATCHED = 2,
         FILE_LANES = sizeof(struct format_head), /* as many as there are lanes, and the length's */
         FILE_QUEUES = FILE_LANES + AMMAP_LANES_MAX + 1
 };
@@ -185,6 +196,17 @@ static void unlink_file(struct file *file)
 static int lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
 {
         return os_lock_byte(file->fd, FILE_LANES + lane, lock);
+}
+
+/* All by one call of the kernel's, which does all of it or nothing. */
+static int lock_lanes(const struct file *file, struct lane_range lanes, enum os_lock lock)
+{
+        return os_lock_bytes(file->fd, FILE_LANES + lanes.first, (uint64_t)lanes.last - lanes.first + 1, lock);
+}
+
+static int look_at_queues(const struct file *file, struct lane_range lanes, enum os_lock lock)
+{
+        return os_lock_bytes(file->fd, FILE_QUEUES + lanes.first, (uint64_t)lanes.last - lanes.first + 1, lock);
 }
 
 static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
@@ -319,16 +341,68 @@ static int try_read(struct file *file, uint64_t i, bool past, bool *queued)
         return 0;
 }
 
-static void leave_lane(struct file *file, uint64_t i, enum access access)
-{
-        struct file_lane *lane = &file->lane[i];
+/* --- Lanes in a row, under the mutex --- */
 
-        if (access == WRITE && lane->writing) {
-                lane->writing = false;
-                lock_lane(file, i, OS_UNLOCK);
-        } else if (access == READ && lane->readers > 0 && --lane->readers == 0) {
-                lock_lane(file, i, OS_UNLOCK);
+/* Whether the process is to give it back then. */
+static bool let_go(struct file_lane *lane, enum access access)
+{
+        if (access == READ)
+                return lane->readers > 0 && --lane->readers == 0;
+        if (!lane->writing)
+                return false;
+        lane->writing = false;
+        return true;
+}
+
+/* As few calls as there are rows of them. */
+static void leave_row(struct file *file, struct lane_range lanes, enum access access)
+{
+        uint32_t first = lanes.first;
+
+        for (uint32_t i = lanes.first; i <= lanes.last; i++) {
+                if (let_go(&file->lane[i], access))
+                        continue;
+                if (i > first)
+                        lock_lanes(file, (struct lane_range){ first, i - 1 }, OS_UNLOCK);
+                first = i + 1;
         }
+        if (first <= lanes.last)
+                lock_lanes(file, (struct lane_range){ first, lanes.last }, OS_UNLOCK);
+}
+
+static int find_sequences(struct file *file, struct lane_range lanes, bool recovers)
+{
+        int rc = file_read_sequences(file, lanes);
+
+        for (uint32_t i = lanes.first; i <= lanes.last && rc == 0; i++) {
+                struct file_lane *lane = &file->lane[i];
+
+                if ((lane->sequence & 1) && !recovers)
+                        rc = AMMAP_ERR_OWNER_DEAD;
+                lane->dead = lane->sequence & 1;
+                lane->sequence &= ~UINT64_C(1);
+        }
+        return rc;
+}
+
+/* What try_read and try_write do of one, if nobody is in the way of any: else nothing has changed,
+ * and they say why.  A queue that is free is not locked: whoever comes to have it meanwhile is
+ * not passed by those who look next. */
+static int try_row(struct file *file, struct lane_range lanes, const struct request *request)
+{
+        const bool writes = request->access == WRITE;
+        int rc = look_at_queues(file, lanes, writes ? OS_LOOK_WRITE : OS_LOOK_READ);
+
+        if (rc < 0 || (rc = lock_lanes(file, lanes, writes ? OS_LOCK_WRITE : OS_LOCK_READ)) < 0)
+                return rc;
+        for (uint32_t i = lanes.first; i <= lanes.last; i++)
+                if (writes)
+                        file->lane[i].writing = true;
+                else
+                        file->lane[i].readers++;
+        if ((rc = find_sequences(file, lanes, writes && request->recovers)) < 0)
+                leave_row(file, lanes, request->access);
+        return rc;
 }
 
 /* --- Who is in --- */
@@ -457,32 +531,90 @@ static int enter_lane(struct file *file, uint64_t i, const struct request *reque
         return rc;
 }
 
-/* Of lanes from first on to before end. */
-static void leave_lanes(struct file *file, uint64_t first, uint64_t end, enum access access)
+/* Of many: all that nobody is in the way of by one step, and half of them where somebody is; and
+ * wait for one. */
+static int enter_lanes(struct file *file, const struct request *request, uint64_t *entered)
 {
-        pthread_mutex_lock(&file->mutex);
-        for (uint64_t i = end; i-- > first;)
-                leave_lane(file, i, access);
-        pthread_mutex_unlock(&file->mutex);
-}
-
-/* Mark lanes that are locked as being written, or as written. */
-static int mark(struct file *file, struct lane_range lanes, uint64_t step)
-{
+        const uint64_t end = (uint64_t)request->lanes.last + 1;
+        uint64_t i = request->lanes.first, step = end - i;
         int rc = 0;
 
-        for (uint64_t i = lanes.first; i <= lanes.last && rc == 0; i++)
-                rc = file_write_sequence(file, i, file->lane[i].sequence + step);
+        while (i < end && rc == 0) {
+                const struct lane_range row = { (uint32_t)i, (uint32_t)(i + step - 1) };
+
+                if (step == 1) {
+                        rc = enter_lane(file, i, request);
+                } else {
+                        pthread_mutex_lock(&file->mutex);
+                        rc = try_row(file, row, request);
+                        pthread_mutex_unlock(&file->mutex);
+                        if (rc < 0) {
+                                step /= 2;
+                                rc = 0;
+                                continue;
+                        }
+                }
+                if (rc == 0)
+                        i += step;
+                step = 2 * step < end - i ? 2 * step : end - i;
+        }
+        *entered = i - request->lanes.first;
         return rc;
 }
 
-/* as_found: but for what a writer left who died. */
+/* The first ones. */
+static void leave_lanes(struct file *file, struct lane_range lanes, uint64_t count, enum access access)
+{
+        if (count == 0)
+                return;
+        pthread_mutex_lock(&file->mutex);
+        leave_row(file, (struct lane_range){ lanes.first, (uint32_t)(lanes.first + count - 1) }, access);
+        pthread_mutex_unlock(&file->mutex);
+}
+
+static uint64_t count_of(struct lane_range lanes)
+{
+        return (uint64_t)lanes.last - lanes.first + 1;
+}
+
+/* Whether somebody sleeps on a sequence, in this process or in another.  He has said so before he
+ * looked at the sequence, and one looks here after it was changed. */
+static bool is_watched(struct file *file)
+{
+        bool watched;
+
+        pthread_mutex_lock(&file->mutex);
+        watched = file->watchers > 0;
+        pthread_mutex_unlock(&file->mutex);
+        return watched || os_lock_byte(file->fd, FILE_WATCHED, OS_LOOK_WRITE) == -EAGAIN;
+}
+
+/* Mark lanes that are locked as being written, or as written. */
+static int mark(struct file *file, struct lane_range lanes, uint64_t step, bool keep_dead)
+{
+        const struct file_lane *first = &file->lane[lanes.first];
+        int rc;
+
+        if (lanes.first == lanes.last)
+                return keep_dead && first->dead ? 0 : file_write_sequence(file, lanes.first, first->sequence + step);
+        rc = file_write_sequences(file, lanes, step, keep_dead);
+        if (step == 2 && is_watched(file))
+                for (uint64_t i = lanes.first; i <= lanes.last; i++)
+                        file_wake_sequence(file, i);
+        return rc;
+}
+
+/* as_found: but for what a writer left who died.  Unless the file is gone, or the lanes are, by
+ * the thread's end or a fork. */
 static void leave_written(struct file *file, struct lane_range lanes, bool as_found)
 {
-        for (uint64_t i = lanes.first; i <= lanes.last && (i > lanes.first || file_is_same(file)); i++)
-                if (file->lane[i].writing && !(as_found && file->lane[i].dead))
-                        file_write_sequence(file, i, file->lane[i].sequence + 2); /* unless it is gone */
-        leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, WRITE);
+        for (uint32_t i = lanes.first, last; i <= lanes.last && (i > lanes.first || file_is_same(file)); i = last + 1) {
+                for (last = i; last < lanes.last && file->lane[last + 1].writing == file->lane[i].writing;)
+                        last++;
+                if (file->lane[i].writing)
+                        mark(file, (struct lane_range){ i, last }, 2, as_found);
+        }
+        leave_lanes(file, lanes, count_of(lanes), WRITE);
 }
 
 static bool any_dead(const struct file *file, struct lane_range lanes)
@@ -511,7 +643,7 @@ int file_enter(struct file *file, const struct request *request)
 {
         const struct lane_range lanes = request->lanes;
         const enum access access = request->access;
-        uint64_t i;
+        uint64_t entered = 0;
         int rc = 0;
 
         os_fork_check();
@@ -521,19 +653,18 @@ int file_enter(struct file *file, const struct request *request)
                 return AMMAP_ERR_READ_ONLY;
         if (atomic_load(file->frozen) && (rc = file_refresh(file)) == 0)
                 rc = FILE_FROZEN;
-        for (i = lanes.first; i <= lanes.last && rc == 0; i++)
-                rc = enter_lane(file, i, request);
+        if (rc == 0)
+                rc = enter_lanes(file, request, &entered);
         if (rc != 0) {
-                if (i > lanes.first)
-                        leave_lanes(file, lanes.first, i - 1, access);
+                leave_lanes(file, lanes, entered, access);
                 if (rc == FILE_FROZEN)
                         return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
         }
         rc = check_entered(file, request);
         if (rc < 0)
-                leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, access);
-        else if (access == WRITE && (rc = mark(file, lanes, 1)) < 0)
+                leave_lanes(file, lanes, count_of(lanes), access);
+        else if (access == WRITE && (rc = mark(file, lanes, 1, false)) < 0)
                 leave_written(file, lanes, true);
         return rc == 0 && request->recovers && any_dead(file, lanes) ? FILE_RECOVERED : rc;
 }
@@ -546,29 +677,28 @@ void file_leave(struct file *file, struct lane_range lanes, enum access access)
         if (access == WRITE)
                 leave_written(file, lanes, false);
         else
-                leave_lanes(file, lanes.first, (uint64_t)lanes.last + 1, READ);
+                leave_lanes(file, lanes, count_of(lanes), READ);
 }
 
 /* All bytes by one call of the kernel's, which does all of it or nothing, and lets nobody in
  * between.  Before that the sequences: whoever reads next looks at them. */
 int file_downgrade(struct file *file, struct lane_range lanes)
 {
-        const uint64_t count = (uint64_t)lanes.last - lanes.first + 1;
         int rc = file_refresh(file);
 
         if (rc < 0)
                 return rc;
-        rc = mark(file, lanes, 2);
+        rc = mark(file, lanes, 2, false);
         pthread_mutex_lock(&file->mutex);
         if (rc == 0)
-                rc = os_lock_bytes(file->fd, FILE_LANES + lanes.first, count, OS_LOCK_READ);
+                rc = lock_lanes(file, lanes, OS_LOCK_READ);
         for (uint64_t i = lanes.first; rc == 0 && i <= lanes.last; i++) {
                 file->lane[i].writing = false;
                 file->lane[i].readers = 1;
         }
         pthread_mutex_unlock(&file->mutex);
         if (rc < 0)
-                mark(file, lanes, 1); /* unless it is gone */
+                mark(file, lanes, 1, false); /* unless it is gone */
         return rc;
 }
 
@@ -576,7 +706,7 @@ int file_downgrade(struct file *file, struct lane_range lanes)
 void file_abandon(struct file *file, uint64_t lane)
 {
         if (file->fd >= 0)
-                leave_lanes(file, lane, lane + 1, WRITE);
+                leave_lanes(file, one_lane((uint32_t)lane), 1, WRITE);
         lane_recover(&file->local[lane]);
 }
 
@@ -755,7 +885,24 @@ int file_writes(struct file *file, struct lane_range lanes, uint64_t *count)
         return rc;
 }
 
-void file_watch(const struct file *file, struct lane_range lanes, uint64_t count, int64_t until)
+/* Without that byte, where the system has no more locks, he is not woken after a write to many. */
+static void begin_watch(struct file *file)
+{
+        pthread_mutex_lock(&file->mutex);
+        if (file->watchers++ == 0)
+                os_lock_byte(file->fd, FILE_WATCHED, OS_LOCK_READ);
+        pthread_mutex_unlock(&file->mutex);
+}
+
+static void end_watch(struct file *file)
+{
+        pthread_mutex_lock(&file->mutex);
+        if (--file->watchers == 0)
+                os_lock_byte(file->fd, FILE_WATCHED, OS_UNLOCK);
+        pthread_mutex_unlock(&file->mutex);
+}
+
+void file_watch(struct file *file, struct lane_range lanes, uint64_t count, int64_t until)
 {
         enum { LOOK_DEAD = 10000000, LOOK_SEVERAL = 1000000 }; /* ns between two looks */
         const int64_t now = os_now();
@@ -765,9 +912,11 @@ void file_watch(const struct file *file, struct lane_range lanes, uint64_t count
                 waiter_nap(earlier(LOOK_SEVERAL, until - now));
                 return;
         }
+        begin_watch(file);
         memcpy(&base, file->identity, sizeof base);
         if (file_read_sequence(file, lanes.first, &sequence) == 0 && base + sequence / 2 == count)
                 file_wait_sequence(file, lanes.first, sequence, earlier(until, now + LOOK_DEAD));
+        end_watch(file);
 }
 
 /* --- Its end, and a fork --- */
@@ -789,6 +938,7 @@ void file_forked(struct file *file, int shown)
         for (uint64_t i = 0; i < file->lanes; i++)
                 file->lane[i] = (struct file_lane){ .readers = 0 };
         file->resizing = false;
+        file->watchers = 0;
         if (file->fd >= 0)
                 os_close_file(file->fd, file->device, file->inode);
         file->fd = -1;

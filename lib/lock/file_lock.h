@@ -76,7 +76,7 @@ int file_recover(struct file *file, int (*mend)(void *context), void *context);
 int file_writes(struct file *file, struct lane_range lanes, uint64_t *count);
 
 /* Sleep until they may have been written more often, or a writer may have died. */
-void file_watch(const struct file *file, struct lane_range lanes, uint64_t count, int64_t until);
+void file_watch(struct file *file, struct lane_range lanes, uint64_t count, int64_t until);
 
 /* Forget it, and free it.  It is on the list, or was never. */
 void file_end(struct file *file);
