@@ -173,10 +173,15 @@ static inline uint64_t map_lane_index(const struct ammap *map, uint64_t offset)
         return offset < map->capacity ? offset / map->lane_size : map->lanes - 1;
 }
 
-/* The last lane that count bytes at offset lie in. */
+/* The last lane that count bytes at offset lie in.  Mostly it is the first one, which is known:
+ * so nothing is divided twice. */
 static inline uint64_t map_lane_last(const struct ammap *map, uint64_t offset, uint64_t count)
 {
-        return map_lane_index(map, count ? offset + (count - 1) : offset);
+        uint64_t first = map_lane_index(map, offset);
+
+        if (map->lanes == 1 || count <= map->lane_size - (offset - first * map->lane_size))
+                return first;
+        return map_lane_index(map, offset + (count - 1));
 }
 
 /* All of them. */
