@@ -15,17 +15,27 @@
 
 /* --- Out --- */
 
-static ALWAYS_INLINE int copy_out(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+/* What is done without a call.  These functions begin with it, and leave what it is not to
+ * others by their last step: so they have nothing to save. */
+static ALWAYS_INLINE bool is_few(const ammap_t *map, const void *bytes, size_t length, size_t most)
+{
+        return likely(map && bytes && map->fast_path_ok && length > 0 && length <= most);
+}
+
+static NOINLINE int read_any(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
         if (!map || (!buffer && length))
                 return AMMAP_ERR_INVALID;
         if (length == 0)
                 return map_look(map, offset, 0);
-        if (unlikely(!map->fast_path_ok))
-                return map->kind->read(map, offset, buffer, length, deadline);
+        return map->kind->read(map, offset, buffer, length, deadline);
+}
+
+static ALWAYS_INLINE int copy_out(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+{
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
-        if (length > OPTIMISTIC_MAX)
-                return transfer_read(map, offset, buffer, length, deadline);
+        if (!is_few(map, buffer, length, OPTIMISTIC_FEW))
+                return read_any(map, offset, buffer, length, deadline);
         if (local_read_quick(map, &map->lane[0], offset, buffer, length))
                 return 0;
         return local_read_again(map, offset, buffer, length, deadline);
@@ -52,16 +62,15 @@ static NOINLINE int read_timed(ammap_t *map, uint64_t offset, void *buffer, size
 
 int ammap_timed_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t timeout_ns)
 {
-        /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
-        if (likely(map && buffer && map->fast_path_ok && length <= OPTIMISTIC_MAX) &&
-            local_read_quick(map, &map->lane[0], offset, buffer, length))
+        /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
+        if (is_few(map, buffer, length, OPTIMISTIC_FEW) && local_read_quick(map, &map->lane[0], offset, buffer, length))
                 return 0;
         return read_timed(map, offset, buffer, length, timeout_ns);
 }
 
 /* --- In --- */
 
-static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+static NOINLINE int write_any(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
         int rc;
 
@@ -69,17 +78,23 @@ static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data
                 return AMMAP_ERR_INVALID;
         if (length == 0)
                 return map_look(map, offset, 0);
-        if (unlikely(!map->fast_path_ok))
-                return (rc = map_check(map, offset, length)) < 0
-                               ? rc
-                               : map->kind->write(map, offset, data, length, deadline);
-        if (unlikely(!map_has_simple(map, offset, length)) && (rc = map_recheck(map, offset, length)) < 0)
+        if ((rc = map_check(map, offset, length)) < 0)
                 return rc;
-        if ((rc = lane_write(&map->lane[0], deadline)) < 0)
-                return rc;
-        if (local_write_entered(map, &map->lane[0], offset, data, length))
+        return map->kind->write(map, offset, data, length, deadline);
+}
+
+static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        enum local_write done;
+
+        if (!is_few(map, data, length, WORD_FEW))
+                return write_any(map, offset, data, length, deadline);
+        done = local_write_quick(map, &map->lane[0], offset, data, length);
+        if (likely(done == WRITE_DONE))
                 return 0;
-        return transfer_write(map, offset, data, length, deadline);
+        if (done == WRITE_NOT_ENTERED)
+                return local_write_again(map, offset, data, length, deadline);
+        return local_write_resized(map, offset, data, length, deadline);
 }
 
 int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length)

@@ -532,6 +532,42 @@ DEFINE_TEST("copy", large_copies_are_whole)
         ck_assert_int_eq(ammap_free(other), 0);
 }
 
+/* Small ones are made of moves that overlap, longer ones by other means: each from and to
+ * every alignment, and not a byte beside it. */
+DEFINE_LOOP_TEST("copy", every_short_length_is_exact, 1, 3)
+{
+        enum { EVERY = 300, ALIGNMENTS = 33, ROOM = (1 << 17) + 256 };
+        static const size_t longer[] = {
+                511, 512, 513, 1023, 1024, 1025, 4095, 4096, 4097, 65535, 65536, 65537, 131072
+        };
+        ammap_t *map = new_map(ROOM, (uint64_t)_i);
+        unsigned char *bytes = ammap_as_mut_ptr(map), *model = malloc(ROOM), *buffer = malloc(ROOM);
+
+        ck_assert(model && buffer);
+        for (size_t i = 0; i < EVERY + COUNT_OF(longer); i++)
+                for (size_t at = 0; at < ALIGNMENTS; at += i < EVERY ? 1 : 8) {
+                        const size_t n = i < EVERY ? i : longer[i - EVERY], to = 64 + at, from = 64 + (at * 7 + 3) % 32;
+                        const size_t checked = n + 256; /* of both, from 0 on */
+
+                        for (size_t k = 0; k < checked; k++)
+                                bytes[k] = buffer[k] = (unsigned char)(k * 5 + i);
+                        for (size_t k = 0; k < n; k++)
+                                buffer[from + k] = pattern_byte(k + i);
+                        memcpy(model, bytes, checked);
+                        memcpy(model + to, buffer + from, n);
+                        ck_assert_int_eq(ammap_update_region(map, to, buffer + from, n), 0);
+                        ck_assert_int_eq(memcmp(model, bytes, checked), 0);
+
+                        memcpy(model, buffer, checked);
+                        memset(buffer + from, CANARY, n);
+                        ck_assert_int_eq(ammap_read_into(map, to, buffer + from, n), 0);
+                        ck_assert_int_eq(memcmp(model, buffer, checked), 0);
+                }
+        free(model);
+        free(buffer);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* --- Copies in circles ------------------------------------------------------ */
 
 enum { CIRCLE_SIZE = 3000 };

@@ -56,6 +56,22 @@ int local_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, 
         return local_read_again(map, offset, buffer, length, deadline);
 }
 
+int local_write_resized(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        struct lane *lane = &map->lane[map_lane_index(map, offset)];
+
+        return local_write_entered(map, lane, offset, data, length)
+                       ? 0
+                       : transfer_write(map, offset, data, length, deadline);
+}
+
+int local_write_again(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        int rc = map_check(map, offset, length);
+
+        return rc < 0 ? rc : local_write(map, offset, data, length, deadline);
+}
+
 int local_write(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
         uint64_t first = map_lane_index(map, offset);

@@ -30,6 +30,25 @@ static ALWAYS_INLINE bool local_read_quick(const struct ammap *map, const struct
         return lane_read_valid(lane, sequence);
 }
 
+/* Enter, write up to WORD_FEW bytes, and leave.  The range is looked at before, for what the
+ * map has not is not to be waited for; and inside whether it is still the same map. */
+enum local_write { WRITE_DONE, WRITE_NOT_ENTERED, WRITE_RESIZED };
+
+static ALWAYS_INLINE enum local_write local_write_quick(struct ammap *map, struct lane *lane, uint64_t offset,
+                                                        const void *data, size_t length)
+{
+        uint64_t whole = atomic_load_explicit(&map->length, memory_order_acquire);
+
+        if (unlikely(!range_ok(whole, offset, length)) || !lane_write_try(lane))
+                return WRITE_NOT_ENTERED;
+        os_fence_light_after(); /* a shrink sees that someone writes, or the length is looked at after it */
+        if (unlikely(atomic_load_explicit(&map->length, memory_order_acquire) != whole))
+                return WRITE_RESIZED;
+        word_copy_in_few(map->base + offset, data, length);
+        lane_write_leave(lane);
+        return WRITE_DONE;
+}
+
 /* Write to a lane that has been entered for that, and leave it; false: the map has no such
  * bytes any more, and nothing has been written. */
 static ALWAYS_INLINE bool local_write_entered(struct ammap *map, struct lane *lane, uint64_t offset, const void *data,
@@ -47,6 +66,10 @@ static ALWAYS_INLINE bool local_write_entered(struct ammap *map, struct lane *la
 
 /* After local_read_quick, of bytes in one lane. */
 int local_read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline);
+
+/* After local_write_quick, WRITE_NOT_ENTERED or WRITE_RESIZED. */
+int local_write_again(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline);
+int local_write_resized(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline);
 
 /* Any range; entries of struct kind. */
 int local_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline);

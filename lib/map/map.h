@@ -198,7 +198,7 @@ static inline bool map_has_simple(const struct ammap *map, uint64_t offset, uint
 {
         uint64_t length = atomic_load_explicit(&map->length, memory_order_acquire);
 
-        return range_ok(length, offset, count) && length > 0;
+        return range_ok(length, offset, count) && (count > 0 || length > 0);
 }
 
 static inline bool head_has(const struct format_head *head, uint64_t room, uint64_t offset, uint64_t count)

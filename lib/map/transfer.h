@@ -17,6 +17,7 @@ enum {
 #else
         OPTIMISTIC_MAX = 1024,
 #endif
+        OPTIMISTIC_FEW = OPTIMISTIC_MAX < WORD_FEW ? (int)OPTIMISTIC_MAX : (int)WORD_FEW, /* made without a call */
         OPTIMISTIC_TRIES = 4
 };
 

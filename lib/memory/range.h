@@ -11,7 +11,7 @@
 /* Whether count bytes at offset lie within length.  No sum that could wrap. */
 static inline bool range_ok(uint64_t length, uint64_t offset, uint64_t count)
 {
-        return offset <= length && count <= length - offset;
+        return count <= length && offset <= length - count;
 }
 
 #endif /* RANGE_H */

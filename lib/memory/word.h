@@ -22,8 +22,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Room for the largest. */
-enum { WORD_MAX = 8 };
+/* Room for the largest; and the longest copy that is made of a few moves, without a call. */
+enum { WORD_MAX = 8, WORD_FEW = 64 };
 
 static ALWAYS_INLINE bool word_is(const void *address, size_t n, size_t size)
 {
@@ -97,6 +97,46 @@ static ALWAYS_INLINE void word_copy_in(unsigned char *bytes, const void *data, s
 {
         if (n > WORD_MAX || !word_store(bytes, data, n))
                 memcpy(bytes, data, n);
+}
+
+/* n from 1 to WORD_FEW: two moves that overlap, or four.  A word is stored once. */
+static ALWAYS_INLINE void word_copy_in_few(unsigned char *bytes, const void *data, size_t n)
+{
+        struct block {
+                unsigned char byte[16];
+        } a, b, c, d;
+        const unsigned char *from = data;
+
+        if (n <= WORD_MAX) {
+                if (word_store(bytes, from, n))
+                        return;
+                if (n >= 4) {
+                        memcpy(&a, from, 4);
+                        memcpy(&b, from + n - 4, 4);
+                        memcpy(bytes, &a, 4);
+                        memcpy(bytes + n - 4, &b, 4);
+                } else {
+                        bytes[0] = from[0];
+                        bytes[n / 2] = from[n / 2];
+                        bytes[n - 1] = from[n - 1];
+                }
+        } else if (n < sizeof a) {
+                memcpy(&a, from, 8);
+                memcpy(&b, from + n - 8, 8);
+                memcpy(bytes, &a, 8);
+                memcpy(bytes + n - 8, &b, 8);
+        } else {
+                memcpy(&a, from, sizeof a);
+                memcpy(&d, from + n - sizeof d, sizeof d);
+                if (n > 2 * sizeof a) {
+                        memcpy(&b, from + sizeof a, sizeof b);
+                        memcpy(&c, from + n - 2 * sizeof c, sizeof c);
+                        memcpy(bytes + sizeof a, &b, sizeof b);
+                        memcpy(bytes + n - 2 * sizeof c, &c, sizeof c);
+                }
+                memcpy(bytes, &a, sizeof a);
+                memcpy(bytes + n - sizeof d, &d, sizeof d);
+        }
 }
 
 static inline void word_move(unsigned char *to, const unsigned char *from, size_t n)
