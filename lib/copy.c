@@ -15,26 +15,32 @@
 
 /* --- Out --- */
 
-/* What is done without a call.  These functions begin with it, and leave what it is not to
- * others by their last step: so they have nothing to save. */
-static ALWAYS_INLINE bool is_few(const ammap_t *map, const void *bytes, size_t length, size_t most)
+/* Whether it is done without a call.  These functions begin with that, and leave what it is
+ * not to others by their last step: so they have nothing to save. */
+static ALWAYS_INLINE bool is_few(const ammap_t *map, size_t length, size_t most)
 {
-        return likely(map && bytes && map->fast_path_ok && length > 0 && length <= most);
+        return likely(map->fast_path_ok && length > 0 && length <= most);
+}
+
+/* Without a map, or bytes. */
+static NOINLINE int copy_nothing(ammap_t *map, uint64_t offset, size_t length)
+{
+        return map && length == 0 ? map_look(map, offset, 0) : AMMAP_ERR_INVALID;
 }
 
 static NOINLINE int read_any(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
-        if (!map || (!buffer && length))
-                return AMMAP_ERR_INVALID;
-        if (length == 0)
-                return map_look(map, offset, 0);
+        if (unlikely(length == 0))
+                return copy_nothing(map, offset, length);
         return map->kind->read(map, offset, buffer, length, deadline);
 }
 
 static ALWAYS_INLINE int copy_out(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
+        if (unlikely(!map || !buffer))
+                return copy_nothing(map, offset, length);
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
-        if (!is_few(map, buffer, length, OPTIMISTIC_FEW))
+        if (!is_few(map, length, OPTIMISTIC_FEW))
                 return read_any(map, offset, buffer, length, deadline);
         if (local_read_quick(map, &map->lane[0], offset, buffer, length))
                 return 0;
@@ -63,7 +69,8 @@ static NOINLINE int read_timed(ammap_t *map, uint64_t offset, void *buffer, size
 int ammap_timed_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t timeout_ns)
 {
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
-        if (is_few(map, buffer, length, OPTIMISTIC_FEW) && local_read_quick(map, &map->lane[0], offset, buffer, length))
+        if (likely(map && buffer) && is_few(map, length, OPTIMISTIC_FEW) &&
+            local_read_quick(map, &map->lane[0], offset, buffer, length))
                 return 0;
         return read_timed(map, offset, buffer, length, timeout_ns);
 }
@@ -74,10 +81,8 @@ static NOINLINE int write_any(ammap_t *map, uint64_t offset, const void *data, s
 {
         int rc;
 
-        if (!map || (!data && length))
-                return AMMAP_ERR_INVALID;
-        if (length == 0)
-                return map_look(map, offset, 0);
+        if (unlikely(length == 0))
+                return copy_nothing(map, offset, length);
         if ((rc = map_check(map, offset, length)) < 0)
                 return rc;
         return map->kind->write(map, offset, data, length, deadline);
@@ -87,7 +92,9 @@ static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data
 {
         enum local_write done;
 
-        if (!is_few(map, data, length, WORD_FEW))
+        if (unlikely(!map || !data))
+                return copy_nothing(map, offset, length);
+        if (!is_few(map, length, WORD_FEW))
                 return write_any(map, offset, data, length, deadline);
         done = local_write_quick(map, &map->lane[0], offset, data, length);
         if (likely(done == WRITE_DONE))

@@ -82,6 +82,30 @@ static NOINLINE int retake_slice(ammap_t *map, uint64_t offset, uint64_t length,
         return take_slice(map, offset, length, deadline, slice);
 }
 
+static NOINLINE int retake_counted_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                         ammap_slice_t *slice)
+{
+        lane_hold_leave(slice->ammap_private.ammap_hold);
+        return take_slice(map, offset, length, deadline, slice);
+}
+
+/* The quick path where there is no bias: after a write. */
+static NOINLINE int count_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
+{
+        struct hold *hold = lane_hold_count_try(&map->lane[0], HOLD_SLICE, offset + length);
+
+        if (!hold)
+                return take_slice(map, offset, length, deadline, slice);
+        os_fence_light(); /* as in hold_publish */
+        slice->ammap_private.ammap_hold = hold;
+        if (unlikely(!map_has_simple(map, offset, length)))
+                return retake_counted_slice(map, offset, length, deadline, slice);
+        slice->ammap_private.ammap_count = 1;
+        fill(map, offset, length, slice);
+        lane_counted(&map->lane[0]);
+        return 0;
+}
+
 static NOINLINE int retake_shared_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                         ammap_slice_t *slice)
 {
@@ -124,7 +148,7 @@ static ALWAYS_INLINE int quick_slice(ammap_t *map, uint64_t offset, uint64_t len
         if (!slice || !has_fast_path(map))
                 return take_other_slice(map, offset, length, deadline, slice);
         if (!(hold = hold_publish(&map->lane[0], HOLD_SLICE, offset + length)))
-                return take_slice(map, offset, length, deadline, slice);
+                return count_slice(map, offset, length, deadline, slice);
         if (unlikely(!lane_still_biased(&map->lane[0]) || !map_has_simple(map, offset, length))) {
                 slice->ammap_private.ammap_hold = hold;
                 return retake_slice(map, offset, length, deadline, slice);
@@ -162,7 +186,7 @@ static NOINLINE int release_shared_slice(ammap_slice_t *slice)
 {
         struct shared_hold *hold = slice->ammap_private.ammap_hold;
 
-        if (!hold || !shared_slice_end(hold))
+        if (slice->ammap_private.ammap_count != SPAN_SHARED || !hold || !shared_slice_end(hold))
                 return release_slice(slice);
         memset(slice, 0, sizeof *slice);
         if (shared_slice_was_awaited(hold->slot))
@@ -170,15 +194,34 @@ static NOINLINE int release_shared_slice(ammap_slice_t *slice)
         return 0;
 }
 
-int ammap_slice_release(ammap_slice_t *slice)
+static NOINLINE int release_counted_slice(ammap_slice_t *slice)
 {
-        if (!slice)
-                return 0;
-        if (slice->ammap_private.ammap_count == SPAN_SHARED)
-                return release_shared_slice(slice);
-        if (slice->ammap_private.ammap_count != 1 || !lane_hold_unbias(slice->ammap_private.ammap_hold, HOLD_SLICE))
+        struct hold *hold = slice->ammap_private.ammap_hold;
+        struct lane *lane = lane_of_mine(hold, HOLD_SLICE | HOLD_COUNTED);
+
+        if (!lane)
                 return release_slice(slice);
         memset(slice, 0, sizeof *slice);
+        lane_hold_uncount(hold, lane);
+        return 0;
+}
+
+/* The slice is emptied before the lane is left, which may take a call: nothing is to be
+ * saved for after that. */
+int ammap_slice_release(ammap_slice_t *slice)
+{
+        struct hold *hold;
+        struct lane *lane;
+
+        if (!slice)
+                return 0;
+        if (slice->ammap_private.ammap_count != 1)
+                return release_shared_slice(slice);
+        hold = slice->ammap_private.ammap_hold;
+        if (!(lane = lane_of_mine(hold, HOLD_SLICE | HOLD_BIASED)))
+                return release_counted_slice(slice);
+        memset(slice, 0, sizeof *slice);
+        lane_hold_unbias(hold, lane);
         return 0;
 }
 
@@ -275,11 +318,16 @@ static NOINLINE int release_mut_slice(ammap_mut_slice_t *slice)
 
 int ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
+        struct hold *hold;
+        struct lane *lane;
+
         if (!slice)
                 return 0;
-        if (slice->ammap_private.ammap_count != 1 || !lane_hold_unwrite(slice->ammap_private.ammap_hold, HOLD_SLICE))
+        hold = slice->ammap_private.ammap_hold;
+        if (slice->ammap_private.ammap_count != 1 || !(lane = lane_of_mine(hold, HOLD_SLICE | HOLD_WRITE)))
                 return release_mut_slice(slice);
         memset(slice, 0, sizeof *slice);
+        lane_hold_unwrite(hold, lane);
         return 0;
 }
 

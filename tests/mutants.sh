@@ -30,7 +30,11 @@ leave-no-first-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_wri
 read-valid-always|lock.h|/static inline bool lane_read_valid/,/^}/s/return .*/return true; (void)(0/;/static inline bool lane_read_valid/,/^}/s/(void)(0/(void)(sequence);/|words,
 read-begin-ignores-writer|lock.h|/static inline bool lane_read_begin/,/^}/s/return .*/return true;/|words,
 unname-no-look|lock.c|/^void hold_withdraw/,/^}/s/lane_wake(lane);/;/|bias,sleep-mutant-18
-unbias-no-look|lock.h|/static inline bool lane_hold_unbias/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-18
+unbias-no-look|lock.h|/static inline void lane_hold_unbias/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-18
+uncount-no-look|lock.h|/static inline void lane_hold_uncount/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-17
+count-beside-a-writer|lock.h|/static inline struct hold .lane_hold_count_try/,/^}/s/(LANE_WRITER | /(/|words,
+count-beside-a-turn|lock.h|/static inline struct hold .lane_hold_count_try/,/^}/s/ | LANE_HANDOFF_WRITERS//|words,
+count-no-limit|lock.h|/static inline struct hold .lane_hold_count_try/,/^}/s/ | LANE_MANY_READERS//|words,
 biased-no-recheck|lock.h|/static inline bool lane_still_biased/,/^}/s/return .*/return true;/|torture,bias-mutant-2
 biased-no-name|lock.h|/static inline struct hold .hold_publish/,/^}/s/hold_note(.*/;/|bias,
 wake-no-count|lock.c|/^static void wake(/,/^}/s/atomic_fetch_add.*/;/|wakes,sleep-mutant-5
@@ -59,7 +63,7 @@ revoke-takes-slots|lock.c|/^static void revoke_bias/,/^}/s/word & ~LANE_BIAS/wor
 write-no-fence|lock.c|/^static int write_slow/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-1
 write-fence-once|lock.c|/^static int write_slow/,/^}/s/(word & LANE_SEQUENCE) != fenced/fenced == LANE_WRITER/|-,bias-mutant-5
 write-no-scan|lock.c|/^static bool blocked/,/^}/s/return (word & LANE_SLOTS).*/return false;/|bias,bias-mutant-3
-bias-over-slots|lock.c|/^static void consider_bias/,/^}/s/? 2 \* LANE_WRITER :/? 0 :/|bias,bias-mutant-6
+bias-over-slots|lock.c|/^void lane_consider_bias/,/^}/s/? 2 \* LANE_WRITER :/? 0 :/|bias,bias-mutant-6
 settle-no-fence|lock.c|/^void lane_settle/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-9
 settle-no-look|lock.c|/^void lane_settle/,/^}/s/thread_strike_named(.*/;/|bias,bias-mutant-10
 settle-keeps-the-sequence|lock.c|/^void lane_settle/,/^}/s/ + 2 \* LANE_WRITER/ + 0/|bias,bias-mutant-11

@@ -136,6 +136,25 @@ static const struct {
           LANE_BIAS | LANE_SLOTS | LANE_READERS },
 };
 
+/* As lane_read_slow answers, but for what it leaves to that. */
+static void check_counted(struct lane *lane, uint64_t word, bool enters, uint64_t after)
+{
+        struct hold *hold;
+
+        ck_assert_int_eq(thread_room(&hold), 0);
+        atomic_store(&lane->word, word);
+        hold = lane_hold_count_try(lane, HOLD_COPY, 7);
+        ck_assert_int_eq(hold != NULL, enters);
+        ck_assert_uint_eq(atomic_load(&lane->word), enters ? after : word);
+        if (!enters)
+                return;
+        ck_assert_ptr_eq(lane_of_mine(hold, HOLD_COPY | HOLD_COUNTED), lane);
+        ck_assert_uint_eq(atomic_load(&hold->reach), 7);
+        lane_hold_uncount(hold, lane);
+        ck_assert_ptr_null(hold_lane(hold));
+        ck_assert_uint_eq(atomic_load(&lane->word), word);
+}
+
 DEFINE_LOOP_TEST("words", words_decide_who_enters, 0, COUNT_OF(rules))
 {
         ammap_t *map = new_map(100, 1);
@@ -164,6 +183,8 @@ DEFINE_LOOP_TEST("words", words_decide_who_enters, 0, COUNT_OF(rules))
                         lane_read_leave(lane);
                         ck_assert_uint_eq(atomic_load(&lane->word), word);
                 }
+                check_counted(lane, word, rules[_i].read == 0 && !(word & LANE_MANY_READERS),
+                              sequences[s] + rules[_i].after_read);
         }
         ck_assert_uint_eq(waiting_of(map), 0);
         atomic_store(&lane->word, 0);
@@ -180,6 +201,7 @@ DEFINE_TEST("words", a_writer_keeps_all_out)
 
                 atomic_store(&lane->word, word);
                 ck_assert(!lane_write_try(lane));
+                check_counted(lane, word, false, word);
                 ck_assert_int_eq(lane_write(lane, LANE_TRY), AMMAP_ERR_BUSY);
                 ck_assert_int_eq(lane_read_slow(lane, LANE_TRY), AMMAP_ERR_BUSY);
                 ck_assert_int_eq(lane_write(lane, 1), AMMAP_ERR_TIMEOUT);

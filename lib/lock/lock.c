@@ -713,17 +713,11 @@ void lane_write_leave_frozen(struct lane *lane)
 
 /* --- Readers --- */
 
-/* Every so often, let readers in by their blocks.  For a counted reader that
- * is in, so that no writer is. */
-static void consider_bias(struct lane *lane)
+/* For a counted reader that is in, so that no writer is. */
+void lane_consider_bias(struct lane *lane)
 {
-        uint32_t count = atomic_load_explicit(&lane->bias_countdown, memory_order_relaxed);
         uint64_t word;
 
-        if (count > 0) {
-                atomic_store_explicit(&lane->bias_countdown, count - 1, memory_order_relaxed);
-                return;
-        }
         atomic_store_explicit(&lane->bias_countdown, BIAS_EVERY, memory_order_relaxed);
         if (os_now() < atomic_load_explicit(&lane->bias_after, memory_order_relaxed))
                 return;
@@ -748,7 +742,7 @@ static int read_slow(struct lane *lane, struct lane_request *request)
                         if ((word & LANE_READERS) == LANE_READERS)
                                 return finish(&w, -EAGAIN);
                         if (atomic_compare_exchange_strong(&lane->word, &word, word + LANE_READER)) {
-                                consider_bias(lane);
+                                lane_counted(lane);
                                 return finish(&w, 0);
                         }
                         continue;
@@ -806,9 +800,13 @@ int lane_hold_write_slow(struct lane *lane, struct lane_request *request, uint64
 
 int lane_hold_read_slow(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)
 {
-        int rc = thread_room(hold);
+        int rc;
 
-        if (rc < 0 || (rc = read_slow(lane, request)) < 0)
+        if ((*hold = lane_hold_count_try(lane, use, 0))) {
+                lane_counted(lane);
+                return 0;
+        }
+        if ((rc = thread_room(hold)) < 0 || (rc = read_slow(lane, request)) < 0)
                 return rc;
         hold_note(*hold, lane, use | HOLD_COUNTED, 0);
         return 0;

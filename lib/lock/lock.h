@@ -94,6 +94,7 @@ _Static_assert(sizeof(struct lane) == 128, "two lines, as every map has one of t
 
 #define LANE_READER UINT64_C(1)
 #define LANE_READERS ((UINT64_C(1) << 20) - 1)
+#define LANE_MANY_READERS (UINT64_C(1) << 19) /* set: one who counts himself looks whether there is room */
 #define LANE_HANDOFF_READERS (UINT64_C(1) << 20)
 #define LANE_HANDOFF_WRITERS (UINT64_C(1) << 21)
 #define LANE_BIAS (UINT64_C(1) << 22)
@@ -132,6 +133,9 @@ void lane_init(struct lane *lane, struct ammap *map, struct lane_common *common)
 int lane_write_slow(struct lane *lane, int64_t deadline);
 int lane_read_slow(struct lane *lane, int64_t deadline);
 void lane_read_leave(struct lane *lane);
+
+/* When lane_counted has counted down. */
+void lane_consider_bias(struct lane *lane);
 
 /* Before many lanes are entered to write: take the bias from those that have it, all
  * at once. */
@@ -302,38 +306,63 @@ static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uin
         return NULL;
 }
 
+/* Enter to read counted, as a hold of the calling thread, if that takes no call; NULL: it
+ * does.  Pairs as lane_write_try does.  Then lane_counted. */
+static inline struct hold *lane_hold_count_try(struct lane *lane, uint64_t use, uint64_t reach)
+{
+        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed);
+        struct holds *mine = thread_holds;
+        struct hold *hold;
+
+        if ((word & (LANE_WRITER | LANE_HANDOFF_WRITERS | LANE_MANY_READERS)) || !mine || !(hold = holds_free(mine)) ||
+            !atomic_compare_exchange_strong(&lane->word, &word, word + LANE_READER))
+                return NULL;
+        hold_note(hold, lane, use | HOLD_COUNTED, reach);
+        return hold;
+}
+
+/* Every so often, by one who has entered counted and is in: let readers in by their blocks. */
+static inline void lane_counted(struct lane *lane)
+{
+        uint32_t count = atomic_load_explicit(&lane->bias_countdown, memory_order_relaxed);
+
+        if (likely(count > 0))
+                atomic_store_explicit(&lane->bias_countdown, count - 1, memory_order_relaxed);
+        else
+                lane_consider_bias(lane);
+}
+
 /* The lane of a hold of a kind that is in the calling thread's current block; NULL: it
- * is another. */
+ * is another, or void. */
 static inline struct lane *lane_of_mine(const struct hold *hold, uint64_t use)
 {
-        if (!hold || hold_block(hold) != thread_holds || atomic_load_explicit(&hold->use, memory_order_relaxed) != use)
+        if (hold_block(hold) != thread_holds || atomic_load_explicit(&hold->use, memory_order_relaxed) != use)
                 return NULL;
         return hold_lane(hold);
 }
 
-/* The ways back, if they take no call.  The fence is lane_write_leave's. */
-static inline bool lane_hold_unbias(struct hold *hold, uint64_t use)
+/* The ways back of what lane_of_mine has found.  The fence is lane_write_leave's. */
+static inline void lane_hold_unbias(struct hold *hold, struct lane *lane)
 {
-        struct lane *lane = lane_of_mine(hold, use | HOLD_BIASED);
-
-        if (!lane)
-                return false;
         atomic_store_explicit(&hold->lane, NULL, memory_order_release);
         os_fence_light();
         if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
                 lane_wake(lane);
-        return true;
 }
 
-static inline bool lane_hold_unwrite(struct hold *hold, uint64_t use)
+static inline void lane_hold_uncount(struct hold *hold, struct lane *lane)
 {
-        struct lane *lane = lane_of_mine(hold, use | HOLD_WRITE);
+        atomic_store_explicit(&hold->lane, NULL, memory_order_release);
+        atomic_fetch_sub(&lane->word, LANE_READER);
+        os_fence_light_after();
+        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
+                lane_wake(lane);
+}
 
-        if (!lane)
-                return false;
+static inline void lane_hold_unwrite(struct hold *hold, struct lane *lane)
+{
         atomic_store_explicit(&hold->lane, NULL, memory_order_release);
         lane_write_leave(lane);
-        return true;
 }
 
 static inline int lane_hold_write(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)

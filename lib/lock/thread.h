@@ -177,7 +177,9 @@ static inline struct lane *hold_lane(const struct hold *hold)
  * where a mask that the last release wrote would be waited for. */
 static inline struct hold *holds_free(struct holds *block)
 {
-        for (unsigned i = 0; i < HOLDS; i++)
+        if (likely(!hold_lane(&block->hold[0])))
+                return &block->hold[0];
+        for (unsigned i = 1; i < HOLDS; i++)
                 if (!hold_lane(&block->hold[i]))
                         return &block->hold[i];
         return NULL;

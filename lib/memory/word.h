@@ -93,12 +93,6 @@ static ALWAYS_INLINE void word_copy_out(void *buffer, const unsigned char *bytes
                 memcpy(buffer, bytes, n);
 }
 
-static ALWAYS_INLINE void word_copy_in(unsigned char *bytes, const void *data, size_t n)
-{
-        if (n > WORD_MAX || !word_store(bytes, data, n))
-                memcpy(bytes, data, n);
-}
-
 /* n from 1 to WORD_FEW: two moves that overlap, or four.  A word is stored once. */
 static ALWAYS_INLINE void word_copy_in_few(unsigned char *bytes, const void *data, size_t n)
 {
@@ -137,6 +131,14 @@ static ALWAYS_INLINE void word_copy_in_few(unsigned char *bytes, const void *dat
                 memcpy(bytes, &a, sizeof a);
                 memcpy(bytes + n - sizeof d, &d, sizeof d);
         }
+}
+
+static ALWAYS_INLINE void word_copy_in(unsigned char *bytes, const void *data, size_t n)
+{
+        if (n > 0 && n <= WORD_FEW)
+                word_copy_in_few(bytes, data, n);
+        else
+                memcpy(bytes, data, n);
 }
 
 static inline void word_move(unsigned char *to, const unsigned char *from, size_t n)
