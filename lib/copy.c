@@ -79,12 +79,8 @@ int ammap_timed_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t le
 
 static NOINLINE int write_any(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
-        int rc;
-
         if (unlikely(length == 0))
                 return copy_nothing(map, offset, length);
-        if ((rc = map_check(map, offset, length)) < 0)
-                return rc;
         return map->kind->write(map, offset, data, length, deadline);
 }
 
@@ -100,7 +96,7 @@ static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data
         if (likely(done == WRITE_DONE))
                 return 0;
         if (done == WRITE_NOT_ENTERED)
-                return local_write_again(map, offset, data, length, deadline);
+                return local_write(map, offset, data, length, deadline);
         return local_write_resized(map, offset, data, length, deadline);
 }
 

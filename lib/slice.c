@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "lock/shared_lock.h"
+#include "lock/shared_quick.h"
 #include "map/map.h"
 #include "map/span.h"
 #include "os/hints.h"

@@ -35,14 +35,38 @@ static inline bool read_set_has(uint32_t set, struct lane_range lanes)
         return read_set_lanes(set).first <= lanes.first && read_set_lanes(set).last >= lanes.last;
 }
 
-/* Whether a slot reads anything.  Most do not, and all sets are seen at once. */
-static inline bool read_set_any(const struct format_slot *record)
+/* Whether a slot reads anything.  Most do not, and all sets are seen at once.  Two are loaded
+ * as one word where the processor has such words: each is one of an aligned pair. */
+static ALWAYS_INLINE bool read_set_any(const struct format_slot *record)
 {
+#if UINTPTR_MAX == UINT64_MAX
+        const _Atomic uint64_t *pair = (const _Atomic uint64_t *)(const void *)record->read_set;
+
+        _Static_assert(FORMAT_PLACES == 9, "four pairs and one");
+        return unlikely(atomic_load(&pair[0]) != 0) || unlikely(atomic_load(&pair[1]) != 0) ||
+               unlikely(atomic_load(&pair[2]) != 0) || unlikely(atomic_load(&pair[3]) != 0) ||
+               unlikely(atomic_load(&record->read_set[FORMAT_COPY]) != 0);
+#else
         uint32_t any = 0;
 
         for (unsigned i = 0; i < FORMAT_PLACES; i++)
                 any |= atomic_load(&record->read_set[i]);
         return any;
+#endif
+}
+
+/* Whether any slot does. */
+static ALWAYS_INLINE bool read_set_any_at_all(const struct shared *shared, const struct format_head *head)
+{
+        const struct format_slot *record = shared->record;
+        uint32_t used = atomic_load(&head->slots_used);
+
+        if (unlikely(used > shared->slots))
+                used = shared->slots;
+        for (; used > 0; used--, record++)
+                if (unlikely(read_set_any(record)))
+                        return true;
+        return false;
 }
 
 /* The set by which it reads one of the lanes, to offset or beyond; 0: it does not.  The

@@ -279,6 +279,22 @@ static NOINLINE int take_over_lane(struct shared *shared, struct slot *slot, uin
         return rc < 0 ? rc : keep_owned(shared, slot, number, last, LANE_FOR_EVER);
 }
 
+static int fail_to_write(struct shared *shared, uint32_t lane, struct slot *slot, int rc)
+{
+        shared_note_writing(slot, false);
+        return rc == AMMAP_ERR_TIMEOUT && lane == shared->lanes ? AMMAP_ERR_BUSY : rc;
+}
+
+int shared_write_owned(struct shared *shared, uint32_t lane, int64_t deadline, struct slot *slot)
+{
+        int rc = shared_refuse_odd(shared, &shared->lane[lane]);
+
+        if (rc < 0 || (rc = keep_owned(shared, slot, lane, lane, deadline)) < 0)
+                return fail_to_write(shared, lane, slot, rc);
+        shared_open_lane(&shared->lane[lane]);
+        return 0;
+}
+
 int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct slot **slot)
 {
         int rc;
@@ -290,12 +306,9 @@ int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct 
         if ((rc = slot_mine(shared, slot)) < 0)
                 return rc;
         shared_note_writing(*slot, true);
-        if ((rc = write_lane(shared, *slot, lane, lane, deadline)) == 0) {
-                shared_open_lane(&shared->lane[lane]);
-                return 0;
-        }
-        shared_note_writing(*slot, false);
-        return rc == AMMAP_ERR_TIMEOUT && lane == shared->lanes ? AMMAP_ERR_BUSY : rc;
+        if ((rc = own_to_write(shared, *slot, lane, lane, deadline)) < 0)
+                return fail_to_write(shared, lane, *slot, rc);
+        return shared_write_owned(shared, lane, deadline, *slot);
 }
 
 void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)

@@ -39,6 +39,9 @@ bool shared_is_held(const struct shared_hold *hold);
 int shared_write(struct shared *shared, uint32_t lane, int64_t deadline, struct slot **slot);
 void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot);
 
+/* The rest of shared_write, for one who has noted that he writes, and owns the lane. */
+int shared_write_owned(struct shared *shared, uint32_t lane, int64_t deadline, struct slot *slot);
+
 /* Read lanes without entering: between begin, true, and valid, true, nobody wrote
  * them.  What is read in between may be torn and must be read by racy.h's means.
  * A sequence only grows, so that the sum of several is that of before only if
@@ -76,55 +79,5 @@ int shared_look_again(struct shared *shared, struct lane_range lanes, unsigned l
 
 /* Take a read set out of a record, and wake whoever owns one of its lanes, and waits. */
 void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, uint32_t set);
-
-/* What shared_enter and shared_leave do for a slice of a map of one lane, where
- * that takes no call: name the lane; look whether that is enough; or take the name
- * back, by shared_slice_unname.  NULL, or false: it takes one. */
-static inline struct slot *shared_slice_name(const struct shared *shared, uint64_t reach)
-{
-        struct slot *slot = slot_recent(shared);
-
-        if (!slot || atomic_load_explicit(&slot->read[0].refs, memory_order_relaxed) || os_forked_quick())
-                return NULL;
-        if (atomic_load_explicit(&slot->record->reach[0], memory_order_relaxed) != reach)
-                atomic_store_explicit(&slot->record->reach[0], reach, memory_order_release);
-        atomic_exchange(&slot->record->read_set[0], SET_HELD);
-        return slot;
-}
-
-static inline bool shared_slice_is_in(const struct format_lane *lane)
-{
-        return !(atomic_load(&lane->owner) & OWNER_ID) && !(atomic_load(&lane->sequence) & 1);
-}
-
-static inline void shared_slice_begin(struct slot *slot)
-{
-        atomic_store_explicit(&slot->record->read_set[0], SET_HELD | SET_SLICE, memory_order_relaxed);
-        slot->read[0].set = SET_HELD;
-        atomic_store_explicit(&slot->read[0].refs, HOLD_SLICE, memory_order_relaxed);
-}
-
-static inline void shared_slice_unname(struct slot *slot)
-{
-        shared_unname(slot->shared, slot, 0, SET_HELD);
-}
-
-static inline bool shared_slice_end(struct shared_hold *hold)
-{
-        struct slot *slot = hold->slot;
-
-        if (hold != slot->read || hold->set != SET_HELD || !slot_is_mine(slot) ||
-            atomic_load_explicit(&hold->refs, memory_order_relaxed) != HOLD_SLICE || os_forked_quick())
-                return false;
-        atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
-        atomic_store_explicit(&slot->record->read_set[0], 0, memory_order_release);
-        return true;
-}
-
-static inline bool shared_slice_was_awaited(const struct slot *slot)
-{
-        return unlikely((atomic_load_explicit(&slot->shared->lane[0].owner, memory_order_relaxed) & OWNER_WAITERS) !=
-                        0);
-}
 
 #endif /* SHARED_LOCK_H */

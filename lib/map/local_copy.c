@@ -65,18 +65,13 @@ int local_write_resized(struct ammap *map, uint64_t offset, const void *data, si
                        : transfer_write(map, offset, data, length, deadline);
 }
 
-int local_write_again(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
-{
-        int rc = map_check(map, offset, length);
-
-        return rc < 0 ? rc : local_write(map, offset, data, length, deadline);
-}
-
 int local_write(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
         uint64_t first = map_lane_index(map, offset);
-        int rc;
+        int rc = map_check(map, offset, length);
 
+        if (rc < 0)
+                return rc;
         if (map->may_fault || first != map_lane_last(map, offset, length))
                 return transfer_write(map, offset, data, length, deadline);
         if ((rc = lane_write(&map->lane[first], deadline)) < 0)

@@ -67,8 +67,7 @@ static ALWAYS_INLINE bool local_write_entered(struct ammap *map, struct lane *la
 /* After local_read_quick, of bytes in one lane. */
 int local_read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline);
 
-/* After local_write_quick, WRITE_NOT_ENTERED or WRITE_RESIZED. */
-int local_write_again(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline);
+/* After local_write_quick, WRITE_RESIZED; after WRITE_NOT_ENTERED, local_write. */
 int local_write_resized(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline);
 
 /* Any range; entries of struct kind. */

@@ -98,8 +98,8 @@ struct kind {
         bool sealable;            /* its memory is, by those who may write it */
         bool needs_write_to_lock; /* who may not write it cannot keep writers out */
 
-        /* What read_into and update_region answer, of a range that is not empty; to write, one
-         * that the map has.  The deadline is that of a request. */
+        /* What read_into and update_region answer, of a range that is not empty.  The deadline
+         * is that of a request. */
         int (*read)(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline);
         int (*write)(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline);
 

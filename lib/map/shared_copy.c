@@ -4,10 +4,12 @@
  */
 #include "map/shared_copy.h"
 
-#include "lock/shared_lock.h"
+#include "lock/shared_quick.h"
 #include "map/transfer.h"
 #include "memory/racy.h"
 #include "memory/word.h"
+
+enum { FEW = 64 }; /* bytes */
 
 /* 0, 1: not now, or a negative code. */
 static ALWAYS_INLINE int try_read(const struct ammap *map, struct lane_range lanes, uint64_t offset, void *buffer,
@@ -88,21 +90,122 @@ int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length,
         return read_entering(map, offset, buffer, length, deadline);
 }
 
-int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+/* Few bytes, without a call: by words, of which the last may overlap. */
+static ALWAYS_INLINE void store_few(unsigned char *to, const unsigned char *from, size_t n)
 {
-        uint32_t lane = (uint32_t)map_lane_index(map, offset);
-        struct slot *slot;
-        int rc;
+        if (n > 32) {
+                memcpy(to, from, 16);
+                memcpy(to + 16, from + 16, 16);
+                memcpy(to + n - 32, from + n - 32, 16);
+                memcpy(to + n - 16, from + n - 16, 16);
+        } else if (n > 16) {
+                memcpy(to, from, 16);
+                memcpy(to + n - 16, from + n - 16, 16);
+        } else if (n > 8) {
+                memcpy(to, from, 8);
+                memcpy(to + n - 8, from + n - 8, 8);
+        } else if (!word_store(to, from, n)) {
+                while (n-- > 0)
+                        to[n] = from[n];
+        }
+}
 
+/* One who owns the lane: what shared_write does then, and the rest. */
+static int finish(struct ammap *map, uint64_t offset, const void *data, size_t length, struct slot *slot)
+{
+        const uint32_t lane = (uint32_t)map_lane_index(map, offset);
+        int rc = 0;
+
+        if (likely(map_has_shared(map, offset, length)))
+                word_copy_in(map->base + offset, data, length);
+        else
+                rc = AMMAP_ERR_BOUNDS;
+        shared_write_leave(map->shared, lane, slot);
+        return rc;
+}
+
+static NOINLINE int update_owned(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        struct slot *slot = slot_recent(map->shared);
+        int rc = shared_write_owned(map->shared, (uint32_t)map_lane_index(map, offset), deadline, slot);
+
+        return rc < 0 ? rc : finish(map, offset, data, length, slot);
+}
+
+static NOINLINE int update(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        const uint32_t lane = (uint32_t)map_lane_index(map, offset);
+        struct slot *slot;
+        int rc = map_check(map, offset, length);
+
+        if (rc < 0)
+                return rc;
         if (lane != map_lane_last(map, offset, length))
                 return transfer_write(map, offset, data, length, deadline);
         if ((rc = shared_write(map->shared, lane, deadline, &slot)) < 0)
                 return rc;
-        if (unlikely(!map_has_shared(map, offset, length))) {
-                shared_write_leave(map->shared, lane, slot);
-                return AMMAP_ERR_BOUNDS;
-        }
-        word_copy_in(map->base + offset, data, length);
-        shared_write_leave(map->shared, lane, slot);
+        return finish(map, offset, data, length, slot);
+}
+
+/* The map has no such bytes, or one has not seen that it has. */
+static NOINLINE int update_anew(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        shared_disown_quick(&map->shared->lane[map_lane_index(map, offset)], slot_recent(map->shared));
+        return update(map, offset, data, length, deadline);
+}
+
+static NOINLINE int wake(struct format_lane *lane, int left)
+{
+        if (left == 1)
+                shared_disown(lane);
+        else
+                shared_wake(lane);
         return 0;
+}
+
+/* Of few bytes in a lane in whose way nobody is: without a call. */
+static ALWAYS_INLINE int update_lane(struct ammap *map, uint32_t number, uint64_t offset, const void *data,
+                                     size_t length, int64_t deadline)
+{
+        const struct shared *shared = map->shared; /* NULL: a fork left it out */
+        struct slot *slot = likely(shared) ? slot_recent(shared) : NULL;
+        const struct format_head *head;
+        struct format_lane *lane;
+        uint64_t sequence;
+        int left;
+
+        if (unlikely(!slot || length > FEW || !shared->writable || shared_may_be_forked()))
+                return update(map, offset, data, length, deadline);
+        head = shared->head;
+        lane = &shared->lane[number];
+        if (unlikely(!shared_own_quick(lane, slot)))
+                return update(map, offset, data, length, deadline);
+        if (unlikely(!head_has(head, map_room(map), offset, length)))
+                return update_anew(map, offset, data, length, deadline);
+        if (unlikely(!shared_is_alone(shared, head, lane, &sequence)))
+                return update_owned(map, offset, data, length, deadline);
+        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_relaxed);
+        atomic_thread_fence(memory_order_release);
+        store_few(map->base + offset, data, length);
+        shared_note_writing(slot, false);
+        atomic_store_explicit(&lane->sequence, sequence + 2, memory_order_release);
+        left = shared_leave_owned(lane);
+        return left ? wake(lane, left) : 0;
+}
+
+static NOINLINE int update_one_of_many(struct ammap *map, uint64_t offset, const void *data, size_t length,
+                                       int64_t deadline)
+{
+        const uint64_t lane = map_lane_index(map, offset);
+
+        if (lane != map_lane_last(map, offset, length))
+                return update(map, offset, data, length, deadline);
+        return update_lane(map, (uint32_t)lane, offset, data, length, deadline);
+}
+
+int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        if (unlikely(map->lanes > 1))
+                return update_one_of_many(map, offset, data, length, deadline);
+        return update_lane(map, 0, offset, data, length, deadline);
 }

@@ -1,0 +1,118 @@
+/* shared_quick.h - the lock of a shared map's lanes: the paths that take no call
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The essay on top of shared_lock.c explains the whole.  What one of these cannot do it
+ * leaves to shared_lock.h's, as it has found it.
+ */
+#ifndef SHARED_QUICK_H
+#define SHARED_QUICK_H
+
+#include "lock/read_set.h"
+#include "lock/shared_lock.h"
+#include "lock/shared_owner.h"
+
+/* Whether this may be a forked child, or to know that takes a call. */
+static ALWAYS_INLINE bool shared_may_be_forked(void)
+{
+        const _Atomic uint32_t *word = os_fork_word;
+
+        return unlikely(!word || atomic_load_explicit(word, memory_order_relaxed) == 0);
+}
+
+/* --- To write --- */
+
+/* Own the lane, by what shared_write does first.  False: nothing has changed. */
+static ALWAYS_INLINE bool shared_own_quick(struct format_lane *lane, struct slot *slot)
+{
+        uint64_t nobody = 0;
+
+        shared_note_writing(slot, true);
+        if (likely(!shared_is_odd(lane) && atomic_compare_exchange_strong(&lane->owner, &nobody, slot->owner_id)))
+                return true;
+        shared_note_writing(slot, false);
+        return false;
+}
+
+/* Whether that is all that there is to do but for the odd sequence, which is *sequence + 1.
+ * head: the map's, found before, for the processor stops at who owns. */
+static ALWAYS_INLINE bool shared_is_alone(const struct shared *shared, const struct format_head *head,
+                                          const struct format_lane *lane, uint64_t *sequence)
+{
+        os_fence_light_after();
+        if (unlikely((atomic_load(&shared->frozen) | atomic_load(&head->frozen)) || read_set_any_at_all(shared, head) ||
+                     atomic_load(&lane->rescan)))
+                return false;
+        *sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
+        return likely(!(*sequence & 1));
+}
+
+/* For who does not write after all. */
+static inline void shared_disown_quick(struct format_lane *lane, struct slot *slot)
+{
+        shared_note_writing(slot, false);
+        shared_disown(lane);
+}
+
+/* Let it go, where nobody is kept a turn, or is to be woken.  1: it is to be left by
+ * shared_disown; 2: it has been left, and shared_wake is to be called. */
+static ALWAYS_INLINE int shared_leave_owned(struct format_lane *lane)
+{
+        if (unlikely(atomic_load_explicit(&lane->next, memory_order_relaxed) != 0))
+                return 1;
+        return unlikely((atomic_exchange(&lane->owner, 0) & OWNER_WAITERS) != 0) ? 2 : 0;
+}
+
+/* --- To read --- */
+
+/* What shared_enter and shared_leave do for a slice of a map of one lane, where
+ * that takes no call: name the lane; look whether that is enough; or take the name
+ * back, by shared_slice_unname.  NULL, or false: it takes one. */
+static inline struct slot *shared_slice_name(const struct shared *shared, uint64_t reach)
+{
+        struct slot *slot = slot_recent(shared);
+
+        if (!slot || atomic_load_explicit(&slot->read[0].refs, memory_order_relaxed) || shared_may_be_forked())
+                return NULL;
+        if (atomic_load_explicit(&slot->record->reach[0], memory_order_relaxed) != reach)
+                atomic_store_explicit(&slot->record->reach[0], reach, memory_order_release);
+        atomic_exchange(&slot->record->read_set[0], SET_HELD);
+        return slot;
+}
+
+static inline bool shared_slice_is_in(const struct format_lane *lane)
+{
+        return !(atomic_load(&lane->owner) & OWNER_ID) && !(atomic_load(&lane->sequence) & 1);
+}
+
+static inline void shared_slice_begin(struct slot *slot)
+{
+        atomic_store_explicit(&slot->record->read_set[0], SET_HELD | SET_SLICE, memory_order_relaxed);
+        slot->read[0].set = SET_HELD;
+        atomic_store_explicit(&slot->read[0].refs, HOLD_SLICE, memory_order_relaxed);
+}
+
+static inline void shared_slice_unname(struct slot *slot)
+{
+        shared_unname(slot->shared, slot, 0, SET_HELD);
+}
+
+static inline bool shared_slice_end(struct shared_hold *hold)
+{
+        struct slot *slot = hold->slot;
+
+        if (hold != slot->read || hold->set != SET_HELD || !slot_is_mine(slot) ||
+            atomic_load_explicit(&hold->refs, memory_order_relaxed) != HOLD_SLICE || shared_may_be_forked())
+                return false;
+        atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
+        atomic_store_explicit(&slot->record->read_set[0], 0, memory_order_release);
+        return true;
+}
+
+static inline bool shared_slice_was_awaited(const struct slot *slot)
+{
+        return unlikely((atomic_load_explicit(&slot->shared->lane[0].owner, memory_order_relaxed) & OWNER_WAITERS) !=
+                        0);
+}
+
+#endif /* SHARED_QUICK_H */
