@@ -14,11 +14,6 @@
  * cannot do it leaves to the full one from the start.  The quick one looks at the
  * range once, when the hold is there: a shrink may have come before. */
 
-static inline bool has_fast_path(const ammap_t *map)
-{
-        return map && map->fast_path_ok;
-}
-
 /* What a slice is to be of; the rest of the request is filled in here. */
 static ALWAYS_INLINE int take(ammap_t *map, const struct request *wanted, span_t *span)
 {
@@ -123,7 +118,7 @@ static NOINLINE int take_other_slice(ammap_t *map, uint64_t offset, uint64_t len
         uint64_t room;
         struct slot *slot;
 
-        if (!slice || !map || !map->shared || map->lanes != 1)
+        if (!map->shared || map->lanes != 1)
                 return take_slice(map, offset, length, deadline, slice);
         head = map->shared->head;
         lane = map->shared->lane;
@@ -145,7 +140,9 @@ static ALWAYS_INLINE int quick_slice(ammap_t *map, uint64_t offset, uint64_t len
 {
         struct hold *hold;
 
-        if (!slice || !has_fast_path(map))
+        if (!slice || !map)
+                return take_slice(map, offset, length, deadline, slice);
+        if (!map->fast_path_ok)
                 return take_other_slice(map, offset, length, deadline, slice);
         if (!(hold = hold_publish(&map->lane[0], HOLD_SLICE, offset + length)))
                 return count_slice(map, offset, length, deadline, slice);
@@ -186,12 +183,10 @@ static NOINLINE int release_shared_slice(ammap_slice_t *slice)
 {
         struct shared_hold *hold = slice->ammap_private.ammap_hold;
 
-        if (slice->ammap_private.ammap_count != SPAN_SHARED || !hold || !shared_slice_end(hold))
+        if (slice->ammap_private.ammap_count != SPAN_SHARED || !hold || !shared_slice_is_mine(hold))
                 return release_slice(slice);
         memset(slice, 0, sizeof *slice);
-        if (shared_slice_was_awaited(hold->slot))
-                shared_slice_unname(hold->slot);
-        return 0;
+        return likely(!shared_slice_end(hold->slot)) ? 0 : shared_slice_wake(hold->slot);
 }
 
 static NOINLINE int release_counted_slice(ammap_slice_t *slice)
@@ -257,12 +252,46 @@ static NOINLINE int retake_mut_slice(ammap_t *map, uint64_t offset, uint64_t len
         return take_mut_slice(map, offset, length, deadline, slice);
 }
 
+static NOINLINE int retake_shared_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                            ammap_mut_slice_t *slice)
+{
+        shared_mut_slice_unown(map->shared, ((struct shared_hold *)slice->ammap_private.ammap_hold)->slot);
+        return take_mut_slice(map, offset, length, deadline, slice);
+}
+
+/* The quick path of a shared map, as take_other_slice is. */
+static NOINLINE int take_other_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                         ammap_mut_slice_t *slice)
+{
+        const struct shared *shared;
+        const struct format_head *head;
+        struct shared_hold *hold;
+        uint64_t sequence;
+
+        if (!(shared = map->shared) || map->lanes != 1)
+                return take_mut_slice(map, offset, length, deadline, slice);
+        head = shared->head;
+        if (!(hold = shared_mut_slice_own(shared)))
+                return take_mut_slice(map, offset, length, deadline, slice);
+        slice->ammap_private.ammap_hold = hold;
+        if (unlikely(!head_has(head, map_room(map), offset, length) ||
+                     !shared_is_alone(shared, head, shared->lane, &sequence)))
+                return retake_shared_mut_slice(map, offset, length, deadline, slice);
+        shared_mut_slice_begin(shared, hold, offset + length, sequence);
+        slice->ammap_private.ammap_count = SPAN_SHARED;
+        return fill_mut(map, offset, length, slice);
+}
+
 static ALWAYS_INLINE int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                          ammap_mut_slice_t *slice)
 {
         struct hold *hold;
 
-        if (!slice || !has_fast_path(map) || !(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
+        if (!slice || !map)
+                return take_mut_slice(map, offset, length, deadline, slice);
+        if (!map->fast_path_ok)
+                return take_other_mut_slice(map, offset, length, deadline, slice);
+        if (!(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
                 return take_mut_slice(map, offset, length, deadline, slice);
         os_fence_light(); /* as in hold_publish */
         if (unlikely(!map_has_simple(map, offset, length))) {
@@ -316,6 +345,20 @@ static NOINLINE int release_mut_slice(ammap_mut_slice_t *slice)
         return rc;
 }
 
+static NOINLINE int release_shared_mut_slice(ammap_mut_slice_t *slice)
+{
+        struct shared_hold *hold = slice->ammap_private.ammap_hold;
+        struct format_lane *lane;
+        enum shared_left left;
+
+        if (slice->ammap_private.ammap_count != SPAN_SHARED || !hold || !shared_mut_slice_is_mine(hold))
+                return release_mut_slice(slice);
+        memset(slice, 0, sizeof *slice);
+        lane = hold->slot->shared->lane;
+        left = shared_mut_slice_end(hold, lane);
+        return likely(left == LEFT) ? 0 : shared_finish_leaving(lane, left);
+}
+
 int ammap_mut_slice_release(ammap_mut_slice_t *slice)
 {
         struct hold *hold;
@@ -323,8 +366,10 @@ int ammap_mut_slice_release(ammap_mut_slice_t *slice)
 
         if (!slice)
                 return 0;
+        if (slice->ammap_private.ammap_count != 1)
+                return release_shared_mut_slice(slice);
         hold = slice->ammap_private.ammap_hold;
-        if (slice->ammap_private.ammap_count != 1 || !(lane = lane_of_mine(hold, HOLD_SLICE | HOLD_WRITE)))
+        if (!(lane = lane_of_mine(hold, HOLD_SLICE | HOLD_WRITE)))
                 return release_mut_slice(slice);
         memset(slice, 0, sizeof *slice);
         lane_hold_unwrite(hold, lane);

@@ -167,6 +167,7 @@
 #include "ammap.h"
 #include "lock/read_set.h"
 #include "lock/shared_owner.h"
+#include "lock/shared_quick.h"
 #include "lock/shared_wait.h"
 #include "os/hints.h"
 
@@ -317,6 +318,15 @@ void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
         shared_close_lane(&shared->lane[lane]);
 }
 
+int shared_finish_leaving(struct format_lane *lane, enum shared_left left)
+{
+        if (left == LEFT_OWNED)
+                shared_disown(lane);
+        else
+                shared_wake(lane);
+        return 0;
+}
+
 /* --- Holds --- */
 
 static inline bool is_to_read(const struct shared_hold *hold)
@@ -328,13 +338,6 @@ static inline void begin_hold(struct shared_hold *hold, uint32_t set, uint64_t r
 {
         hold->set = set;
         atomic_store_explicit(&hold->refs, refs, memory_order_relaxed);
-}
-
-static void note_mut_slices(struct slot *slot, uint32_t more)
-{
-        uint32_t count = atomic_load_explicit(&slot->record->mut_slices, memory_order_relaxed);
-
-        atomic_store_explicit(&slot->record->mut_slices, count + more, memory_order_relaxed);
 }
 
 /* Own the lanes of a request, and write them. */
@@ -380,7 +383,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, const struct
 
         if (!hold)
                 return -ENOMEM;
-        note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_shrink */
+        shared_note_mut_slices(slot, (uint32_t)use); /* before it owns a lane: for shared_shrink */
         shared_note_writing(slot, true);
         if (unlikely(request->recovers))
                 rc = take_over_lanes(shared, slot, request);
@@ -388,7 +391,7 @@ static int enter_to_write(struct shared *shared, struct slot *slot, const struct
                 rc = write_lanes(shared, slot, request);
         if (unlikely(rc < 0)) {
                 shared_note_writing(slot, false);
-                note_mut_slices(slot, -(uint32_t)use);
+                shared_note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
                 return rc;
         }
@@ -460,6 +463,12 @@ void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, u
                 if (unlikely(owner & OWNER_WAITERS) && (owner & OWNER_ID)) /* else it is who watches the lane */
                         shared_wake(&shared->lane[lane]);
         }
+}
+
+int shared_slice_wake(struct slot *slot)
+{
+        shared_unname(slot->shared, slot, 0, SET_HELD);
+        return 0;
 }
 
 /* Until there seems to be no writer on a lane. */
@@ -659,7 +668,7 @@ void shared_leave(struct shared_hold *hold, uint64_t use)
         } else if (!reads) {
                 for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
                         shared_close_lane(&shared->lane[lane]);
-                note_mut_slices(slot, -(uint32_t)use);
+                shared_note_mut_slices(slot, -(uint32_t)use);
                 slot_write_unhold(hold);
         }
 }
@@ -683,7 +692,7 @@ int shared_downgrade(struct shared_hold **taken)
         atomic_exchange(&slot->record->read_set[i], written->set | SET_SLICE);
         for (uint32_t lane = lanes.last + 1; lane-- > lanes.first;)
                 shared_close_lane(&slot->shared->lane[lane]);
-        note_mut_slices(slot, -(uint32_t)refs);
+        shared_note_mut_slices(slot, -(uint32_t)refs);
         slot->read[i].set = written->set;
         atomic_store_explicit(&slot->read[i].refs, refs, memory_order_relaxed);
         atomic_store_explicit(&written->refs, 0, memory_order_release); /* for holds_any */
@@ -700,7 +709,7 @@ void shared_abandon(struct shared_hold *hold, uint64_t use)
         atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
         slot_note_dead(slot->shared, slot->index, lanes.first, lanes.last + 1);
         shared_disown_lanes(slot->shared, lanes.first, lanes.last + 1);
-        note_mut_slices(slot, -(uint32_t)use);
+        shared_note_mut_slices(slot, -(uint32_t)use);
         slot_write_unhold(hold);
 }
 

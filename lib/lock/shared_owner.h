@@ -70,6 +70,14 @@ static inline void shared_note_writing(struct slot *slot, bool writing)
         atomic_store_explicit(&slot->writing, writing, memory_order_release);
 }
 
+/* How many slices its thread writes by, for who shrinks the map: noted before it owns a lane. */
+static inline void shared_note_mut_slices(struct slot *slot, uint32_t more)
+{
+        uint32_t count = atomic_load_explicit(&slot->record->mut_slices, memory_order_relaxed);
+
+        atomic_store_explicit(&slot->record->mut_slices, count + more, memory_order_relaxed);
+}
+
 /* From here on bytes may be half written; the fence is lane_write_try's. */
 static inline void shared_open_lane(struct format_lane *lane)
 {

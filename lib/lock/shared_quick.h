@@ -54,13 +54,86 @@ static inline void shared_disown_quick(struct format_lane *lane, struct slot *sl
         shared_disown(lane);
 }
 
-/* Let it go, where nobody is kept a turn, or is to be woken.  1: it is to be left by
- * shared_disown; 2: it has been left, and shared_wake is to be called. */
-static ALWAYS_INLINE int shared_leave_owned(struct format_lane *lane)
+/* From here on bytes may be half written; and not any more.  The sequence is one's own. */
+static ALWAYS_INLINE void shared_open_alone(struct format_lane *lane, uint64_t sequence)
+{
+        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_relaxed);
+        atomic_thread_fence(memory_order_release);
+}
+
+static ALWAYS_INLINE void shared_close_alone(struct format_lane *lane, uint64_t sequence)
+{
+        atomic_store_explicit(&lane->sequence, sequence + 2, memory_order_release);
+}
+
+/* Let it go, where nobody is to have it next.  What is left to do for shared_finish_leaving,
+ * which is a call, and answers 0. */
+enum shared_left { LEFT, LEFT_SLEEPERS, LEFT_OWNED };
+
+static ALWAYS_INLINE enum shared_left shared_leave_quick(struct format_lane *lane)
 {
         if (unlikely(atomic_load_explicit(&lane->next, memory_order_relaxed) != 0))
-                return 1;
-        return unlikely((atomic_exchange(&lane->owner, 0) & OWNER_WAITERS) != 0) ? 2 : 0;
+                return LEFT_OWNED;
+        return unlikely((atomic_exchange(&lane->owner, 0) & OWNER_WAITERS) != 0) ? LEFT_SLEEPERS : LEFT;
+}
+
+int shared_finish_leaving(struct format_lane *lane, enum shared_left left);
+
+/* --- A slice to write, of a map of one lane --- */
+
+/* First own the lane.  NULL: nothing has changed. */
+static ALWAYS_INLINE struct shared_hold *shared_mut_slice_own(const struct shared *shared)
+{
+        struct slot *slot = slot_recent(shared);
+        struct shared_hold *hold;
+
+        if (unlikely(!slot || !(hold = slot->unused) || !shared->writable || shared_may_be_forked()))
+                return NULL;
+        shared_note_mut_slices(slot, 1);
+        if (unlikely(!shared_own_quick(shared->lane, slot))) {
+                shared_note_mut_slices(slot, -UINT32_C(1));
+                return NULL;
+        }
+        return hold;
+}
+
+/* Then, where one is alone, write; or give it back. */
+static ALWAYS_INLINE void shared_mut_slice_begin(const struct shared *shared, struct shared_hold *hold, uint64_t reach,
+                                                 uint64_t sequence)
+{
+        struct slot *slot = hold->slot;
+
+        slot->unused = hold->unused;
+        shared_open_alone(shared->lane, sequence);
+        hold->reach = reach;
+        hold->set = SET_HELD;
+        atomic_store_explicit(&hold->refs, HOLD_SLICE, memory_order_relaxed);
+        shared_note_writing(slot, false);
+}
+
+static inline void shared_mut_slice_unown(const struct shared *shared, struct slot *slot)
+{
+        shared_note_mut_slices(slot, -UINT32_C(1));
+        shared_disown_quick(shared->lane, slot);
+}
+
+/* Whether shared_mut_slice_end may let it go: one of the calling thread's own. */
+static ALWAYS_INLINE bool shared_mut_slice_is_mine(const struct shared_hold *hold)
+{
+        return likely(slot_is_mine(hold->slot) && hold->set == SET_HELD &&
+                      atomic_load_explicit(&hold->refs, memory_order_relaxed) == HOLD_SLICE && !shared_may_be_forked());
+}
+
+static ALWAYS_INLINE enum shared_left shared_mut_slice_end(struct shared_hold *hold, struct format_lane *lane)
+{
+        enum shared_left left;
+
+        atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
+        shared_close_alone(lane, atomic_load_explicit(&lane->sequence, memory_order_relaxed) - 1);
+        left = shared_leave_quick(lane);
+        shared_note_mut_slices(hold->slot, -UINT32_C(1));
+        slot_write_unhold(hold);
+        return left;
 }
 
 /* --- To read --- */
@@ -74,8 +147,7 @@ static inline struct slot *shared_slice_name(const struct shared *shared, uint64
 
         if (!slot || atomic_load_explicit(&slot->read[0].refs, memory_order_relaxed) || shared_may_be_forked())
                 return NULL;
-        if (atomic_load_explicit(&slot->record->reach[0], memory_order_relaxed) != reach)
-                atomic_store_explicit(&slot->record->reach[0], reach, memory_order_release);
+        atomic_store_explicit(&slot->record->reach[0], reach, memory_order_release);
         atomic_exchange(&slot->record->read_set[0], SET_HELD);
         return slot;
 }
@@ -97,22 +169,23 @@ static inline void shared_slice_unname(struct slot *slot)
         shared_unname(slot->shared, slot, 0, SET_HELD);
 }
 
-static inline bool shared_slice_end(struct shared_hold *hold)
+/* Whether shared_slice_end may let it go: one of the calling thread's own. */
+static ALWAYS_INLINE bool shared_slice_is_mine(const struct shared_hold *hold)
 {
-        struct slot *slot = hold->slot;
+        const struct slot *slot = hold->slot;
 
-        if (hold != slot->read || hold->set != SET_HELD || !slot_is_mine(slot) ||
-            atomic_load_explicit(&hold->refs, memory_order_relaxed) != HOLD_SLICE || shared_may_be_forked())
-                return false;
-        atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
+        return likely(hold == slot->read && hold->set == SET_HELD && slot_is_mine(slot) &&
+                      atomic_load_explicit(&hold->refs, memory_order_relaxed) == HOLD_SLICE && !shared_may_be_forked());
+}
+
+/* True: someone may wait for that, and shared_slice_wake is to be called, which answers 0. */
+static ALWAYS_INLINE bool shared_slice_end(struct slot *slot)
+{
+        atomic_store_explicit(&slot->read[0].refs, 0, memory_order_relaxed);
         atomic_store_explicit(&slot->record->read_set[0], 0, memory_order_release);
-        return true;
+        return unlikely((atomic_load_explicit(&slot->shared->lane->owner, memory_order_relaxed) & OWNER_WAITERS) != 0);
 }
 
-static inline bool shared_slice_was_awaited(const struct slot *slot)
-{
-        return unlikely((atomic_load_explicit(&slot->shared->lane[0].owner, memory_order_relaxed) & OWNER_WAITERS) !=
-                        0);
-}
+int shared_slice_wake(struct slot *slot);
 
 #endif /* SHARED_QUICK_H */

@@ -76,7 +76,7 @@ static NOINLINE int read_again(struct ammap *map, uint64_t offset, void *buffer,
         return read_entering(map, offset, buffer, length, deadline);
 }
 
-int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+static NOINLINE int read_any(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
         const uint32_t lane = (uint32_t)map_lane_index(map, offset);
 
@@ -88,6 +88,27 @@ int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length,
                 return likely(rc <= 0) ? rc : read_again(map, offset, buffer, length, deadline);
         }
         return read_entering(map, offset, buffer, length, deadline);
+}
+
+/* Of few bytes, in a map of one lane that nobody writes: without a call. */
+int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+{
+        const struct lane_range lane = one_lane(0);
+        const struct shared *shared;
+        uint64_t sequence;
+
+        /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
+        if (unlikely(length > FEW || length > OPTIMISTIC_MAX || map->lanes > 1 ||
+                     atomic_load_explicit(&map->omitted, memory_order_relaxed)))
+                return read_any(map, offset, buffer, length, deadline);
+        shared = map->shared;
+        if (unlikely(!shared_read_begin(shared, lane, &sequence) ||
+                     !head_has(shared->head, map_room(map), offset, length)))
+                return read_any(map, offset, buffer, length, deadline);
+        racy_copy(buffer, map->base + offset, length);
+        if (unlikely(!shared_read_valid(shared, lane, sequence)))
+                return read_any(map, offset, buffer, length, deadline);
+        return 0;
 }
 
 /* Few bytes, without a call: by words, of which the last may overlap. */
@@ -154,15 +175,6 @@ static NOINLINE int update_anew(struct ammap *map, uint64_t offset, const void *
         return update(map, offset, data, length, deadline);
 }
 
-static NOINLINE int wake(struct format_lane *lane, int left)
-{
-        if (left == 1)
-                shared_disown(lane);
-        else
-                shared_wake(lane);
-        return 0;
-}
-
 /* Of few bytes in a lane in whose way nobody is: without a call. */
 static ALWAYS_INLINE int update_lane(struct ammap *map, uint32_t number, uint64_t offset, const void *data,
                                      size_t length, int64_t deadline)
@@ -172,7 +184,7 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint32_t number, uint64_
         const struct format_head *head;
         struct format_lane *lane;
         uint64_t sequence;
-        int left;
+        enum shared_left left;
 
         if (unlikely(!slot || length > FEW || !shared->writable || shared_may_be_forked()))
                 return update(map, offset, data, length, deadline);
@@ -184,13 +196,12 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint32_t number, uint64_
                 return update_anew(map, offset, data, length, deadline);
         if (unlikely(!shared_is_alone(shared, head, lane, &sequence)))
                 return update_owned(map, offset, data, length, deadline);
-        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_relaxed);
-        atomic_thread_fence(memory_order_release);
+        shared_open_alone(lane, sequence);
         store_few(map->base + offset, data, length);
         shared_note_writing(slot, false);
-        atomic_store_explicit(&lane->sequence, sequence + 2, memory_order_release);
-        left = shared_leave_owned(lane);
-        return left ? wake(lane, left) : 0;
+        shared_close_alone(lane, sequence);
+        left = shared_leave_quick(lane);
+        return likely(left == LEFT) ? 0 : shared_finish_leaving(lane, left);
 }
 
 static NOINLINE int update_one_of_many(struct ammap *map, uint64_t offset, const void *data, size_t length,
