@@ -251,7 +251,7 @@ static int read_file(struct ammap *map, uint64_t offset, void *buffer, size_t le
                 const struct lane_range lanes = map_lanes(map, offset, length);
 
                 if (lanes.first == lanes.last &&
-                    file_read_unlocked(map->file, lanes.first, map->backing.data + offset, buffer, length))
+                    file_read_unlocked(map->file, lanes.first, map_backing(map)->data + offset, buffer, length))
                         return 0;
         }
         return transfer_read(map, offset, buffer, length, deadline);
