@@ -28,6 +28,7 @@ static const char usage[] = "Usage: bench [OPTION]... NAME=LIBRARY...\n"
                             "\n"
                             "  --quick           be done in half a minute, less exactly\n"
                             "  --only PATTERN    only workloads whose key has the (shell) pattern in it\n"
+                            "  --rows KEYS       only the workloads with these keys, a space between two\n"
                             "  --rounds N        rounds in each process\n"
                             "  --processes N     processes, one after another\n"
                             "  --torture         only check, for longer, that each of them is a lock\n"
@@ -42,6 +43,7 @@ struct settings {
         int child; /* which of the processes this is; -1: the parent */
         bool torture;
         const char *only;
+        const char *rows;
         const char *targets;
         const char *csv;
 };
@@ -51,13 +53,25 @@ static int peers_count;
 
 /* --- The child: measures --------------------------------------------------- */
 
-static bool chosen(const struct workload *workload, const char *only)
+static bool is_listed(const char *keys, const char *key)
+{
+        const size_t length = strlen(key);
+
+        for (; *keys; keys += strcspn(keys, " "), keys += strspn(keys, " "))
+                if (strcspn(keys, " ") == length && strncmp(keys, key, length) == 0)
+                        return true;
+        return false;
+}
+
+static bool chosen(const struct workload *workload, const struct settings *settings)
 {
         char pattern[128];
 
-        if (!only)
+        if (settings->rows && !is_listed(settings->rows, workload->rows[0].key))
+                return false;
+        if (!settings->only)
                 return true;
-        snprintf(pattern, sizeof(pattern), "*%s*", only);
+        snprintf(pattern, sizeof(pattern), "*%s*", settings->only);
         return fnmatch(pattern, workload->rows[0].key, 0) == 0;
 }
 
@@ -100,9 +114,9 @@ static void child(const struct settings *settings)
                 for (index = 0; index < workload_count; index++) {
                         const struct workload *workload = &workloads[index];
 
-                        if (!chosen(workload, settings->only))
+                        if (!chosen(workload, settings))
                                 continue;
-                        if (!settings->only && workload->every && round % workload->every != 0)
+                        if (!settings->only && !settings->rows && workload->every && round % workload->every != 0)
                                 continue;
                         shuffle(order, peers_count, &seed);
                         for (i = 0; i < peers_count; i++)
@@ -238,11 +252,17 @@ static int number_of(const char *text)
 int main(int argc, char **argv)
 {
         static const struct option options[] = {
-                { "quick", no_argument, NULL, 'q' },        { "only", required_argument, NULL, 'o' },
-                { "rounds", required_argument, NULL, 'r' }, { "processes", required_argument, NULL, 'p' },
-                { "torture", no_argument, NULL, 't' },      { "targets", required_argument, NULL, 'g' },
-                { "csv", required_argument, NULL, 'c' },    { "child", required_argument, NULL, 'C' },
-                { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
+                { "quick", no_argument, NULL, 'q' },
+                { "only", required_argument, NULL, 'o' },
+                { "rounds", required_argument, NULL, 'r' },
+                { "processes", required_argument, NULL, 'p' },
+                { "torture", no_argument, NULL, 't' },
+                { "targets", required_argument, NULL, 'g' },
+                { "csv", required_argument, NULL, 'c' },
+                { "child", required_argument, NULL, 'C' },
+                { "rows", required_argument, NULL, 'k' },
+                { "help", no_argument, NULL, 'h' },
+                { NULL, 0, NULL, 0 },
         };
         struct settings settings = {
                 .pace = { 3 * MILLISECOND, 8 * MILLISECOND, 250 * MILLISECOND, 100 },
@@ -272,6 +292,9 @@ int main(int argc, char **argv)
                         break;
                 case 'o':
                         settings.only = optarg;
+                        break;
+                case 'k':
+                        settings.rows = optarg;
                         break;
                 case 'r':
                         settings.rounds = number_of(optarg);

@@ -13,8 +13,17 @@
 #       make bench BENCHFLAGS='--only only'     only: what the others have not
 #       make bench-scale                        a minute: which cache lines each operation touches,
 #                                               and what that comes to with more processors
+#
+#       make bench-check        did a row of bench/ratios.txt get worse?  It fails, and names
+#                               it; ten seconds, and longer where one seems so
+#       make bench-record       write the ratios anew
+#       make bench-try          does it build, and run?
+#
+# These three take the peers that need nothing but a C compiler, and boost and mmap-io
+# where make bench has built them.  BENCH_RATIOS=FILE: other ratios than the recorded.
 
 BENCHFLAGS =
+BENCH_RATIOS = $(srcdir)/bench/ratios.txt
 
 # What the peers mmap-io and boost are built with; where one is missing, make
 # bench does without that peer and says so.
@@ -35,6 +44,8 @@ bench_peers = \
 
 EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/plot.sh bench/targets.txt \
 	bench/lines.c bench/rivals.c bench/rivals.h bench/scale.c bench/simulate.c bench/simulate.h
+EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/check.sh bench/plot.sh bench/ratios.txt \
+	bench/targets.txt
 
 bench/out/bench: $(bench_sources) $(bench_headers) include/ammap.h
 	$(AM_V_at)$(MKDIR_P) bench/out
@@ -82,20 +93,23 @@ bench/out/mmap-io.so: bench/mmap-io/Cargo.toml bench/mmap-io/src/lib.rs
 		cp bench/out/crate/target/release/libmmap_io.so $@; \
 	fi
 
-bench_built = \
-	bench/out/bench bench/out/bare.so bench/out/mutex.so bench/out/pthread.so bench/out/boost.so bench/out/mmap-io.so
+bench_plain = bench/out/bench bench/out/bare.so bench/out/mutex.so bench/out/pthread.so
+bench_built = $(bench_plain) bench/out/boost.so bench/out/mmap-io.so
 
-bench: $(lib_LTLIBRARIES) $(bench_built)
-	@library=$$(sed -n "s/^dlname='\(.*\)'/\1/p" libammap.la); \
+# Sets $libraries: what is measured, the library first.
+bench_libraries = \
+	library=$$(sed -n "s/^dlname='\(.*\)'/\1/p" libammap.la); \
 	if test -z "$$library"; then \
 		echo "make bench measures the shared library: configure without --disable-shared" >&2; exit 1; \
 	fi; \
-	peers=; \
+	libraries="libammap=.libs/$$library"; \
 	for peer in mmap-io pthread mutex boost bare; do \
-		if test -f bench/out/$$peer.so; then peers="$$peers $$peer=bench/out/$$peer.so"; fi; \
-	done; \
-	bench/out/bench --targets $(srcdir)/bench/targets.txt --csv bench/results.csv $(BENCHFLAGS) \
-		libammap=.libs/$$library $$peers
+		if test -f bench/out/$$peer.so; then libraries="$$libraries $$peer=bench/out/$$peer.so"; fi; \
+	done
+
+bench: $(lib_LTLIBRARIES) $(bench_built)
+	@$(bench_libraries); \
+	bench/out/bench --targets $(srcdir)/bench/targets.txt --csv bench/results.csv $(BENCHFLAGS) $$libraries
 	@if ! test -f bench/results.csv; then \
 		:; \
 	elif command -v gnuplot >/dev/null 2>&1; then \
@@ -121,6 +135,12 @@ bench-scale: $(lib_LTLIBRARIES) bench/out/scale
 	@library=$$(sed -n "s/^dlname='\(.*\)'/\1/p" libammap.la); \
 	bench/out/lines --traces $(SCALE_THREADS) >bench/out/traces && \
 		bench/out/scale libammap=.libs/$$library <bench/out/traces
+bench-check bench-record: $(lib_LTLIBRARIES) $(bench_plain)
+	@$(bench_libraries); what=$@; \
+	$(SHELL) $(srcdir)/bench/check.sh $${what#bench-} $(BENCH_RATIOS) bench/out bench/out/bench $$libraries
+
+bench-try: $(lib_LTLIBRARIES) $(bench_plain)
+	@$(bench_libraries); bench/out/bench --quick --only read-8 $$libraries
 
 # A build inside the source folder has the published results in the same place:
 # those are not its own to remove.
@@ -130,3 +150,4 @@ bench-clean:
 	test -f bench/local.mk || rm -f bench/results.csv bench/copies.svg bench/scaling.svg bench/threads.svg
 
 .PHONY: bench bench-scale bench-clean
+.PHONY: bench bench-check bench-clean bench-record bench-try

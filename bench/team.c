@@ -85,13 +85,14 @@ static void work(struct member *member)
 {
         struct team *team = member->team;
         uint64_t operations = 0;
+        int64_t begin = clock_own();
         int bad = 0;
 
         while (!atomic_load_explicit(&team->stop, memory_order_relaxed)) {
                 bad |= member->loop(team->peer, &member->job, BATCH);
                 operations += BATCH;
         }
-        member->elapsed = clock_now() - team->start;
+        member->elapsed = team->size == 1 ? clock_own() - begin : clock_now() - team->start;
         member->operations = operations;
         if (bad)
                 errx(1, "%s: an operation failed (%d)", team->peer->name, bad);

@@ -22,7 +22,7 @@ struct member {
         struct job job;
         void *address;       /* of the map, for this process */
         uint64_t operations; /* results: how many, */
-        int64_t elapsed;     /* in how many nanoseconds since the team's start, */
+        int64_t elapsed;     /* in how many nanoseconds: of its own if it is alone, else since the team's start, */
         int64_t longest;     /* and the longest batch, where the team is `timed` */
 };
 

@@ -43,10 +43,10 @@ static uint64_t calibrate(job_loop *loop, const struct peer *peer, struct job *j
         int64_t elapsed;
 
         for (;;) {
-                int64_t start = clock_now();
+                int64_t start = clock_own();
 
                 loop(peer, job, n);
-                elapsed = clock_now() - start;
+                elapsed = clock_own() - start;
                 if (elapsed > duration / 16)
                         break;
                 n *= 2;
@@ -66,9 +66,9 @@ static int run_one(const struct workload *workload, const struct peer *peer, con
 
         job_init(&job, map, workload->size, 0, workload->size > AREA ? workload->size : AREA);
         n = calibrate(workload->loop, peer, &job, pace->loop);
-        start = clock_now();
+        start = clock_own();
         workload->loop(peer, &job, n);
-        values[0][0] = (double)(clock_now() - start) / (double)n;
+        values[0][0] = (double)(clock_own() - start) / (double)n;
         job_destroy(&job);
         peer_free(peer, map);
         return 1;
@@ -92,9 +92,9 @@ static int run_random(const struct workload *workload, const struct peer *peer, 
         memset(peer->address(map), 0x5a, RANDOM_AREA);
         job_init(&job, map, workload->size, 0, RANDOM_AREA);
         n = calibrate(workload->loop, peer, &job, pace->loop);
-        start = clock_now();
+        start = clock_own();
         workload->loop(peer, &job, n);
-        values[0][0] = (double)(clock_now() - start) / (double)n;
+        values[0][0] = (double)(clock_own() - start) / (double)n;
         job_destroy(&job);
         peer_free(peer, map);
         return 1;
