@@ -140,7 +140,7 @@ bench-check bench-record: $(lib_LTLIBRARIES) $(bench_plain)
 	$(SHELL) $(srcdir)/bench/check.sh $${what#bench-} $(BENCH_RATIOS) bench/out bench/out/bench $$libraries
 
 bench-try: $(lib_LTLIBRARIES) $(bench_plain)
-	@$(bench_libraries); bench/out/bench --quick --only read-8 $$libraries
+	@$(bench_libraries); bench/out/bench --quick --rounds 2 --processes 1 --only read-8 $$libraries
 
 # A build inside the source folder has the published results in the same place:
 # those are not its own to remove.
