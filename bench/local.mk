@@ -42,10 +42,9 @@ bench_peers = \
 	bench/bare.c bench/boost.cc bench/mutex.c bench/pthread.c bench/shared.h bench/mmap-io/Cargo.toml \
 	bench/mmap-io/src/lib.rs
 
-EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/plot.sh bench/targets.txt \
-	bench/lines.c bench/rivals.c bench/rivals.h bench/scale.c bench/simulate.c bench/simulate.h
-EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/check.sh bench/plot.sh bench/ratios.txt \
-	bench/targets.txt
+EXTRA_DIST += bench/local.mk $(bench_headers) $(bench_sources) $(bench_peers) bench/check.sh bench/plot.sh \
+	bench/ratios.txt bench/targets.txt bench/lines.c bench/rivals.c bench/rivals.h bench/scale.c bench/simulate.c \
+	bench/simulate.h
 
 bench/out/bench: $(bench_sources) $(bench_headers) include/ammap.h
 	$(AM_V_at)$(MKDIR_P) bench/out
@@ -135,6 +134,7 @@ bench-scale: $(lib_LTLIBRARIES) bench/out/scale
 	@library=$$(sed -n "s/^dlname='\(.*\)'/\1/p" libammap.la); \
 	bench/out/lines --traces $(SCALE_THREADS) >bench/out/traces && \
 		bench/out/scale libammap=.libs/$$library <bench/out/traces
+
 bench-check bench-record: $(lib_LTLIBRARIES) $(bench_plain)
 	@$(bench_libraries); what=$@; \
 	$(SHELL) $(srcdir)/bench/check.sh $${what#bench-} $(BENCH_RATIOS) bench/out bench/out/bench $$libraries
@@ -149,5 +149,4 @@ bench-clean:
 	rm -rf bench/out
 	test -f bench/local.mk || rm -f bench/results.csv bench/copies.svg bench/scaling.svg bench/threads.svg
 
-.PHONY: bench bench-scale bench-clean
-.PHONY: bench bench-check bench-clean bench-record bench-try
+.PHONY: bench bench-check bench-clean bench-record bench-scale bench-try
