@@ -129,8 +129,8 @@ bench/out/scale: $(bench_scale) $(bench_headers) bench/rivals.h bench/simulate.h
 SCALE_THREADS = 1 2 8 64 256
 
 bench-scale: $(lib_LTLIBRARIES) bench/out/scale
-	$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/tests/lines.sh build bench/out/lines
-	bench/out/lines
+	@$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/tests/lines.sh build bench/out/lines
+	@bench/out/lines
 	@library=$$(sed -n "s/^dlname='\(.*\)'/\1/p" libammap.la); \
 	bench/out/lines --traces $(SCALE_THREADS) >bench/out/traces && \
 		bench/out/scale libammap=.libs/$$library <bench/out/traces

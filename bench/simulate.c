@@ -496,6 +496,9 @@ void simulate_prepare(struct traffic *traffic)
                                 find_looks(traffic, trace);
                         else
                                 find_edges(trace);
+                        if (traffic->readers != READERS_ALONE && trace->leave >= trace->count &&
+                            (op == OP_WRITE || traffic->readers != READERS_FREE))
+                                errx(1, "an operation is recorded that does not lock");
                 }
 }
 
