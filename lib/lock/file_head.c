@@ -141,6 +141,22 @@ int file_write_sequences(const struct file *file, struct lane_range lanes, uint6
         return rc;
 }
 
+int file_write_between(const struct file *file, uint64_t record, const struct os_piece *bytes, uint64_t even)
+{
+        unsigned char *sequence = file->head + sequence_of(record);
+        const uint64_t odd = even + 1, next = even + 2;
+        const struct os_piece pieces[] = {
+                { sequence, &odd, sizeof odd },
+                *bytes,
+                { sequence, &next, sizeof next },
+        };
+        int rc = os_poke_pieces(pieces, sizeof pieces / sizeof pieces[0]);
+
+        if (rc == 0)
+                os_wake_shared(sequence_word(file, record), INT32_MAX);
+        return rc;
+}
+
 void file_wait_sequence(const struct file *file, uint64_t record, uint64_t sequence, int64_t until)
 {
         os_wait_shared(sequence_word(file, record), (uint32_t)sequence, until);

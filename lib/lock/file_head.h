@@ -12,6 +12,7 @@
 #include "ammap.h"
 #include "lock/lock.h"
 #include "memory/format.h"
+#include "os/os.h"
 
 #include <pthread.h>
 
@@ -22,6 +23,7 @@ struct file_lane {
         uint32_t queued;   /* who share its place in the queue, to read */
         bool writing;      /* one has it to write, or is about to mark it so */
         bool dead;         /* ... and found that its writer had died */
+        bool marked;       /* the sequence may be odd now, for the writer */
         uint64_t sequence; /* as the writer found it */
 };
 
@@ -70,6 +72,10 @@ int file_write_sequence(const struct file *file, uint64_t record, uint64_t seque
 int file_read_sequences(struct file *file, struct lane_range lanes);
 int file_write_sequences(const struct file *file, struct lane_range lanes, uint64_t step, bool keep_dead);
 void file_wake_sequence(const struct file *file, uint64_t record);
+
+/* Make the even sequence of a lane odd, write bytes, and make it the next even one.  0, or the
+ * system's code: it has got as far as it has. */
+int file_write_between(const struct file *file, uint64_t record, const struct os_piece *bytes, uint64_t even);
 
 /* Sleep while a lane's sequence is that, until one wakes all who do: by any even one that is
  * written. */

@@ -78,6 +78,13 @@
  * What pairs with what: the kernel's calls order all of it.  The sequence is written by
  * calls too, and read after the lock of the byte was taken.
  *
+ * A copy into one lane makes the sequence odd, writes the bytes and makes it even by one call of
+ * the kernel's, in that order (file_write_unmarked).  A kill before, within or after it leaves
+ * what it would leave between calls.  What is cut off, or has no room, ends it early: the
+ * copy begins again from the odd sequence, by calls of its own.  That the file is still the
+ * map's has been looked at once, just before; a mut slice looks again before it makes the
+ * sequence even, since it may have been long.
+ *
  * A short copy out of one lane takes no lock (file_read_unlocked, G7): one call of the kernel's
  * copies the sequence, the bytes, the head's state and the sequence again, in that order
  * (os_peek_pieces).  It is a seqlock.  Whoever changes a byte of a lane has its lock to write,
@@ -303,6 +310,7 @@ static int try_write(struct file *file, uint64_t i, bool recovers, bool past, bo
                 lock_lane(file, i, OS_UNLOCK);
         else
                 file->lane[i].writing = true;
+        file->lane[i].marked = false;
         return rc;
 }
 
@@ -395,11 +403,13 @@ static int try_row(struct file *file, struct lane_range lanes, const struct requ
 
         if (rc < 0 || (rc = lock_lanes(file, lanes, writes ? OS_LOCK_WRITE : OS_LOCK_READ)) < 0)
                 return rc;
-        for (uint32_t i = lanes.first; i <= lanes.last; i++)
+        for (uint32_t i = lanes.first; i <= lanes.last; i++) {
                 if (writes)
                         file->lane[i].writing = true;
                 else
                         file->lane[i].readers++;
+                file->lane[i].marked = false;
+        }
         if ((rc = find_sequences(file, lanes, writes && request->recovers)) < 0)
                 leave_row(file, lanes, request->access);
         return rc;
@@ -595,6 +605,8 @@ static int mark(struct file *file, struct lane_range lanes, uint64_t step, bool 
         const struct file_lane *first = &file->lane[lanes.first];
         int rc;
 
+        for (uint32_t i = lanes.first; i <= lanes.last; i++)
+                file->lane[i].marked = true;
         if (lanes.first == lanes.last)
                 return keep_dead && first->dead ? 0 : file_write_sequence(file, lanes.first, first->sequence + step);
         rc = file_write_sequences(file, lanes, step, keep_dead);
@@ -608,7 +620,10 @@ static int mark(struct file *file, struct lane_range lanes, uint64_t step, bool 
  * the thread's end or a fork. */
 static void leave_written(struct file *file, struct lane_range lanes, bool as_found)
 {
-        for (uint32_t i = lanes.first, last; i <= lanes.last && (i > lanes.first || file_is_same(file)); i = last + 1) {
+        const bool marked = file->lane[lanes.first].marked;
+
+        for (uint32_t i = lanes.first, last; marked && i <= lanes.last && (i > lanes.first || file_is_same(file));
+             i = last + 1) {
                 for (last = i; last < lanes.last && file->lane[last + 1].writing == file->lane[i].writing;)
                         last++;
                 if (file->lane[i].writing)
@@ -664,9 +679,19 @@ int file_enter(struct file *file, const struct request *request)
         rc = check_entered(file, request);
         if (rc < 0)
                 leave_lanes(file, lanes, count_of(lanes), access);
-        else if (access == WRITE && (rc = mark(file, lanes, 1, false)) < 0)
+        else if (access == WRITE && !request->unmarked && (rc = mark(file, lanes, 1, false)) < 0)
                 leave_written(file, lanes, true);
         return rc == 0 && request->recovers && any_dead(file, lanes) ? FILE_RECOVERED : rc;
+}
+
+int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece *bytes)
+{
+        os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (file_write_between(file, lane, bytes, file->lane[lane].sequence) == 0)
+                return 1;
+        return mark(file, one_lane(lane), 1, false);
 }
 
 void file_leave(struct file *file, struct lane_range lanes, enum access access)

@@ -36,6 +36,10 @@ enum { FILE_FROZEN = 1, FILE_RECOVERED };
 int file_enter(struct file *file, const struct request *request);
 void file_leave(struct file *file, struct lane_range lanes, enum access access);
 
+/* Write bytes in a lane that a request has entered unmarked.  1; 0: perhaps some of them, and
+ * the lane is marked now; AMMAP_ERR_FAULT, _UNSUPPORTED or the system's code. */
+int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece *bytes);
+
 /* Let what is locked to write be locked to read, with nobody in between; then the holds.  0;
  * AMMAP_ERR_FAULT, _FORMAT, _UNSUPPORTED or the system's code, and nothing has changed. */
 int file_downgrade(struct file *file, struct lane_range lanes);

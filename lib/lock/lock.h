@@ -33,6 +33,7 @@ struct request {
         uint64_t reach;          /* where in the map what is done there ends */
         enum access access;
         bool recovers;    /* to write, and lanes whose writer died, too: as that one left them */
+        bool unmarked;    /* to write a lane of a file, which file_write_unmarked marks */
         uint64_t use;     /* HOLD_COPY or HOLD_SLICE */
         int64_t deadline; /* by os_now's clock, LANE_TRY or LANE_FOR_EVER */
 };

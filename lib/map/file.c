@@ -243,7 +243,7 @@ static void forked(struct ammap *map)
                 region_leave_out(&map->region);
 }
 
-/* --- The kind --- */
+/* --- Copies --- */
 
 static int read_file(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
@@ -256,6 +256,29 @@ static int read_file(struct ammap *map, uint64_t offset, void *buffer, size_t le
         }
         return transfer_read(map, offset, buffer, length, deadline);
 }
+
+static int write_file(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        const struct os_piece bytes = { map->backing.data + offset, data, length };
+        struct request request = span_request(map, offset, length, WRITE);
+        size_t done = 0;
+        span_t span;
+        int rc;
+
+        if (request.lanes.first != request.lanes.last)
+                return transfer_write(map, offset, data, length, deadline);
+        request.deadline = deadline;
+        request.unmarked = true;
+        if ((rc = span_take(map, &request, &span)) < 0)
+                return rc;
+        rc = file_write_unmarked(map->file, request.lanes.first, &bytes);
+        if (rc == 0)
+                rc = transfer_in(map, offset, data, length, &done);
+        span_leave_written(&span, rc, done);
+        return rc < 0 ? rc : 0;
+}
+
+/* --- The kind --- */
 
 static uint64_t length_of(const struct ammap *map)
 {
@@ -304,7 +327,7 @@ static const struct kind kind_file = {
         .share = AMMAP_SHARED,
         .joint = true,
         .read = read_file,
-        .write = transfer_write,
+        .write = write_file,
         .enter = span_enter_file,
         .length = length_of,
         .refresh = refresh,

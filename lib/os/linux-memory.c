@@ -311,8 +311,8 @@ int os_poke(void *to, const void *from, size_t length, size_t *done)
         return os_calm_end(calm, rc);
 }
 
-/* The kernel copies them in a row.  Processors that let loads pass one another are given one at
- * a time, with a fence between two, which holds for what the kernel does on the same
+/* The kernel copies them in a row.  Processors that let loads, or stores, pass one another are given one
+ * at a time, with a fence between two, which holds for what the kernel does on the same
  * processor. */
 #if defined(__x86_64__) || defined(__i386__)
 enum { PIECES_AT_ONCE = OS_PIECES_MAX };
@@ -320,24 +320,35 @@ enum { PIECES_AT_ONCE = OS_PIECES_MAX };
 enum { PIECES_AT_ONCE = 1 };
 #endif
 
-int os_peek_pieces(const struct os_piece *pieces, size_t count)
+static int copy_pieces(bool write, const struct os_piece *pieces, size_t count)
 {
         struct os_calm calm = os_calm_begin();
-        struct iovec near[OS_PIECES_MAX], far[OS_PIECES_MAX];
+        struct iovec to[OS_PIECES_MAX], from[OS_PIECES_MAX];
         int rc = 0;
 
         for (size_t n; count > 0 && rc == 0; pieces += n, count -= n) {
                 ssize_t copied, length = 0;
 
                 for (n = 0; n < count && n < PIECES_AT_ONCE; n++) {
-                        near[n] = (struct iovec){ pieces[n].to, pieces[n].length };
-                        far[n] = (struct iovec){ (void *)(uintptr_t)pieces[n].from, pieces[n].length };
+                        to[n] = (struct iovec){ pieces[n].to, pieces[n].length };
+                        from[n] = (struct iovec){ (void *)(uintptr_t)pieces[n].from, pieces[n].length };
                         length += (ssize_t)pieces[n].length;
                 }
-                copied = process_vm_readv(own_id(), near, n, far, n, 0);
+                copied = write ? process_vm_writev(own_id(), from, n, to, n, 0)
+                               : process_vm_readv(own_id(), to, n, from, n, 0);
                 if (copied != length)
                         rc = copied < 0 ? -errno : -EFAULT;
                 os_fence_full();
         }
         return os_calm_end(calm, rc);
+}
+
+int os_peek_pieces(const struct os_piece *pieces, size_t count)
+{
+        return copy_pieces(false, pieces, count);
+}
+
+int os_poke_pieces(const struct os_piece *pieces, size_t count)
+{
+        return copy_pieces(true, pieces, count);
 }

@@ -293,6 +293,9 @@ struct os_piece {
 };
 int os_peek_pieces(const struct os_piece *pieces, size_t count);
 
+/* The same to such memory: others see the pieces come one after the other. */
+int os_poke_pieces(const struct os_piece *pieces, size_t count);
+
 /* --- linux-usage.c --- */
 
 /* Which pages are in memory: bit 0 of a byte for each.  A hint: what is not may

@@ -280,6 +280,12 @@ int os_peek_pieces(const struct os_piece *pieces, size_t count)
         return -ENOSYS;
 }
 
+int os_poke_pieces(const struct os_piece *pieces, size_t count)
+{
+        (void)pieces, (void)count;
+        return -ENOSYS;
+}
+
 int os_poke(void *to, const void *from, size_t length, size_t *done)
 {
         (void)to, (void)from, (void)length;
