@@ -259,7 +259,7 @@ static int read_file(struct ammap *map, uint64_t offset, void *buffer, size_t le
 
 static int write_file(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
-        const struct os_piece bytes = { map->backing.data + offset, data, length };
+        const struct os_piece bytes = { map_backing(map)->data + offset, data, length };
         struct request request = span_request(map, offset, length, WRITE);
         size_t done = 0;
         span_t span;
