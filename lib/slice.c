@@ -101,6 +101,26 @@ static NOINLINE int count_slice(ammap_t *map, uint64_t offset, uint64_t length, 
         return 0;
 }
 
+/* The quick path of one lane of several. */
+static NOINLINE int take_lane_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+                                    ammap_slice_t *slice)
+{
+        uint64_t number = map_lane_index(map, offset);
+        struct hold *hold = NULL;
+
+        if (!map->kind->joint && !map->may_fault && number == map_lane_last(map, offset, length))
+                hold = lane_hold_biased(&map->lane[number], HOLD_SLICE, offset + length);
+        if (!hold)
+                return take_slice(map, offset, length, deadline, slice);
+        if (unlikely(!map_has_simple(map, offset, length))) {
+                lane_hold_leave(hold);
+                return take_slice(map, offset, length, deadline, slice);
+        }
+        slice->ammap_private.ammap_hold = hold;
+        slice->ammap_private.ammap_count = 1;
+        return fill(map, offset, length, slice);
+}
+
 static NOINLINE int retake_shared_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                         ammap_slice_t *slice)
 {
@@ -118,7 +138,9 @@ static NOINLINE int take_other_slice(ammap_t *map, uint64_t offset, uint64_t len
         uint64_t room;
         struct slot *slot;
 
-        if (!map->shared || map->lanes != 1)
+        if (!map->shared)
+                return take_lane_slice(map, offset, length, deadline, slice);
+        if (map->lanes != 1)
                 return take_slice(map, offset, length, deadline, slice);
         head = map->shared->head;
         lane = map->shared->lane;
@@ -229,6 +251,26 @@ static inline int fill_mut(const ammap_t *map, uint64_t offset, uint64_t length,
         return 0;
 }
 
+/* The quick path of one lane of several; false: there is none, or somebody is in the way. */
+static bool take_lane_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
+{
+        uint64_t number = map_lane_index(map, offset);
+        struct hold *hold = NULL;
+
+        if (!map->kind->joint && !map->may_fault && number == map_lane_last(map, offset, length))
+                hold = lane_hold_write_try(&map->lane[number], HOLD_SLICE, offset + length);
+        if (!hold)
+                return false;
+        os_fence_light(); /* as in hold_publish */
+        if (unlikely(!map_has_simple(map, offset, length))) {
+                lane_hold_leave(hold);
+                return false;
+        }
+        slice->ammap_private.ammap_hold = hold;
+        slice->ammap_private.ammap_count = 1;
+        return true;
+}
+
 static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                    ammap_mut_slice_t *slice)
 {
@@ -237,6 +279,8 @@ static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t lengt
 
         if (!slice)
                 return AMMAP_ERR_INVALID;
+        if (map && map->lanes > 1 && take_lane_mut_slice(map, offset, length, slice))
+                return fill_mut(map, offset, length, slice);
         rc = take(map, &wanted, &slice->ammap_private);
         if (rc < 0) {
                 memset(slice, 0, sizeof *slice);
