@@ -306,6 +306,72 @@ static long count_stops(const struct cost *cost, const struct cost_kind *kind, s
         return stops;
 }
 
+/* What touches one lane, times over; the checks are not to be counted. */
+enum { TIMES = 32 };
+
+static void read_one(ammap_t *map, size_t count)
+{
+        unsigned char byte;
+
+        for (int i = 0; i < TIMES; i++)
+                (void)!ammap_read_into(map, count / 2, &byte, 1);
+}
+
+static void write_one(ammap_t *map, size_t count)
+{
+        const unsigned char byte = 1;
+
+        for (int i = 0; i < TIMES; i++)
+                (void)!ammap_update_region(map, count / 2, &byte, 1);
+}
+
+static void slice_one(ammap_t *map, size_t count)
+{
+        ammap_slice_t slice;
+
+        for (int i = 0; i < TIMES; i++) {
+                (void)!ammap_as_slice(map, count / 2, 1, &slice);
+                ammap_slice_release(&slice);
+        }
+}
+
+static void mut_slice_one(ammap_t *map, size_t count)
+{
+        ammap_mut_slice_t slice;
+
+        for (int i = 0; i < TIMES; i++) {
+                (void)!ammap_as_mut_slice(map, count / 2, 1, &slice);
+                ammap_mut_slice_release(&slice);
+        }
+}
+
+static const struct cost ones[] = {
+        { "reads", read_one, true, 0 },
+        { "updates", write_one, true, 0 },
+        { "slices", slice_one, true, 0 },
+        { "mut slices", mut_slice_one, true, 0 },
+};
+
+/* A slice of a shared map names which lanes, where there are several. */
+DEFINE_LOOP_TEST("counted", one_lane_of_many_costs_what_one_costs, 0, COUNT_OF(ones) * COUNT_OF(kinds))
+{
+        enum { LANES = 256, PRIVATE = 2, OTHERS = 4 };
+        const struct cost *cost = &ones[(size_t)_i / COUNT_OF(kinds)];
+        const struct cost_kind *kind = &kinds[(size_t)_i % COUNT_OF(kinds)];
+        const int limit = kind->share == AMMAP_PRIVATE ? PRIVATE : OTHERS;
+        struct cost alone = *cost;
+        long one, many;
+
+        if (under_valgrind() || TEST_SANITIZED)
+                return;
+        alone.lanes = false;
+        one = count_stops(&alone, kind, LANES, PTRACE_SINGLESTEP);
+        many = count_stops(cost, kind, LANES, PTRACE_SINGLESTEP);
+        printf("%s, %s: %ld, of %d lanes %ld\n", kind->name, cost->name, one / TIMES, LANES, many / TIMES);
+        ck_assert_msg(many <= limit * one, "%s, %s: %ld instructions, in one of %d lanes %ld", kind->name, cost->name,
+                      one / TIMES, LANES, many / TIMES);
+}
+
 /* A square would be MORE times as many. */
 DEFINE_LOOP_TEST("counted", counted_costs_are_linear, 0, COUNT_OF(costs) * COUNT_OF(kinds))
 {

@@ -88,11 +88,13 @@ struct records {
 /* Of the heap, where that has them. */
 static void records_begin(struct records *records, struct lane_range lanes)
 {
-        const uint64_t all = (uint64_t)lanes.last - lanes.first + 1, many = all < MANY_RECORDS ? all : MANY_RECORDS;
+        uint64_t count = (uint64_t)lanes.last - lanes.first + 1;
 
+        if (count > MANY_RECORDS)
+                count = MANY_RECORDS;
         memset(records->few, 0, sizeof records->few);
-        records->words = many > FEW_RECORDS ? calloc((size_t)many, RECORD * sizeof(uint64_t)) : NULL;
-        records->count = records->words ? many : FEW_RECORDS;
+        records->words = calloc((size_t)count, RECORD * sizeof(uint64_t));
+        records->count = records->words ? count : FEW_RECORDS;
         if (!records->words)
                 records->words = records->few;
 }
