@@ -318,7 +318,7 @@ static NOINLINE int take_other_mut_slice(ammap_t *map, uint64_t offset, uint64_t
         if (!(hold = shared_mut_slice_own(shared)))
                 return take_mut_slice(map, offset, length, deadline, slice);
         slice->ammap_private.ammap_hold = hold;
-        if (unlikely(!head_has(head, map_room(map), offset, length) ||
+        if (unlikely(!head_has(head, shared_room(shared), offset, length) ||
                      !shared_is_alone(shared, head, shared->lane, &sequence)))
                 return retake_shared_mut_slice(map, offset, length, deadline, slice);
         shared_mut_slice_begin(shared, hold, offset + length, sequence);
@@ -389,13 +389,13 @@ static NOINLINE int release_mut_slice(ammap_mut_slice_t *slice)
         return rc;
 }
 
-static NOINLINE int release_shared_mut_slice(ammap_mut_slice_t *slice)
+static NOINLINE int release_other_mut_slice(ammap_mut_slice_t *slice)
 {
         struct shared_hold *hold = slice->ammap_private.ammap_hold;
         struct format_lane *lane;
         enum shared_left left;
 
-        if (slice->ammap_private.ammap_count != SPAN_SHARED || !hold || !shared_mut_slice_is_mine(hold))
+        if (unlikely(slice->ammap_private.ammap_count != SPAN_SHARED || !hold || !shared_mut_slice_is_mine(hold)))
                 return release_mut_slice(slice);
         memset(slice, 0, sizeof *slice);
         lane = hold->slot->shared->lane;
@@ -411,7 +411,7 @@ int ammap_mut_slice_release(ammap_mut_slice_t *slice)
         if (!slice)
                 return 0;
         if (slice->ammap_private.ammap_count != 1)
-                return release_shared_mut_slice(slice);
+                return release_other_mut_slice(slice);
         hold = slice->ammap_private.ammap_hold;
         if (!(lane = lane_of_mine(hold, HOLD_SLICE | HOLD_WRITE)))
                 return release_mut_slice(slice);

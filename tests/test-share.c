@@ -602,6 +602,39 @@ DEFINE_TEST("share", a_fork_leaves_it_out)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* Those of few bytes are stored by other means than long ones, and one beyond the end by none. */
+DEFINE_TEST("share", a_write_is_of_its_bytes_alone)
+{
+        enum { MOST = 80, ROOM = 4096 };
+        unsigned char data[MOST], bytes[ROOM];
+        ammap_options_t options = shared_options();
+        unsigned written = 0;
+
+        for (unsigned i = 0; i < MOST; i++)
+                data[i] = (unsigned char)(i + 1);
+        for (options.lanes = 1; options.lanes <= 3; options.lanes += 2) {
+                ammap_t *map = make_with(ROOM, &options);
+
+                for (size_t length = 1; length <= MOST; length++)
+                        for (uint64_t offset = 120; offset < 137; offset++) {
+                                ck_assert_int_eq(ammap_fill(map, 0, ROOM, 0), 0);
+                                ck_assert_int_eq(ammap_update_region(map, offset, data, length), 0);
+                                ck_assert_int_eq(ammap_read_into(map, 0, bytes, ROOM), 0);
+                                ck_assert_int_eq(memcmp(bytes + offset, data, length), 0);
+                                memset(bytes + offset, 0, length);
+                                for (size_t i = 0; i < ROOM; i++)
+                                        written += bytes[i] != 0;
+                                ck_assert_int_eq(ammap_update_region(map, ROOM - length + 1, data, length),
+                                                 AMMAP_ERR_BOUNDS);
+                                ck_assert_int_eq(ammap_update_region(map, UINT64_MAX - offset, data, length),
+                                                 AMMAP_ERR_BOUNDS);
+                        }
+                ck_assert_int_eq(written, 0);
+                ck_assert_int_eq(ammap_update_region(map, ROOM - 1, data, 1), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+}
+
 /* --- Limits of the process ---------------------------------------------- */
 
 static void file_size_body(void *argument)

@@ -9,10 +9,11 @@
  * are known: an owner word taken by compare-and-swap, readers that name what they read as
  * hazard pointers do, and a seqlock for short copies.
  *
- * Here stands who enters and leaves.  shared_owner.c takes a lane's owner, read_set.c finds
- * who reads, shared_wait.c waits for either, and shared_shrink.c has those who make the map
- * shorter, or recover.  A slice that is no thread's any more is held by a slot of the process,
- * which is like one of a thread in all that follows (shared_detach.c).
+ * Here stands who enters and leaves, and in shared_quick.h what of it takes no call.
+ * shared_owner.c takes a lane's owner, read_set.c finds who reads, shared_wait.c waits for
+ * either, and shared_shrink.c has those who make the map shorter, or recover.  A slice that is
+ * no thread's any more is held by a slot of the process, which is like one of a thread in all
+ * that follows (shared_detach.c).
  *
  * What it guarantees
  *
@@ -149,6 +150,32 @@
  * through all its handles: AMMAP_ERR_DEADLOCK.  What it reads stands in its struct
  * slots, what it writes in the owners.
  *
+ * What it costs
+ *
+ * Where nobody is in the way, shared_quick.h enters and leaves without a call.  What a thread
+ * stores to write once, in this order; RMW: by a sequentially consistent one:
+ *
+ *      slot.writing = 1        its own memory's, for its own process's freezer
+ *      owner = me      RMW     who writes: no other does, and readers and their sets are found
+ *      sequence odd            a death from here on is found, and a torn copy
+ *      the bytes
+ *      slot.writing = 0
+ *      sequence even           they are whole
+ *      owner = 0       RMW     who sleeps is found
+ *
+ * A slice to write also counts itself in the record, twice, and notes its hold.  One to read
+ * stores reach, the set (RMW), the set with its mark, and 0.  A short copy out stores nothing.
+ *
+ * No less will do.  Who takes a lane must see who has it, and who leaves must see who sleeps:
+ * each is a store and then a look, of which one is an RMW in any lock that does not wait for
+ * the other processors.  The two of the sequence tell a lane that somebody died in, written
+ * in part, from one that he had only taken, or left: the owner alone does not.  A mutex of
+ * glibc's that is shared by processes stores as often, four times besides its two RMWs (its
+ * owner and its users), and tells nobody of a death.  The stores are not what is to be
+ * saved: bare, with the look at one slot's sets, they take as long as the two RMWs do alone.
+ * What is left is to find the slot, the range, and whether this is a forked child.  And each slot
+ * that was ever taken adds the look at its sets.
+ *
  * Who lies (G6)
  *
  * A process that can write the header can make all this say anything.  Indices are
@@ -167,7 +194,6 @@
 #include "ammap.h"
 #include "lock/read_set.h"
 #include "lock/shared_owner.h"
-#include "lock/shared_quick.h"
 #include "lock/shared_wait.h"
 #include "os/hints.h"
 
@@ -248,7 +274,7 @@ static ALWAYS_INLINE int keep_owned(struct shared *shared, struct slot *slot, ui
         int rc = 0;
 
         os_fence_light_after();
-        if (unlikely(atomic_load(atomic_load(&shared->frozen_word)) != 0))
+        if (unlikely(shared_bars_writers(shared, shared->head)))
                 rc = refuse_frozen(shared);
         else if (unlikely(read_set_find(shared, one_lane(number), 0, &index) ||
                           atomic_load(&shared->lane[number].rescan)))
@@ -316,15 +342,6 @@ void shared_write_leave(struct shared *shared, uint32_t lane, struct slot *slot)
 {
         shared_note_writing(slot, false);
         shared_close_lane(&shared->lane[lane]);
-}
-
-int shared_finish_leaving(struct format_lane *lane, enum shared_left left)
-{
-        if (left == LEFT_OWNED)
-                shared_disown(lane);
-        else
-                shared_wake(lane);
-        return 0;
 }
 
 /* --- Holds --- */
@@ -463,12 +480,6 @@ void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, u
                 if (unlikely(owner & OWNER_WAITERS) && (owner & OWNER_ID)) /* else it is who watches the lane */
                         shared_wake(&shared->lane[lane]);
         }
-}
-
-int shared_slice_wake(struct slot *slot)
-{
-        shared_unname(slot->shared, slot, 0, SET_HELD);
-        return 0;
 }
 
 /* Until there seems to be no writer on a lane. */

@@ -20,6 +20,12 @@ static ALWAYS_INLINE bool shared_may_be_forked(void)
         return unlikely(!word || atomic_load_explicit(word, memory_order_relaxed) == 0);
 }
 
+/* How many bytes the memory has been seen to have. */
+static ALWAYS_INLINE uint64_t shared_room(const struct shared *shared)
+{
+        return atomic_load_explicit(&shared->room, memory_order_relaxed);
+}
+
 /* --- To write --- */
 
 /* Own the lane, by what shared_write does first.  False: nothing has changed. */
@@ -40,11 +46,11 @@ static ALWAYS_INLINE bool shared_is_alone(const struct shared *shared, const str
                                           const struct format_lane *lane, uint64_t *sequence)
 {
         os_fence_light_after();
-        if (unlikely((atomic_load(&shared->frozen) | atomic_load(&head->frozen)) || read_set_any_at_all(shared, head) ||
+        if (unlikely(shared_is_odd(lane) || shared_bars_writers(shared, head) || read_set_any_at_all(shared, head) ||
                      atomic_load(&lane->rescan)))
                 return false;
         *sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
-        return likely(!(*sequence & 1));
+        return true;
 }
 
 /* For who does not write after all. */

@@ -605,7 +605,6 @@ static void note_frozen(struct shared *shared, uint64_t length)
         while (room > length && !atomic_compare_exchange_weak(&shared->room, &room, length)) {
         }
         atomic_store(&shared->frozen, SHARED_FROZEN);
-        atomic_store(&shared->frozen_word, &shared->frozen);
 }
 
 bool handle_learn_frozen(struct shared *shared)
@@ -621,16 +620,18 @@ bool handle_learn_frozen(struct shared *shared)
 }
 
 /* What a slot of this process still writes: AMMAP_ERR_BUSY, or _DEADLOCK for the
- * caller's own slice; 1: a call is under way; 0. */
+ * caller's own slice; 1: a call is under way; 0.  The call is looked for first: it notes its
+ * hold before it is over. */
 static int slot_writes(const struct slot *slot)
 {
+        const bool calls = !slot_is_mine(slot) && atomic_load(&slot->writing);
         const struct shared_hold *hold = atomic_load(&slot->write);
 
         while (hold && !atomic_load(&hold->refs))
                 hold = hold->next;
         if (hold)
                 return slot_is_mine(slot) ? AMMAP_ERR_DEADLOCK : AMMAP_ERR_BUSY;
-        return !slot_is_mine(slot) && atomic_load(&slot->writing);
+        return calls;
 }
 
 int handle_freeze_begin(struct shared *shared)
@@ -641,7 +642,6 @@ int handle_freeze_begin(struct shared *shared)
 
         pthread_mutex_lock(&mutex);
         atomic_compare_exchange_strong(&shared->frozen, &live, SHARED_FREEZING);
-        atomic_store(&shared->frozen_word, &shared->frozen);
         pthread_mutex_unlock(&mutex);
         os_fence_heavy();
         for (;;) {
@@ -670,8 +670,7 @@ void handle_freeze_cancel(struct shared *shared)
         uint32_t freezing = SHARED_FREEZING;
 
         pthread_mutex_lock(&mutex);
-        if (atomic_compare_exchange_strong(&shared->frozen, &freezing, SHARED_LIVE))
-                atomic_store(&shared->frozen_word, &shared->head->frozen);
+        atomic_compare_exchange_strong(&shared->frozen, &freezing, SHARED_LIVE);
         pthread_mutex_unlock(&mutex);
 }
 
@@ -683,7 +682,6 @@ void handle_attach(struct shared *shared)
         shared->mine = NULL;
         shared->detached = NULL;
         atomic_store(&shared->frozen, SHARED_LIVE);
-        atomic_store(&shared->frozen_word, &shared->head->frozen);
         pthread_mutex_lock(&mutex);
         for (const struct shared *other = all_shared; other; other = other->next)
                 if (is_same(other, shared) && atomic_load(&other->frozen) == SHARED_FROZEN)

@@ -62,10 +62,6 @@ struct shared {
         /* Those for lane i, and others, have lookout[(i + 1) % LOOKOUTS]. */
         struct lookout lookout[LOOKOUTS];
 
-        /* Which word writers look at: the header's where this one is SHARED_LIVE, and else
-         * this one. */
-        const _Atomic uint32_t *_Atomic frozen_word;
-
         /* Guard: the mutex of slot.c. */
         struct slot *mine;           /* what this process's threads have of it, and it has itself */
         struct shared *next, **link; /* on the list of all handles */
@@ -291,6 +287,12 @@ static inline bool shared_frozen(struct shared *shared)
 {
         return atomic_load_explicit(&shared->frozen, memory_order_acquire) == SHARED_FROZEN ||
                (unlikely(atomic_load(&shared->head->frozen) != 0) && handle_learn_frozen(shared));
+}
+
+/* What who owns a lane to write looks at: whether it is, or is about to be, frozen. */
+static inline bool shared_bars_writers(const struct shared *shared, const struct format_head *head)
+{
+        return (atomic_load(&shared->frozen) | atomic_load(&head->frozen)) != 0;
 }
 
 /* For one who has entered all lanes, and the length, and is to make the pages read

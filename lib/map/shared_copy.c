@@ -176,8 +176,8 @@ static NOINLINE int update_anew(struct ammap *map, uint64_t offset, const void *
 }
 
 /* Of few bytes in a lane in whose way nobody is: without a call. */
-static ALWAYS_INLINE int update_lane(struct ammap *map, uint32_t number, uint64_t offset, const void *data,
-                                     size_t length, int64_t deadline)
+static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const void *data, size_t length,
+                                     int64_t deadline)
 {
         const struct shared *shared = map->shared; /* NULL: a fork left it out */
         struct slot *slot = likely(shared) ? slot_recent(shared) : NULL;
@@ -189,10 +189,10 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint32_t number, uint64_
         if (unlikely(!slot || length > FEW || !shared->writable || shared_may_be_forked()))
                 return update(map, offset, data, length, deadline);
         head = shared->head;
-        lane = &shared->lane[number];
+        lane = &shared->lane[map_lane_index(map, offset)];
         if (unlikely(!shared_own_quick(lane, slot)))
                 return update(map, offset, data, length, deadline);
-        if (unlikely(!head_has(head, map_room(map), offset, length)))
+        if (unlikely(!head_has(head, shared_room(shared), offset, length)))
                 return update_anew(map, offset, data, length, deadline);
         if (unlikely(!shared_is_alone(shared, head, lane, &sequence)))
                 return update_owned(map, offset, data, length, deadline);
@@ -207,16 +207,14 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint32_t number, uint64_
 static NOINLINE int update_one_of_many(struct ammap *map, uint64_t offset, const void *data, size_t length,
                                        int64_t deadline)
 {
-        const uint64_t lane = map_lane_index(map, offset);
-
-        if (lane != map_lane_last(map, offset, length))
+        if (map_lane_index(map, offset) != map_lane_last(map, offset, length))
                 return update(map, offset, data, length, deadline);
-        return update_lane(map, (uint32_t)lane, offset, data, length, deadline);
+        return update_lane(map, offset, data, length, deadline);
 }
 
 int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
-        if (unlikely(map->lanes > 1))
+        if (unlikely(map->lanes != 1))
                 return update_one_of_many(map, offset, data, length, deadline);
-        return update_lane(map, 0, offset, data, length, deadline);
+        return update_lane(map, offset, data, length, deadline);
 }
