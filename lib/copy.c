@@ -28,8 +28,23 @@ static NOINLINE int copy_nothing(ammap_t *map, uint64_t offset, size_t length)
         return map && length == 0 ? map_look(map, offset, 0) : AMMAP_ERR_INVALID;
 }
 
+static ALWAYS_INLINE int read_simple(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+{
+        if (local_read_quick(map, &map->lane[0], offset, buffer, length))
+                return 0;
+        return local_read_again(map, offset, buffer, length, deadline);
+}
+
+static NOINLINE int read_more(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
+{
+        return read_simple(map, offset, buffer, length, deadline);
+}
+
 static NOINLINE int read_any(ammap_t *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
+        /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
+        if (is_few(map, length, OPTIMISTIC_MAX))
+                return read_more(map, offset, buffer, length, deadline);
         if (unlikely(length == 0))
                 return copy_nothing(map, offset, length);
         return map->kind->read(map, offset, buffer, length, deadline);
@@ -40,11 +55,9 @@ static ALWAYS_INLINE int copy_out(ammap_t *map, uint64_t offset, void *buffer, s
         if (unlikely(!map || !buffer))
                 return copy_nothing(map, offset, length);
         /* cppcheck-suppress knownConditionTrueFalse ; true only where OPTIMISTIC_MAX is 0 */
-        if (!is_few(map, length, OPTIMISTIC_FEW))
-                return read_any(map, offset, buffer, length, deadline);
-        if (local_read_quick(map, &map->lane[0], offset, buffer, length))
-                return 0;
-        return local_read_again(map, offset, buffer, length, deadline);
+        if (is_few(map, length, OPTIMISTIC_FEW))
+                return read_simple(map, offset, buffer, length, deadline);
+        return read_any(map, offset, buffer, length, deadline);
 }
 
 int ammap_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t length)
@@ -77,27 +90,38 @@ int ammap_timed_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t le
 
 /* --- In --- */
 
-static NOINLINE int write_any(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+static ALWAYS_INLINE int write_simple(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
-        if (unlikely(length == 0))
-                return copy_nothing(map, offset, length);
-        return map->kind->write(map, offset, data, length, deadline);
-}
+        enum local_write done = local_write_quick(map, &map->lane[0], offset, data, length);
 
-static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
-{
-        enum local_write done;
-
-        if (unlikely(!map || !data))
-                return copy_nothing(map, offset, length);
-        if (!is_few(map, length, WORD_FEW))
-                return write_any(map, offset, data, length, deadline);
-        done = local_write_quick(map, &map->lane[0], offset, data, length);
         if (likely(done == WRITE_DONE))
                 return 0;
         if (done == WRITE_NOT_ENTERED)
                 return local_write(map, offset, data, length, deadline);
         return local_write_resized(map, offset, data, length, deadline);
+}
+
+static NOINLINE int write_more(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        return write_simple(map, offset, data, length, deadline);
+}
+
+static NOINLINE int write_any(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        if (unlikely(length == 0))
+                return copy_nothing(map, offset, length);
+        if (map->fast_path_ok)
+                return write_more(map, offset, data, length, deadline);
+        return map->kind->write(map, offset, data, length, deadline);
+}
+
+static ALWAYS_INLINE int copy_in(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
+{
+        if (unlikely(!map || !data))
+                return copy_nothing(map, offset, length);
+        if (is_few(map, length, WORD_FEW))
+                return write_simple(map, offset, data, length, deadline);
+        return write_any(map, offset, data, length, deadline);
 }
 
 int ammap_update_region(ammap_t *map, uint64_t offset, const void *data, size_t length)

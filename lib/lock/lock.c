@@ -4,7 +4,7 @@
  *
  * A reader-writer lock in one word (lane.word, lock.h), made of these known parts:
  *
- *   seqlock                  short copies out read without entering
+ *   seqlock                  copies out read without entering, but for long ones
  *   BRAVO reader bias        slices enter by a store to memory of their own thread
  *   asymmetric Dekker        a light fence where threads enter, a heavy one (membarrier)
  *                            where one waits for them
@@ -45,8 +45,8 @@
  *
  * A reader that does not enter loads the word (begin), copies, and loads it again (valid).
  * If it finds the same even sequence, nobody wrote in between.  The sequence has 37 bits
- * above WRITER: to be fooled, a copy of a few hundred bytes must be stopped for exactly
- * 2^37 writes, which is a third of an hour of nothing but writes.
+ * above WRITER: to be fooled, a copy must be stopped for exactly 2^37 writes, which is a
+ * third of an hour of nothing but writes.
  *
  * BIAS says that a reader may enter by a name: it stores the lane in a hold of its own
  * thread.  SLOTS says that such readers may be in.  A writer that finds SLOTS takes BIAS

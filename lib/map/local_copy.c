@@ -31,7 +31,7 @@ int local_read_again(struct ammap *map, uint64_t offset, void *buffer, size_t le
         const struct lane *lane = &map->lane[map_lane_index(map, offset)];
         int rc = map_check(map, offset, length);
 
-        for (unsigned tries = 1; rc == 0 && tries < OPTIMISTIC_TRIES; tries++) {
+        for (unsigned tries = 1; rc == 0 && tries < transfer_tries(length); tries++) {
                 transfer_pause(tries);
                 if (local_read_quick(map, lane, offset, buffer, length))
                         return 0;

@@ -30,7 +30,23 @@ static ALWAYS_INLINE bool local_read_quick(const struct ammap *map, const struct
         return lane_read_valid(lane, sequence);
 }
 
-/* Enter, write up to WORD_FEW bytes, and leave.  The range is looked at before, for what the
+/* Any number of bytes into a map, of a lane that has been entered to write.  The moves of racy.h
+ * are no slower than memcpy's, of many bytes, for as long as a read makes them; and some memcpys
+ * are many times slower where their two ends do not lie alike. */
+static ALWAYS_INLINE void local_copy_in(unsigned char *bytes, const void *data, size_t length)
+{
+#ifdef RACY_VECTOR
+        enum { MANY = 512 };
+
+        if (length >= MANY && length <= OPTIMISTIC_MAX) {
+                racy_copy(bytes, data, length);
+                return;
+        }
+#endif
+        word_copy_in(bytes, data, length);
+}
+
+/* Enter, write bytes, and leave.  The range is looked at before, for what the
  * map has not is not to be waited for; and inside whether it is still the same map. */
 enum local_write { WRITE_DONE, WRITE_NOT_ENTERED, WRITE_RESIZED };
 
@@ -44,7 +60,7 @@ static ALWAYS_INLINE enum local_write local_write_quick(struct ammap *map, struc
         os_fence_light_after(); /* a shrink sees that someone writes, or the length is looked at after it */
         if (unlikely(atomic_load_explicit(&map->length, memory_order_acquire) != whole))
                 return WRITE_RESIZED;
-        word_copy_in_few(map->base + offset, data, length);
+        local_copy_in(map->base + offset, data, length);
         lane_write_leave(lane);
         return WRITE_DONE;
 }
@@ -59,7 +75,7 @@ static ALWAYS_INLINE bool local_write_entered(struct ammap *map, struct lane *la
                 lane_write_leave(lane);
                 return false;
         }
-        word_copy_in(map->base + offset, data, length);
+        local_copy_in(map->base + offset, data, length);
         lane_write_leave(lane);
         return true;
 }

@@ -66,7 +66,7 @@ static NOINLINE int read_again(struct ammap *map, uint64_t offset, void *buffer,
 {
         const struct lane_range lanes = map_lanes(map, offset, length);
 
-        for (unsigned tries = 1; tries < OPTIMISTIC_TRIES; tries++) {
+        for (unsigned tries = 1; tries < transfer_tries(length); tries++) {
                 int rc;
 
                 transfer_pause(tries);

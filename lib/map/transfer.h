@@ -7,16 +7,21 @@
 
 #include "map/map.h"
 #include "memory/bytes.h"
+#include "memory/racy.h"
 #include "memory/word.h"
 
-/* The longest copy that is worth reading twice when a writer comes by, rather
- * than keeping the writer out; and the tries before entering the lane. */
+/* The longest copy that is worth reading twice when a writer comes by, rather than keeping
+ * the writer out: where racy.h is as quick as memcpy, it is what costs much more than to enter.
+ * And the tries before entering the lane, of short ones: of the longer there is one. */
 enum {
 #if defined(AMMAP_NO_OPTIMISTIC_READS) || defined(OS_TSAN)
         OPTIMISTIC_MAX = 0,
+#elif defined(RACY_VECTOR)
+        OPTIMISTIC_MAX = 65536,
 #else
         OPTIMISTIC_MAX = 1024,
 #endif
+        OPTIMISTIC_SHORT = 1024,
         OPTIMISTIC_FEW = OPTIMISTIC_MAX < WORD_FEW ? (int)OPTIMISTIC_MAX : (int)WORD_FEW, /* made without a call */
         OPTIMISTIC_TRIES = 4
 };
@@ -43,6 +48,11 @@ static inline int transfer_in(const struct ammap *map, uint64_t offset, const vo
                 word_copy_in(map->base + offset, data, length);
         *done += more;
         return rc;
+}
+
+static inline unsigned transfer_tries(size_t length)
+{
+        return length <= OPTIMISTIC_SHORT ? OPTIMISTIC_TRIES : 1;
 }
 
 /* Between two tries, the longer the more there were. */
