@@ -39,6 +39,7 @@
  * A writer enters by one compare-and-swap that adds WRITER to a word whose lower bits are
  * 0.  That makes the sequence odd.  It leaves by one store that makes it even again.  A
  * counted reader adds 1 to a word without WRITER and HANDOFF_WRITERS, and subtracts 1.
+ * Without a call it tries that once, and leaves it to the way that waits where it fails.
  * A writer that becomes a reader counts itself by the store that makes the sequence even:
  * no word in between says that nobody is in.  A turn that it gives to writers in that store
  * lets one of them in when the reader has left.
