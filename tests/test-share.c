@@ -80,6 +80,29 @@ DEFINE_TEST("share", what_lies_behind_a_new_map)
         ck_assert_footprint(before);
 }
 
+static uint64_t present_in(ammap_t *map)
+{
+        struct stat stat;
+
+        ck_assert_int_eq(fstat(ammap_fd(map), &stat), 0);
+        return (uint64_t)stat.st_blocks * 512 / PAGE;
+}
+
+/* Of all that is before the data no page is made present before it serves for something. */
+DEFINE_TEST("share", a_slot_takes_no_memory_before_a_thread_has_it)
+{
+        ammap_options_t options = shared_options();
+        ammap_t *map = make_with(2 * PAGE, &options);
+
+        ck_assert_uint_ge(size_of(ammap_fd(map)), 256 * PAGE);
+        ck_assert_uint_eq(present_in(map), 1); /* the head */
+        ck_assert_int_eq(ammap_update_region(map, 0, "a slot's", 8), 0);
+        ck_assert_uint_eq(present_in(map), 3); /* the slot, the data */
+        ck_assert_int_eq(ammap_update_region(map, 8, "again", 5), 0);
+        ck_assert_uint_eq(present_in(map), 3);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 DEFINE_TEST("share", a_raw_one)
 {
         static const uint64_t sizes[] = { 1, 4096, 5000, 1 << 20 };
