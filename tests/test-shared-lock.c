@@ -816,6 +816,7 @@ DEFINE_LOOP_TEST("shared-lock", ended_threads, 0, COUNT_OF(kinds))
 
 struct elsewhere {
         ammap_t *inherited;
+        pid_t pid;
         int fd, made;
         bool refused;
         char directory[200];
@@ -924,18 +925,13 @@ static void check_lost(ammap_t *map, ammap_t *elsewhere)
         child_must(waitpid(child, &status, 0) == child && status == 0);
 }
 
-static void lost_body(struct peer *parent, void *argument)
+static void be_lost(struct peer *parent, struct elsewhere *elsewhere)
 {
-        struct elsewhere *elsewhere = argument;
         ammap_t *imported, *made, *again, *mine;
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         int fd;
 
-        if (!lose_the_namespace(elsewhere->directory)) {
-                elsewhere->refused = true;
-                peer_tell(parent, 'x');
-                return;
-        }
+        elsewhere->pid = getpid();
         child_must_int(ammap_import(&imported, elsewhere->fd, NULL), 0);
         options.share = AMMAP_SHARED;
         options.lanes = 2;
@@ -958,6 +954,28 @@ static void lost_body(struct peer *parent, void *argument)
         check_lost(made, mine);
 }
 
+/* What a process has known of itself it goes on to know; its child does not. */
+static void lost_body(struct peer *parent, void *argument)
+{
+        struct elsewhere *elsewhere = argument;
+        pid_t child;
+        int status;
+
+        if (!lose_the_namespace(elsewhere->directory)) {
+                elsewhere->refused = true;
+                peer_tell(parent, 'x');
+                return;
+        }
+        child = fork();
+        child_must(child >= 0);
+        if (child == 0) {
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                be_lost(parent, elsewhere);
+                _exit(0);
+        }
+        child_must(waitpid(child, &status, 0) == child && status == 0);
+}
+
 DEFINE_TEST("namespaces", not_to_know_is_not_the_same)
 {
         ammap_t *map = make_shared(SIZE, 0, 2), *theirs;
@@ -974,7 +992,7 @@ DEFINE_TEST("namespaces", not_to_know_is_not_the_same)
         peer_start(&peer, lost_body, elsewhere);
         word = peer_hear(&peer);
         if (word == 'm') {
-                snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)peer.pid, elsewhere->made);
+                snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)elsewhere->pid, elsewhere->made);
                 fd = open(path, O_RDWR | O_CLOEXEC);
                 ck_assert_int_eq(ammap_import(&theirs, fd, NULL), 0);
                 close(fd);

@@ -35,11 +35,12 @@ static inline bool read_set_has(uint32_t set, struct lane_range lanes)
         return read_set_lanes(set).first <= lanes.first && read_set_lanes(set).last >= lanes.last;
 }
 
-/* Whether a slot reads anything.  Most do not, and all sets are seen at once.  Two are loaded
- * as one word where the processor has such words: each is one of an aligned pair. */
+/* Whether a slot reads anything.  Most do not, and all sets are seen at once.  On x86-64 two are
+ * loaded as one word: there what is stored in half of an aligned word, by an instruction that
+ * is locked, has its place among all accesses as any other has. */
 static ALWAYS_INLINE bool read_set_any(const struct format_slot *record)
 {
-#if UINTPTR_MAX == UINT64_MAX
+#ifdef __x86_64__
         const _Atomic uint64_t *pair = (const _Atomic uint64_t *)(const void *)record->read_set;
 
         _Static_assert(FORMAT_PLACES == 9, "four pairs and one");

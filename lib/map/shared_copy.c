@@ -9,8 +9,6 @@
 #include "memory/racy.h"
 #include "memory/word.h"
 
-enum { FEW = 64 }; /* bytes */
-
 /* 0, 1: not now, or a negative code. */
 static ALWAYS_INLINE int try_read(const struct ammap *map, struct lane_range lanes, uint64_t offset, void *buffer,
                                   size_t length)
@@ -98,7 +96,7 @@ int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length,
         uint64_t sequence;
 
         /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
-        if (unlikely(length > FEW || length > OPTIMISTIC_MAX || map->lanes > 1 ||
+        if (unlikely(length > WORD_FEW || length > OPTIMISTIC_MAX || map->lanes > 1 ||
                      atomic_load_explicit(&map->omitted, memory_order_relaxed)))
                 return read_any(map, offset, buffer, length, deadline);
         shared = map->shared;
@@ -109,26 +107,6 @@ int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length,
         if (unlikely(!shared_read_valid(shared, lane, sequence)))
                 return read_any(map, offset, buffer, length, deadline);
         return 0;
-}
-
-/* Few bytes, without a call: by words, of which the last may overlap. */
-static ALWAYS_INLINE void store_few(unsigned char *to, const unsigned char *from, size_t n)
-{
-        if (n > 32) {
-                memcpy(to, from, 16);
-                memcpy(to + 16, from + 16, 16);
-                memcpy(to + n - 32, from + n - 32, 16);
-                memcpy(to + n - 16, from + n - 16, 16);
-        } else if (n > 16) {
-                memcpy(to, from, 16);
-                memcpy(to + n - 16, from + n - 16, 16);
-        } else if (n > 8) {
-                memcpy(to, from, 8);
-                memcpy(to + n - 8, from + n - 8, 8);
-        } else if (!word_store(to, from, n)) {
-                while (n-- > 0)
-                        to[n] = from[n];
-        }
 }
 
 /* One who owns the lane: what shared_write does then, and the rest. */
@@ -186,7 +164,7 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const v
         uint64_t sequence;
         enum shared_left left;
 
-        if (unlikely(!slot || length > FEW || !shared->writable || shared_may_be_forked()))
+        if (unlikely(!slot || length > WORD_FEW || !shared->writable || shared_may_be_forked()))
                 return update(map, offset, data, length, deadline);
         head = shared->head;
         lane = &shared->lane[map_lane_index(map, offset)];
@@ -197,7 +175,7 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const v
         if (unlikely(!shared_is_alone(shared, head, lane, &sequence)))
                 return update_owned(map, offset, data, length, deadline);
         shared_open_alone(lane, sequence);
-        store_few(map->base + offset, data, length);
+        word_copy_in_few(map->base + offset, data, length);
         shared_note_writing(slot, false);
         shared_close_alone(lane, sequence);
         left = shared_leave_quick(lane);
