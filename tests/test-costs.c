@@ -266,6 +266,7 @@ DEFINE_LOOP_TEST("costs", many_wait_for_little, 0, 4)
 /* --- Counted --- */
 
 #if CAN_COUNT
+enum step { BY_INSTRUCTION, BY_CALL };
 enum { FEW_COUNTED = 3, MORE_COUNTED = 8, WARM = 3, CALLS_MORE = 8 };
 
 static void be_counted(const struct cost *cost, const struct cost_kind *kind, size_t count)
@@ -282,14 +283,14 @@ static void be_counted(const struct cost *cost, const struct cost_kind *kind, si
 }
 
 /* What costs time where the kernel locks is the kernel's calls. */
-static int step_by(const struct cost_kind *kind)
+static enum step step_by(const struct cost_kind *kind)
 {
-        return kind->file == BY_KERNEL ? PTRACE_SYSCALL : PTRACE_SINGLESTEP;
+        return kind->file == BY_KERNEL ? BY_CALL : BY_INSTRUCTION;
 }
 
-/* How often a child stops within what costs; how: at each instruction, or before and after each
+/* How often a child stops within what costs: at each instruction, or before and after each
  * system call. */
-static long count_stops(const struct cost *cost, const struct cost_kind *kind, size_t count, int how)
+static long count_stops(const struct cost *cost, const struct cost_kind *kind, size_t count, enum step step)
 {
         pid_t child = fork();
         long stops = 0;
@@ -303,7 +304,9 @@ static long count_stops(const struct cost *cost, const struct cost_kind *kind, s
         ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL);
         do {
                 stops++;
-                ck_assert_int_eq(ptrace(how, child, NULL, NULL), 0);
+                ck_assert_int_eq(step == BY_CALL ? ptrace(PTRACE_SYSCALL, child, NULL, NULL)
+                                                 : ptrace(PTRACE_SINGLESTEP, child, NULL, NULL),
+                                 0);
                 ck_assert_int_eq(waitpid(child, &status, 0), child);
         } while (WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP);
         ck_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
@@ -393,8 +396,8 @@ DEFINE_LOOP_TEST("counted", counted_costs_are_linear, 0, COUNT_OF(costs) * COUNT
         many = count_stops(cost, kind, MORE_COUNTED * FEW_COUNTED, step_by(kind));
         ck_assert_msg(many <= (MORE_COUNTED + 1) * few, "%s, %s: %ld steps, and of %d times as many %ld", kind->name,
                       cost->name, few, MORE_COUNTED, many);
-        few = count_stops(cost, kind, FEW_COUNTED, PTRACE_SYSCALL);
-        many = count_stops(cost, kind, MORE_COUNTED * FEW_COUNTED, PTRACE_SYSCALL);
+        few = count_stops(cost, kind, FEW_COUNTED, BY_CALL);
+        many = count_stops(cost, kind, MORE_COUNTED * FEW_COUNTED, BY_CALL);
         printf("%s, %s: calls %ld %ld\n", kind->name, cost->name, few / 2, many / 2);
         ck_assert_msg(many <= few + 2 * CALLS_MORE, "%s, %s: %ld system calls, and of %d times as many %ld", kind->name,
                       cost->name, few / 2, MORE_COUNTED, many / 2);

@@ -37,10 +37,10 @@ static inline bool read_set_has(uint32_t set, struct lane_range lanes)
 
 /* Whether a slot reads anything.  Most do not, and all sets are seen at once.  On x86-64 two are
  * loaded as one word: there what is stored in half of an aligned word, by an instruction that
- * is locked, has its place among all accesses as any other has. */
+ * is locked, has its place among all accesses as any other has.  ThreadSanitizer does not know. */
 static ALWAYS_INLINE bool read_set_any(const struct format_slot *record)
 {
-#ifdef __x86_64__
+#if defined(__x86_64__) && !defined(OS_TSAN)
         const _Atomic uint64_t *pair = (const _Atomic uint64_t *)(const void *)record->read_set;
 
         _Static_assert(FORMAT_PLACES == 9, "four pairs and one");
