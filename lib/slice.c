@@ -45,6 +45,13 @@ static int leave(const span_t *span)
         return 0;
 }
 
+static NOINLINE int refuse(void *slice, size_t size)
+{
+        if (slice)
+                memset(slice, 0, size);
+        return AMMAP_ERR_INVALID;
+}
+
 /* --- Slices --- */
 
 static inline int fill(const ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice)
@@ -59,8 +66,8 @@ static NOINLINE int take_slice(ammap_t *map, uint64_t offset, uint64_t length, i
         const struct request wanted = { .offset = offset, .length = length, .access = READ, .deadline = deadline };
         int rc;
 
-        if (!slice)
-                return AMMAP_ERR_INVALID;
+        if (!slice || !map)
+                return refuse(slice, sizeof *slice);
         rc = take(map, &wanted, &slice->ammap_private);
         if (rc < 0) {
                 memset(slice, 0, sizeof *slice);
@@ -277,9 +284,9 @@ static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t lengt
         const struct request wanted = { .offset = offset, .length = length, .access = WRITE, .deadline = deadline };
         int rc;
 
-        if (!slice)
-                return AMMAP_ERR_INVALID;
-        if (map && map->lanes > 1 && take_lane_mut_slice(map, offset, length, slice))
+        if (!slice || !map)
+                return refuse(slice, sizeof *slice);
+        if (map->lanes > 1 && take_lane_mut_slice(map, offset, length, slice))
                 return fill_mut(map, offset, length, slice);
         rc = take(map, &wanted, &slice->ammap_private);
         if (rc < 0) {

@@ -96,7 +96,7 @@ int shared_read(struct ammap *map, uint64_t offset, void *buffer, size_t length,
         uint64_t sequence;
 
         /* cppcheck-suppress unsignedLessThanZero ; true only where OPTIMISTIC_MAX is 0 */
-        if (unlikely(length > WORD_FEW || length > OPTIMISTIC_MAX || map->lanes > 1 ||
+        if (unlikely(length > OPTIMISTIC_FEW || map->lanes > 1 ||
                      atomic_load_explicit(&map->omitted, memory_order_relaxed)))
                 return read_any(map, offset, buffer, length, deadline);
         shared = map->shared;
@@ -139,6 +139,8 @@ static NOINLINE int update(struct ammap *map, uint64_t offset, const void *data,
 
         if (rc < 0)
                 return rc;
+        if (!map->shared)
+                return AMMAP_ERR_UNSUPPORTED;
         if (lane != map_lane_last(map, offset, length))
                 return transfer_write(map, offset, data, length, deadline);
         if ((rc = shared_write(map->shared, lane, deadline, &slot)) < 0)
