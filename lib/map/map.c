@@ -168,12 +168,23 @@ static bool is_same_map(const struct ammap *a, const struct ammap *b)
         return a->kind->joint && one->device == other->device && one->inode == other->inode;
 }
 
+/* gcc's analyser takes what is stored by a pointer that map_in has rounded up for lost. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 10
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
+
 /* Views of a private or a raw map are its own.  The others have theirs on the heap, since
  * any of the handles may be freed first. */
-static struct views *begin_views(struct ammap *map)
+static bool begin_views(struct ammap *map)
 {
-        return map->kind->joint ? calloc(1, sizeof(struct views)) : &map->own_views;
+        map->joint_views = map->kind->joint ? calloc(1, sizeof(struct views)) : &map->own_views;
+        return map->joint_views != NULL;
 }
+
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 10
+#pragma GCC diagnostic pop
+#endif
 
 static void end_views(const struct ammap *map, struct views *views)
 {
@@ -312,7 +323,7 @@ static int fill(struct ammap *map, const struct recipe *recipe)
                         return AMMAP_ERR_UNSUPPORTED;
                 map->recycle = false;
         }
-        if (!(map->joint_views = begin_views(map)))
+        if (!begin_views(map))
                 return -ENOMEM;
         rc = region_make(&map->region, recipe->size, extra ? &extra->options : recipe->options,
                          backing_is_none(backing) ? NULL : backing, &map->base);
