@@ -9,13 +9,14 @@
  * Instructions and system calls are counted, too, which is exact: sixteen times as much is
  * sixteen times as many instructions at most, and a few more system calls.
  */
-#include "share.h"
+#include "lead.h"
 
 #include <time.h>
-#if TEST_OS_LINUX && defined(__x86_64__)
-#define CAN_COUNT 1
-#include <sys/ptrace.h>
-#include <sys/wait.h>
+
+#ifdef __x86_64__
+#define CAN_COUNT CAN_STEP
+#else
+#define CAN_COUNT 0
 #endif
 
 enum { TRIES = 7, MORE = 16, SLACK = 4 };
@@ -269,17 +270,31 @@ DEFINE_LOOP_TEST("costs", many_wait_for_little, 0, 4)
 enum step { BY_INSTRUCTION, BY_CALL };
 enum { FEW_COUNTED = 3, MORE_COUNTED = 8, WARM = 3, CALLS_MORE = 8 };
 
-static void be_counted(const struct cost *cost, const struct cost_kind *kind, size_t count)
-{
-        ammap_t *map = map_of(kind, count, cost->lanes ? count : 1);
+struct counted {
+        const struct cost *cost;
+        const struct cost_kind *kind;
+        size_t count;
+};
 
+static void counted_body(struct peer *parent, void *argument)
+{
+        const struct counted *counted = argument;
+        const struct cost *cost = counted->cost;
+        ammap_t *map = map_of(counted->kind, counted->count, cost->lanes ? counted->count : 1);
+
+        (void)parent;
+        alarm(0); /* it would come in between */
         for (int i = 0; i < WARM; i++)
-                cost->act(map, count);
+                cost->act(map, counted->count);
         child_must(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
         raise(SIGSTOP);
-        cost->act(map, count);
+        cost->act(map, counted->count);
         raise(SIGSTOP);
-        _exit(0);
+}
+
+static bool can_count(void)
+{
+        return !under_valgrind() && !TEST_SANITIZED && stepping_works();
 }
 
 /* What costs time where the kernel locks is the kernel's calls. */
@@ -292,26 +307,25 @@ static enum step step_by(const struct cost_kind *kind)
  * system call. */
 static long count_stops(const struct cost *cost, const struct cost_kind *kind, size_t count, enum step step)
 {
-        pid_t child = fork();
+        struct counted counted = { cost, kind, count };
+        cpu_set_t processors;
+        struct peer peer;
         long stops = 0;
         int status;
 
-        ck_assert_int_ge(child, 0);
-        if (child == 0)
-                be_counted(cost, kind, count);
-        ck_assert_int_eq(waitpid(child, &status, 0), child);
-        ck_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
-        ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL);
+        stay_here(&processors);
+        peer_start(&peer, counted_body, &counted);
+        wait_for_stop(peer.pid, SIGSTOP);
         do {
                 stops++;
-                ck_assert_int_eq(step == BY_CALL ? ptrace(PTRACE_SYSCALL, child, NULL, NULL)
-                                                 : ptrace(PTRACE_SINGLESTEP, child, NULL, NULL),
+                ck_assert_int_eq(step == BY_CALL ? ptrace(PTRACE_SYSCALL, peer.pid, NULL, NULL)
+                                                 : ptrace(PTRACE_SINGLESTEP, peer.pid, NULL, NULL),
                                  0);
-                ck_assert_int_eq(waitpid(child, &status, 0), child);
+                ck_assert_int_eq(waitpid(peer.pid, &status, 0), peer.pid);
         } while (WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP);
         ck_assert(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
-        ptrace(PTRACE_KILL, child, NULL, NULL);
-        waitpid(child, &status, 0);
+        peer_kill(&peer);
+        sched_setaffinity(0, sizeof(processors), &processors);
         return stops;
 }
 
@@ -370,7 +384,7 @@ DEFINE_LOOP_TEST("counted", one_lane_of_many_costs_what_one_costs, 0, COUNT_OF(o
         struct cost alone = *cost;
         long one, many;
 
-        if (under_valgrind() || TEST_SANITIZED)
+        if (!can_count())
                 return;
         alone.lanes = false;
         one = count_stops(&alone, kind, LANES, step_by(kind));
@@ -389,8 +403,7 @@ DEFINE_LOOP_TEST("counted", counted_costs_are_linear, 0, COUNT_OF(costs) * COUNT
         long few, many;
 
         /* Slices are taken in a loop, whose checks are the test's own; one takes long, one a thread. */
-        if (under_valgrind() || TEST_SANITIZED || !cost->lanes || cost->act == read_and_write_lanes ||
-            cost->act == try_beside_a_slice)
+        if (!can_count() || !cost->lanes || cost->act == read_and_write_lanes || cost->act == try_beside_a_slice)
                 return;
         few = count_stops(cost, kind, FEW_COUNTED, step_by(kind));
         many = count_stops(cost, kind, MORE_COUNTED * FEW_COUNTED, step_by(kind));
