@@ -45,6 +45,16 @@ static int leave(const span_t *span)
         return 0;
 }
 
+/* The one lane that a range lies in, of a map of several that is locked here and whose memory
+ * stays; or NULL. */
+static struct lane *only_lane(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        uint64_t number = map_lane_index(map, offset);
+
+        return !map->kind->joint && !map->may_fault && number == map_lane_last(map, offset, length) ? &map->lane[number]
+                                                                                                    : NULL;
+}
+
 static NOINLINE int refuse(void *slice, size_t size)
 {
         if (slice)
@@ -84,7 +94,7 @@ static NOINLINE int retake_slice(ammap_t *map, uint64_t offset, uint64_t length,
         return take_slice(map, offset, length, deadline, slice);
 }
 
-static NOINLINE int retake_counted_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
+static NOINLINE int retake_entered_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                          ammap_slice_t *slice)
 {
         lane_hold_leave(slice->ammap_private.ammap_hold);
@@ -101,7 +111,7 @@ static NOINLINE int count_slice(ammap_t *map, uint64_t offset, uint64_t length, 
         os_fence_light(); /* as in hold_publish */
         slice->ammap_private.ammap_hold = hold;
         if (unlikely(!map_has_simple(map, offset, length)))
-                return retake_counted_slice(map, offset, length, deadline, slice);
+                return retake_entered_slice(map, offset, length, deadline, slice);
         slice->ammap_private.ammap_count = 1;
         fill(map, offset, length, slice);
         lane_counted(&map->lane[0]);
@@ -112,18 +122,14 @@ static NOINLINE int count_slice(ammap_t *map, uint64_t offset, uint64_t length, 
 static NOINLINE int take_lane_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
                                     ammap_slice_t *slice)
 {
-        uint64_t number = map_lane_index(map, offset);
-        struct hold *hold = NULL;
+        struct lane *lane = only_lane(map, offset, length);
+        struct hold *hold = lane ? lane_hold_biased(lane, HOLD_SLICE, offset + length) : NULL;
 
-        if (!map->kind->joint && !map->may_fault && number == map_lane_last(map, offset, length))
-                hold = lane_hold_biased(&map->lane[number], HOLD_SLICE, offset + length);
         if (!hold)
                 return take_slice(map, offset, length, deadline, slice);
-        if (unlikely(!map_has_simple(map, offset, length))) {
-                lane_hold_leave(hold);
-                return take_slice(map, offset, length, deadline, slice);
-        }
         slice->ammap_private.ammap_hold = hold;
+        if (unlikely(!map_has_simple(map, offset, length)))
+                return retake_entered_slice(map, offset, length, deadline, slice);
         slice->ammap_private.ammap_count = 1;
         return fill(map, offset, length, slice);
 }
@@ -208,7 +214,7 @@ static NOINLINE int release_slice(ammap_slice_t *slice)
         return rc;
 }
 
-static NOINLINE int release_shared_slice(ammap_slice_t *slice)
+static NOINLINE int release_other_slice(ammap_slice_t *slice)
 {
         struct shared_hold *hold = slice->ammap_private.ammap_hold;
 
@@ -240,7 +246,7 @@ int ammap_slice_release(ammap_slice_t *slice)
         if (!slice)
                 return 0;
         if (slice->ammap_private.ammap_count != 1)
-                return release_shared_slice(slice);
+                return release_other_slice(slice);
         hold = slice->ammap_private.ammap_hold;
         if (!(lane = lane_of_mine(hold, HOLD_SLICE | HOLD_BIASED)))
                 return release_counted_slice(slice);
@@ -261,11 +267,9 @@ static inline int fill_mut(const ammap_t *map, uint64_t offset, uint64_t length,
 /* The quick path of one lane of several; false: there is none, or somebody is in the way. */
 static bool take_lane_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
 {
-        uint64_t number = map_lane_index(map, offset);
-        struct hold *hold = NULL;
+        struct lane *lane = only_lane(map, offset, length);
+        struct hold *hold = lane ? lane_hold_write_try(lane, HOLD_SLICE, offset + length) : NULL;
 
-        if (!map->kind->joint && !map->may_fault && number == map_lane_last(map, offset, length))
-                hold = lane_hold_write_try(&map->lane[number], HOLD_SLICE, offset + length);
         if (!hold)
                 return false;
         os_fence_light(); /* as in hold_publish */

@@ -81,22 +81,38 @@ _Static_assert(offsetof(struct format_lane, sequence) == 0, "a record begins wit
 
 struct records {
         uint64_t *words;
-        uint64_t count;
+        uint64_t room;      /* for so many records */
+        uint64_t at, count; /* those that words are of */
+        uint64_t end;
         uint64_t few[FEW_RECORDS * RECORD];
 };
 
-/* Of the heap, where that has them. */
+/* In memory of the heap, where that has it. */
 static void records_begin(struct records *records, struct lane_range lanes)
 {
-        uint64_t count = (uint64_t)lanes.last - lanes.first + 1;
+        uint64_t room = lane_count(lanes) < MANY_RECORDS ? lane_count(lanes) : MANY_RECORDS;
 
-        if (count > MANY_RECORDS)
-                count = MANY_RECORDS;
-        memset(records->few, 0, sizeof records->few);
-        records->words = calloc((size_t)count, RECORD * sizeof(uint64_t));
-        records->count = records->words ? count : FEW_RECORDS;
+        memset(records, 0, sizeof *records);
+        records->words = calloc((size_t)room, RECORD * sizeof(uint64_t));
+        records->room = records->words ? room : FEW_RECORDS;
         if (!records->words)
                 records->words = records->few;
+        records->at = lanes.first;
+        records->end = (uint64_t)lanes.last + 1;
+}
+
+/* The next ones; false: there are no more. */
+static bool records_next(struct records *records)
+{
+        uint64_t left = records->end - (records->at += records->count);
+
+        records->count = left < records->room ? left : records->room;
+        return left > 0;
+}
+
+static size_t records_size(const struct records *records)
+{
+        return (size_t)records->count * sizeof(struct format_lane);
 }
 
 static void records_end(struct records *records)
@@ -107,16 +123,14 @@ static void records_end(struct records *records)
 
 int file_read_sequences(struct file *file, struct lane_range lanes)
 {
-        const uint64_t end = (uint64_t)lanes.last + 1;
         struct records records;
         int rc = 0;
 
         records_begin(&records, lanes);
-        for (uint64_t i = lanes.first, n; i < end && rc == 0; i += n) {
-                n = end - i < records.count ? end - i : records.count;
-                rc = file_peek(file, sequence_of(i), records.words, (size_t)n * sizeof(struct format_lane));
-                for (uint64_t k = 0; rc == 0 && k < n; k++)
-                        file->lane[i + k].sequence = records.words[k * RECORD];
+        while (rc == 0 && records_next(&records)) {
+                rc = file_peek(file, sequence_of(records.at), records.words, records_size(&records));
+                for (uint64_t k = 0; rc == 0 && k < records.count; k++)
+                        file->lane[records.at + k].sequence = records.words[k * RECORD];
         }
         records_end(&records);
         return rc;
@@ -125,19 +139,17 @@ int file_read_sequences(struct file *file, struct lane_range lanes)
 /* The rest of a record is 0, where the lock is the kernel's. */
 int file_write_sequences(const struct file *file, struct lane_range lanes, uint64_t step, bool keep_dead)
 {
-        const uint64_t end = (uint64_t)lanes.last + 1;
         struct records records;
         int rc = 0;
 
         records_begin(&records, lanes);
-        for (uint64_t i = lanes.first, n; i < end && rc == 0; i += n) {
-                n = end - i < records.count ? end - i : records.count;
-                for (uint64_t k = 0; k < n; k++) {
-                        const struct file_lane *lane = &file->lane[i + k];
+        while (rc == 0 && records_next(&records)) {
+                for (uint64_t k = 0; k < records.count; k++) {
+                        const struct file_lane *lane = &file->lane[records.at + k];
 
                         records.words[k * RECORD] = lane->sequence + (keep_dead && lane->dead ? 1 : step);
                 }
-                rc = file_poke(file, sequence_of(i), records.words, (size_t)n * sizeof(struct format_lane));
+                rc = file_poke(file, sequence_of(records.at), records.words, records_size(&records));
         }
         records_end(&records);
         return rc;
@@ -155,7 +167,7 @@ int file_write_between(const struct file *file, uint64_t record, const struct os
         int rc = os_poke_pieces(pieces, sizeof pieces / sizeof pieces[0]);
 
         if (rc == 0)
-                os_wake_shared(sequence_word(file, record), INT32_MAX);
+                file_wake_sequence(file, record);
         return rc;
 }
 

@@ -208,12 +208,12 @@ static int lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
 /* All by one call of the kernel's, which does all of it or nothing. */
 static int lock_lanes(const struct file *file, struct lane_range lanes, enum os_lock lock)
 {
-        return os_lock_bytes(file->fd, FILE_LANES + lanes.first, (uint64_t)lanes.last - lanes.first + 1, lock);
+        return os_lock_bytes(file->fd, FILE_LANES + lanes.first, lane_count(lanes), lock);
 }
 
 static int look_at_queues(const struct file *file, struct lane_range lanes, enum os_lock lock)
 {
-        return os_lock_bytes(file->fd, FILE_QUEUES + lanes.first, (uint64_t)lanes.last - lanes.first + 1, lock);
+        return os_lock_bytes(file->fd, FILE_QUEUES + lanes.first, lane_count(lanes), lock);
 }
 
 static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
@@ -582,11 +582,6 @@ static void leave_lanes(struct file *file, struct lane_range lanes, uint64_t cou
         pthread_mutex_unlock(&file->mutex);
 }
 
-static uint64_t count_of(struct lane_range lanes)
-{
-        return (uint64_t)lanes.last - lanes.first + 1;
-}
-
 /* Whether somebody sleeps on a sequence, in this process or in another.  He has said so before he
  * looked at the sequence, and one looks here after it was changed. */
 static bool is_watched(struct file *file)
@@ -629,7 +624,7 @@ static void leave_written(struct file *file, struct lane_range lanes, bool as_fo
                 if (file->lane[i].writing)
                         mark(file, (struct lane_range){ i, last }, 2, as_found);
         }
-        leave_lanes(file, lanes, count_of(lanes), WRITE);
+        leave_lanes(file, lanes, lane_count(lanes), WRITE);
 }
 
 static bool any_dead(const struct file *file, struct lane_range lanes)
@@ -678,7 +673,7 @@ int file_enter(struct file *file, const struct request *request)
         }
         rc = check_entered(file, request);
         if (rc < 0)
-                leave_lanes(file, lanes, count_of(lanes), access);
+                leave_lanes(file, lanes, lane_count(lanes), access);
         else if (access == WRITE && !request->unmarked && (rc = mark(file, lanes, 1, false)) < 0)
                 leave_written(file, lanes, true);
         return rc == 0 && request->recovers && any_dead(file, lanes) ? FILE_RECOVERED : rc;
@@ -702,7 +697,7 @@ void file_leave(struct file *file, struct lane_range lanes, enum access access)
         if (access == WRITE)
                 leave_written(file, lanes, false);
         else
-                leave_lanes(file, lanes, count_of(lanes), READ);
+                leave_lanes(file, lanes, lane_count(lanes), READ);
 }
 
 /* All bytes by one call of the kernel's, which does all of it or nothing, and lets nobody in

@@ -26,6 +26,11 @@ static inline struct lane_range one_lane(uint32_t number)
         return (struct lane_range){ number, number };
 }
 
+static inline uint64_t lane_count(struct lane_range lanes)
+{
+        return (uint64_t)lanes.last - lanes.first + 1;
+}
+
 /* What one call wants of a map. */
 struct request {
         uint64_t offset, length; /* which bytes: for the floor above, the lock does not look at them */

@@ -60,11 +60,8 @@ static ALWAYS_INLINE bool read_set_any(const struct format_slot *record)
 static ALWAYS_INLINE bool read_set_any_at_all(const struct shared *shared, const struct format_head *head)
 {
         const struct format_slot *record = shared->record;
-        uint32_t used = atomic_load(&head->slots_used);
 
-        if (unlikely(used > shared->slots))
-                used = shared->slots;
-        for (; used > 0; used--, record++)
+        for (uint32_t left = slots_used_in(shared, head); left > 0; left--, record++)
                 if (unlikely(read_set_any(record)))
                         return true;
         return false;

@@ -78,20 +78,32 @@ static inline void shared_note_mut_slices(struct slot *slot, uint32_t more)
         atomic_store_explicit(&slot->record->mut_slices, count + more, memory_order_relaxed);
 }
 
-/* From here on bytes may be half written; the fence is lane_write_try's. */
+/* From here on bytes may be half written; the fence is lane_write_try's.  And not any more. */
+static inline void shared_open_from(struct format_lane *lane, uint64_t even)
+{
+        atomic_store_explicit(&lane->sequence, even + 1, memory_order_relaxed);
+        atomic_thread_fence(memory_order_release);
+}
+
+static inline void shared_close_to(struct format_lane *lane, uint64_t even)
+{
+        atomic_store_explicit(&lane->sequence, even, memory_order_release);
+}
+
+/* The owner alone changes it. */
+static inline uint64_t shared_sequence(const struct format_lane *lane)
+{
+        return atomic_load_explicit(&lane->sequence, memory_order_relaxed);
+}
+
 static inline void shared_open_lane(struct format_lane *lane)
 {
-        uint64_t sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
-
-        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_relaxed);
-        atomic_thread_fence(memory_order_release);
+        shared_open_from(lane, shared_sequence(lane));
 }
 
 static inline void shared_close_lane(struct format_lane *lane)
 {
-        uint64_t sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
-
-        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_release);
+        shared_close_to(lane, shared_sequence(lane) + 1);
         shared_disown(lane);
 }
 

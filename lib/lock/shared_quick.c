@@ -15,6 +15,6 @@ int shared_finish_leaving(struct format_lane *lane, enum shared_left left)
 
 int shared_slice_wake(struct slot *slot)
 {
-        shared_unname(slot->shared, slot, 0, SET_HELD);
+        shared_slice_unname(slot);
         return 0;
 }

@@ -12,20 +12,6 @@
 #include "lock/shared_lock.h"
 #include "lock/shared_owner.h"
 
-/* Whether this may be a forked child, or to know that takes a call. */
-static ALWAYS_INLINE bool shared_may_be_forked(void)
-{
-        const _Atomic uint32_t *word = os_fork_word;
-
-        return unlikely(!word || atomic_load_explicit(word, memory_order_relaxed) == 0);
-}
-
-/* How many bytes the memory has been seen to have. */
-static ALWAYS_INLINE uint64_t shared_room(const struct shared *shared)
-{
-        return atomic_load_explicit(&shared->room, memory_order_relaxed);
-}
-
 /* --- To write --- */
 
 /* Own the lane, by what shared_write does first.  False: nothing has changed. */
@@ -49,7 +35,7 @@ static ALWAYS_INLINE bool shared_is_alone(const struct shared *shared, const str
         if (unlikely(shared_is_odd(lane) || shared_bars_writers(shared, head) || read_set_any_at_all(shared, head) ||
                      atomic_load(&lane->rescan)))
                 return false;
-        *sequence = atomic_load_explicit(&lane->sequence, memory_order_relaxed);
+        *sequence = shared_sequence(lane);
         return true;
 }
 
@@ -58,18 +44,6 @@ static inline void shared_disown_quick(struct format_lane *lane, struct slot *sl
 {
         shared_note_writing(slot, false);
         shared_disown(lane);
-}
-
-/* From here on bytes may be half written; and not any more.  The sequence is one's own. */
-static ALWAYS_INLINE void shared_open_alone(struct format_lane *lane, uint64_t sequence)
-{
-        atomic_store_explicit(&lane->sequence, sequence + 1, memory_order_relaxed);
-        atomic_thread_fence(memory_order_release);
-}
-
-static ALWAYS_INLINE void shared_close_alone(struct format_lane *lane, uint64_t sequence)
-{
-        atomic_store_explicit(&lane->sequence, sequence + 2, memory_order_release);
 }
 
 /* Let it go, where nobody is to have it next.  What is left to do for shared_finish_leaving,
@@ -93,7 +67,7 @@ static ALWAYS_INLINE struct shared_hold *shared_mut_slice_own(const struct share
         struct slot *slot = slot_recent(shared);
         struct shared_hold *hold;
 
-        if (unlikely(!slot || !(hold = slot->unused) || !shared->writable || shared_may_be_forked()))
+        if (unlikely(!slot || !(hold = slot->unused) || !shared->writable || os_maybe_forked()))
                 return NULL;
         shared_note_mut_slices(slot, 1);
         if (unlikely(!shared_own_quick(shared->lane, slot))) {
@@ -110,7 +84,7 @@ static ALWAYS_INLINE void shared_mut_slice_begin(const struct shared *shared, st
         struct slot *slot = hold->slot;
 
         slot->unused = hold->unused;
-        shared_open_alone(shared->lane, sequence);
+        shared_open_from(shared->lane, sequence);
         hold->reach = reach;
         hold->set = SET_HELD;
         atomic_store_explicit(&hold->refs, HOLD_SLICE, memory_order_relaxed);
@@ -127,7 +101,7 @@ static inline void shared_mut_slice_unown(const struct shared *shared, struct sl
 static ALWAYS_INLINE bool shared_mut_slice_is_mine(const struct shared_hold *hold)
 {
         return likely(slot_is_mine(hold->slot) && hold->set == SET_HELD &&
-                      atomic_load_explicit(&hold->refs, memory_order_relaxed) == HOLD_SLICE && !shared_may_be_forked());
+                      atomic_load_explicit(&hold->refs, memory_order_relaxed) == HOLD_SLICE && !os_maybe_forked());
 }
 
 static ALWAYS_INLINE enum shared_left shared_mut_slice_end(struct shared_hold *hold, struct format_lane *lane)
@@ -135,7 +109,7 @@ static ALWAYS_INLINE enum shared_left shared_mut_slice_end(struct shared_hold *h
         enum shared_left left;
 
         atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
-        shared_close_alone(lane, atomic_load_explicit(&lane->sequence, memory_order_relaxed) - 1);
+        shared_close_to(lane, shared_sequence(lane) + 1);
         left = shared_leave_quick(lane);
         shared_note_mut_slices(hold->slot, -UINT32_C(1));
         slot_write_unhold(hold);
@@ -151,7 +125,7 @@ static inline struct slot *shared_slice_name(const struct shared *shared, uint64
 {
         struct slot *slot = slot_recent(shared);
 
-        if (!slot || atomic_load_explicit(&slot->read[0].refs, memory_order_relaxed) || shared_may_be_forked())
+        if (!slot || atomic_load_explicit(&slot->read[0].refs, memory_order_relaxed) || os_maybe_forked())
                 return NULL;
         atomic_store_explicit(&slot->record->reach[0], reach, memory_order_release);
         atomic_exchange(&slot->record->read_set[0], SET_HELD);
@@ -160,7 +134,7 @@ static inline struct slot *shared_slice_name(const struct shared *shared, uint64
 
 static inline bool shared_slice_is_in(const struct format_lane *lane)
 {
-        return !(atomic_load(&lane->owner) & OWNER_ID) && !(atomic_load(&lane->sequence) & 1);
+        return !(atomic_load(&lane->owner) & OWNER_ID) && !shared_is_odd(lane);
 }
 
 static inline void shared_slice_begin(struct slot *slot)
@@ -181,7 +155,7 @@ static ALWAYS_INLINE bool shared_slice_is_mine(const struct shared_hold *hold)
         const struct slot *slot = hold->slot;
 
         return likely(hold == slot->read && hold->set == SET_HELD && slot_is_mine(slot) &&
-                      atomic_load_explicit(&hold->refs, memory_order_relaxed) == HOLD_SLICE && !shared_may_be_forked());
+                      atomic_load_explicit(&hold->refs, memory_order_relaxed) == HOLD_SLICE && !os_maybe_forked());
 }
 
 /* True: someone may wait for that, and shared_slice_wake is to be called, which answers 0. */

@@ -229,12 +229,23 @@ static inline _Atomic uint32_t *slot_word(const struct shared *shared, uint32_t 
         return (_Atomic uint32_t *)(void *)(end - os_slot_word());
 }
 
-/* How many slots there may be anything in. */
+/* How many bytes of the map the memory has been seen to have. */
+static inline uint64_t shared_room(const struct shared *shared)
+{
+        return atomic_load_explicit(&shared->room, memory_order_relaxed);
+}
+
+/* How many slots there may be anything in; head: the map's, found before. */
+static inline uint32_t slots_used_in(const struct shared *shared, const struct format_head *head)
+{
+        uint32_t used = atomic_load(&head->slots_used);
+
+        return unlikely(used > shared->slots) ? shared->slots : used;
+}
+
 static inline uint32_t slots_used(const struct shared *shared)
 {
-        uint32_t used = atomic_load(&shared->head->slots_used);
-
-        return used < shared->slots ? used : shared->slots;
+        return slots_used_in(shared, shared->head);
 }
 
 /* How many threads have one. */

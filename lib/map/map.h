@@ -210,7 +210,7 @@ static inline bool head_has(const struct format_head *head, uint64_t room, uint6
 
 static inline uint64_t map_room(const struct ammap *map)
 {
-        return atomic_load_explicit(&map->shared->room, memory_order_relaxed);
+        return shared_room(map->shared);
 }
 
 /* The memory may have grown since one looked. */

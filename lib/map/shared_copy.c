@@ -166,7 +166,7 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const v
         uint64_t sequence;
         enum shared_left left;
 
-        if (unlikely(!slot || length > WORD_FEW || !shared->writable || shared_may_be_forked()))
+        if (unlikely(!slot || length > WORD_FEW || !shared->writable || os_maybe_forked()))
                 return update(map, offset, data, length, deadline);
         head = shared->head;
         lane = &shared->lane[map_lane_index(map, offset)];
@@ -176,10 +176,10 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const v
                 return update_anew(map, offset, data, length, deadline);
         if (unlikely(!shared_is_alone(shared, head, lane, &sequence)))
                 return update_owned(map, offset, data, length, deadline);
-        shared_open_alone(lane, sequence);
+        shared_open_from(lane, sequence);
         word_copy_in_few(map->base + offset, data, length);
         shared_note_writing(slot, false);
-        shared_close_alone(lane, sequence);
+        shared_close_to(lane, sequence + 2);
         left = shared_leave_quick(lane);
         return likely(left == LEFT) ? 0 : shared_finish_leaving(lane, left);
 }

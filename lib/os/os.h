@@ -117,6 +117,14 @@ static inline bool os_forked_quick(void)
         return atomic_load_explicit(os_fork_word, memory_order_relaxed) == 0;
 }
 
+/* Whether this may be such a child, or to know that takes a call. */
+static ALWAYS_INLINE bool os_maybe_forked(void)
+{
+        const _Atomic uint32_t *word = os_fork_word;
+
+        return unlikely(!word || atomic_load_explicit(word, memory_order_relaxed) == 0);
+}
+
 /* The asymmetric fence.  os_fence_light and os_fence_heavy order a store before
  * a load like two full fences do: of two threads that each store, fence and
  * then load what the other one stored, at least one sees the other's store,
