@@ -14,6 +14,7 @@
 
 #include "map/map.h"
 #include "map/span.h"
+#include "map/transfer.h"
 
 #include <ucontext.h>
 
@@ -188,6 +189,45 @@ DEFINE_LOOP_TEST("words", words_decide_who_enters, 0, COUNT_OF(rules))
         }
         ck_assert_uint_eq(waiting_of(map), 0);
         atomic_store(&lane->word, 0);
+        free_quiet(map);
+}
+
+static atomic_bool has_asked;
+
+static void *read_beside_a_writer(void *argument)
+{
+        ammap_t *map = argument;
+        unsigned char bytes[64];
+
+        while (!atomic_load(&has_asked))
+                ck_assert_int_eq(ammap_try_read_into(map, 0, bytes, sizeof bytes), AMMAP_ERR_BUSY);
+        return NULL;
+}
+
+/* A reader leaves no other trace.  It takes back what nobody has heard. */
+DEFINE_TEST("words", a_reader_asks_and_is_heard_by_who_leaves_next)
+{
+        ammap_t *map = new_map(2000, 1);
+        struct lane *lane = only_lane(map);
+        unsigned char bytes[2000];
+        pthread_t reader;
+
+        no_bias(map);
+        atomic_store(&lane->word, LANE_WRITER);
+        atomic_init(&has_asked, OPTIMISTIC_MAX == 0);
+        pthread_create(&reader, NULL, read_beside_a_writer, map);
+        wait_until(atomic_load(&has_asked) || (waiting_of(map) & LANE_ASKED));
+        atomic_store(&has_asked, true);
+        pthread_join(reader, NULL);
+        ck_assert_uint_eq(waiting_of(map), 0);
+
+        lane_ask(lane);
+        ck_assert_int_eq(lane_write(lane, LANE_TRY), AMMAP_ERR_BUSY);
+        ck_assert_uint_eq(waiting_of(map), LANE_ASKED);
+        lane_write_leave(lane);
+        ck_assert_uint_eq(word_of(map), SEQUENCE_STEP);
+        ck_assert_uint_eq(waiting_of(map), 0);
+        ck_assert_int_eq(ammap_read_into(map, 0, bytes, sizeof bytes), 0);
         free_quiet(map);
 }
 

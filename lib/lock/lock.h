@@ -67,8 +67,9 @@ struct lane {
          * to the writer: nobody else changes it. */
         _Alignas(64) _Atomic uint64_t word;
 
-        /* Who waits: bit 0 readers asleep, bit 1 writers asleep, bits 2-16 how
-         * many readers are starving, bits 17-30 how many writers; bit 31 somebody
+        /* Who waits: bit 0 readers asleep, bit 1 writers asleep, bits 2-15 how
+         * many readers are starving, bits 17-30 how many writers; bit 16 a reader asks
+         * for a moment without writers (ASKED); bit 31 somebody
          * waits for the lane to be written (WATCHED); bits 32-47 how
          * often starving readers were forgotten, bits 48-63 writers.  Changed by
          * those who wait and by those who wake them, with RMWs. */
@@ -111,7 +112,8 @@ _Static_assert(sizeof(struct lane) == 128, "two lines, as every map has one of t
 #define LANE_WRITER (UINT64_C(1) << 26)
 #define LANE_SEQUENCE (~(LANE_WRITER - 1))
 
-#define LANE_WATCHED (UINT64_C(1) << 31) /* in waiting */
+#define LANE_ASKED (UINT64_C(1) << 16) /* these two in waiting */
+#define LANE_WATCHED (UINT64_C(1) << 31)
 
 /* What one call wants of a run of lanes, which it enters one after the other: up to
  * end, until when, and whether it has looked already at what its own thread has of
@@ -263,6 +265,19 @@ static inline bool lane_read_valid(const struct lane *lane, uint64_t sequence)
 {
         atomic_thread_fence(memory_order_acquire);
         return ((atomic_load_explicit(&lane->word, memory_order_relaxed) ^ sequence) & LANE_SEQUENCE) == 0;
+}
+
+/* By a reader that does not enter, and finds a write at each look.  A hint, relaxed: the next
+ * writer to leave may not see it yet, and nothing but time depends on it. */
+static inline void lane_ask(struct lane *lane)
+{
+        atomic_fetch_or_explicit(&lane->waiting, LANE_ASKED, memory_order_relaxed);
+}
+
+static inline void lane_ask_no_more(struct lane *lane)
+{
+        if (atomic_load_explicit(&lane->waiting, memory_order_relaxed) & LANE_ASKED)
+                atomic_fetch_and_explicit(&lane->waiting, ~LANE_ASKED, memory_order_relaxed);
 }
 
 /* Enter to write as a hold of the calling thread, if that takes no call; NULL:

@@ -26,16 +26,31 @@ static int read_counted(struct ammap *map, uint64_t offset, void *buffer, size_t
                !map_has_simple(map, offset, length);
 }
 
+static bool read_in_a_moment(struct ammap *map, struct lane *lane, uint64_t offset, void *buffer, size_t length)
+{
+        bool done = false;
+
+        lane_ask(lane);
+        for (int looks = 0; looks < OPTIMISTIC_TRIES && !done; looks++) {
+                done = local_read_quick(map, lane, offset, buffer, length);
+                transfer_pause(done ? 0 : 2);
+        }
+        lane_ask_no_more(lane);
+        return done;
+}
+
 int local_read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
-        const struct lane *lane = &map->lane[map_lane_index(map, offset)];
+        struct lane *lane = &map->lane[map_lane_index(map, offset)];
         int rc = map_check(map, offset, length);
 
-        for (unsigned tries = 1; rc == 0 && tries < transfer_tries(length); tries++) {
+        for (unsigned tries = 1; rc == 0 && length <= OPTIMISTIC_SHORT && tries <= OPTIMISTIC_TRIES; tries++) {
                 transfer_pause(tries);
                 if (local_read_quick(map, lane, offset, buffer, length))
                         return 0;
         }
+        if (rc == 0 && length <= OPTIMISTIC_SHORT && read_in_a_moment(map, lane, offset, buffer, length))
+                return 0;
         while (rc == 0)
                 if ((rc = read_counted(map, offset, buffer, length, deadline)) <= 0)
                         return rc;

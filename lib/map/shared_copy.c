@@ -63,8 +63,9 @@ static NOINLINE int read_entering(struct ammap *map, uint64_t offset, void *buff
 static NOINLINE int read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
         const struct lane_range lanes = map_lanes(map, offset, length);
+        const unsigned most = length <= OPTIMISTIC_SHORT ? OPTIMISTIC_TRIES : 1;
 
-        for (unsigned tries = 1; tries < transfer_tries(length); tries++) {
+        for (unsigned tries = 1; tries < most; tries++) {
                 int rc;
 
                 transfer_pause(tries);

@@ -50,11 +50,6 @@ static inline int transfer_in(const struct ammap *map, uint64_t offset, const vo
         return rc;
 }
 
-static inline unsigned transfer_tries(size_t length)
-{
-        return length <= OPTIMISTIC_SHORT ? OPTIMISTIC_TRIES : 1;
-}
-
 /* Between two tries, the longer the more there were. */
 static inline void transfer_pause(unsigned tries)
 {
