@@ -44,7 +44,8 @@ _Atomic bool os_fence_asymmetric;
 /* A page that a fork sets to zero: 1 in the process that wrote it.  Where the
  * kernel cannot (before Linux 4.14), or what claims to be one takes any advice
  * and follows none (qemu-user), the process ID is compared instead. */
-_Atomic uint32_t *os_fork_word;
+static _Atomic uint32_t no_fork_word;
+_Atomic uint32_t *os_fork_word = &no_fork_word;
 static pid_t fork_pid;
 _Atomic uint32_t os_forks;
 
@@ -193,15 +194,13 @@ int os_wake_shared(const _Atomic uint32_t *word, int count)
 
 bool os_forked(void)
 {
-        if (os_fork_word)
-                return atomic_load_explicit(os_fork_word, memory_order_relaxed) == 0;
-        return fork_pid != getpid();
+        return os_maybe_forked() && (os_fork_word != &no_fork_word || fork_pid != getpid());
 }
 
 void os_forked_reset(void)
 {
         atomic_fetch_add_explicit(&os_forks, 1, memory_order_relaxed);
-        if (os_fork_word)
+        if (os_fork_word != &no_fork_word)
                 atomic_store_explicit(os_fork_word, 1, memory_order_relaxed);
         else
                 fork_pid = getpid();

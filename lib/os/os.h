@@ -107,22 +107,18 @@ int os_wake_shared(const _Atomic uint32_t *word, int count);
 bool os_forked(void);
 void os_forked_reset(void);
 
-/* The same without a call where there is a word that a fork sets to 0; NULL: there
- * is none. */
-extern _Atomic uint32_t *os_fork_word;
-static inline bool os_forked_quick(void)
-{
-        if (unlikely(!os_fork_word))
-                return os_forked();
-        return atomic_load_explicit(os_fork_word, memory_order_relaxed) == 0;
-}
-
+/* A word that a fork sets to 0; where there is none, one that is always 0. */
+extern HIDDEN _Atomic uint32_t *os_fork_word;
 /* Whether this may be such a child, or to know that takes a call. */
 static ALWAYS_INLINE bool os_maybe_forked(void)
 {
-        const _Atomic uint32_t *word = os_fork_word;
+        return unlikely(atomic_load_explicit(os_fork_word, memory_order_relaxed) == 0);
+}
 
-        return unlikely(!word || atomic_load_explicit(word, memory_order_relaxed) == 0);
+/* The same as os_forked, mostly without a call. */
+static inline bool os_forked_quick(void)
+{
+        return os_maybe_forked() && os_forked();
 }
 
 /* The asymmetric fence.  os_fence_light and os_fence_heavy order a store before
@@ -131,7 +127,7 @@ static ALWAYS_INLINE bool os_maybe_forked(void)
  * where at least one of the fences is a heavy one.  The light one costs nothing
  * where the heavy one can interrupt the other processors (membarrier), and is a
  * full fence elsewhere. */
-extern _Atomic bool os_fence_asymmetric;
+extern HIDDEN _Atomic bool os_fence_asymmetric;
 void os_fence_heavy(void);
 
 #if defined(__SANITIZE_THREAD__)

@@ -155,7 +155,8 @@ int os_resident(void *address, size_t length, unsigned char *there)
         return -ENOSYS;
 }
 
-_Atomic uint32_t *os_fork_word;
+static _Atomic uint32_t no_fork_word;
+_Atomic uint32_t *os_fork_word = &no_fork_word;
 
 bool os_forked(void)
 {
