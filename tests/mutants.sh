@@ -24,14 +24,14 @@ table()
 {
         cat <<'EOF'
 write-try-ignores-slots|lock.h|/static inline bool lane_write_try/,/^}/s/LANE_WRITER | (LANE_WRITER - 1)/LANE_WRITER \| LANE_READERS/|words,
-leave-no-fence|lock.h|/static inline void lane_write_leave(/,/^}/s/os_fence_light();/;/|-,sleep-mutant-15
-leave-no-second-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_wake_written(lane);/;/|-,sleep-mutant-2
-leave-no-first-look|lock.h|/static inline void lane_write_leave(/,/^}/s/lane_write_leave_slow(lane, 0);/goto quick;/;/static inline void lane_write_leave(/,/^}/s/atomic_store_explicit(&lane->word/quick: atomic_store_explicit(\&lane->word/|turns,
+leave-no-fence|lock.h|/static inline int lane_write_leave(/,/^}/s/os_fence_light();/;/|-,sleep-mutant-15
+leave-no-second-look|lock.h|/static inline int lane_write_leave(/,/^}/s/return lane_wake_written(lane);/;/|-,sleep-mutant-2
+leave-no-first-look|lock.h|/static inline int lane_write_leave(/,/^}/s/return lane_write_leave_slow(lane, 0);/goto quick;/;/static inline int lane_write_leave(/,/^}/s/atomic_store_explicit(&lane->word/quick: atomic_store_explicit(\&lane->word/|turns,
 read-valid-always|lock.h|/static inline bool lane_read_valid/,/^}/s/return .*/return true; (void)(0/;/static inline bool lane_read_valid/,/^}/s/(void)(0/(void)(sequence);/|words,
 read-begin-ignores-writer|lock.h|/static inline bool lane_read_begin/,/^}/s/return .*/return true;/|words,
 unname-no-look|lock.c|/^void hold_withdraw/,/^}/s/lane_wake(lane);/;/|bias,sleep-mutant-18
-unbias-no-look|lock.h|/static inline void lane_hold_unbias/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-18
-uncount-no-look|lock.h|/static inline void lane_hold_uncount/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-17
+unbias-no-look|lock.h|/static inline int lane_hold_unbias/,/^}/s/return lane_wake(lane);/;/|wakes,sleep-mutant-18
+uncount-no-look|lock.h|/static inline int lane_hold_uncount/,/^}/s/return lane_wake(lane);/;/|wakes,sleep-mutant-17
 count-beside-a-writer|lock.h|/static inline struct hold .lane_hold_count_try/,/^}/s/(LANE_WRITER | /(/|words,
 count-beside-a-turn|lock.h|/static inline struct hold .lane_hold_count_try/,/^}/s/ | LANE_HANDOFF_WRITERS//|words,
 count-no-limit|lock.h|/static inline struct hold .lane_hold_count_try/,/^}/s/ | LANE_MANY_READERS//|words,
@@ -40,9 +40,9 @@ biased-no-name|lock.h|/static inline struct hold .hold_publish/,/^}/s/hold_note(
 wake-no-count|lock.c|/^static void wake(/,/^}/s/atomic_fetch_add.*/;/|wakes,sleep-mutant-5
 wake-no-call|lock.c|/^static void wake(/,/^}/s/os_wake(.*/;/|wakes,
 wake-keeps-note|lock.c|/^static void wake(/,/^}/s/atomic_fetch_and.*/;/|turns,
-wake-no-readers|lock.c|/^void lane_wake/,/^}/s/wake(lane, READ, INT32_MAX);/;/|wakes,
-wake-no-writers|lock.c|/^void lane_wake/,/^}/s/wake(lane, WRITE, count);/;/|wakes,
-wake-not-the-starving|lock.c|/^void lane_wake/,/^}/s/!(word & LANE_READERS) ||.*/!(word \& LANE_READERS))/|turns,sleep-mutant-11
+wake-no-readers|lock.c|/^int lane_wake/,/^}/s/wake(lane, READ, INT32_MAX);/;/|wakes,
+wake-no-writers|lock.c|/^int lane_wake/,/^}/s/wake(lane, WRITE, count);/;/|wakes,
+wake-not-the-starving|lock.c|/^int lane_wake/,/^}/s/!(word & LANE_READERS) ||.*/!(word \& LANE_READERS))/|turns,sleep-mutant-11
 end-turn-never|lock.c|/^static void end_turn/,/^}/s/while ((word & turn)/while (0 \&\& (word \& turn)/|passes,
 end-turn-no-wake|lock.c|/^static void end_turn/,/^}/s/lane_wake(lane);/;/|turns,
 claim-never|lock.c|/^static void claim_turn/,/^}/s/if (!may_claim(word))/if (1)/|turns,
@@ -67,11 +67,11 @@ bias-over-slots|lock.c|/^void lane_consider_bias/,/^}/s/? 2 \* LANE_WRITER :/? 0
 settle-no-fence|lock.c|/^void lane_settle/,/^}/s/os_fence_heavy();/;/|-,bias-mutant-9
 settle-no-look|lock.c|/^void lane_settle/,/^}/s/thread_strike_named(.*/;/|bias,bias-mutant-10
 settle-keeps-the-sequence|lock.c|/^void lane_settle/,/^}/s/ + 2 \* LANE_WRITER/ + 0/|bias,bias-mutant-11
-leave-slow-no-readers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_HANDOFF_READERS/word/|turns,
-leave-slow-no-writers-turn|lock.c|/^void lane_write_leave_slow/,/^}/s/word | LANE_HANDOFF_WRITERS/word/|turns,
-leave-slow-no-look-at-readers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, READ);/;/|-,sleep-mutant-9
-leave-slow-no-look-at-writers|lock.c|/^void lane_write_leave_slow/,/^}/s/end_turn(lane, WRITE);/;/|-,sleep-mutant-9
-leave-slow-no-wake|lock.c|/^void lane_write_leave_slow/,/^}/s/lane_wake_written(lane);/;/|turns,sleep-mutant-4
+leave-slow-no-readers-turn|lock.c|/^static NOINLINE int leave_to/,/^}/s/word | LANE_HANDOFF_READERS/word/|turns,
+leave-slow-no-writers-turn|lock.c|/^static NOINLINE int leave_to/,/^}/s/word | LANE_HANDOFF_WRITERS/word/|turns,
+leave-slow-no-look-at-readers|lock.c|/^static NOINLINE int leave_to/,/^}/s/end_turn(lane, READ);/;/|-,sleep-mutant-9
+leave-slow-no-look-at-writers|lock.c|/^static NOINLINE int leave_to/,/^}/s/end_turn(lane, WRITE);/;/|-,sleep-mutant-9
+leave-slow-no-wake|lock.c|/^int lane_write_leave_slow/,/^}/s/return lane_wake_written(lane);/return 0;/|turns,sleep-mutant-4
 read-leave-no-look|lock.c|/^void lane_read_leave/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-17
 read-no-limit|lock.c|/^static int read_slow/,/^}/s/(word & LANE_READERS) == LANE_READERS/0/|words,
 downgrade-in-two-steps|lock.c|/^void lane_hold_downgrade/,/^}/s/lane_write_leave_slow(hold_lane(hold), LANE_READER);/lane_write_leave_slow(hold_lane(hold), 0); atomic_fetch_add(\&hold_lane(hold)->word, LANE_READER);/|-,bias-mutant-12

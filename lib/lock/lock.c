@@ -296,7 +296,7 @@ static void wake(struct lane *lane, enum access kind, int count)
         os_wake(&lane->event[kind], count);
 }
 
-void lane_wake(struct lane *lane)
+int lane_wake(struct lane *lane)
 {
         uint64_t waiting = atomic_load(&lane->waiting);
         uint64_t word = atomic_load(&lane->word);
@@ -305,20 +305,21 @@ void lane_wake(struct lane *lane)
         if (word & LANE_DEAD) { /* all are to hear of it */
                 wake(lane, READ, INT32_MAX);
                 wake(lane, WRITE, INT32_MAX);
-                return;
+                return 0;
         }
         if (word & LANE_WRITER) /* who will look again on leaving */
-                return;
+                return 0;
         if ((waiting & ASLEEP << READ) && !(word & LANE_HANDOFF_WRITERS))
                 wake(lane, READ, INT32_MAX);
         /* Only the starving may use HANDOFF_WRITERS, or claim it where readers came in
          * without it; and which of the sleepers are starving is not known. */
         if (!(waiting & ASLEEP << WRITE) || (word & LANE_HANDOFF_READERS))
-                return;
+                return 0;
         if ((word & LANE_HANDOFF_WRITERS) || starving(waiting, WRITE))
                 count = INT32_MAX;
         if (!(word & LANE_READERS) || (!(word & LANE_HANDOFF_WRITERS) && starving(waiting, WRITE)))
                 wake(lane, WRITE, count);
+        return 0;
 }
 
 static void wake_watchers(struct lane *lane)
@@ -330,10 +331,10 @@ static void wake_watchers(struct lane *lane)
         os_wake(&lane->common->written, INT32_MAX);
 }
 
-void lane_wake_written(struct lane *lane)
+int lane_wake_written(struct lane *lane)
 {
         wake_watchers(lane);
-        lane_wake(lane);
+        return lane_wake(lane);
 }
 
 /* --- Turns --- */
@@ -692,7 +693,7 @@ void lane_settle(struct lane *first, size_t count)
 }
 
 /* With a turn for who is starving, or a moment for who asked. */
-static NOINLINE void leave_to(struct lane *lane, uint64_t word, uint64_t waiting)
+static NOINLINE int leave_to(struct lane *lane, uint64_t word, uint64_t waiting)
 {
         if (starving(waiting, READ)) {
                 atomic_store(&lane->word, word | LANE_HANDOFF_READERS);
@@ -710,20 +711,19 @@ static NOINLINE void leave_to(struct lane *lane, uint64_t word, uint64_t waiting
         if ((waiting & LANE_ASKED) && waiter_may_spin)
                 for (int i = 0; i < COURTESY; i++)
                         os_pause();
+        return 0;
 }
 
-void lane_write_leave_slow(struct lane *lane, uint64_t reader)
+int lane_write_leave_slow(struct lane *lane, uint64_t reader)
 {
         uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER + reader;
         uint64_t waiting = atomic_load(&lane->waiting);
 
-        if (unlikely((waiting & (STARVING_MAX * (one_starving(READ) | one_starving(WRITE)) | LANE_ASKED)) != 0)) {
-                leave_to(lane, word, waiting);
-                return;
-        }
+        if (unlikely((waiting & (STARVING_MAX * (one_starving(READ) | one_starving(WRITE)) | LANE_ASKED)) != 0))
+                return leave_to(lane, word, waiting);
         atomic_store(&lane->word, word);
         os_fence_full();
-        lane_wake_written(lane);
+        return lane_wake_written(lane);
 }
 
 void lane_write_leave_frozen(struct lane *lane)

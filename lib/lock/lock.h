@@ -149,8 +149,10 @@ void lane_consider_bias(struct lane *lane);
  * at once. */
 void lane_settle(struct lane *first, size_t count);
 
-/* Leave after writing, when someone waits; or stay as one reader, LANE_READER, and not 0. */
-void lane_write_leave_slow(struct lane *lane, uint64_t reader);
+/* Leave after writing, when someone waits; or stay as one reader, LANE_READER, and not 0.
+ * This and the next two answer 0: so a call that ends with one of them has nothing to save
+ * for after it. */
+int lane_write_leave_slow(struct lane *lane, uint64_t reader);
 
 /* The same as one who writes no byte: a child that is forked meanwhile finds the
  * lane as it was, not DEAD.  Leave as the last writer ever, or by lane_write_leave. */
@@ -158,8 +160,8 @@ int lane_freeze(struct lane *lane, struct lane_request *request);
 void lane_write_leave_frozen(struct lane *lane);
 
 /* Let in those who sleep and may enter; after a write, also wake those who watch. */
-void lane_wake(struct lane *lane);
-void lane_wake_written(struct lane *lane);
+int lane_wake(struct lane *lane);
+int lane_wake_written(struct lane *lane);
 
 /* How often lanes of one map, from first to last, were written: a sum of counts that each only
  * grow, modulo 2^37.  Whoever has it sees the bytes of those writes.  *dead: a writer of one
@@ -237,18 +239,17 @@ static inline int lane_write(struct lane *lane, int64_t deadline)
 /* The writer owns the word: a plain store, released to whoever enters next and
  * to lane_read_begin.  Then the fence that pairs with the heavy one of a waiter
  * between its note in waiting and its last look at the word: one who waits to enter, or
- * one who watches. */
-static inline void lane_write_leave(struct lane *lane)
+ * one who watches.  0. */
+static inline int lane_write_leave(struct lane *lane)
 {
-        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0)) {
-                lane_write_leave_slow(lane, 0);
-                return;
-        }
+        if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
+                return lane_write_leave_slow(lane, 0);
         atomic_store_explicit(&lane->word, atomic_load_explicit(&lane->word, memory_order_relaxed) + LANE_WRITER,
                               memory_order_release);
         os_fence_light();
         if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
-                lane_wake_written(lane);
+                return lane_wake_written(lane);
+        return 0;
 }
 
 /* Read without entering: between begin, true, and valid, true, nobody wrote.
@@ -284,10 +285,9 @@ static inline void lane_ask_no_more(struct lane *lane)
  * it does.  reach is what a shrink is to see; 0: that is for later. */
 static inline struct hold *lane_hold_write_try(struct lane *lane, uint64_t use, uint64_t reach)
 {
-        struct holds *mine = thread_holds;
         struct hold *hold;
 
-        if (!mine || !(hold = holds_free(mine)) || !lane_write_try(lane))
+        if (!holds_free(thread_holds, &hold) || !lane_write_try(lane))
                 return NULL;
         hold_note(hold, lane, use | HOLD_WRITE, reach);
         return hold;
@@ -301,11 +301,9 @@ static inline struct hold *lane_hold_write_try(struct lane *lane, uint64_t use, 
  * the caller's look at the length of the map. */
 static inline struct hold *hold_publish(struct lane *lane, uint64_t use, uint64_t reach)
 {
-        struct holds *mine = thread_holds;
         struct hold *hold;
 
-        if (!(atomic_load_explicit(&lane->word, memory_order_relaxed) & LANE_BIAS) || !mine ||
-            !(hold = holds_free(mine)))
+        if (!(atomic_load_explicit(&lane->word, memory_order_relaxed) & LANE_BIAS) || !holds_free(thread_holds, &hold))
                 return NULL;
         hold_note(hold, lane, use | HOLD_BIASED, reach);
         os_fence_light();
@@ -332,10 +330,9 @@ static inline struct hold *lane_hold_biased(struct lane *lane, uint64_t use, uin
 static inline struct hold *lane_hold_count_try(struct lane *lane, uint64_t use, uint64_t reach)
 {
         uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed);
-        struct holds *mine = thread_holds;
         struct hold *hold;
 
-        if ((word & (LANE_WRITER | LANE_HANDOFF_WRITERS | LANE_MANY_READERS)) || !mine || !(hold = holds_free(mine)) ||
+        if ((word & (LANE_WRITER | LANE_HANDOFF_WRITERS | LANE_MANY_READERS)) || !holds_free(thread_holds, &hold) ||
             !atomic_compare_exchange_strong(&lane->word, &word, word + LANE_READER))
                 return NULL;
         hold_note(hold, lane, use | HOLD_COUNTED, reach);
@@ -362,28 +359,30 @@ static inline struct lane *lane_of_mine(const struct hold *hold, uint64_t use)
         return hold_lane(hold);
 }
 
-/* The ways back of what lane_of_mine has found.  The fence is lane_write_leave's. */
-static inline void lane_hold_unbias(struct hold *hold, struct lane *lane)
+/* The ways back of what lane_of_mine has found.  The fence is lane_write_leave's.  0. */
+static inline int lane_hold_unbias(struct hold *hold, struct lane *lane)
 {
         atomic_store_explicit(&hold->lane, NULL, memory_order_release);
         os_fence_light();
         if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
-                lane_wake(lane);
+                return lane_wake(lane);
+        return 0;
 }
 
-static inline void lane_hold_uncount(struct hold *hold, struct lane *lane)
+static inline int lane_hold_uncount(struct hold *hold, struct lane *lane)
 {
         atomic_store_explicit(&hold->lane, NULL, memory_order_release);
         atomic_fetch_sub(&lane->word, LANE_READER);
         os_fence_light_after();
         if (unlikely(atomic_load_explicit(&lane->waiting, memory_order_relaxed) != 0))
-                lane_wake(lane);
+                return lane_wake(lane);
+        return 0;
 }
 
-static inline void lane_hold_unwrite(struct hold *hold, struct lane *lane)
+static inline int lane_hold_unwrite(struct hold *hold, struct lane *lane)
 {
         atomic_store_explicit(&hold->lane, NULL, memory_order_release);
-        lane_write_leave(lane);
+        return lane_write_leave(lane);
 }
 
 static inline int lane_hold_write(struct lane *lane, struct lane_request *request, uint64_t use, struct hold **hold)

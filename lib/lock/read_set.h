@@ -107,6 +107,14 @@ static inline uint64_t shared_hold_refs(const struct shared_hold *hold)
         return atomic_load_explicit(&hold->refs, memory_order_relaxed);
 }
 
+/* Whether no more of them can. */
+static inline bool shared_hold_is_full(const struct shared_hold *hold)
+{
+        uint64_t refs = shared_hold_refs(hold);
+
+        return refs >> 32 == UINT32_MAX || (uint32_t)refs == UINT32_MAX;
+}
+
 /* Whether the calling thread reads one of the lanes, to offset or beyond, through
  * whichever handle. */
 bool read_set_mine_reaches(const struct shared *shared, struct lane_range lanes, uint64_t offset);

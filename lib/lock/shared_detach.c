@@ -77,7 +77,7 @@ static struct shared_hold *find_place(const struct shared *shared, struct lane_r
                         struct shared_hold *hold = &slot->read[i];
                         uint64_t refs = shared_hold_refs(hold);
 
-                        if (refs && refs >> 32 < UINT32_MAX && read_set_has(hold->set, lanes))
+                        if (refs && !shared_hold_is_full(hold) && read_set_has(hold->set, lanes))
                                 return hold;
                         if (!refs && !found)
                                 found = hold;

@@ -595,7 +595,7 @@ static int enter_shared(struct shared *shared, struct slot *slot, unsigned i, co
         uint64_t refs;
         int rc;
 
-        if (shared_hold_refs(hold) >> 32 == UINT32_MAX)
+        if (shared_hold_is_full(hold))
                 return -EAGAIN;
         if ((rc = reach_further(shared, slot, i, request)) < 0)
                 return rc;

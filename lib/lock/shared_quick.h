@@ -106,12 +106,13 @@ static ALWAYS_INLINE bool shared_mut_slice_is_mine(const struct shared_hold *hol
 
 static ALWAYS_INLINE enum shared_left shared_mut_slice_end(struct shared_hold *hold, struct format_lane *lane)
 {
+        struct slot *slot = hold->slot;
         enum shared_left left;
 
         atomic_store_explicit(&hold->refs, 0, memory_order_relaxed);
         shared_close_to(lane, shared_sequence(lane) + 1);
         left = shared_leave_quick(lane);
-        shared_note_mut_slices(hold->slot, -UINT32_C(1));
+        shared_note_mut_slices(slot, -UINT32_C(1));
         slot_write_unhold(hold);
         return left;
 }
@@ -124,11 +125,13 @@ static ALWAYS_INLINE enum shared_left shared_mut_slice_end(struct shared_hold *h
 static inline struct slot *shared_slice_name(const struct shared *shared, uint64_t reach)
 {
         struct slot *slot = slot_recent(shared);
+        struct format_slot *record;
 
         if (!slot || atomic_load_explicit(&slot->read[0].refs, memory_order_relaxed) || os_maybe_forked())
                 return NULL;
-        atomic_store_explicit(&slot->record->reach[0], reach, memory_order_release);
-        atomic_exchange(&slot->record->read_set[0], SET_HELD);
+        record = slot->record;
+        atomic_store_explicit(&record->reach[0], reach, memory_order_release);
+        atomic_exchange(&record->read_set[0], SET_HELD);
         return slot;
 }
 

@@ -65,7 +65,15 @@ enum {
         FREEZE_NAP = 50000,            /* ns */
 };
 
-_Thread_local struct my_slots my_slots;
+/* No map has its name. */
+static struct slot no_slot;
+
+#define NO_SLOTS                                                                                                       \
+        {                                                                                                              \
+                &no_slot, &no_slot, &no_slot, &no_slot, &no_slot, &no_slot, &no_slot, &no_slot                         \
+        }
+_Static_assert(RECENT == 8, "none of them is NULL");
+_Thread_local struct my_slots my_slots = { .recent = NO_SLOTS };
 
 /* A leaf. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -433,7 +441,7 @@ static void give_up(struct slot *slot, struct slot **link)
         slot->owner_id = 0;
         atomic_store(&slot->thread, NULL);
         *link = slot->next;
-        memset(my_slots.recent, 0, sizeof my_slots.recent);
+        memcpy(my_slots.recent, (struct slot *[RECENT])NO_SLOTS, sizeof my_slots.recent);
         forget_holds(slot);
         recycle_slot(slot);
 }
@@ -582,7 +590,7 @@ int slot_take(struct shared *shared, struct slot **taken)
                 if (rc < 0 || (rc = new_slot(shared, &slot)) < 0)
                         return rc;
         }
-        my_slots.recent[shared->name % RECENT] = slot;
+        my_slots.recent[shared->recent] = slot;
         *taken = slot;
         return 0;
 }
@@ -679,6 +687,7 @@ void handle_attach(struct shared *shared)
         static _Atomic uint64_t names;
 
         shared->name = atomic_fetch_add(&names, 1) + 1;
+        shared->recent = (uint32_t)(shared->name % RECENT);
         shared->mine = NULL;
         shared->detached = NULL;
         atomic_store(&shared->frozen, SHARED_LIVE);
@@ -744,7 +753,7 @@ void slot_forked(void)
         }
         for (struct slot *slot = atomic_load(&every); slot; slot = slot->made_before)
                 forget_slot(slot);
-        memset(&my_slots, 0, sizeof my_slots);
+        my_slots = (struct my_slots){ .recent = NO_SLOTS };
         unused = NULL;
 }
 

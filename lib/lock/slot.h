@@ -44,6 +44,7 @@ struct shared {
         bool old_run;           /* not writable, and left by another run of the machine: see shared_run.c */
         uint64_t device, inode; /* of what it stands in */
         uint64_t name;          /* no other handle of this process has it, or had it */
+        uint32_t recent;        /* where in struct my_slots its slot is looked for */
 
         /* How many bytes of data the memory has been seen to have, up to the capacity.
          * Memory that nobody can make shorter: so it only grows, by compare-and-swap;
@@ -78,8 +79,8 @@ struct shared_hold {
         uint32_t set;               /* which lanes, as in format_slot */
         uint64_t reach;             /* of one that writes: where in the map that ends */
 
-        /* How many slices and copies share it, in the high half, and of these
-         * slices, in the low one (HOLD_COPY, HOLD_SLICE); 0: it is free.  A free and a
+        /* How many copies share it, in the high half, and how many slices, in the low
+         * one (HOLD_COPY, HOLD_SLICE); 0: it is free.  A free and a
          * stat read it. */
         _Atomic uint64_t refs;
 };
@@ -135,11 +136,11 @@ struct slot {
 /* The calling thread's slots, and those that it used last. */
 enum { RECENT = 8 };
 struct my_slots {
-        struct slot *recent[RECENT];
+        struct slot *recent[RECENT]; /* never NULL: else one that is of no map */
         struct slot *all;
         unsigned places; /* how many of them have one in a header */
 };
-extern _Thread_local struct my_slots my_slots;
+extern HIDDEN _Thread_local struct my_slots my_slots;
 
 static inline bool slot_is_mine(const struct slot *slot)
 {
@@ -148,9 +149,9 @@ static inline bool slot_is_mine(const struct slot *slot)
 
 static inline struct slot *slot_recent(const struct shared *shared)
 {
-        struct slot *slot = my_slots.recent[shared->name % RECENT];
+        struct slot *slot = my_slots.recent[shared->recent];
 
-        return slot && slot->shared_name == shared->name ? slot : NULL;
+        return likely(slot->shared_name == shared->name) ? slot : NULL;
 }
 
 /* The calling thread's slot of a map, taken if it has none: 0, AMMAP_ERR_LIMIT
@@ -267,8 +268,10 @@ static inline struct shared_hold *slot_write_hold(struct slot *slot)
 
 static inline void slot_write_unhold(struct shared_hold *hold)
 {
-        hold->unused = hold->slot->unused;
-        hold->slot->unused = hold;
+        struct slot *slot = hold->slot;
+
+        hold->unused = slot->unused;
+        slot->unused = hold;
 }
 
 /* Where in the map what place i reads ends. */

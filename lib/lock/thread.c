@@ -9,7 +9,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
-_Thread_local struct holds *thread_holds;
+/* What a thread has before it has a block. */
+#define TAKEN                                                                                                          \
+        {                                                                                                              \
+                .lane = (struct lane *)(void *)&no_holds                                                               \
+        }
+static struct holds no_holds = { .hold = { TAKEN, TAKEN, TAKEN, TAKEN, TAKEN, TAKEN, TAKEN } };
+_Static_assert(HOLDS == 7, "all of them are taken");
+
+_Thread_local struct holds *thread_holds = &no_holds;
 
 /* The list of all blocks, newest first.  Pushed to with release, walked with
  * acquire, never cut. */
@@ -31,7 +39,7 @@ static pthread_mutex_t detaching = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
 /* Whose the current block is, or NULL. */
 static struct owner *self(void)
 {
-        return thread_holds ? atomic_load_explicit(&thread_holds->owner, memory_order_relaxed) : NULL;
+        return atomic_load_explicit(&thread_holds->owner, memory_order_relaxed);
 }
 
 static bool holds_any(const struct holds *block)
@@ -107,7 +115,7 @@ static void thread_exit(void *value)
                 return;
         thread_ends(true);
         leave_all(owner);
-        thread_holds = NULL;
+        thread_holds = &no_holds;
         give_back_owner(owner);
 }
 
@@ -245,14 +253,14 @@ int thread_room(struct hold **hold)
         struct owner *owner;
         int rc;
 
-        if (thread_holds && (*hold = holds_free(thread_holds)))
+        if (holds_free(thread_holds, hold))
                 return 0;
 
         os_fork_check();
         owner = self();
         rc = owner ? move_on(owner, &thread_holds) : begin();
         if (rc == 0)
-                *hold = holds_free(thread_holds);
+                holds_free(thread_holds, hold);
         return rc;
 }
 
@@ -287,7 +295,7 @@ static int process_room(struct hold **hold)
                 process.unseen = atomic_load_explicit(&all_holds, memory_order_acquire);
                 process.seen = NULL;
         }
-        while (!process_holds || !(*hold = holds_free(process_holds)))
+        while (!process_holds || !holds_free(process_holds, hold))
                 if ((rc = move_on(&process, &process_holds)) < 0)
                         break;
         return rc;
@@ -346,7 +354,7 @@ struct hold *thread_hold_next(const struct lane *first, const struct lane *end, 
 
 bool thread_owns(struct holds *block)
 {
-        return thread_holds && atomic_load_explicit(&block->owner, memory_order_relaxed) == self();
+        return self() && atomic_load_explicit(&block->owner, memory_order_relaxed) == self();
 }
 
 bool thread_any_names(const struct lane *lane)
@@ -442,7 +450,7 @@ enum reach thread_reach(const struct lane *first, const struct lane *end, uint64
         for (; block; block = block->next)
                 for (unsigned i = 0; i < HOLDS; i++)
                         if (look(&block->hold[i], first, end, &reach, &use) && reach > offset) {
-                                if ((use & UINT32_MAX) > 0)
+                                if (use & HOLD_SLICE)
                                         return REACH_SLICE;
                                 found = REACH_COPY;
                         }
@@ -457,7 +465,7 @@ uint64_t thread_slices(const struct lane *first, const struct lane *end)
         for (; block; block = block->next)
                 for (unsigned i = 0; i < HOLDS; i++)
                         if (look(&block->hold[i], first, end, &reach, &use))
-                                count += use & UINT32_MAX;
+                                count += use & HOLD_SLICE;
         return count;
 }
 

@@ -49,14 +49,15 @@ struct hold {
         struct hold *rest;
 };
 
+/* All of a slice's fits into what an instruction can hold. */
 #define HOLD_COPY (UINT64_C(1) << 32)
-#define HOLD_SLICE (HOLD_COPY | 1)
-#define HOLD_KIND (UINT64_C(3) << 62)
-#define HOLD_COUNTED (UINT64_C(0) << 62) /* read, counted in the lane's word */
-#define HOLD_BIASED (UINT64_C(1) << 62)  /* read, known by this hold alone */
-#define HOLD_WRITE (UINT64_C(2) << 62)
+#define HOLD_SLICE UINT64_C(1)
+#define HOLD_KIND (UINT64_C(3) << 28)
+#define HOLD_COUNTED (UINT64_C(0) << 28) /* read, counted in the lane's word */
+#define HOLD_BIASED (UINT64_C(1) << 28)  /* read, known by this hold alone */
+#define HOLD_WRITE (UINT64_C(2) << 28)
 #define HOLD_RECOVERED                                                                                                 \
-        (UINT64_C(1) << 61) /* to write, from a writer that was gone: so it is found by who gives it back */
+        (UINT64_C(1) << 27) /* to write, from a writer that was gone: so it is found by who gives it back */
 
 /* A power of two, so that a hold's address gives its block's. */
 struct holds {
@@ -87,7 +88,8 @@ struct owner {
 
 _Static_assert(sizeof(struct holds) == 256, "a block is as long as it is aligned");
 
-extern _Thread_local struct holds *thread_holds;
+/* Never NULL: of a thread that has none it is one that is full, and nobody's. */
+extern HIDDEN _Thread_local struct holds *thread_holds;
 
 /* Once, but again where it failed.  left(hold) is called for whatever a thread still
  * holds when it ends. */
@@ -173,16 +175,18 @@ static inline struct lane *hold_lane(const struct hold *hold)
         return atomic_load_explicit(&hold->lane, memory_order_relaxed);
 }
 
-/* A free hold of a block, or NULL.  Branches and not a mask: they are foretold,
+/* A free hold of a block; false: there is none.  Branches and not a mask: they are foretold,
  * where a mask that the last release wrote would be waited for. */
-static inline struct hold *holds_free(struct holds *block)
+static ALWAYS_INLINE bool holds_free(struct holds *block, struct hold **free)
 {
-        if (likely(!hold_lane(&block->hold[0])))
-                return &block->hold[0];
-        for (unsigned i = 1; i < HOLDS; i++)
-                if (!hold_lane(&block->hold[i]))
-                        return &block->hold[i];
-        return NULL;
+        struct hold *hold = block->hold;
+
+        ASSUME(block);
+        for (; unlikely(hold_lane(hold)); hold++)
+                if (hold == &hold_block(hold)->hold[HOLDS - 1])
+                        return false;
+        *free = hold;
+        return true;
 }
 
 /* Let a hold of the calling thread be free. */
