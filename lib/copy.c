@@ -92,13 +92,14 @@ int ammap_timed_read_into(ammap_t *map, uint64_t offset, void *buffer, size_t le
 
 static ALWAYS_INLINE int write_simple(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
-        enum local_write done = local_write_quick(map, &map->lane[0], offset, data, length);
+        enum local_entry entry = local_write_enter(map, &map->lane[0], offset, length);
 
-        if (likely(done == WRITE_DONE))
-                return 0;
-        if (done == WRITE_NOT_ENTERED)
+        if (unlikely(entry == WRITE_NOT_ENTERED))
                 return local_write(map, offset, data, length, deadline);
-        return local_write_resized(map, offset, data, length, deadline);
+        if (unlikely(entry == WRITE_RESIZED))
+                return local_write_resized(map, offset, data, length, deadline);
+        local_copy_in(map->base + offset, data, length);
+        return lane_write_leave(&map->lane[0]);
 }
 
 static NOINLINE int write_more(ammap_t *map, uint64_t offset, const void *data, size_t length, int64_t deadline)

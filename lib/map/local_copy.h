@@ -46,12 +46,13 @@ static ALWAYS_INLINE void local_copy_in(unsigned char *bytes, const void *data, 
         word_copy_in(bytes, data, length);
 }
 
-/* Enter, write bytes, and leave.  The range is looked at before, for what the
- * map has not is not to be waited for; and inside whether it is still the same map. */
-enum local_write { WRITE_DONE, WRITE_NOT_ENTERED, WRITE_RESIZED };
+/* Enter to write bytes; then it is local_copy_in, and lane_write_leave.  The range is looked at
+ * before, for what the map has not is not to be waited for; and inside whether it is still the
+ * same map. */
+enum local_entry { WRITE_ENTERED, WRITE_NOT_ENTERED, WRITE_RESIZED };
 
-static ALWAYS_INLINE enum local_write local_write_quick(struct ammap *map, struct lane *lane, uint64_t offset,
-                                                        const void *data, size_t length)
+static ALWAYS_INLINE enum local_entry local_write_enter(struct ammap *map, struct lane *lane, uint64_t offset,
+                                                        size_t length)
 {
         uint64_t whole = atomic_load_explicit(&map->length, memory_order_acquire);
 
@@ -60,9 +61,7 @@ static ALWAYS_INLINE enum local_write local_write_quick(struct ammap *map, struc
         os_fence_light_after(); /* a shrink sees that someone writes, or the length is looked at after it */
         if (unlikely(atomic_load_explicit(&map->length, memory_order_acquire) != whole))
                 return WRITE_RESIZED;
-        local_copy_in(map->base + offset, data, length);
-        lane_write_leave(lane);
-        return WRITE_DONE;
+        return WRITE_ENTERED;
 }
 
 /* Write to a lane that has been entered for that, and leave it; false: the map has no such
@@ -83,7 +82,7 @@ static ALWAYS_INLINE bool local_write_entered(struct ammap *map, struct lane *la
 /* After local_read_quick, of bytes in one lane. */
 int local_read_again(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline);
 
-/* After local_write_quick, WRITE_RESIZED; after WRITE_NOT_ENTERED, local_write. */
+/* After local_write_enter, WRITE_RESIZED; after WRITE_NOT_ENTERED, local_write. */
 int local_write_resized(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline);
 
 /* Any range; entries of struct kind. */

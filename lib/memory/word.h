@@ -101,28 +101,10 @@ static ALWAYS_INLINE void word_copy_in_few(unsigned char *bytes, const void *dat
         } a, b, c, d;
         const unsigned char *from = data;
 
-        if (n <= WORD_MAX) {
-                if (word_store(bytes, from, n))
-                        return;
-                if (n >= 4) {
-                        memcpy(&a, from, 4);
-                        memcpy(&b, from + n - 4, 4);
-                        memcpy(bytes, &a, 4);
-                        memcpy(bytes + n - 4, &b, 4);
-                } else {
-                        bytes[0] = from[0];
-                        bytes[n / 2] = from[n / 2];
-                        bytes[n - 1] = from[n - 1];
-                }
-        } else if (n < sizeof a) {
-                memcpy(&a, from, 8);
-                memcpy(&b, from + n - 8, 8);
-                memcpy(bytes, &a, 8);
-                memcpy(bytes + n - 8, &b, 8);
-        } else {
+        if (likely(n >= sizeof a)) {
                 memcpy(&a, from, sizeof a);
                 memcpy(&d, from + n - sizeof d, sizeof d);
-                if (n > 2 * sizeof a) {
+                if (likely(n > 2 * sizeof a)) {
                         memcpy(&b, from + sizeof a, sizeof b);
                         memcpy(&c, from + n - 2 * sizeof c, sizeof c);
                         memcpy(bytes + sizeof a, &b, sizeof b);
@@ -130,6 +112,22 @@ static ALWAYS_INLINE void word_copy_in_few(unsigned char *bytes, const void *dat
                 }
                 memcpy(bytes, &a, sizeof a);
                 memcpy(bytes + n - sizeof d, &d, sizeof d);
+        } else if (n > WORD_MAX) {
+                memcpy(&a, from, 8);
+                memcpy(&b, from + n - 8, 8);
+                memcpy(bytes, &a, 8);
+                memcpy(bytes + n - 8, &b, 8);
+        } else if (word_store(bytes, from, n)) {
+                return;
+        } else if (n >= 4) {
+                memcpy(&a, from, 4);
+                memcpy(&b, from + n - 4, 4);
+                memcpy(bytes, &a, 4);
+                memcpy(bytes + n - 4, &b, 4);
+        } else {
+                bytes[0] = from[0];
+                bytes[n / 2] = from[n / 2];
+                bytes[n - 1] = from[n - 1];
         }
 }
 
