@@ -71,7 +71,7 @@ static inline int fill(const ammap_t *map, uint64_t offset, uint64_t length, amm
         return 0;
 }
 
-static NOINLINE int take_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
+static NOINLINE int take_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice, int64_t deadline)
 {
         const struct request wanted = { .offset = offset, .length = length, .access = READ, .deadline = deadline };
         int rc;
@@ -88,81 +88,78 @@ static NOINLINE int take_slice(ammap_t *map, uint64_t offset, uint64_t length, i
 
 /* The quick path has named the lane in the slice's hold, and the bias has gone or a shrink
  * has come. */
-static NOINLINE int retake_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
+static NOINLINE int retake_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice, int64_t deadline)
 {
         hold_withdraw(slice->ammap_private.ammap_hold, &map->lane[0]);
-        return take_slice(map, offset, length, deadline, slice);
+        return take_slice(map, offset, length, slice, deadline);
 }
 
-static NOINLINE int retake_entered_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                         ammap_slice_t *slice)
+static NOINLINE int retake_entered_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice,
+                                         int64_t deadline)
 {
         lane_hold_leave(slice->ammap_private.ammap_hold);
-        return take_slice(map, offset, length, deadline, slice);
+        return take_slice(map, offset, length, slice, deadline);
 }
 
 /* The quick path where there is no bias: after a write. */
-static NOINLINE int count_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline, ammap_slice_t *slice)
+static NOINLINE int count_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice, int64_t deadline)
 {
         struct hold *hold = lane_hold_count_try(&map->lane[0], HOLD_SLICE, offset + length);
 
         if (!hold)
-                return take_slice(map, offset, length, deadline, slice);
+                return take_slice(map, offset, length, slice, deadline);
         os_fence_light(); /* as in hold_publish */
         slice->ammap_private.ammap_hold = hold;
         if (unlikely(!map_has_simple(map, offset, length)))
-                return retake_entered_slice(map, offset, length, deadline, slice);
+                return retake_entered_slice(map, offset, length, slice, deadline);
         slice->ammap_private.ammap_count = 1;
         fill(map, offset, length, slice);
         lane_counted(&map->lane[0]);
         return 0;
 }
 
-/* The quick path of one lane of several. */
-static NOINLINE int take_lane_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                    ammap_slice_t *slice)
+/* The quick path of one lane of several; or there is none. */
+static NOINLINE int take_lane_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice,
+                                    int64_t deadline)
 {
         struct lane *lane = only_lane(map, offset, length);
         struct hold *hold = lane ? lane_hold_biased(lane, HOLD_SLICE, offset + length) : NULL;
 
         if (!hold)
-                return take_slice(map, offset, length, deadline, slice);
+                return take_slice(map, offset, length, slice, deadline);
         slice->ammap_private.ammap_hold = hold;
         if (unlikely(!map_has_simple(map, offset, length)))
-                return retake_entered_slice(map, offset, length, deadline, slice);
+                return retake_entered_slice(map, offset, length, slice, deadline);
         slice->ammap_private.ammap_count = 1;
         return fill(map, offset, length, slice);
 }
 
-static NOINLINE int retake_shared_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                        ammap_slice_t *slice)
+static NOINLINE int retake_shared_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice,
+                                        int64_t deadline)
 {
         shared_slice_unname(((struct shared_hold *)slice->ammap_private.ammap_hold)->slot);
-        return take_slice(map, offset, length, deadline, slice);
+        return take_slice(map, offset, length, slice, deadline);
 }
 
-/* The quick path of a shared map.  What it looks at behind the naming, for which
- * the processor stops, is found before. */
-static NOINLINE int take_other_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                     ammap_slice_t *slice)
+/* The quick path of a shared map, of bytes that end somewhere.  What it looks at behind the
+ * naming, for which the processor stops, is found before. */
+static ALWAYS_INLINE int take_other_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice,
+                                          int64_t deadline)
 {
-        const struct format_head *head;
+        struct format_head *head;
         const struct format_lane *lane;
-        uint64_t room;
+        const uint64_t end = offset + length;
         struct slot *slot;
 
-        if (!map->shared)
-                return take_lane_slice(map, offset, length, deadline, slice);
-        if (map->lanes != 1)
-                return take_slice(map, offset, length, deadline, slice);
+        if (!map->shared_path_ok)
+                return take_lane_slice(map, offset, length, slice, deadline);
         head = map->shared->head;
-        lane = map->shared->lane;
-        room = map_room(map);
-        if (!(slot = shared_slice_name(map->shared, offset + length)))
-                return take_slice(map, offset, length, deadline, slice);
-        if (unlikely(!shared_slice_is_in(lane) || !head_has(head, room, offset, length))) {
+        lane = format_first_lane(head); /* not one more that is to be found */
+        if (end > map_room(map) || !(slot = shared_slice_name(map->shared, end)))
+                return take_slice(map, offset, length, slice, deadline);
+        if (unlikely(!shared_slice_is_in(lane) || !head_reaches(head, end))) {
                 slice->ammap_private.ammap_hold = &slot->read[0];
-                return retake_shared_slice(map, offset, length, deadline, slice);
+                return retake_shared_slice(map, offset, length, slice, deadline);
         }
         shared_slice_begin(slot);
         slice->ammap_private.ammap_hold = &slot->read[0];
@@ -170,20 +167,21 @@ static NOINLINE int take_other_slice(ammap_t *map, uint64_t offset, uint64_t len
         return fill(map, offset, length, slice);
 }
 
-static ALWAYS_INLINE int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                     ammap_slice_t *slice)
+static ALWAYS_INLINE int quick_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice,
+                                     int64_t deadline)
 {
         struct hold *hold;
+        uint64_t end;
 
-        if (!slice || !map)
-                return take_slice(map, offset, length, deadline, slice);
+        if (!slice || !map || !range_end(offset, length, &end))
+                return take_slice(map, offset, length, slice, deadline);
         if (!map->fast_path_ok)
-                return take_other_slice(map, offset, length, deadline, slice);
-        if (!(hold = hold_publish(&map->lane[0], HOLD_SLICE, offset + length)))
-                return count_slice(map, offset, length, deadline, slice);
-        if (unlikely(!lane_still_biased(&map->lane[0]) || !map_has_simple(map, offset, length))) {
+                return take_other_slice(map, offset, length, slice, deadline);
+        if (!(hold = hold_publish(&map->lane[0], HOLD_SLICE, end)))
+                return count_slice(map, offset, length, slice, deadline);
+        if (unlikely(!lane_still_biased(&map->lane[0]) || !map_reaches(map, end))) {
                 slice->ammap_private.ammap_hold = hold;
-                return retake_slice(map, offset, length, deadline, slice);
+                return retake_slice(map, offset, length, slice, deadline);
         }
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
@@ -192,17 +190,17 @@ static ALWAYS_INLINE int quick_slice(ammap_t *map, uint64_t offset, uint64_t len
 
 int ammap_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice)
 {
-        return quick_slice(map, offset, length, LANE_FOR_EVER, slice);
+        return quick_slice(map, offset, length, slice, LANE_FOR_EVER);
 }
 
 int ammap_try_as_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_slice_t *slice)
 {
-        return quick_slice(map, offset, length, LANE_TRY, slice);
+        return quick_slice(map, offset, length, slice, LANE_TRY);
 }
 
 int ammap_timed_as_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns, ammap_slice_t *slice)
 {
-        return quick_slice(map, offset, length, os_deadline(timeout_ns), slice);
+        return quick_slice(map, offset, length, slice, os_deadline(timeout_ns));
 }
 
 static NOINLINE int release_slice(ammap_slice_t *slice)
@@ -218,10 +216,13 @@ static NOINLINE int release_other_slice(ammap_slice_t *slice)
 {
         struct shared_hold *hold = slice->ammap_private.ammap_hold;
 
-        if (slice->ammap_private.ammap_count != SPAN_SHARED || !hold || !shared_slice_is_mine(hold))
+        struct slot *slot;
+
+        if (slice->ammap_private.ammap_count != SPAN_SHARED || !shared_slice_is_mine(hold))
                 return release_slice(slice);
+        slot = hold->slot;
         memset(slice, 0, sizeof *slice);
-        return likely(!shared_slice_end(hold->slot)) ? 0 : shared_slice_wake(hold->slot);
+        return likely(!shared_slice_end(slot)) ? 0 : shared_slice_wake(slot);
 }
 
 static NOINLINE int release_counted_slice(ammap_slice_t *slice)
@@ -232,8 +233,7 @@ static NOINLINE int release_counted_slice(ammap_slice_t *slice)
         if (!lane)
                 return release_slice(slice);
         memset(slice, 0, sizeof *slice);
-        lane_hold_uncount(hold, lane);
-        return 0;
+        return lane_hold_uncount(hold, lane);
 }
 
 /* The slice is emptied before the lane is left, which may take a call: nothing is to be
@@ -251,8 +251,7 @@ int ammap_slice_release(ammap_slice_t *slice)
         if (!(lane = lane_of_mine(hold, HOLD_SLICE | HOLD_BIASED)))
                 return release_counted_slice(slice);
         memset(slice, 0, sizeof *slice);
-        lane_hold_unbias(hold, lane);
-        return 0;
+        return lane_hold_unbias(hold, lane);
 }
 
 /* --- Mut slices --- */
@@ -282,8 +281,8 @@ static bool take_lane_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, 
         return true;
 }
 
-static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                   ammap_mut_slice_t *slice)
+static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice,
+                                   int64_t deadline)
 {
         const struct request wanted = { .offset = offset, .length = length, .access = WRITE, .deadline = deadline };
         int rc;
@@ -300,58 +299,60 @@ static NOINLINE int take_mut_slice(ammap_t *map, uint64_t offset, uint64_t lengt
         return fill_mut(map, offset, length, slice);
 }
 
-static NOINLINE int retake_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                     ammap_mut_slice_t *slice)
+static NOINLINE int retake_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice,
+                                     int64_t deadline)
 {
         lane_hold_leave(slice->ammap_private.ammap_hold);
-        return take_mut_slice(map, offset, length, deadline, slice);
+        return take_mut_slice(map, offset, length, slice, deadline);
 }
 
-static NOINLINE int retake_shared_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                            ammap_mut_slice_t *slice)
+static NOINLINE int retake_shared_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice,
+                                            int64_t deadline)
 {
         shared_mut_slice_unown(map->shared, ((struct shared_hold *)slice->ammap_private.ammap_hold)->slot);
-        return take_mut_slice(map, offset, length, deadline, slice);
+        return take_mut_slice(map, offset, length, slice, deadline);
 }
 
 /* The quick path of a shared map, as take_other_slice is. */
-static NOINLINE int take_other_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                         ammap_mut_slice_t *slice)
+static ALWAYS_INLINE int take_other_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice,
+                                              int64_t deadline)
 {
         const struct shared *shared;
         const struct format_head *head;
+        const uint64_t end = offset + length;
         struct shared_hold *hold;
         uint64_t sequence;
 
-        if (!(shared = map->shared) || map->lanes != 1)
-                return take_mut_slice(map, offset, length, deadline, slice);
+        if (!map->shared_path_ok)
+                return take_mut_slice(map, offset, length, slice, deadline);
+        shared = map->shared;
         head = shared->head;
-        if (!(hold = shared_mut_slice_own(shared)))
-                return take_mut_slice(map, offset, length, deadline, slice);
+        if (end > shared_room(shared) || !(hold = shared_mut_slice_own(shared)))
+                return take_mut_slice(map, offset, length, slice, deadline);
         slice->ammap_private.ammap_hold = hold;
-        if (unlikely(!head_has(head, shared_room(shared), offset, length) ||
-                     !shared_is_alone(shared, head, shared->lane, &sequence)))
-                return retake_shared_mut_slice(map, offset, length, deadline, slice);
-        shared_mut_slice_begin(shared, hold, offset + length, sequence);
+        if (unlikely(!head_reaches(head, end) || !shared_is_alone(shared, head, shared->lane, &sequence)))
+                return retake_shared_mut_slice(map, offset, length, slice, deadline);
+        shared_mut_slice_begin(shared, hold, end, sequence);
         slice->ammap_private.ammap_count = SPAN_SHARED;
         return fill_mut(map, offset, length, slice);
 }
 
-static ALWAYS_INLINE int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t deadline,
-                                         ammap_mut_slice_t *slice)
+static ALWAYS_INLINE int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice,
+                                         int64_t deadline)
 {
         struct hold *hold;
+        uint64_t end;
 
-        if (!slice || !map)
-                return take_mut_slice(map, offset, length, deadline, slice);
+        if (!slice || !map || !range_end(offset, length, &end))
+                return take_mut_slice(map, offset, length, slice, deadline);
         if (!map->fast_path_ok)
-                return take_other_mut_slice(map, offset, length, deadline, slice);
-        if (!(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, offset + length)))
-                return take_mut_slice(map, offset, length, deadline, slice);
+                return take_other_mut_slice(map, offset, length, slice, deadline);
+        if (!(hold = lane_hold_write_try(&map->lane[0], HOLD_SLICE, end)))
+                return take_mut_slice(map, offset, length, slice, deadline);
         os_fence_light(); /* as in hold_publish */
-        if (unlikely(!map_has_simple(map, offset, length))) {
+        if (unlikely(!map_reaches(map, end))) {
                 slice->ammap_private.ammap_hold = hold;
-                return retake_mut_slice(map, offset, length, deadline, slice);
+                return retake_mut_slice(map, offset, length, slice, deadline);
         }
         slice->ammap_private.ammap_hold = hold;
         slice->ammap_private.ammap_count = 1;
@@ -360,18 +361,18 @@ static ALWAYS_INLINE int quick_mut_slice(ammap_t *map, uint64_t offset, uint64_t
 
 int ammap_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
 {
-        return quick_mut_slice(map, offset, length, LANE_FOR_EVER, slice);
+        return quick_mut_slice(map, offset, length, slice, LANE_FOR_EVER);
 }
 
 int ammap_try_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
 {
-        return quick_mut_slice(map, offset, length, LANE_TRY, slice);
+        return quick_mut_slice(map, offset, length, slice, LANE_TRY);
 }
 
 int ammap_timed_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, int64_t timeout_ns,
                              ammap_mut_slice_t *slice)
 {
-        return quick_mut_slice(map, offset, length, os_deadline(timeout_ns), slice);
+        return quick_mut_slice(map, offset, length, slice, os_deadline(timeout_ns));
 }
 
 int ammap_recover_as_mut_slice(ammap_t *map, uint64_t offset, uint64_t length, ammap_mut_slice_t *slice)
@@ -406,7 +407,7 @@ static NOINLINE int release_other_mut_slice(ammap_mut_slice_t *slice)
         struct format_lane *lane;
         enum shared_left left;
 
-        if (unlikely(slice->ammap_private.ammap_count != SPAN_SHARED || !hold || !shared_mut_slice_is_mine(hold)))
+        if (unlikely(slice->ammap_private.ammap_count != SPAN_SHARED || !shared_mut_slice_is_mine(hold)))
                 return release_mut_slice(slice);
         memset(slice, 0, sizeof *slice);
         lane = hold->slot->shared->lane;
@@ -427,8 +428,7 @@ int ammap_mut_slice_release(ammap_mut_slice_t *slice)
         if (!(lane = lane_of_mine(hold, HOLD_SLICE | HOLD_WRITE)))
                 return release_mut_slice(slice);
         memset(slice, 0, sizeof *slice);
-        lane_hold_unwrite(hold, lane);
-        return 0;
+        return lane_hold_unwrite(hold, lane);
 }
 
 int ammap_mut_slice_downgrade(ammap_mut_slice_t *from, ammap_slice_t *to)

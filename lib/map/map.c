@@ -316,6 +316,7 @@ static int fill(struct ammap *map, const struct recipe *recipe)
         if (map->shared)
                 atomic_store(&map->length, 0); /* nobody looks at it: better none than a wrong one */
         map->fast_path_ok = map->lanes == 1 && !map->kind->joint && !map->may_fault;
+        map->shared_path_ok = map->lanes == 1 && map->shared != NULL;
         if (!backing_is_none(backing) && !backing->write)
                 begin_read_only(map);
         if (map->recycle && region_pages(recipe->size) + overhead(map->lanes) > AMMAP_RECYCLE_MAX) {

@@ -49,6 +49,7 @@ struct ammap {
                                    * lanes held, or by one who found out what another process did */
         _Atomic bool omitted;     /* the fork left the memory out of this process */
         bool fast_path_ok;        /* what the quick paths want: one lane, locked here, of memory that stays */
+        bool shared_path_ok;      /* what those of shared maps want: one lane, in memory that others have, too */
         bool may_fault;           /* memory that others can take away: copied by os_peek and os_poke; see faults */
         bool faults;              /* who touches such memory himself has said that he may */
         bool read_only;           /* this process may not write it, whether it is frozen or not */
@@ -192,13 +193,24 @@ static inline struct lane_range map_lanes(const struct ammap *map, uint64_t offs
 }
 
 /* Whether count bytes at offset lie within the map at this moment.  The acquire
- * pairs with the release of a growth: the bytes are there.  The first is for
- * simple maps alone, the second for shared ones. */
+ * pairs with the release of a growth: the bytes are there.  The first two are for
+ * simple maps alone, the others for shared ones.  What is of bytes that end somewhere, and
+ * more than 0 if they end at 0, has no offset to look at. */
+static inline bool map_reaches(const struct ammap *map, uint64_t end)
+{
+        return end - 1 < atomic_load_explicit(&map->length, memory_order_acquire);
+}
+
 static inline bool map_has_simple(const struct ammap *map, uint64_t offset, uint64_t count)
 {
         uint64_t length = atomic_load_explicit(&map->length, memory_order_acquire);
 
         return range_ok(length, offset, count) && (count > 0 || length > 0);
+}
+
+static inline bool head_reaches(const struct format_head *head, uint64_t end)
+{
+        return end <= atomic_load_explicit(&head->length, memory_order_acquire);
 }
 
 static inline bool head_has(const struct format_head *head, uint64_t room, uint64_t offset, uint64_t count)

@@ -39,7 +39,7 @@ static void set_parts(struct shared *shared, void *header, uint32_t lanes, uint3
         unsigned char *bytes = header;
 
         shared->head = header;
-        shared->lane = (void *)(bytes + sizeof(struct format_head));
+        shared->lane = format_first_lane(shared->head);
         shared->record = (void *)(bytes + format_slots(lanes));
         shared->page = os_page_size();
         shared->pages = bytes + format_pages(lanes, slots, (uint32_t)shared->page);
@@ -154,6 +154,7 @@ static void forked(struct ammap *map)
                 share->left = left_out;
                 left_out = share;
                 map->shared = NULL;
+                map->shared_path_ok = false;
         } else if (share->shared.ids_count && !is_still_near(share->pid_space)) {
                 share->shared.ids_count = false;
                 if (!map->read_only)

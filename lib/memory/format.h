@@ -95,6 +95,11 @@ _Static_assert(offsetof(struct format_slot, generation) == 40 && offsetof(struct
                "as documented");
 
 /* Where the parts begin, for checked numbers. */
+static inline struct format_lane *format_first_lane(struct format_head *head)
+{
+        return (void *)(head + 1);
+}
+
 static inline uint64_t format_slots(uint32_t lanes)
 {
         return sizeof(struct format_head) + ((uint64_t)lanes + 1) * sizeof(struct format_lane);
