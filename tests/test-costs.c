@@ -395,6 +395,21 @@ DEFINE_LOOP_TEST("counted", one_lane_of_many_costs_what_one_costs, 0, COUNT_OF(o
                       many / TIMES);
 }
 
+/* What the test itself calls around so many is less than one more for each. */
+DEFINE_LOOP_TEST("counted", calls_of_the_kernels_where_nobody_is_in_the_way, 0, COUNT_OF(ones))
+{
+        static const long most[COUNT_OF(ones)] = { 1, 6, 4, 8 };
+
+        for (size_t k = 0; k < COUNT_OF(kinds) && can_count(); k++) {
+                long calls;
+
+                if (step_by(&kinds[k]) != BY_CALL)
+                        continue;
+                calls = count_stops(&ones[_i], &kinds[k], 2, BY_CALL) / 2 / TIMES;
+                ck_assert_msg(calls <= most[_i], "%s, %s: %ld system calls", kinds[k].name, ones[_i].name, calls);
+        }
+}
+
 /* A square would be MORE_COUNTED times as many. */
 DEFINE_LOOP_TEST("counted", counted_costs_are_linear, 0, COUNT_OF(costs) * COUNT_OF(kinds))
 {

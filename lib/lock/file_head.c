@@ -191,12 +191,8 @@ _Static_assert(offsetof(struct state, length) == LENGTH - STATE, "as it stands i
 
 /* Under the file's mutex, so that of two who look the later one has the last
  * word.  Zeros are what is found where a file was cut and made longer again. */
-static int look(struct file *file, struct state *state)
+static int take_over(struct file *file, struct state *state)
 {
-        int rc = file_peek(file, STATE, state, STATE_SIZE);
-
-        if (rc < 0)
-                return rc;
         if (state->length == 0)
                 return AMMAP_ERR_FAULT;
         if (memcmp(state->identity, file->identity, sizeof state->identity) != 0)
@@ -209,16 +205,45 @@ static int look(struct file *file, struct state *state)
         return 0;
 }
 
-int file_refresh(struct file *file)
+static int look(struct file *file, struct state *state)
+{
+        int rc = file_peek(file, STATE, state, STATE_SIZE);
+
+        return rc < 0 ? rc : take_over(file, state);
+}
+
+int file_look(struct file *file)
 {
         struct state state;
+
+        return look(file, &state);
+}
+
+/* By one call, where the system has it. */
+int file_look_at(struct file *file, uint64_t record, uint64_t *sequence)
+{
+        struct state state;
+        const struct os_piece pieces[] = {
+                { sequence, file->head + sequence_of(record), sizeof *sequence },
+                { &state, file->head + STATE, STATE_SIZE },
+        };
+        int rc;
+
+        if (os_peek_pieces(pieces, sizeof pieces / sizeof pieces[0]) == 0)
+                return take_over(file, &state);
+        rc = file_read_sequence(file, record, sequence);
+        return rc < 0 ? rc : look(file, &state);
+}
+
+int file_refresh(struct file *file)
+{
         int rc;
 
         os_fork_check();
         if (file->fd < 0)
                 return AMMAP_ERR_UNSUPPORTED;
         pthread_mutex_lock(&file->mutex);
-        rc = look(file, &state);
+        rc = file_look(file);
         pthread_mutex_unlock(&file->mutex);
         return rc;
 }

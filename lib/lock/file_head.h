@@ -85,6 +85,10 @@ void file_wait_sequence(const struct file *file, uint64_t record, uint64_t seque
  * AMMAP_ERR_UNSUPPORTED (a fork left no file) and AMMAP_ERR_FORMAT (another map is there). */
 int file_refresh(struct file *file);
 
+/* The same, for who has the mutex; and the sequence of a lane with it, for who has that locked. */
+int file_look(struct file *file);
+int file_look_at(struct file *file, uint64_t record, uint64_t *sequence);
+
 /* Copy bytes of the map, all in one lane, as they were at one moment at which nobody wrote it;
  * false: it takes one who locks, and to is untouched. */
 enum { FILE_UNLOCKED_MAX = 1024 };

@@ -47,9 +47,10 @@
  * Who wants many lanes tries to have all of them in one step, by one lock of their bytes,
  * which the kernel gives whole or not at all, and one look at all sequences.  If somebody is
  * in the way, he tries half as many, and waits for one at most.  What he has is always the
- * first of his lanes, so the order is the same.  He only looks whether the queues are free:
- * of the writers who have looked before somebody comes to have a queue one at most gets the
- * lane, and the others find the queue taken.
+ * first of his lanes, so the order is the same.
+ *
+ * Who has locked a lane copies its sequence and the head's state by one call (file_look_at):
+ * neither the sequence nor what the state says of this lane can change while he has the lock.
  *
  * A writer makes the sequence odd before it writes a byte, and even before it gives the
  * lock back.  One that becomes a reader makes it even, too, and then has the kernel make its
@@ -103,13 +104,14 @@
  * The kernel would let us sleep until a lock is free, but not until a deadline, and it
  * keeps no order.  So a waiter tries, naps, and tries again.
  *
- * A writer locks the queue to write before it locks the lane, and gives it back when it
- * has the lane.  A reader looks each time whether the queue is free, without locking it,
- * which would keep writers out; if it is not, the reader waits.  So a waiting writer lets
- * in no more readers, of any process, and waits for those that are in.  A reader whom a
- * writer in the lane keeps waiting locks the queue to read, which any number of readers
- * can, until it is in.  So at most one more writer, who had the queue first, comes before
- * it.  For the queue itself the tries decide.
+ * Who comes looks whether the queue is free, and then tries to lock the lane; if the queue is
+ * not free, he waits.  He does not lock the queue for that: while nobody is in the way one look
+ * is enough.  A writer whom somebody in the lane keeps waiting locks the queue to write, which
+ * one can, and a reader to read, which any number can, until he is in.  So a waiting writer
+ * lets in no more readers, of any process, and waits for those that are in; a waiting reader
+ * lets in no more writers.  Only those come before him who had the queue first, one writer at
+ * most, and those who looked before he had it, each once: to come again they look again.  For
+ * the queue itself the tries decide.
  *
  * Who has the queue may be stopped, and must not keep the others out.  One who finds the
  * queue taken and the lane free, for PASS_AFTER at every look, goes past the queue.
@@ -270,12 +272,12 @@ int file_in_use(int fd)
 
 /* --- One lane, under the mutex: 0, -EAGAIN, or why it cannot be had --- */
 
-/* What whoever has locked a lane finds there.  Of a writer who recovers it is the even one
- * from which the dead one began. */
+/* What whoever has locked a lane finds there, and in the head.  Of a writer who recovers it is the
+ * even one from which the dead one began. */
 static int find_sequence(struct file *file, uint64_t i, bool recovers)
 {
         uint64_t sequence;
-        int rc = file_read_sequence(file, i, &sequence);
+        int rc = file_look_at(file, i, &sequence);
 
         if (rc < 0)
                 return rc;
@@ -298,12 +300,17 @@ static void leave_queue(struct file *file, uint64_t i, enum access access, bool 
 /* past: without the queue. */
 static int try_write(struct file *file, uint64_t i, bool recovers, bool past, bool *queued)
 {
+        const bool queues = !*queued && !past;
         int rc;
 
-        if (!*queued && !past && (rc = lock_queue(file, i, OS_LOCK_WRITE)) < 0)
+        if (queues && (rc = lock_queue(file, i, OS_LOOK_WRITE)) < 0)
                 return rc;
-        *queued = *queued || !past;
-        if ((rc = lock_lane(file, i, OS_LOCK_WRITE)) < 0)
+        rc = lock_lane(file, i, OS_LOCK_WRITE);
+        if (rc == -EAGAIN && queues && (rc = lock_queue(file, i, OS_LOCK_WRITE)) == 0) {
+                *queued = true;
+                rc = -EAGAIN;
+        }
+        if (rc < 0)
                 return rc;
         leave_queue(file, i, WRITE, queued);
         if ((rc = find_sequence(file, i, recovers)) < 0)
@@ -340,13 +347,13 @@ static int try_read(struct file *file, uint64_t i, bool past, bool *queued)
                         rc = -EAGAIN;
                 if (rc < 0)
                         return rc;
-                if ((rc = find_sequence(file, i, false)) < 0) {
-                        lock_lane(file, i, OS_UNLOCK);
-                        return rc;
-                }
         }
-        lane->readers++;
-        return 0;
+        rc = find_sequence(file, i, false);
+        if (rc == 0)
+                lane->readers++;
+        else if (lane->readers == 0)
+                lock_lane(file, i, OS_UNLOCK);
+        return rc;
 }
 
 /* --- Lanes in a row, under the mutex --- */
@@ -390,7 +397,7 @@ static int find_sequences(struct file *file, struct lane_range lanes, bool recov
                 lane->dead = lane->sequence & 1;
                 lane->sequence &= ~UINT64_C(1);
         }
-        return rc;
+        return rc < 0 ? rc : file_look(file);
 }
 
 /* What try_read and try_write do of one, if nobody is in the way of any: else nothing has changed,
@@ -636,17 +643,16 @@ static bool any_dead(const struct file *file, struct lane_range lanes)
         return i <= lanes.last;
 }
 
-/* What there is to look at for one who has locked them all. */
-static int check_entered(struct file *file, const struct request *request)
+/* What the head has to say to one who has locked them all, and has looked since he locked the
+ * last. */
+static int check_entered(const struct file *file, const struct request *request)
 {
-        int rc = file_refresh(file);
-
-        if (rc == 0 && request->access == WRITE && atomic_load(file->frozen))
+        if (request->access == WRITE && atomic_load(file->frozen))
                 return AMMAP_ERR_READ_ONLY;
         /* Who recovers is not to have to leave what is dead once it has been entered. */
-        if (rc == 0 && request->recovers && request->reach > atomic_load(file->length))
+        if (request->recovers && request->reach > atomic_load(file->length))
                 return AMMAP_ERR_BOUNDS;
-        return rc;
+        return 0;
 }
 
 int file_enter(struct file *file, const struct request *request)
