@@ -16,6 +16,8 @@
 
 #if TEST_OS_LINUX
 
+#include <sys/uio.h>
+
 enum { LANE = 4096, SIZE = 2 * LANE };
 
 static unsigned test_times(void)
@@ -1026,6 +1028,65 @@ DEFINE_TEST("file", copies_are_whole)
         for (size_t i = 0; i < COUNT_OF(peers); i++)
                 peer_end(&peers[i]);
         ck_assert_int_eq(ammap_free(copying.map), 0);
+}
+
+/* The kernel's copy of so many bytes, and who writes them when it has copied half of them. */
+enum { TORN = 64 };
+static ammap_t *writes_within;
+
+static void write_within(void)
+{
+        static const unsigned char bytes[TORN];
+        ammap_t *map = writes_within;
+
+        writes_within = NULL;
+        ck_assert_int_eq(ammap_update_region(map, 0, bytes, TORN), 0);
+}
+
+static ssize_t copy_half(pid_t pid, const struct iovec *to, const struct iovec *from, size_t half)
+{
+        const struct iovec to_half = { (char *)to->iov_base + half, TORN / 2 },
+                           from_half = { (char *)from->iov_base + half, TORN / 2 };
+
+        return syscall(SYS_process_vm_readv, pid, &to_half, 1L, &from_half, 1L, 0L);
+}
+
+ssize_t process_vm_readv(pid_t pid, const struct iovec *to, unsigned long tos, const struct iovec *from,
+                         unsigned long froms, unsigned long flags)
+{
+        ssize_t n = 0;
+
+        if (!writes_within)
+                return syscall(SYS_process_vm_readv, pid, to, tos, from, froms, flags);
+        for (unsigned long i = 0; i < froms; i++)
+                if (writes_within && from[i].iov_len == TORN) {
+                        n += copy_half(pid, &to[i], &from[i], 0);
+                        write_within();
+                        n += copy_half(pid, &to[i], &from[i], TORN / 2);
+                } else {
+                        n += syscall(SYS_process_vm_readv, pid, &to[i], 1L, &from[i], 1L, 0L);
+                }
+        return n;
+}
+
+/* A short read takes no lock: what is written meanwhile is seen by the sequence only. */
+DEFINE_TEST("file", a_copy_that_is_written_within)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2), *writers[] = { map, open_in(&path) };
+        unsigned char bytes[TORN];
+
+        for (size_t i = 0; i < COUNT_OF(writers); i++) {
+                ck_assert_int_eq(ammap_fill(map, 0, TORN, 1), 0);
+                ck_assert_int_eq(ammap_read_into(map, 0, bytes, TORN), 0);
+                ck_assert(is_all(bytes, 1, TORN));
+                writes_within = writers[i];
+                ck_assert_int_eq(ammap_read_into(map, 0, bytes, TORN), 0);
+                ck_assert_ptr_null(writes_within);
+                ck_assert(is_all(bytes, 0, TORN));
+        }
+        ck_assert_int_eq(ammap_free(writers[1]), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 /* --- Who waits ----------------------------------------------------------------------- */
