@@ -54,6 +54,10 @@ struct file {
         struct file_lane lane[];
 };
 
+/* Of one who comes to have lanes, instead of 0: it is frozen, so that nothing has been locked, nor need be to read; or it is
+ * locked, and a writer of one of the lanes had died. */
+enum { FILE_FROZEN = 1, FILE_RECOVERED };
+
 /* Bytes of it. */
 int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size);
 int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size);

@@ -8,6 +8,8 @@
  */
 #include "lock/file_holders.h"
 
+#include "lock/file_lanes.h"
+#include "lock/file_twins.h"
 #include "os/os.h"
 
 struct looks {

@@ -19,14 +19,6 @@
  *   G6  A frozen file is read without a lock.
  *   G7  A copy out without a lock that succeeds is of a moment at which nobody wrote.
  *
- * The bytes that are locked; nothing is read or written there for it
- *
- *      FILE_OPENING           a file is being made, or looked at
- *      FILE_USE               a file whose lock is in its words is open (shared_run.c)
- *      FILE_WATCHED           somebody sleeps on the sequence of a lane
- *      FILE_LANES + i         lane i; after the last lane, the length
- *      FILE_QUEUES + i        the queue for lane i
- *
  * The states of a lane, as its locked byte and the sequence in its record tell
  *
  *      byte              sequence   means
@@ -39,15 +31,11 @@
  * How each enters and leaves
  *
  * A thread first takes the lanes that it wants from the other threads of its process
- * (lock.c), then from other processes, here.  Threads that read one lane share the
- * process's lock of it: the first takes it, the last gives it back.  A writer is alone on
+ * (lock.c), then from other processes (file_lanes.c: which bytes are locked, and who waits
+ * for whom, G4; file_twins.c: who is in his own way, G5).  Threads that read one lane share
+ * the process's lock of it: the first takes it, the last gives it back.  A writer is alone on
  * its lane already.  What the process has is noted and locked in one step, under the file's
  * mutex, which nobody holds while he waits.
- *
- * Who wants many lanes tries to have all of them in one step, by one lock of their bytes,
- * which the kernel gives whole or not at all, and one look at all sequences.  If somebody is
- * in the way, he tries half as many, and waits for one at most.  What he has is always the
- * first of his lanes, so the order is the same.
  *
  * Who has locked a lane copies its sequence and the head's state by one call (file_look_at):
  * neither the sequence nor what the state says of this lane can change while he has the lock.
@@ -99,32 +87,6 @@
  *      writer: sequence odd, fence, bytes      reader: sequence, bytes,       G7: he sees none of the bytes,
  *              fence, sequence even                    sequence                  or another sequence
  *
- * Waiting, and progress (G4)
- *
- * The kernel would let us sleep until a lock is free, but not until a deadline, and it
- * keeps no order.  So a waiter tries, naps, and tries again.
- *
- * Who comes looks whether the queue is free, and then tries to lock the lane; if the queue is
- * not free, he waits.  He does not lock the queue for that: while nobody is in the way one look
- * is enough.  A writer whom somebody in the lane keeps waiting locks the queue to write, which
- * one can, and a reader to read, which any number can, until he is in.  So a waiting writer
- * lets in no more readers, of any process, and waits for those that are in; a waiting reader
- * lets in no more writers.  Only those come before him who had the queue first, one writer at
- * most, and those who looked before he had it, each once: to come again they look again.  For
- * the queue itself the tries decide.
- *
- * Who has the queue may be stopped, and must not keep the others out.  One who finds the
- * queue taken and the lane free, for PASS_AFTER at every look, goes past the queue.
- *
- * A thread that reads a lane and wants to read it again does not look at the queue: the
- * lock is there, and it must not wait for a writer who waits for it.
- *
- * Deadlocks (G5)
- *
- * Two maps of one process that lie in one file have descriptions of their own and keep each
- * other out.  So a thread looks, before it naps, whether it is itself in its way through
- * another map: AMMAP_ERR_DEADLOCK; or, if it reads what it reads there, no queue.
- *
  * Forks (G3)
  *
  * The child has its parent's descriptions, and so its locks.  They must neither keep others
@@ -137,106 +99,18 @@
  */
 #include "lock/file_lock.h"
 
+#include "lock/file_lanes.h"
+#include "lock/file_twins.h"
 #include "os/os.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The bytes that locks are taken of.  Nothing is read or written there for it.  Those
- * of lanes in a row are in a row, which the kernel keeps as one lock: a lane more costs
- * no more for all that are held already. */
-enum {
-        FILE_OPENING = 0,
-        FILE_USE = 1,
-        FILE_WATCHED = 2,
-        FILE_LANES = sizeof(struct format_head), /* as many as there are lanes, and the length's */
-        FILE_QUEUES = FILE_LANES + AMMAP_LANES_MAX + 1
-};
-
-enum {
-        NAP_MIN = 50000, /* ns */
-        NAP_DOUBLES = 5, /* until 1.6 ms */
-        PASS_AFTER = 20000000,
-};
 #define LENGTH_WAIT INT64_C(10000000000) /* ns */
 #define OPENING_WAIT INT64_C(10000000000)
 
-/* All files of this process. */
-static pthread_mutex_t files_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct file *files;
-
-static bool same_file(const struct file *a, const struct file *b)
-{
-        return a->device == b->device && a->inode == b->inode;
-}
-
-void file_link(struct file *file)
-{
-        os_fork_check();
-        pthread_mutex_lock(&files_mutex);
-        for (struct file *other = files; other; other = other->next)
-                if (same_file(other, file)) {
-                        atomic_fetch_add(&other->twins, 1);
-                        atomic_fetch_add(&file->twins, 1);
-                }
-        file->next = files;
-        files = file;
-        pthread_mutex_unlock(&files_mutex);
-}
-
-static void unlink_file(struct file *file)
-{
-        struct file **link;
-
-        pthread_mutex_lock(&files_mutex);
-        for (link = &files; *link && *link != file; link = &(*link)->next)
-                ;
-        if (*link)
-                *link = file->next;
-        for (struct file *other = files; other; other = other->next)
-                if (same_file(other, file))
-                        atomic_fetch_sub(&other->twins, 1);
-        pthread_mutex_unlock(&files_mutex);
-}
-
-/* --- Locks of bytes --- */
-
-static int lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
-{
-        return os_lock_byte(file->fd, FILE_LANES + lane, lock);
-}
-
-/* All by one call of the kernel's, which does all of it or nothing. */
-static int lock_lanes(const struct file *file, struct lane_range lanes, enum os_lock lock)
-{
-        return os_lock_bytes(file->fd, FILE_LANES + lanes.first, lane_count(lanes), lock);
-}
-
-static int look_at_queues(const struct file *file, struct lane_range lanes, enum os_lock lock)
-{
-        return os_lock_bytes(file->fd, FILE_QUEUES + lanes.first, lane_count(lanes), lock);
-}
-
-static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
-{
-        return os_lock_byte(file->fd, FILE_QUEUES + lane, lock);
-}
-
-static int nap(int64_t deadline, unsigned tries)
-{
-        static const _Atomic uint32_t never;
-        int64_t now, until;
-
-        if (deadline == LANE_TRY)
-                return AMMAP_ERR_BUSY;
-        now = os_now();
-        if (now >= deadline)
-                return AMMAP_ERR_TIMEOUT;
-        until = now + ((int64_t)NAP_MIN << (tries < NAP_DOUBLES ? tries : NAP_DOUBLES));
-        os_wait(&never, 0, until < deadline ? until : deadline);
-        return 0;
-}
+/* --- Opening --- */
 
 int file_lock_opening(int fd, bool write)
 {
@@ -245,7 +119,7 @@ int file_lock_opening(int fd, bool write)
 
         for (unsigned tries = 0; (rc = os_lock_byte(fd, FILE_OPENING, write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
              tries++)
-                if ((rc = nap(deadline, tries)) < 0)
+                if ((rc = file_nap(deadline, tries)) < 0)
                         break;
         return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
 }
@@ -270,324 +144,7 @@ int file_in_use(int fd)
         return rc == -EAGAIN ? 1 : rc;
 }
 
-/* --- One lane, under the mutex: 0, -EAGAIN, or why it cannot be had --- */
-
-/* What whoever has locked a lane finds there, and in the head.  Of a writer who recovers it is the
- * even one from which the dead one began. */
-static int find_sequence(struct file *file, uint64_t i, bool recovers)
-{
-        uint64_t sequence;
-        int rc = file_look_at(file, i, &sequence);
-
-        if (rc < 0)
-                return rc;
-        if ((sequence & 1) && !recovers)
-                return AMMAP_ERR_OWNER_DEAD;
-        file->lane[i].dead = sequence & 1;
-        file->lane[i].sequence = sequence & ~UINT64_C(1);
-        return 0;
-}
-
-static void leave_queue(struct file *file, uint64_t i, enum access access, bool *queued)
-{
-        if (!*queued)
-                return;
-        *queued = false;
-        if (access == WRITE || --file->lane[i].queued == 0)
-                lock_queue(file, i, OS_UNLOCK);
-}
-
-/* past: without the queue. */
-static int try_write(struct file *file, uint64_t i, bool recovers, bool past, bool *queued)
-{
-        const bool queues = !*queued && !past;
-        int rc;
-
-        if (queues && (rc = lock_queue(file, i, OS_LOOK_WRITE)) < 0)
-                return rc;
-        rc = lock_lane(file, i, OS_LOCK_WRITE);
-        if (rc == -EAGAIN && queues && (rc = lock_queue(file, i, OS_LOCK_WRITE)) == 0) {
-                *queued = true;
-                rc = -EAGAIN;
-        }
-        if (rc < 0)
-                return rc;
-        leave_queue(file, i, WRITE, queued);
-        if ((rc = find_sequence(file, i, recovers)) < 0)
-                lock_lane(file, i, OS_UNLOCK);
-        else
-                file->lane[i].writing = true;
-        file->lane[i].marked = false;
-        return rc;
-}
-
-static int join_queue_to_read(struct file *file, uint64_t i, bool *queued)
-{
-        struct file_lane *lane = &file->lane[i];
-        int rc = lane->queued > 0 ? 0 : lock_queue(file, i, OS_LOCK_READ);
-
-        if (rc < 0)
-                return rc;
-        lane->queued++;
-        *queued = true;
-        return 0;
-}
-
-/* past: without a look at the queue. */
-static int try_read(struct file *file, uint64_t i, bool past, bool *queued)
-{
-        struct file_lane *lane = &file->lane[i];
-        int rc;
-
-        if (!past && (rc = lock_queue(file, i, OS_LOOK_READ)) < 0)
-                return rc;
-        if (lane->readers == 0) {
-                rc = lock_lane(file, i, OS_LOCK_READ);
-                if (rc == -EAGAIN && !*queued && (rc = join_queue_to_read(file, i, queued)) == 0)
-                        rc = -EAGAIN;
-                if (rc < 0)
-                        return rc;
-        }
-        rc = find_sequence(file, i, false);
-        if (rc == 0)
-                lane->readers++;
-        else if (lane->readers == 0)
-                lock_lane(file, i, OS_UNLOCK);
-        return rc;
-}
-
-/* --- Lanes in a row, under the mutex --- */
-
-/* Whether the process is to give it back then. */
-static bool let_go(struct file_lane *lane, enum access access)
-{
-        if (access == READ)
-                return lane->readers > 0 && --lane->readers == 0;
-        if (!lane->writing)
-                return false;
-        lane->writing = false;
-        return true;
-}
-
-/* As few calls as there are rows of them. */
-static void leave_row(struct file *file, struct lane_range lanes, enum access access)
-{
-        uint32_t first = lanes.first;
-
-        for (uint32_t i = lanes.first; i <= lanes.last; i++) {
-                if (let_go(&file->lane[i], access))
-                        continue;
-                if (i > first)
-                        lock_lanes(file, (struct lane_range){ first, i - 1 }, OS_UNLOCK);
-                first = i + 1;
-        }
-        if (first <= lanes.last)
-                lock_lanes(file, (struct lane_range){ first, lanes.last }, OS_UNLOCK);
-}
-
-static int find_sequences(struct file *file, struct lane_range lanes, bool recovers)
-{
-        int rc = file_read_sequences(file, lanes);
-
-        for (uint32_t i = lanes.first; i <= lanes.last && rc == 0; i++) {
-                struct file_lane *lane = &file->lane[i];
-
-                if ((lane->sequence & 1) && !recovers)
-                        rc = AMMAP_ERR_OWNER_DEAD;
-                lane->dead = lane->sequence & 1;
-                lane->sequence &= ~UINT64_C(1);
-        }
-        return rc < 0 ? rc : file_look(file);
-}
-
-/* What try_read and try_write do of one, if nobody is in the way of any: else nothing has changed,
- * and they say why.  A queue that is free is not locked: whoever comes to have it meanwhile is
- * not passed by those who look next. */
-static int try_row(struct file *file, struct lane_range lanes, const struct request *request)
-{
-        const bool writes = request->access == WRITE;
-        int rc = look_at_queues(file, lanes, writes ? OS_LOOK_WRITE : OS_LOOK_READ);
-
-        if (rc < 0 || (rc = lock_lanes(file, lanes, writes ? OS_LOCK_WRITE : OS_LOCK_READ)) < 0)
-                return rc;
-        for (uint32_t i = lanes.first; i <= lanes.last; i++) {
-                if (writes)
-                        file->lane[i].writing = true;
-                else
-                        file->lane[i].readers++;
-                file->lane[i].marked = false;
-        }
-        if ((rc = find_sequences(file, lanes, writes && request->recovers)) < 0)
-                leave_row(file, lanes, request->access);
-        return rc;
-}
-
-/* --- Who is in --- */
-
-void file_each_twin(const struct file *file, void (*found)(const struct file *twin, void *context), void *context)
-{
-        if (atomic_load_explicit(&file->twins, memory_order_relaxed) == 0)
-                return;
-        os_fork_check();
-        pthread_mutex_lock(&files_mutex);
-        for (const struct file *other = files; other; other = other->next)
-                if (other != file && same_file(other, file))
-                        found(other, context);
-        pthread_mutex_unlock(&files_mutex);
-}
-
-/* The system tells any of those that are in a range: so look before that one, until there
- * is none. */
-int file_find_locked(const struct file *file, struct lane_range lanes, struct lane_range *locked, bool *write)
-{
-        struct os_locked found = { .offset = FILE_LANES + lanes.first, .end = FILE_LANES + (uint64_t)lanes.last + 1 };
-        int rc, any = 0;
-
-        while ((rc = os_find_locked(file->fd, &found)) > 0) {
-                any = 1;
-                *write = found.write;
-                locked->first = (uint32_t)(found.offset - FILE_LANES);
-                locked->last = (uint32_t)(found.end - FILE_LANES - 1);
-                found = (struct os_locked){ .offset = FILE_LANES + lanes.first, .end = found.offset };
-        }
-        return any ? any : rc;
-}
-
-bool file_has(struct file *file, uint32_t lane)
-{
-        bool has;
-
-        pthread_mutex_lock(&file->mutex);
-        has = file->lane[lane].readers > 0 || file->lane[lane].writing;
-        pthread_mutex_unlock(&file->mutex);
-        return has;
-}
-
-/* --- Entering --- */
-
-/* Whether the calling thread has a lane to read besides what it has just taken. */
-static bool reads_again(const struct lane *lane)
-{
-        const struct hold *hold = thread_hold_next(lane, lane + 1, NULL);
-
-        return hold && thread_hold_next(lane, lane + 1, hold);
-}
-
-int file_elsewhere(const struct file *file, struct lane_range lanes, enum access access)
-{
-        int rc = 0;
-
-        if (atomic_load_explicit(&file->twins, memory_order_relaxed) == 0)
-                return 0;
-        os_fork_check();
-        pthread_mutex_lock(&files_mutex);
-        for (const struct file *other = files; other; other = other->next) {
-                const struct lane *from = &other->local[lanes.first];
-                const struct lane *end = &other->local[lanes.last < other->lanes ? lanes.last + 1 : other->lanes];
-
-                if (other == file || !same_file(other, file))
-                        continue;
-                for (struct hold *hold = NULL; rc >= 0 && (hold = thread_hold_next(from, end, hold));)
-                        rc = access == WRITE || (atomic_load(&hold->use) & HOLD_KIND) == HOLD_WRITE ? AMMAP_ERR_DEADLOCK
-                                                                                                    : 1;
-        }
-        pthread_mutex_unlock(&files_mutex);
-        return rc;
-}
-
-/* Whether nobody has had a lane for PASS_AFTER, as far as the looks since then tell. */
-static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
-{
-        int64_t now;
-
-        if (file->lane[i].readers > 0 || file->lane[i].writing || lock_lane(file, i, OS_LOOK_WRITE) < 0) {
-                *since = 0;
-                return false;
-        }
-        now = os_now();
-        if (*since == 0)
-                *since = now;
-        return now - *since >= PASS_AFTER;
-}
-
-/* FILE_FROZEN instead of waiting, and instead of a death: nobody writes any more. */
-static int enter_lane(struct file *file, uint64_t i, const struct request *request)
-{
-        const enum access access = request->access;
-        bool queued = false, past = false;
-        int64_t free_since = 0;
-        int rc;
-
-        for (unsigned tries = 0;; tries++) {
-                pthread_mutex_lock(&file->mutex);
-                rc = access == WRITE ? try_write(file, i, request->recovers, past, &queued)
-                                     : try_read(file, i, past, &queued);
-                if (rc != -EAGAIN)
-                        leave_queue(file, i, access, &queued);
-                else if (is_idle(file, i, &free_since))
-                        past = true;
-                pthread_mutex_unlock(&file->mutex);
-                if ((rc == -EAGAIN || rc == AMMAP_ERR_OWNER_DEAD) && file_frozen(file))
-                        rc = FILE_FROZEN;
-                if (rc != -EAGAIN)
-                        break;
-                if (tries == 0) {
-                        rc = access == READ && reads_again(&file->local[i])
-                                     ? 1
-                                     : file_elsewhere(file, one_lane((uint32_t)i), access);
-                        past = rc > 0;
-                }
-                if (!(tries == 0 && past) && (rc >= 0 || rc == -EAGAIN))
-                        rc = nap(request->deadline, tries);
-                if (rc < 0)
-                        break;
-        }
-        pthread_mutex_lock(&file->mutex);
-        leave_queue(file, i, access, &queued);
-        pthread_mutex_unlock(&file->mutex);
-        return rc;
-}
-
-/* Of many: all that nobody is in the way of by one step, and half of them where somebody is; and
- * wait for one. */
-static int enter_lanes(struct file *file, const struct request *request, uint64_t *entered)
-{
-        const uint64_t end = (uint64_t)request->lanes.last + 1;
-        uint64_t i = request->lanes.first, step = end - i;
-        int rc = 0;
-
-        while (i < end && rc == 0) {
-                const struct lane_range row = { (uint32_t)i, (uint32_t)(i + step - 1) };
-
-                if (step == 1) {
-                        rc = enter_lane(file, i, request);
-                } else {
-                        pthread_mutex_lock(&file->mutex);
-                        rc = try_row(file, row, request);
-                        pthread_mutex_unlock(&file->mutex);
-                        if (rc < 0) {
-                                step /= 2;
-                                rc = 0;
-                                continue;
-                        }
-                }
-                if (rc == 0)
-                        i += step;
-                step = 2 * step < end - i ? 2 * step : end - i;
-        }
-        *entered = i - request->lanes.first;
-        return rc;
-}
-
-/* The first ones. */
-static void leave_lanes(struct file *file, struct lane_range lanes, uint64_t count, enum access access)
-{
-        if (count == 0)
-                return;
-        pthread_mutex_lock(&file->mutex);
-        leave_row(file, (struct lane_range){ lanes.first, (uint32_t)(lanes.first + count - 1) }, access);
-        pthread_mutex_unlock(&file->mutex);
-}
+/* --- Entering and leaving --- */
 
 /* Whether somebody sleeps on a sequence, in this process or in another.  He has said so before he
  * looked at the sequence, and one looks here after it was changed. */
@@ -631,7 +188,7 @@ static void leave_written(struct file *file, struct lane_range lanes, bool as_fo
                 if (file->lane[i].writing)
                         mark(file, (struct lane_range){ i, last }, 2, as_found);
         }
-        leave_lanes(file, lanes, lane_count(lanes), WRITE);
+        file_leave_lanes(file, lanes, lane_count(lanes), WRITE);
 }
 
 static bool any_dead(const struct file *file, struct lane_range lanes)
@@ -670,16 +227,16 @@ int file_enter(struct file *file, const struct request *request)
         if (atomic_load(file->frozen) && (rc = file_refresh(file)) == 0)
                 rc = FILE_FROZEN;
         if (rc == 0)
-                rc = enter_lanes(file, request, &entered);
+                rc = file_enter_lanes(file, request, &entered);
         if (rc != 0) {
-                leave_lanes(file, lanes, entered, access);
+                file_leave_lanes(file, lanes, entered, access);
                 if (rc == FILE_FROZEN)
                         return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
         }
         rc = check_entered(file, request);
         if (rc < 0)
-                leave_lanes(file, lanes, lane_count(lanes), access);
+                file_leave_lanes(file, lanes, lane_count(lanes), access);
         else if (access == WRITE && !request->unmarked && (rc = mark(file, lanes, 1, false)) < 0)
                 leave_written(file, lanes, true);
         return rc == 0 && request->recovers && any_dead(file, lanes) ? FILE_RECOVERED : rc;
@@ -703,7 +260,7 @@ void file_leave(struct file *file, struct lane_range lanes, enum access access)
         if (access == WRITE)
                 leave_written(file, lanes, false);
         else
-                leave_lanes(file, lanes, lane_count(lanes), READ);
+                file_leave_lanes(file, lanes, lane_count(lanes), READ);
 }
 
 /* All bytes by one call of the kernel's, which does all of it or nothing, and lets nobody in
@@ -717,7 +274,7 @@ int file_downgrade(struct file *file, struct lane_range lanes)
         rc = mark(file, lanes, 2, false);
         pthread_mutex_lock(&file->mutex);
         if (rc == 0)
-                rc = lock_lanes(file, lanes, OS_LOCK_READ);
+                rc = file_lock_lanes(file, lanes, OS_LOCK_READ);
         for (uint64_t i = lanes.first; rc == 0 && i <= lanes.last; i++) {
                 file->lane[i].writing = false;
                 file->lane[i].readers = 1;
@@ -732,7 +289,7 @@ int file_downgrade(struct file *file, struct lane_range lanes)
 void file_abandon(struct file *file, uint64_t lane)
 {
         if (file->fd >= 0)
-                leave_lanes(file, one_lane((uint32_t)lane), 1, WRITE);
+                file_leave_lanes(file, one_lane((uint32_t)lane), 1, WRITE);
         lane_recover(&file->local[lane]);
 }
 
@@ -743,7 +300,7 @@ static int try_length(struct file *file, enum os_lock lock)
         int rc;
 
         pthread_mutex_lock(&file->mutex);
-        rc = file->resizing ? -EAGAIN : lock_lane(file, file->lanes, lock);
+        rc = file->resizing ? -EAGAIN : file_lock_lane(file, file->lanes, lock);
         if (rc == 0)
                 file->resizing = true;
         pthread_mutex_unlock(&file->mutex);
@@ -754,7 +311,7 @@ void file_leave_length(struct file *file)
 {
         pthread_mutex_lock(&file->mutex);
         file->resizing = false;
-        lock_lane(file, file->lanes, OS_UNLOCK);
+        file_lock_lane(file, file->lanes, OS_UNLOCK);
         pthread_mutex_unlock(&file->mutex);
 }
 
@@ -765,7 +322,7 @@ int file_enter_length(struct file *file)
         int rc;
 
         for (unsigned tries = 0; (rc = try_length(file, OS_LOCK_WRITE)) == -EAGAIN; tries++)
-                if (nap(deadline, tries) < 0)
+                if (file_nap(deadline, tries) < 0)
                         return AMMAP_ERR_BUSY;
         if (rc < 0)
                 return rc;
@@ -801,7 +358,7 @@ static bool may_be_dead(const struct file *file, uint64_t record, uint64_t *seen
             (tries > 0 && sequence != *seen))
                 return false;
         *seen = sequence;
-        return nap(OS_NEVER, 0) == 0;
+        return file_nap(OS_NEVER, 0) == 0;
 }
 
 /* A lane that this process has nobody in, for what is found there to be a dead
@@ -813,11 +370,11 @@ static int try_recover_lane(struct file *file, uint64_t i)
 
         pthread_mutex_lock(&file->mutex);
         if (file->lane[i].readers == 0 && !file->lane[i].writing &&
-            (rc = lock_lane(file, i, file->write ? OS_LOCK_WRITE : OS_LOCK_READ)) == 0) {
+            (rc = file_lock_lane(file, i, file->write ? OS_LOCK_WRITE : OS_LOCK_READ)) == 0) {
                 rc = file_read_sequence(file, i, &sequence);
                 if (rc == 0 && (sequence & 1))
                         rc = file->write ? file_write_sequence(file, i, sequence + 1) : 1;
-                lock_lane(file, i, OS_UNLOCK);
+                file_lock_lane(file, i, OS_UNLOCK);
         }
         pthread_mutex_unlock(&file->mutex);
         return rc;
@@ -887,7 +444,7 @@ static bool is_dead(struct file *file, uint64_t i, uint64_t seen)
         bool dead;
 
         pthread_mutex_lock(&file->mutex);
-        dead = !file->lane[i].writing && lock_lane(file, i, OS_LOOK_READ) == 0 &&
+        dead = !file->lane[i].writing && file_lock_lane(file, i, OS_LOOK_READ) == 0 &&
                file_read_sequence(file, i, &sequence) == 0 && sequence == seen;
         pthread_mutex_unlock(&file->mutex);
         return dead;
@@ -949,7 +506,7 @@ void file_watch(struct file *file, struct lane_range lanes, uint64_t count, int6
 
 void file_end(struct file *file)
 {
-        unlink_file(file);
+        file_unlink(file);
         if (file->fd >= 0)
                 os_close_file(file->fd, file->device, file->inode);
         os_unmap(file->head, file->head_size);
@@ -959,7 +516,7 @@ void file_end(struct file *file)
 
 void file_forked(struct file *file, int shown)
 {
-        pthread_mutex_init(&files_mutex, NULL);
+        file_twins_forked();
         pthread_mutex_init(&file->mutex, NULL);
         for (uint64_t i = 0; i < file->lanes; i++)
                 file->lane[i] = (struct file_lane){ .readers = 0 };

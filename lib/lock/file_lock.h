@@ -19,13 +19,6 @@ void file_unlock_opening(int fd);
 int file_use(int fd);
 int file_in_use(int fd);
 
-/* Put it on the list, when all of it is set. */
-void file_link(struct file *file);
-
-/* Instead of 0: it is frozen, so that nothing has been locked, nor need be to read; or it is
- * locked, and a writer of one of the lanes had died. */
-enum { FILE_FROZEN = 1, FILE_RECOVERED };
-
 /* Lock, and unlock, lanes against other processes, for a thread that
  * has them against those of its own, by holds that it has noted (but for
  * writing); to write also mark them as being written, and as written.  On the way
@@ -43,20 +36,6 @@ int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece 
 /* Let what is locked to write be locked to read, with nobody in between; then the holds.  0;
  * AMMAP_ERR_FAULT, _FORMAT, _UNSUPPORTED or the system's code, and nothing has changed. */
 int file_downgrade(struct file *file, struct lane_range lanes);
-
-/* Before that: what the calling thread has of these lanes through other maps in
- * the same file.  0: nothing; 1: it reads some, and they are to be read; so a
- * writer here may wait for it, and it must not wait for the lane: busy would be
- * AMMAP_ERR_DEADLOCK; or AMMAP_ERR_DEADLOCK at once. */
-int file_elsewhere(const struct file *file, struct lane_range lanes, enum access access);
-
-/* For those who list who is in; of no moment but their own.  Call found(map, context) for
- * each other map of this process in the same file; the first of the lanes that another
- * description than this one has locked, and as many as it has locked in a row, to write or
- * to read: 1, 0 (there is none) or the system's code; and whether this process has a lane. */
-void file_each_twin(const struct file *file, void (*found)(const struct file *twin, void *context), void *context);
-int file_find_locked(const struct file *file, struct lane_range lanes, struct lane_range *locked, bool *write);
-bool file_has(struct file *file, uint32_t lane);
 
 /* The thread ends that has a lane to write: AMMAP_ERR_OWNER_DEAD in every process
  * from now on, by what stands in the file; the local lane is not dead any more. */

@@ -16,6 +16,7 @@
 
 #include "lock/file_holders.h"
 #include "lock/file_lock.h"
+#include "lock/file_twins.h"
 #include "map/clone.h"
 #include "map/header.h"
 #include "map/local.h"

@@ -8,6 +8,7 @@
 #include "map/span.h"
 
 #include "lock/file_lock.h"
+#include "lock/file_twins.h"
 #include "lock/shared_detach.h"
 #include "os/hints.h"
 

@@ -1,0 +1,42 @@
+/* file_lanes.h - the lanes of a map in a file, as bytes that are locked
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef FILE_LANES_H
+#define FILE_LANES_H
+
+#include "lock/file_head.h"
+
+/* The bytes that locks are taken of.  Nothing is read or written there for it.  Those
+ * of lanes in a row are in a row, which the kernel keeps as one lock: a lane more costs
+ * no more for all that are held already. */
+enum {
+        FILE_OPENING = 0,
+        FILE_USE = 1,
+        FILE_WATCHED = 2,
+        FILE_LANES = sizeof(struct format_head), /* as many as there are lanes, and the length's */
+        FILE_QUEUES = FILE_LANES + AMMAP_LANES_MAX + 1
+};
+
+/* One call of the kernel's, which does all of it or nothing, and does not wait: 0, -EAGAIN or the
+ * system's code.  For who has the mutex, and notes it. */
+int file_lock_lane(const struct file *file, uint64_t lane, enum os_lock lock);
+int file_lock_lanes(const struct file *file, struct lane_range lanes, enum os_lock lock);
+
+/* Between two tries: 0; AMMAP_ERR_BUSY, AMMAP_ERR_TIMEOUT. */
+int file_nap(int64_t deadline, unsigned tries);
+
+/* Have lanes against other processes, and note what has been found there: the first *entered of
+ * them are had, whatever it returns.  0; FILE_FROZEN, or a code, as of file_enter. */
+int file_enter_lanes(struct file *file, const struct request *request, uint64_t *entered);
+
+/* Give the first of them back. */
+void file_leave_lanes(struct file *file, struct lane_range lanes, uint64_t count, enum access access);
+
+/* For those who list who is in; of no moment but their own: the first of the lanes that another
+ * description than this one has locked, and as many as it has locked in a row, to write or
+ * to read: 1, 0 (there is none) or the system's code; and whether this process has a lane. */
+int file_find_locked(const struct file *file, struct lane_range lanes, struct lane_range *locked, bool *write);
+bool file_has(struct file *file, uint32_t lane);
+
+#endif /* FILE_LANES_H */
