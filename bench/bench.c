@@ -20,6 +20,7 @@
 
 #include "clock.h"
 #include "report.h"
+#include "sweep.h"
 #include "team.h"
 #include "torture.h"
 
@@ -31,6 +32,7 @@ static const char usage[] = "Usage: bench [OPTION]... NAME=LIBRARY...\n"
                             "  --rows KEYS       only the workloads with these keys, a space between two\n"
                             "  --rounds N        rounds in each process\n"
                             "  --processes N     processes, one after another\n"
+                            "  --sweep           all lengths instead; the peer \"again\" is the first one's copy\n"
                             "  --torture         only check, for longer, that each of them is a lock\n"
                             "  --targets FILE    judge the results by the file's targets\n"
                             "  --csv FILE        write the results\n"
@@ -42,6 +44,7 @@ struct settings {
         int processes;
         int child; /* which of the processes this is; -1: the parent */
         bool torture;
+        bool sweep;
         const char *only;
         const char *rows;
         const char *targets;
@@ -252,21 +255,16 @@ static int number_of(const char *text)
 int main(int argc, char **argv)
 {
         static const struct option options[] = {
-                { "quick", no_argument, NULL, 'q' },
-                { "only", required_argument, NULL, 'o' },
-                { "rounds", required_argument, NULL, 'r' },
-                { "processes", required_argument, NULL, 'p' },
-                { "torture", no_argument, NULL, 't' },
-                { "targets", required_argument, NULL, 'g' },
-                { "csv", required_argument, NULL, 'c' },
-                { "child", required_argument, NULL, 'C' },
-                { "rows", required_argument, NULL, 'k' },
-                { "help", no_argument, NULL, 'h' },
-                { NULL, 0, NULL, 0 },
+                { "quick", no_argument, NULL, 'q' },         { "only", required_argument, NULL, 'o' },
+                { "rounds", required_argument, NULL, 'r' },  { "processes", required_argument, NULL, 'p' },
+                { "torture", no_argument, NULL, 't' },       { "sweep", no_argument, NULL, 's' },
+                { "targets", required_argument, NULL, 'g' }, { "csv", required_argument, NULL, 'c' },
+                { "child", required_argument, NULL, 'C' },   { "rows", required_argument, NULL, 'k' },
+                { "help", no_argument, NULL, 'h' },          { NULL, 0, NULL, 0 },
         };
         struct settings settings = {
                 .pace = { 3 * MILLISECOND, 8 * MILLISECOND, 250 * MILLISECOND, 100 },
-                .rounds = 48,
+                .rounds = 40,
                 .processes = 3,
                 .child = -1,
         };
@@ -289,6 +287,12 @@ int main(int argc, char **argv)
                 case 'q':
                         settings.pace = (struct pace){ MILLISECOND, 3 * MILLISECOND, 60 * MILLISECOND, 40 };
                         settings.rounds = 6;
+                        break;
+                case 's':
+                        settings.sweep = true;
+                        settings.pace.loop = 4 * MILLISECOND / 10;
+                        settings.rounds = 16;
+                        sweep_choose();
                         break;
                 case 'o':
                         settings.only = optarg;
@@ -345,7 +349,10 @@ int main(int argc, char **argv)
         start = clock_now();
         for (i = 0; i < settings.processes; i++)
                 run_child(&settings, i, start, arguments);
-        report_tables();
+        if (settings.sweep)
+                sweep_tables(peers, peers_count);
+        else
+                report_tables();
         if (settings.targets)
                 report_targets(settings.targets);
         if (settings.csv)

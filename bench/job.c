@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "job.h"
 
 #define CACHE_LINE 64
@@ -34,6 +35,35 @@ void job_init(struct job *job, ammap_t *map, size_t length, uint64_t base, uint6
 void job_destroy(struct job *job)
 {
         free(job->buffer);
+}
+
+/* How many operations take about the duration: doubled until a hundredth of
+ * it can be told from the clock's own noise.  Serves as the warm-up, too. */
+static uint64_t calibrate(job_loop *loop, const struct peer *peer, struct job *job, int64_t duration)
+{
+        uint64_t n = 2;
+        int64_t elapsed;
+
+        for (;;) {
+                int64_t start = clock_own();
+
+                loop(peer, job, n);
+                elapsed = clock_own() - start;
+                if (elapsed > duration / 16)
+                        break;
+                n *= 2;
+        }
+        n = (uint64_t)((double)n * (double)duration / (double)elapsed);
+        return n < 2 ? 2 : n;
+}
+
+double job_time(job_loop *loop, const struct peer *peer, struct job *job, int64_t duration)
+{
+        uint64_t n = calibrate(loop, peer, job, duration);
+        int64_t start = clock_own();
+
+        loop(peer, job, n);
+        return (double)(clock_own() - start) / (double)n;
 }
 
 static inline int read_loop(int (*read_into)(ammap_t *, uint64_t, void *, size_t), struct job *job, uint64_t n)

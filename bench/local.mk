@@ -11,6 +11,9 @@
 #       make bench BENCHFLAGS='--only slice'
 #       make bench BENCHFLAGS='--only shared'   only: between processes
 #       make bench BENCHFLAGS='--only only'     only: what the others have not
+#       make bench-sweep                        three minutes: copies of each power of two of bytes, and of
+#                                               one byte less and more; where they are slow, and
+#                                               bench/out/sweep.csv
 #       make bench-scale                        a minute: which cache lines each operation touches,
 #                                               and what that comes to with more processors
 #
@@ -33,11 +36,11 @@ CARGO_REGISTRY = /usr/share/cargo/registry
 bench_cppflags = $(user_cppflags) $(CPPFLAGS) -D_GNU_SOURCE
 
 bench_headers = \
-	bench/clock.h bench/job.h bench/peer.h bench/report.h bench/team.h bench/torture.h bench/worker.h \
-	bench/workload.h
+	bench/clock.h bench/job.h bench/peer.h bench/report.h bench/sweep.h bench/team.h bench/torture.h \
+	bench/worker.h bench/workload.h
 bench_sources = \
-	bench/bench.c bench/job.c bench/life.c bench/message.c bench/only.c bench/peer.c bench/report.c bench/team.c \
-	bench/torture.c bench/worker.c bench/workload.c
+	bench/bench.c bench/job.c bench/life.c bench/message.c bench/only.c bench/peer.c bench/report.c bench/sweep.c \
+	bench/tail.c bench/team.c bench/torture.c bench/waiters.c bench/worker.c bench/workload.c
 bench_peers = \
 	bench/bare.c bench/boost.cc bench/mutex.c bench/pthread.c bench/shared.h bench/mmap-io/Cargo.toml \
 	bench/mmap-io/src/lib.rs
@@ -117,6 +120,16 @@ bench: $(lib_LTLIBRARIES) $(bench_built)
 		echo "bench: without pictures: no gnuplot"; \
 	fi
 
+# Lengths.  The library is its own peer, by another name, so that it is loaded twice.
+bench-sweep: $(lib_LTLIBRARIES) $(bench_built)
+	@$(bench_libraries); \
+	cp -f ".libs/$$library" bench/out/again.so; \
+	measured=; \
+	for peer in $$libraries again=bench/out/again.so; do \
+		case $$peer in libammap=* | mmap-io=* | bare=* | again=*) measured="$$measured $$peer" ;; esac; \
+	done; \
+	bench/out/bench --sweep --csv bench/out/sweep.csv $(BENCHFLAGS) $$measured
+
 # What the library's own traffic is, by the sources that are compiled for that (tests/lines.sh), and
 # what would come of it.
 bench_scale = bench/scale.c bench/simulate.c bench/rivals.c bench/peer.c bench/team.c bench/worker.c
@@ -149,4 +162,4 @@ bench-clean:
 	rm -rf bench/out
 	test -f bench/local.mk || rm -f bench/results.csv bench/copies.svg bench/scaling.svg bench/threads.svg
 
-.PHONY: bench bench-check bench-clean bench-record bench-scale bench-try
+.PHONY: bench bench-check bench-clean bench-record bench-scale bench-sweep bench-try

@@ -20,18 +20,13 @@ struct series {
         int room;
 };
 
-struct quartiles {
-        double low, median, high;
-        int count;
-};
-
 static const struct peer *peers;
 static int peers_count, rounds;
 static struct series *all; /* of each workload, row and peer */
 
-static struct series *series_of(int workload, int row, int peer)
+static struct series *series_of(struct place place)
 {
-        return &all[(workload * ROWS_MAX + row) * PEERS_MAX + peer];
+        return &all[(place.workload * ROWS_MAX + place.row) * PEERS_MAX + place.peer];
 }
 
 static bool is_events(int workload)
@@ -62,7 +57,7 @@ static void grow(struct series *series, int room)
 
 void report_add(int workload, int row, int peer, int round, double value)
 {
-        struct series *series = series_of(workload, row, peer);
+        struct series *series = series_of((struct place){ workload, row, peer });
 
         if (is_events(workload)) {
                 if (series->count == series->room)
@@ -117,13 +112,17 @@ static struct quartiles summarise(double *values, int count, enum summary summar
         return result;
 }
 
-static struct quartiles figure(int workload, int row, int peer)
+struct quartiles report_figure(struct place place)
 {
-        enum summary summary = workloads[workload].rows[row].summary;
-        struct series *series = series_of(workload, summary == SUMMARY_P99 ? 0 : row, peer);
-        double *copy = malloc((size_t)series->count * sizeof(double) + 1);
+        enum summary summary = workloads[place.workload].rows[place.row].summary;
+        struct series *series;
         struct quartiles result;
+        double *copy;
 
+        if (summary == SUMMARY_P99)
+                place.row = 0;
+        series = series_of(place);
+        copy = malloc((size_t)series->count * sizeof(double) + 1);
         if (!copy)
                 err(1, "malloc");
         if (series->count)
@@ -133,31 +132,57 @@ static struct quartiles figure(int workload, int row, int peer)
         return result;
 }
 
-/* What the first peer did in one row to what a peer did in another. */
-static struct quartiles ratio(int workload, int row, int to_workload, int to_row, int peer)
+static double quotient(double over, double under)
 {
-        struct series *over = series_of(workload, row, 0);
-        struct series *under = series_of(to_workload, to_row, peer);
+        return over / under;
+}
+
+static double difference(double over, double under)
+{
+        return over - under;
+}
+
+static struct quartiles compared(struct place one, struct place other, double how(double, double))
+{
+        struct series *over = series_of(one), *under = series_of(other);
         struct quartiles result = { NAN, NAN, NAN, 0 };
-        double *ratios;
+        double *values;
         int i;
 
-        if (is_events(workload) || workloads[workload].rows[row].summary != SUMMARY_MEDIAN) {
-                struct quartiles a = figure(workload, row, 0), b = figure(to_workload, to_row, peer);
-
-                result.median = a.median / b.median;
-                result.count = a.count < b.count ? a.count : b.count;
-                return result;
-        }
         if (!over->count || !under->count)
                 return result;
-        ratios = malloc((size_t)rounds * sizeof(double));
-        if (!ratios)
+        values = malloc((size_t)rounds * sizeof(double));
+        if (!values)
                 err(1, "malloc");
         for (i = 0; i < rounds; i++)
-                ratios[i] = over->values[i] / under->values[i];
-        result = summarise(ratios, rounds, SUMMARY_MEDIAN);
-        free(ratios);
+                values[i] = how(over->values[i], under->values[i]);
+        result = summarise(values, rounds, SUMMARY_MEDIAN);
+        free(values);
+        return result;
+}
+
+struct quartiles report_ratio(struct place over, struct place under)
+{
+        return compared(over, under, quotient);
+}
+
+struct quartiles report_excess(struct place over, struct place under)
+{
+        return compared(over, under, difference);
+}
+
+/* What the first peer did in one row to what a peer did in another. */
+static struct quartiles ratio(int workload, int row, struct place to)
+{
+        struct place own = { workload, row, 0 };
+        struct quartiles result = { NAN, NAN, NAN, 0 }, a, b;
+
+        if (!is_events(workload) && workloads[workload].rows[row].summary == SUMMARY_MEDIAN)
+                return report_ratio(own, to);
+        a = report_figure(own);
+        b = report_figure(to);
+        result.median = a.median / b.median;
+        result.count = a.count < b.count ? a.count : b.count;
         return result;
 }
 
@@ -201,7 +226,7 @@ static const char *unit_name(enum unit unit)
 
 static bool measured(int workload, int peer)
 {
-        return series_of(workload, 0, peer)->count > 0;
+        return series_of((struct place){ workload, 0, peer })->count > 0;
 }
 
 static void rule(char of, int columns)
@@ -256,12 +281,10 @@ static void table(const char *title, const char *note, bool ratios, bool process
                 for (row = 0; row < ROWS_MAX && this->rows[row].unit != UNIT_NONE; row++) {
                         printf(TITLE "%-4s", this->rows[row].title, ratios ? "" : unit_name(this->rows[row].unit));
                         for (i = 0; i < n; i++) {
+                                struct place place = { workload, row, chosen[i] };
                                 char text[48];
 
-                                fputs(cell(ratios ? ratio(workload, row, workload, row, chosen[i])
-                                                  : figure(workload, row, chosen[i]),
-                                           text),
-                                      stdout);
+                                fputs(cell(ratios ? ratio(workload, row, place) : report_figure(place), text), stdout);
                         }
                         putchar('\n');
                 }
@@ -305,15 +328,15 @@ static struct quartiles reached(const char *key, const char *against)
         if (!find_row(key, &workload, &row))
                 return none;
         if (strcmp(against, "-") == 0)
-                return figure(workload, row, 0);
+                return report_figure((struct place){ workload, row, 0 });
         if (against[0] == '=') {
                 if (!find_row(against + 1, &to_workload, &to_row))
                         errx(1, "a target names the row %s, which there is not", against + 1);
-                return ratio(workload, row, to_workload, to_row, 0);
+                return ratio(workload, row, (struct place){ to_workload, to_row, 0 });
         }
         for (peer = 1; peer < peers_count; peer++)
                 if (strcmp(peers[peer].name, against) == 0)
-                        return ratio(workload, row, workload, row, peer);
+                        return ratio(workload, row, (struct place){ workload, row, peer });
         return none;
 }
 
@@ -374,8 +397,8 @@ void report_csv(const char *path)
 
                 for (row = 0; row < ROWS_MAX && rows[row].unit != UNIT_NONE; row++)
                         for (peer = 0; peer < peers_count; peer++) {
-                                struct quartiles q = figure(workload, row, peer);
-                                struct quartiles to = ratio(workload, row, workload, row, peer);
+                                struct place place = { workload, row, peer };
+                                struct quartiles q = report_figure(place), to = ratio(workload, row, place);
 
                                 if (!q.count)
                                         continue;

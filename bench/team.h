@@ -11,7 +11,8 @@
 #include "job.h"
 #include "worker.h"
 
-#define TEAM_MAX 8
+#define TEAM_MAX 64
+#define TEAM_CROWD 8 /* so many threads are a crowd, whatever the machine */
 
 struct team;
 

@@ -35,40 +35,15 @@ static ammap_t *new_map(const struct peer *peer, uint64_t size, unsigned lanes)
 
 /* --- One thread ---------------------------------------------------------- */
 
-/* How many operations take about the duration: doubled until a hundredth of
- * it can be told from the clock's own noise.  Serves as the warm-up, too. */
-static uint64_t calibrate(job_loop *loop, const struct peer *peer, struct job *job, int64_t duration)
-{
-        uint64_t n = 2;
-        int64_t elapsed;
-
-        for (;;) {
-                int64_t start = clock_own();
-
-                loop(peer, job, n);
-                elapsed = clock_own() - start;
-                if (elapsed > duration / 16)
-                        break;
-                n *= 2;
-        }
-        n = (uint64_t)((double)n * (double)duration / (double)elapsed);
-        return n < 2 ? 2 : n;
-}
-
 static int run_one(const struct workload *workload, const struct peer *peer, const struct pace *pace,
                    double values[ROWS_MAX][EVENTS_MAX])
 {
         uint64_t size = workload->size > MAP_SIZE ? workload->size : MAP_SIZE;
         ammap_t *map = new_map(peer, size, 1);
         struct job job;
-        uint64_t n;
-        int64_t start;
 
         job_init(&job, map, workload->size, 0, workload->size > AREA ? workload->size : AREA);
-        n = calibrate(workload->loop, peer, &job, pace->loop);
-        start = clock_own();
-        workload->loop(peer, &job, n);
-        values[0][0] = (double)(clock_own() - start) / (double)n;
+        values[0][0] = job_time(workload->loop, peer, &job, pace->loop);
         job_destroy(&job);
         peer_free(peer, map);
         return 1;
@@ -81,8 +56,6 @@ static int run_random(const struct workload *workload, const struct peer *peer, 
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
         struct job job;
-        uint64_t n;
-        int64_t start;
 
         options.share = AMMAP_SHARED;
         options.huge = workload->variant == RANDOM_HUGE ? AMMAP_TRY : AMMAP_NO;
@@ -91,10 +64,7 @@ static int run_random(const struct workload *workload, const struct peer *peer, 
                 return 0;
         memset(peer->address(map), 0x5a, RANDOM_AREA);
         job_init(&job, map, workload->size, 0, RANDOM_AREA);
-        n = calibrate(workload->loop, peer, &job, pace->loop);
-        start = clock_own();
-        workload->loop(peer, &job, n);
-        values[0][0] = (double)(clock_own() - start) / (double)n;
+        values[0][0] = job_time(workload->loop, peer, &job, pace->loop);
         job_destroy(&job);
         peer_free(peer, map);
         return 1;
@@ -102,7 +72,7 @@ static int run_random(const struct workload *workload, const struct peer *peer, 
 
 /* --- Some threads, or processes ------------------------------------------ */
 
-static struct team *team_new(const struct workload *workload, const struct peer *peer, ammap_t **map)
+struct team *workload_team(const struct workload *workload, const struct peer *peer, ammap_t **map)
 {
         static struct team *team;
         int i;
@@ -112,7 +82,7 @@ static struct team *team_new(const struct workload *workload, const struct peer 
         memset(team, 0, sizeof(*team));
         team->peer = peer;
         team->size = workload->threads;
-        team->timed = team->crowded = workload->threads == TEAM_MAX;
+        team->timed = team->crowded = workload->threads >= TEAM_CROWD;
         team->processes = workload->processes;
         if (team->processes) {
                 *map = peer_share(peer, MAP_SIZE, &team->fd);
@@ -128,13 +98,13 @@ static struct team *team_new(const struct workload *workload, const struct peer 
                 member->loop = workload->loop;
                 job_init(&member->job, *map, workload->size, 0, AREA);
                 member->job.random += (uint64_t)i << 40;
-                member->job.position = (uint64_t)i * (AREA / TEAM_MAX);
+                member->job.position = (uint64_t)i * (AREA / TEAM_CROWD) % AREA;
                 member->job.writes = (uint32_t)(workload->writes * 4294967295.0);
         }
         return team;
 }
 
-static void team_dismiss(struct team *team, ammap_t *map)
+void workload_dismiss(struct team *team, ammap_t *map)
 {
         int i;
 
@@ -149,7 +119,7 @@ static int run_team(const struct workload *workload, const struct peer *peer, co
                     double values[ROWS_MAX][EVENTS_MAX])
 {
         ammap_t *map;
-        struct team *team = team_new(workload, peer, &map);
+        struct team *team = workload_team(workload, peer, &map);
         int64_t longest = 0;
         int i;
 
@@ -161,7 +131,7 @@ static int run_team(const struct workload *workload, const struct peer *peer, co
                         longest = team->members[i].longest;
         }
         values[1][0] = (double)longest / (double)MILLISECOND;
-        team_dismiss(team, map);
+        workload_dismiss(team, map);
         return 1;
 }
 
@@ -171,14 +141,14 @@ static int run_writers(const struct workload *workload, const struct peer *peer,
                        double values[ROWS_MAX][EVENTS_MAX])
 {
         ammap_t *map;
-        struct team *team = team_new(workload, peer, &map);
+        struct team *team = workload_team(workload, peer, &map);
 
         if (!team)
                 return 0;
         team->members[1].job.base = MAP_SIZE / 2;
         team_run(team, pace->team);
         values[0][0] = team_rate(&team->members[0]) + team_rate(&team->members[1]);
-        team_dismiss(team, map);
+        workload_dismiss(team, map);
         return 1;
 }
 
@@ -186,7 +156,7 @@ static int run_pair(const struct workload *workload, const struct peer *peer, co
                     double values[ROWS_MAX][EVENTS_MAX])
 {
         ammap_t *map;
-        struct team *team = team_new(workload, peer, &map);
+        struct team *team = workload_team(workload, peer, &map);
         double reader, writer;
 
         team->members[1].loop = job_update;
@@ -197,7 +167,7 @@ static int run_pair(const struct workload *workload, const struct peer *peer, co
         values[1][0] = reader;
         values[2][0] = writer;
         values[3][0] = reader < writer ? reader / writer : writer / reader;
-        team_dismiss(team, map);
+        workload_dismiss(team, map);
         return 1;
 }
 
@@ -229,7 +199,7 @@ static int run_first_write(const struct workload *workload, const struct peer *p
                            double values[ROWS_MAX][EVENTS_MAX])
 {
         ammap_t *map;
-        struct team *team = team_new(workload, peer, &map);
+        struct team *team = workload_team(workload, peer, &map);
         struct job *reader = &team->members[0].job, *writer = &team->members[1].job;
         pthread_t thread;
         int i;
@@ -253,7 +223,7 @@ static int run_first_write(const struct workload *workload, const struct peer *p
         }
         atomic_store(&team->stop, true);
         pthread_join(thread, NULL);
-        team_dismiss(team, map);
+        workload_dismiss(team, map);
         return pace->events;
 }
 
@@ -265,13 +235,18 @@ static int run_first_write(const struct workload *workload, const struct peer *p
 #define LIFE(key, title, unit) { { key, title, unit, SUMMARY_MEDIAN } }
 #define CROWD(key, title)      { { key, title, UNIT_MOPS, SUMMARY_MEDIAN }, \
                                  { key "-longest", "  its longest operation", UNIT_MS, SUMMARY_WORST } }
+#define TAIL(key, title)       { { key "-p50", title ": half", UNIT_NS, SUMMARY_MEDIAN }, \
+                                 { key "-p99", "  99 of 100", UNIT_NS, SUMMARY_MEDIAN }, \
+                                 { key "-p999", "  999 of 1,000", UNIT_US, SUMMARY_MEDIAN }, \
+                                 { key "-max", "  the longest", UNIT_MS, SUMMARY_WORST } }
+#define WAITERS(key, title)    { { key, title, UNIT_MS, SUMMARY_MEDIAN } }
 #define STREAM(key, title)     { { key, title, UNIT_MBS, SUMMARY_MEDIAN }, \
                                  { key "-pipe", "  by a pipe", UNIT_MBS, SUMMARY_MEDIAN }, \
                                  { key "-socket", "  by a UNIX socket", UNIT_MBS, SUMMARY_MEDIAN } }
 
 /* What one thread does comes just before what two do of it, as the targets
  * compare the two and the machine's speed drifts. */
-const struct workload workloads[] = {
+static const struct workload list[] = {
         { NS("read-8", "read 8 B"), run_one, "One thread", job_read, .size = 8 },
         { NS("read-64", "read 64 B"), run_one, .loop = job_read, .size = 64 },
         { NS("read-256", "read 256 B"), run_one, .loop = job_read, .size = 256 },
@@ -322,33 +297,39 @@ const struct workload workloads[] = {
           run_first_write, .loop = job_slice, .size = 64, .threads = 2, .every = 6 },
 
         { CROWD("mix-99-t8", "8 at 99/1 of 64 B"), run_team, "Eight threads on two processors", job_mix, .size = 64,
-          .threads = 8, .writes = .01, .every = 6 },
+          .threads = 8, .writes = .01, .every = 12 },
         { CROWD("mix-95-t8", "8 at 95/5"), run_team, .loop = job_mix, .size = 64, .threads = 8, .writes = .05,
-          .every = 6 },
+          .every = 12 },
         { CROWD("mix-50-t8", "8 at 50/50"), run_team, .loop = job_mix, .size = 64, .threads = 8, .writes = .50,
-          .every = 6 },
+          .every = 12 },
+
+        { TAIL("tail-95-t8", "8 at 95/5"), tail_run, "A call (and the clock's own 20 ns or so), on two processors",
+          .size = 64, .threads = 8, .writes = .05, .every = 24 },
+        { TAIL("tail-50-t8", "8 at 50/50"), tail_run, .size = 64, .threads = 8, .writes = .50, .every = 24 },
+        { TAIL("tail-95-t64", "64 at 95/5"), tail_run, .size = 64, .threads = 64, .writes = .05, .every = 24 },
+        { TAIL("tail-50-t64", "64 at 50/50"), tail_run, .size = 64, .threads = 64, .writes = .50, .every = 24 },
 
         { LIFE("new-4K", "make 4 KiB", UNIT_US), life_run, "Create, touch each page, free", .size = 4 * KIB },
         { LIFE("new-64K", "make 64 KiB", UNIT_US), life_run, .size = 64 * KIB },
         { LIFE("new-1M", "make 1 MiB", UNIT_US), life_run, .size = MIB },
-        { LIFE("new-64M", "make 64 MiB", UNIT_MS), life_run, .size = 64 * MIB, .every = 2 },
-        { LIFE("new-1G", "make 1 GiB", UNIT_MS), life_run, .size = GIB, .every = 12 },
+        { LIFE("new-64M", "make 64 MiB", UNIT_MS), life_run, .size = 64 * MIB, .every = 12 },
+        { LIFE("new-1G", "make 1 GiB", UNIT_MS), life_run, .size = GIB, .every = 40 },
         { LIFE("new-4K-recycled", "make 4 KiB, recycled", UNIT_US), life_run, .size = 4 * KIB,
           .variant = LIFE_RECYCLED },
         { LIFE("new-64K-recycled", "make 64 KiB, recycled", UNIT_US), life_run, .size = 64 * KIB,
           .variant = LIFE_RECYCLED },
         { LIFE("new-1M-recycled", "make 1 MiB, recycled", UNIT_US), life_run, .size = MIB, .variant = LIFE_RECYCLED },
-        { LIFE("new-64M-recycled", "make 64 MiB, recycled", UNIT_MS), life_run, .size = 64 * MIB, .every = 2,
+        { LIFE("new-64M-recycled", "make 64 MiB, recycled", UNIT_MS), life_run, .size = 64 * MIB, .every = 12,
           .variant = LIFE_RECYCLED },
-        { LIFE("new-64M-huge", "make 64 MiB, huge pages", UNIT_MS), life_run, .size = 64 * MIB, .every = 2,
+        { LIFE("new-64M-huge", "make 64 MiB, huge pages", UNIT_MS), life_run, .size = 64 * MIB, .every = 12,
           .variant = LIFE_HUGE },
-        { LIFE("new-1G-huge", "make 1 GiB, huge pages", UNIT_MS), life_run, .size = GIB, .every = 12,
+        { LIFE("new-1G-huge", "make 1 GiB, huge pages", UNIT_MS), life_run, .size = GIB, .every = 40,
           .variant = LIFE_HUGE },
 
         { NS("shared-random-64M", "8 B of 64 MiB at random"), run_random, "Shared memory", job_random, .size = 8,
-          .processes = true },
+          .processes = true, .every = 6 },
         { NS("shared-random-64M-huge", "  in huge pages"), run_random, .loop = job_random, .size = 8,
-          .processes = true, .variant = RANDOM_HUGE },
+          .processes = true, .variant = RANDOM_HUGE, .every = 6 },
 
         { MOPS("shared-read-64", "1 reads 64 B"), run_team, "Processes", job_read, .size = 64, .threads = 1,
           .processes = true },
@@ -369,6 +350,14 @@ const struct workload workloads[] = {
             { "shared-pair-writer", "  the writer", UNIT_MOPS, SUMMARY_MEDIAN },
             { "shared-pair-even", "  slower/faster of them", UNIT_RATIO, SUMMARY_MEDIAN } },
           run_pair, .loop = job_read, .size = 64, .threads = 2, .processes = true },
+
+        { WAITERS("shared-wait-64-writer", "behind a writer"), waiters_run,
+          "64 threads that wait: processor time in a second", .threads = 64, .processes = true, .every = 40,
+          .variant = WAITERS_BEHIND_WRITER },
+        { WAITERS("shared-wait-64-reader", "behind a reader"), waiters_run, .threads = 64, .processes = true,
+          .every = 40, .variant = WAITERS_BEHIND_READER },
+        { WAITERS("shared-wait-64-mixed", "both, behind a writer"), waiters_run, .threads = 64,
+          .processes = true, .every = 40, .variant = WAITERS_MIXED },
 
         { NS("only-read-64", "read 64 B"), only_run, "What the others have not", job_read, .size = 64 },
         { NS("only-try-read-64", "  that does not wait"), only_run, .loop = job_try_read, .size = 64 },
@@ -392,17 +381,21 @@ const struct workload workloads[] = {
           .processes = true, .variant = ONLY_KERNEL },
         { { { "shared-only-death", "a death is told after", UNIT_MS, SUMMARY_MEDIAN },
             { "shared-only-death-p99", "  its 99th percentile", UNIT_MS, SUMMARY_P99 } },
-          only_death, .processes = true, .every = 6 },
+          only_death, .processes = true, .every = 24 },
 
         { { { "shared-ping1", "word to and fro, 1 CPU", UNIT_US, SUMMARY_MEDIAN },
             { "shared-ping1-bare", "  by bare futexes", UNIT_US, SUMMARY_MEDIAN },
             { "shared-ping2", "word to and fro, 2 CPUs", UNIT_US, SUMMARY_MEDIAN },
             { "shared-ping2-bare", "  by bare futexes", UNIT_US, SUMMARY_MEDIAN } },
-          message_ping, "Messages between two processes", .processes = true },
-        { STREAM("shared-ring-64", "64 B, by a ring"), message_stream, .size = 64, .processes = true },
-        { STREAM("shared-ring-4K", "4 KiB, by a ring"), message_stream, .size = 4 * KIB, .processes = true },
-        { STREAM("shared-ring-64K", "64 KiB, by a ring"), message_stream, .size = 64 * KIB, .processes = true },
+          message_ping, "Messages between two processes", .processes = true, .every = 3 },
+        { STREAM("shared-ring-64", "64 B, by a ring"), message_stream, .size = 64, .processes = true,
+          .every = 3 },
+        { STREAM("shared-ring-4K", "4 KiB, by a ring"), message_stream, .size = 4 * KIB, .processes = true,
+          .every = 3 },
+        { STREAM("shared-ring-64K", "64 KiB, by a ring"), message_stream, .size = 64 * KIB, .processes = true,
+          .every = 3 },
 };
 /* clang-format on */
 
-const int workload_count = sizeof(workloads) / sizeof(workloads[0]);
+const struct workload *workloads = list;
+int workload_count = sizeof(list) / sizeof(list[0]);

@@ -42,6 +42,8 @@ struct pace {
         int events;    /* first writes */
 };
 
+struct team;
+
 struct workload {
         struct row rows[ROWS_MAX];
         /* Put a figure for each row into values; or, for a workload of events,
@@ -60,8 +62,13 @@ struct workload {
         unsigned variant;
 };
 
-extern const struct workload workloads[];
-extern const int workload_count;
+extern const struct workload *workloads; /* the list in workload.c, or another */
+extern int workload_count;
+
+/* A team with a map of its own for the workload, and the end of both; NULL where the peer cannot
+ * make such a map. */
+struct team *workload_team(const struct workload *workload, const struct peer *peer, ammap_t **map);
+void workload_dismiss(struct team *team, ammap_t *map);
 
 /* life.c: make a map of workload->size, touch each page, free it. */
 int life_run(const struct workload *workload, const struct peer *peer, const struct pace *pace,
@@ -73,6 +80,15 @@ int message_ping(const struct workload *workload, const struct peer *peer, const
                  double values[ROWS_MAX][EVENTS_MAX]);
 int message_stream(const struct workload *workload, const struct peer *peer, const struct pace *pace,
                    double values[ROWS_MAX][EVENTS_MAX]);
+
+/* tail.c: how long calls take, of workload->threads that share two processors: half of them, 99
+ * and 99.9 of 100 not longer than so, and the longest. */
+int tail_run(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+             double values[ROWS_MAX][EVENTS_MAX]);
+
+/* waiters.c: what workload->threads cost that wait for one who holds the map. */
+int waiters_run(const struct workload *workload, const struct peer *peer, const struct pace *pace,
+                double values[ROWS_MAX][EVENTS_MAX]);
 
 /* only.c: an operation of the loop's on a map of workload->variant; how long after a process
  * is killed one who waits for it learns that. */
@@ -86,6 +102,7 @@ int only_death(const struct workload *workload, const struct peer *peer, const s
 #define LIFE_RECYCLED 1
 #define LIFE_HUGE 2
 #define RANDOM_HUGE 1
+enum { WAITERS_BEHIND_WRITER, WAITERS_BEHIND_READER, WAITERS_MIXED };
 enum { ONLY_PRIVATE, ONLY_SHARED, ONLY_WORDS, ONLY_KERNEL };
 
 #endif
