@@ -11,7 +11,7 @@
 #       make bench BENCHFLAGS='--only slice'
 #       make bench BENCHFLAGS='--only shared'   only: between processes
 #       make bench BENCHFLAGS='--only only'     only: what the others have not
-#       make bench-sweep                        three minutes: copies of each power of two of bytes, and of
+#       make bench-sweep                        two minutes: copies of each power of two of bytes, and of
 #                                               one byte less and more; where they are slow, and
 #                                               bench/out/sweep.csv
 #       make bench-scale                        a minute: which cache lines each operation touches,
