@@ -5,7 +5,7 @@
 # Nothing of this is built by a plain make.  What is built lies in bench/out;
 # bench/results.csv and the pictures lie in bench.
 #
-#       make bench                              about eight minutes
+#       make bench                              about seven minutes
 #       make bench BENCHFLAGS=--quick           half a minute
 #       make bench BENCHFLAGS=--torture         only: is each of them a lock?
 #       make bench BENCHFLAGS='--only slice'
