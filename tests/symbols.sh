@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Header, symbol map, built library and manual pages name the same calls.
+# Header, symbol map, built library and manual pages name the same calls.  The archive defines no
+# name that is not the library's own: every one begins with ammap_, which lib/names.h is for.
 set -eu
-: "${srcdir:=.}" "${top_builddir:=.}" "${NM:=nm}"
+: "${srcdir:=.}" "${top_builddir:=.}" "${NM:=nm}" "${CC:=cc}" "${CFLAGS:=}"
 LC_ALL=C
 export LC_ALL
 header=$srcdir/include/ammap.h map=$srcdir/lib/ammap.map
-library=$top_builddir/.libs/libammap.so
+library=$top_builddir/.libs/libammap.so archive=$top_builddir/.libs/libammap.a names=$srcdir/lib/names.h
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -41,5 +42,55 @@ if test -e "$library"; then
 else
         echo "no shared library was built: its symbols are not compared"
 fi
+
+# What an object or archive defines for all others, functions, data and thread-local: one a line.
+# (Names that begin with __ are the compiler's: a sanitizer's and coverage's.)
+defined()
+{
+        $NM -g "$1" 2>/dev/null | awk 'NF == 3 && $2 != "U" { sub(/^_ammap_/, "ammap_", $3); print $3 }' |
+                sed '/^__/d; /^_GLOBAL_/d' | sort -u
+}
+
+# strangers FILE: those of them that a program may have, too
+strangers()
+{
+        defined "$1" | sed '/^ammap_/d'
+}
+
+if test ! -e "$archive"; then
+        echo "no archive was built: its symbols are not looked at"
+else
+        if test -z "$(defined "$archive" | grep '^ammap_new$')"; then
+                # Of another compiler's LTO, as clang's, nm sees nothing.
+                NM=llvm-nm
+        fi
+        if test -z "$(defined "$archive" | grep '^ammap_new$')"; then
+                echo "note: neither nm nor llvm-nm reads $archive: its symbols are not looked at"
+        else
+                for name in $(strangers "$archive"); do
+                        echo "in $archive, without the prefix; lib/names.h wants: #define $name ammap__$name" >&2
+                        failed=1
+                done
+                # It does find one, of each kind.
+                echo 'int os_open(void); int os_open(void) { return 0; } int os_data = 1; int os_zero;
+                        _Thread_local int os_own; __attribute__((constructor)) void os_begin(void) { }' >"$work/bad.c"
+                # shellcheck disable=SC2086 # flags are words
+                $CC $CFLAGS -w -c -o "$work/bad.o" "$work/bad.c"
+                test "$(strangers "$work/bad.o" | tr '\n' ' ')" = 'os_begin os_data os_open os_own os_zero ' ||
+                        { echo "a name without the prefix has not been found: $(strangers "$work/bad.o")" >&2; failed=1; }
+        fi
+fi
+
+# A line for what is no more.
+sed -n 's/^#define \([a-z][a-z0-9_]*\) ammap__\1$/\1/p' "$names" | sort >"$work/names"
+test "$(grep -c '^#define [a-z]' "$names")" -eq "$(wc -l <"$work/names")" ||
+        { echo "$names: a line is not of the form #define NAME ammap__NAME" >&2; failed=1; }
+cat "$srcdir"/lib/*/*.[ch] "$srcdir"/lib/*.[ch] | sed '/^#define [a-z0-9_]* ammap__/d' | tr -cs 'a-zA-Z0-9_' '\n' |
+        sort -u >"$work/words"
+for name in $(comm -23 "$work/names" "$work/words"); do
+        echo "$names: nothing is called $name any more" >&2
+        failed=1
+done
+
 test "$failed" -ne 0 || echo "$(wc -l <"$work/header") calls, the same everywhere"
 exit "$failed"

@@ -147,28 +147,28 @@ static void look_for_secret(const void *address, size_t length)
 }
 
 #define WRAP(name, parameters, arguments)                                                                              \
-        int __real_##name parameters;                                                                                  \
-        int __wrap_##name parameters;                                                                                  \
-        int __wrap_##name parameters                                                                                   \
+        int __real_ammap__##name parameters;                                                                           \
+        int __wrap_ammap__##name parameters;                                                                           \
+        int __wrap_ammap__##name parameters                                                                            \
         {                                                                                                              \
                 int rc = refuse(CALL_##name);                                                                          \
-                return rc < 0 ? rc : __real_##name arguments;                                                          \
+                return rc < 0 ? rc : __real_ammap__##name arguments;                                                   \
         }
 
 /* The same for those that go over a range. */
 #define WRAP_RANGE(name, parameters, arguments)                                                                        \
-        int __real_##name parameters;                                                                                  \
-        int __wrap_##name parameters;                                                                                  \
-        int __wrap_##name parameters                                                                                   \
+        int __real_ammap__##name parameters;                                                                           \
+        int __wrap_ammap__##name parameters;                                                                           \
+        int __wrap_ammap__##name parameters                                                                            \
         {                                                                                                              \
                 int rc = refuse(CALL_##name);                                                                          \
                 if (!is_own(address, length))                                                                          \
                         return -EINVAL;                                                                                \
                 if (rc == 0)                                                                                           \
-                        return __real_##name arguments;                                                                \
+                        return __real_ammap__##name arguments;                                                         \
                 length = half_of(length);                                                                              \
                 if (plan.half && length > 0)                                                                           \
-                        (void)__real_##name arguments;                                                                 \
+                        (void)__real_ammap__##name arguments;                                                          \
                 return rc;                                                                                             \
         }
 
@@ -193,9 +193,9 @@ static void *resize_beside(void *argument)
         return argument;
 }
 
-int __real_os_usage(const void *address, size_t length, struct os_usage *usage);
-int __wrap_os_usage(const void *address, size_t length, struct os_usage *usage);
-int __wrap_os_usage(const void *address, size_t length, struct os_usage *usage)
+int __real_ammap__os_usage(const void *address, size_t length, struct os_usage *usage);
+int __wrap_ammap__os_usage(const void *address, size_t length, struct os_usage *usage);
+int __wrap_ammap__os_usage(const void *address, size_t length, struct os_usage *usage)
 {
         int rc = refuse(CALL_os_usage);
 
@@ -206,7 +206,7 @@ int __wrap_os_usage(const void *address, size_t length, struct os_usage *usage)
                 task_join(&task);
         }
         if (rc == 0)
-                return __real_os_usage(address, length, usage);
+                return __real_ammap__os_usage(address, length, usage);
         *usage = (struct os_usage){ OS_UNKNOWN, OS_UNKNOWN, OS_UNKNOWN, OS_UNKNOWN };
         return rc;
 }
@@ -215,9 +215,9 @@ WRAP(os_reserve, (void **address, size_t length, enum os_access access, bool nor
      (address, length, access, noreserve))
 WRAP_RANGE(os_protect, (void *address, size_t length, enum os_access access), (address, length, access))
 
-int __real_os_discard(void *address, size_t length);
-int __wrap_os_discard(void *address, size_t length);
-int __wrap_os_discard(void *address, size_t length)
+int __real_ammap__os_discard(void *address, size_t length);
+int __wrap_ammap__os_discard(void *address, size_t length);
+int __wrap_ammap__os_discard(void *address, size_t length)
 {
         int rc = refuse(CALL_os_discard);
 
@@ -226,12 +226,12 @@ int __wrap_os_discard(void *address, size_t length)
         if (!is_own(address, length))
                 return -EINVAL;
         look_for_secret(address, length);
-        return __real_os_discard(address, length);
+        return __real_ammap__os_discard(address, length);
 }
 
-int __real_os_unmap(void *address, size_t length);
-int __wrap_os_unmap(void *address, size_t length);
-int __wrap_os_unmap(void *address, size_t length)
+int __real_ammap__os_unmap(void *address, size_t length);
+int __wrap_ammap__os_unmap(void *address, size_t length);
+int __wrap_ammap__os_unmap(void *address, size_t length)
 {
         int rc = refuse(CALL_os_unmap);
 
@@ -240,7 +240,7 @@ int __wrap_os_unmap(void *address, size_t length)
         if (!is_own(address, length))
                 return -EINVAL;
         look_for_secret(address, length);
-        rc = __real_os_unmap(address, length);
+        rc = __real_ammap__os_unmap(address, length);
         if (rc == 0)
                 squat(address, length);
         return rc;

@@ -39,13 +39,13 @@ ssize_t __real_process_vm_readv(pid_t, const struct iovec *, unsigned long, cons
 ssize_t __real_process_vm_writev(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long,
                                  unsigned long);
 int __real_memfd_create(const char *, unsigned);
-int __real_os_map(void **, size_t);
+int __real_ammap__os_map(void **, size_t);
 ssize_t __wrap_process_vm_readv(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long,
                                 unsigned long);
 ssize_t __wrap_process_vm_writev(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long,
                                  unsigned long);
 int __wrap_memfd_create(const char *, unsigned);
-int __wrap_os_map(void **, size_t);
+int __wrap_ammap__os_map(void **, size_t);
 
 ssize_t __wrap_process_vm_readv(pid_t pid, const struct iovec *near, unsigned long nears, const struct iovec *far,
                                 unsigned long fars, unsigned long flags)
@@ -73,9 +73,9 @@ int __wrap_memfd_create(const char *name, unsigned flags)
         return -1;
 }
 
-int __wrap_os_map(void **address, size_t length)
+int __wrap_ammap__os_map(void **address, size_t length)
 {
-        return refuse.no_pages ? -ENOMEM : __real_os_map(address, length);
+        return refuse.no_pages ? -ENOMEM : __real_ammap__os_map(address, length);
 }
 
 /* --- Around every test --------------------------------------------------------- */
@@ -523,7 +523,7 @@ DEFINE_TEST("os-share", files_are_mapped)
         void *room = NULL;
         unsigned char *bytes;
 
-        ck_assert_int_eq(__real_os_map(&room, 4 * page), 0);
+        ck_assert_int_eq(__real_ammap__os_map(&room, 4 * page), 0);
         bytes = room;
         ck_assert_int_eq(os_map_file(bytes + page, page, fd, 2 * page, OS_WRITE), 0);
         shared[2 * page] = 5;
@@ -567,8 +567,8 @@ DEFINE_TEST("os-share", what_is_mapped_is_mapped_again)
         struct footprint before;
 
         ck_assert_int_eq(os_add_seals(fd, AMMAP_SEAL_FUTURE_WRITE | AMMAP_SEAL_SHRINK), 0);
-        ck_assert_int_eq(__real_os_map(&room, 3 * page), 0);
-        ck_assert_int_eq(__real_os_map(&own, page), 0);
+        ck_assert_int_eq(__real_ammap__os_map(&room, 3 * page), 0);
+        ck_assert_int_eq(__real_ammap__os_map(&own, page), 0);
         bytes = room;
         memset(bytes, 1, 3 * page);
         /* Only what is shared can be. */
@@ -608,7 +608,7 @@ DEFINE_TEST_IF(!TEST_SANITIZED, "os-share", what_cannot_be_mapped_again_leaves_w
         unsigned char *at[2] = { map_shared(fd, page) };
         void *room = NULL;
 
-        ck_assert_int_eq(__real_os_map(&room, page), 0);
+        ck_assert_int_eq(__real_ammap__os_map(&room, page), 0);
         at[1] = room;
         memset(room, 1, page);
         child_passes(lock_again, at);
@@ -870,7 +870,7 @@ static void *call_all_cancelled(void *argument)
         thread_check_int(os_allot(fd, 0, page), 0);
         thread_check_int(os_read_at(fd, 0, &byte, 1), 0);
         thread_check_int(os_next_data(fd, 0, &start, &end), 0);
-        thread_check_int(__real_os_map(&room, page), 0);
+        thread_check_int(__real_ammap__os_map(&room, page), 0);
         thread_check_int(os_map_file(room, page, fd, 0, OS_WRITE), 0);
         shared = room;
         thread_check_int(os_peek(&byte, shared, 1), 0);
