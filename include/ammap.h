@@ -32,15 +32,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
+#if defined(__cplusplus) ? __cplusplus < 201103L && !defined(_MSVC_LANG) \
+                         : !defined(__STDC_VERSION__) || __STDC_VERSION__ < 201112L
+#error "ammap.h needs C11 or C++11: compile with -std=c11 or -std=c++11, or later"
+/* What follows is read all the same, so that the line above is the only one to be seen. */
+typedef volatile uint32_t ammap_atomic_uint32_t;
+typedef volatile uint64_t ammap_atomic_uint64_t;
+#elif defined(__cplusplus)
 #include <atomic>
 typedef std::atomic<uint32_t> ammap_atomic_uint32_t;
 typedef std::atomic<uint64_t> ammap_atomic_uint64_t;
-extern "C" {
 #else
 #include <stdatomic.h>
 typedef _Atomic uint32_t ammap_atomic_uint32_t;
 typedef _Atomic uint64_t ammap_atomic_uint64_t;
+#endif
+
+#ifdef __cplusplus
+extern "C" {
 #endif
 
 #define AMMAP_VERSION_MAJOR 0
@@ -839,7 +848,7 @@ typedef enum ammap_advice {
         AMMAP_ADVICE_COLD,       /* not for a while */
         AMMAP_ADVICE_PAGEOUT,    /* not for long: swap it out */
         AMMAP_ADVICE_HUGEPAGE,   /* in huge pages where that can be */
-        AMMAP_ADVICE_NOHUGEPAGE, /* not in huge pages */
+        AMMAP_ADVICE_NOHUGEPAGE /* not in huge pages */
 } ammap_advice_t;
 
 AMMAP_API int ammap_advise(ammap_t *map, uint64_t offset, uint64_t length, ammap_advice_t advice);
@@ -881,7 +890,7 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_clone(ammap_t *map, ammap_t **copy);
 typedef enum ammap_guard {
         AMMAP_GUARD_NONE,
         AMMAP_GUARD_PAGES,   /* by mappings that cannot be touched */
-        AMMAP_GUARD_MARKERS, /* by markers in the map's own */
+        AMMAP_GUARD_MARKERS /* by markers in the map's own */
 } ammap_guard_t;
 
 /* Why a process may not write a map.  Of several causes the first of these is told.
@@ -897,7 +906,7 @@ typedef enum ammap_why {
         AMMAP_WHY_RIGHTS,
         AMMAP_WHY_FROZEN,
         AMMAP_WHY_OPTION,
-        AMMAP_WHY_PID_NAMESPACE,
+        AMMAP_WHY_PID_NAMESPACE
 } ammap_why_t;
 
 /* What a map is and has.  The caller sets struct_size, by AMMAP_STAT_INIT.  Fields that

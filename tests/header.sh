@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The header, included alone, compiles as each C and C++ that it promises, with each compiler here, without a warning.
+# With an older C or C++ it says what it needs, in the one error that there is.
 set -eu
 : "${srcdir:=.}" "${CC:=cc}" "${CXX:=}"
 work=$(mktemp -d)
@@ -50,15 +51,61 @@ compile()
                 -fsyntax-only "$work/alone.c" || { echo "failed: $compiler -std=$standard" >&2; failed=1; }
 }
 
-for standard in c11 c17; do
-        compile "$CC" c $standard
-        compile gcc c $standard
-        compile clang c $standard
+# An older language: one error, of a program that uses what is declared.
+refuse()
+{
+        compiler=$1 language=$2 standard=$3
+        command -v "${compiler%% *}" >/dev/null || return 0
+        tried=$((tried + 1))
+        if LC_ALL=C $compiler -x "$language" "-std=$standard" -pedantic-errors -I"$srcdir/include" -fsyntax-only \
+                "$work/old.c" 2>"$work/said"; then
+                echo "failed: $compiler -std=$standard compiles, and should be refused" >&2
+                failed=1
+        elif test "$(grep -c 'error: ' "$work/said")" -ne 1 ||
+                ! grep -q 'error: .*ammap.h needs C11 or C++11' "$work/said"; then
+                cat "$work/said" >&2
+                echo "failed: $compiler -std=$standard: wanted one error, that ammap.h needs C11 or C++11" >&2
+                failed=1
+        fi
+}
+
+cat >"$work/old.c" <<'END'
+#include <ammap.h>
+
+int main(void)
+{
+        ammap_t *map;
+        ammap_u32_view_t view;
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        int rc = ammap_new_with(&map, 4096, &options);
+
+        if (rc == AMMAP_OK)
+                rc = ammap_atomic_u32(map, 0, &view);
+        if (rc == AMMAP_OK)
+                ammap_u32_view_release(&view);
+        return rc == AMMAP_OK ? ammap_free(map) : 1;
+}
+END
+
+# The newest are known to new compilers alone.
+knows()
+{
+        echo 'int x;' | $1 -x "$2" "-std=$3" -fsyntax-only - 2>/dev/null
+}
+
+for compiler in "$CC" gcc clang; do
+        for standard in c11 c17 c2x c23 gnu11; do
+                ! knows "$compiler" c $standard || compile "$compiler" c $standard
+        done
+        refuse "$compiler" c c99
 done
-for standard in c++11 c++17 c++20; do
-        test -z "$CXX" || compile "$CXX" c++ $standard
-        compile g++ c++ $standard
-        compile clang++ c++ $standard
+for compiler in "$CXX" g++ clang++; do
+        test -n "$compiler" || continue
+        for standard in c++11 c++14 c++17 c++20 c++2b c++23; do
+                ! knows "$compiler" c++ $standard || compile "$compiler" c++ $standard
+        done
+        refuse "$compiler" c++ c++98
 done
+command -v clang >/dev/null || echo "clang is not here: skipped"
 test "$failed" -ne 0 || echo "$tried compilations, no warning"
 exit "$failed"
