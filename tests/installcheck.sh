@@ -5,7 +5,8 @@ set -eu
 : "${DESTDIR:=}" "${CC:=cc}" "${CXX:=}" "${CFLAGS:=}" "${CXXFLAGS:=}" "${LDFLAGS:=}"
 : "${libdir:?}" "${VERSION:?}"
 : "${PKG_CONFIG:=pkg-config}"
-work=$(mktemp -d)
+# Where programs can be run, which TMPDIR may not be.
+work=$(mktemp -d "$PWD/installcheck.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 fail()
@@ -21,44 +22,21 @@ PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
 export PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR PKG_CONFIG_ALLOW_SYSTEM_CFLAGS PKG_CONFIG_ALLOW_SYSTEM_LIBS
 unset PKG_CONFIG_PATH
 command -v "${PKG_CONFIG%% *}" >/dev/null || fail "install the package pkg-config (pkgconf)"
+case $($PKG_CONFIG --variable=prefix ammap) in
+*' '*) case $($PKG_CONFIG --cflags ammap) in *'\ '*) ;; *) fail "ammap.pc does not quote a prefix with a space" ;; esac ;;
+esac
+grep -q '^URL: http' "$PKG_CONFIG_LIBDIR/ammap.pc" || fail "ammap.pc names no home page"
 test "$($PKG_CONFIG --modversion ammap)" = "$VERSION" || fail "ammap.pc does not say $VERSION"
 
-cat >"$work/client.c" <<'END'
-#include <ammap.h>
-#include <string.h>
-
-int main(void)
-{
-        ammap_t *map;
-        char text[6] = "";
-        ammap_slice_t slice;
-        ammap_u64_view_t view;
-
-        if (strcmp(ammap_version(), AMMAP_VERSION) != 0 || ammap_new(&map, 4096) != AMMAP_OK)
-                return 1;
-        if (ammap_update_region(map, 8, "hello", 5) != AMMAP_OK || ammap_read_into(map, 8, text, 5) != AMMAP_OK)
-                return 2;
-        if (ammap_as_slice(map, 8, 5, &slice) != AMMAP_OK || memcmp(slice.data, text, 5) != 0)
-                return 3;
-        if (ammap_free(map) != AMMAP_ERR_BUSY)
-                return 4;
-        ammap_slice_release(&slice);
-        /* std::atomic and _Atomic have the operators in common. */
-        if (ammap_atomic_u64(map, 0, &view) != AMMAP_OK || ++*view.value != 1)
-                return 5;
-        ammap_u64_view_release(&view);
-        return ammap_free(map) == AMMAP_OK ? 0 : 6;
-}
-END
-
+source=$(dirname "$0")/client.c
 shared=$DESTDIR$libdir/libammap.so static=$DESTDIR$libdir/libammap.a
 clients=0
 client()
 {
         compiler=$1 flags=$2 language=$3 standard=$4 linkage=$5 libs=$6
-        # Compilers, flags and libraries are lists of words.
-        $compiler $flags -x "$language" "-std=$standard" -Wall -Wextra -Wpedantic -Werror \
-                $($PKG_CONFIG --cflags ammap) -o "$work/client" "$work/client.c" -x none $LDFLAGS $libs ||
+        # Compilers, flags and libraries are lists of words; pkg-config quotes what has spaces for the shell.
+        eval "$compiler $flags -x $language -std=$standard -Wall -Wextra -Wpedantic -Werror \
+                $($PKG_CONFIG --cflags ammap) -o \"\$work/client\" \"\$source\" -x none $LDFLAGS $libs" ||
                 fail "$compiler -std=$standard, $linkage: does not compile"
         LD_LIBRARY_PATH=$DESTDIR$libdir "$work/client" || fail "$compiler -std=$standard, $linkage: client returned $?"
         clients=$((clients + 1))
@@ -87,7 +65,7 @@ if test -e "$shared"; then
 fi
 if test -e "$static"; then
         # -lammap would take the shared library where there are both.
-        each static "$($PKG_CONFIG --static --libs ammap | sed "s|-lammap|$static|")"
+        each static "$($PKG_CONFIG --static --libs ammap | sed 's|-lammap|"$static"|')"
         if command -v readelf >/dev/null; then
                 ! readelf -d "$work/client" | grep -q 'NEEDED.*libammap' || fail "the static client is not static"
         fi

@@ -1,0 +1,55 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# ammap.pc serves a client of the staged tree and of one whose path has a space, shared and static;
+# ammap-uninstalled.pc one of the tree where the library was built.
+set -eu
+: "${srcdir:=.}" "${top_builddir:=.}" "${CC:=cc}" "${CFLAGS:=}" "${LDFLAGS:=}" "${MAKE:=make}"
+: "${prefix:?}" "${libdir:?}" "${VERSION:?}"
+srcdir=$(cd "$srcdir" && pwd) top_builddir=$(cd "$top_builddir" && pwd)
+work=$(mktemp -d "$PWD/pkg-config.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+unset MAKEFLAGS MFLAGS MAKELEVEL TESTS
+
+skip()
+{
+        echo "SKIP: $*"
+        exit 77
+}
+
+# Staged, as a packager does it, then moved to a place with a space in its name.
+stage()
+{
+        "$MAKE" -C "$top_builddir" install DESTDIR="$work/stage" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+        case $libdir in
+        "$prefix"/*) under=${libdir#"$prefix/"} ;;
+        *) skip "the library's folder is not below the prefix" ;;
+        esac
+        moved="$work/with space/p"
+        mkdir -p "$work/with space"
+        cp -R "$work/stage$prefix" "$moved"
+}
+
+: "${PKG_CONFIG:=pkg-config}"
+command -v "${PKG_CONFIG%% *}" >/dev/null || skip "there is no pkg-config"
+stage
+
+installcheck()
+{
+        CXX='' sh "$srcdir/tests/installcheck.sh"
+}
+
+DESTDIR=$work/stage installcheck
+# What configure --prefix writes.
+pc=$moved/$under/pkgconfig/ammap.pc
+sed "s|^prefix=.*|prefix=$moved|" "$work/stage$libdir/pkgconfig/ammap.pc" >"$pc"
+! grep -q "[=\"]$prefix/" "$pc" || { echo "ammap.pc names the prefix more than once" >&2; exit 1; }
+DESTDIR='' libdir=$moved/$under installcheck
+
+PKG_CONFIG_PATH=$top_builddir
+export PKG_CONFIG_PATH
+$PKG_CONFIG --uninstalled ammap || { echo "pkg-config does not see ammap-uninstalled.pc" >&2; exit 1; }
+# shellcheck disable=SC2086,SC2046 # flags are words
+eval "$CC $CFLAGS $($PKG_CONFIG --cflags ammap) -o \"\$work/client\" \"\$srcdir/tests/client.c\" $LDFLAGS \
+        $($PKG_CONFIG --static --libs ammap)"
+LD_LIBRARY_PATH=$top_builddir/.libs "$work/client"
+echo "clients of the installed, the moved and the uninstalled library ran"
