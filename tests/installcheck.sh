@@ -70,5 +70,17 @@ if test -e "$static"; then
                 ! readelf -d "$work/client" | grep -q 'NEEDED.*libammap' || fail "the static client is not static"
         fi
 fi
+# The pages of the installed tree name the release.
+if test -n "${mandir:-}" && test -e "$DESTDIR$mandir/man3/ammap_new.3"; then
+        for page in "$DESTDIR$mandir"/man3/ammap_*.3 "$DESTDIR$mandir/man5/ammap-format.5" "$DESTDIR$mandir/man7/ammap.7"; do
+                case $(head -n 1 "$page") in '.so '*) continue ;; esac
+                grep -qxF ".Os libammap $VERSION" "$page" || fail "$page does not name the release"
+        done
+        if command -v mandoc >/dev/null; then
+                mandoc -Tascii "$DESTDIR$mandir/man3/ammap_new.3" | tail -n 1 | grep -qF "libammap $VERSION" ||
+                        fail "the footer of ammap_new.3 does not name the release"
+                mandoc -Tlint -W warning "$DESTDIR$mandir/man3/ammap_new.3" || fail "mandoc does not like ammap_new.3"
+        fi
+fi
 test "$clients" -gt 0 || fail "no library in $DESTDIR$libdir"
 echo "installcheck: $clients clients compiled and ran"

@@ -8,7 +8,8 @@
 set -eu
 : "${srcdir:=.}"
 : "${top_srcdir:=$srcdir}" "${CC:=cc}" "${CPPFLAGS:=}" "${LDFLAGS:=}" "${LIBS:=}"
-work=$(mktemp -d)
+# Not in TMPDIR, where it may not be allowed to run a program.
+work=$(mktemp -d "$PWD/lines.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 skip()

@@ -13,7 +13,8 @@ export LC_ALL
 unset MANPATH MANOPT MANROFFOPT MANROFFSEQ GROFF_ENCODING || :
 header=$top_srcdir/include/ammap.h
 top_builddir=$(cd "$top_builddir" && pwd)
-work=$(mktemp -d)
+# Not in TMPDIR, where it may not be allowed to run a program.
+work=$(mktemp -d "$PWD/man.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 # A file remembers it, because a pipeline's commands are processes of their own.
@@ -106,6 +107,7 @@ for page in "$work"/man3/*.3; do
         real="$real man3/$name.3"
         grep -q "^\\.Nm $name\\( ,\\)*\$" "$page" || fail "$name.3: does not name itself"
 
+        grep -qx '\.Os libammap' "$page" || fail "$name.3: no line .Os libammap, to which make install adds the release"
         found=$(sed -n 's/^\.Sh //p' "$page" | tr ' ' '_' | tr '\n' ' ')
         for section in $sections; do
                 case " $found" in

@@ -10,7 +10,8 @@ set -eu
 tests=$(cd "$(dirname "$0")" && pwd)
 command -v spin >/dev/null || { echo 'spin is not installed'; exit 77; }
 compiler=${CC:-cc}
-work=$(mktemp -d)
+# Not in TMPDIR, where it may not be allowed to run a program.
+work=$(mktemp -d "$PWD/model.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 running=0
 wanted=" $* "

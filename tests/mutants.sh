@@ -13,7 +13,8 @@ set -eu
 tests=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$tests")
 compiler=${CC:-cc}
-work=$(mktemp -d)
+# Not in TMPDIR, where it may not be allowed to run a program.
+work=$(mktemp -d "$PWD/mutants.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 libraries=$(pkg-config --libs check)
 flags='-std=gnu11 -g -O1 -w -D_GNU_SOURCE -pthread'

@@ -43,7 +43,7 @@ DESTDIR=$work/stage installcheck
 pc=$moved/$under/pkgconfig/ammap.pc
 sed "s|^prefix=.*|prefix=$moved|" "$work/stage$libdir/pkgconfig/ammap.pc" >"$pc"
 ! grep -q "[=\"]$prefix/" "$pc" || { echo "ammap.pc names the prefix more than once" >&2; exit 1; }
-DESTDIR='' libdir=$moved/$under installcheck
+DESTDIR='' libdir=$moved/$under mandir='' installcheck
 
 PKG_CONFIG_PATH=$top_builddir
 export PKG_CONFIG_PATH
