@@ -128,7 +128,11 @@ AMMAP_API const char *ammap_version(void);
 
 /* --- Life --------------------------------------------------------------- */
 
+#ifdef __cplusplus /* where ammap is a namespace, of ammap.hpp */
+typedef struct ammap_handle ammap_t;
+#else
 typedef struct ammap ammap_t;
+#endif
 
 /* Who shares a map.
  *   AMMAP_PRIVATE  nobody.  For calls that take a descriptor or a path: AMMAP_SHARED

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 # The manual pages are clean, say what the header says, and their examples compile and run.
 #
-# From the environment: CC, CPPFLAGS, CFLAGS, LDFLAGS, LIBS as the library was built with.  Flags such as
+# From the environment: CC, CXX, CPPFLAGS, CFLAGS, LDFLAGS, LIBS as the library was built with.  Flags such as
 # -fsanitize=address must be the library's own, or the examples do not link with it.
 set -eu
 : "${srcdir:=.}"
 : "${top_srcdir:=$srcdir}" "${top_builddir:=.}" "${CC:=cc}"
-: "${CPPFLAGS:=}" "${CFLAGS:=}" "${LDFLAGS:=}" "${LIBS:=}"
+: "${CXX:=}" "${CPPFLAGS:=}" "${CFLAGS:=}" "${LDFLAGS:=}" "${LIBS:=}"
 LC_ALL=C
 export LC_ALL
 unset MANPATH MANOPT MANROFFOPT MANROFFSEQ GROFF_ENCODING || :
@@ -37,13 +37,13 @@ mkdir "$work/man3" "$work/man5" "$work/man7" "$work/example" "$work/place"
 cp "$top_srcdir"/man/*.3 "$work/man3"
 cp "$top_srcdir"/man/*.5 "$work/man5"
 cp "$top_srcdir"/man/*.7 "$work/man7"
-others='man5/ammap-format.5 man7/ammap.7'
+others='man5/ammap-format.5 man7/ammap.7 man3/ammap.hpp.3'
 sections='NAME LIBRARY SYNOPSIS DESCRIPTION RETURN_VALUES THREAD_SAFETY EXAMPLES SEE_ALSO'
 
 # A line of roff as the reader sees it: the few escapes that code needs.
 unescape='s/^\\&//; s/\\-/-/g; s/\\(aq/'\''/g; s/\\(ga/`/g; s/\\(ha/^/g; s/\\(ti/~/g; s/\\e/\\/g'
 
-# The literal blocks of a page's examples, each into a file of its own: PREFIX-1.c, PREFIX-2.c...
+# The literal blocks of a page's examples, each into a file of its own: PREFIX-1.c, PREFIX-2.c...; .cc where it is C++.
 blocks()
 {
         page=$1 prefix=$2
@@ -54,7 +54,9 @@ blocks()
                 inside && /^\.Bd -literal/ { literal = 1; n++ }' "$page"
         for raw in "$prefix"-*.raw; do
                 test -e "$raw" || continue
-                sed "$unescape" "$raw" >"${raw%.raw}.c"
+                suffix=c
+                ! grep -q 'ammap\.hpp' "$raw" || suffix=cc
+                sed "$unescape" "$raw" >"${raw%.raw}.$suffix"
                 rm "$raw"
         done
 }
@@ -77,7 +79,7 @@ test -s "$work/calls" || { echo "no declarations found in $header" >&2; exit 1; 
 
 # --- The pages against the header ---------------------------------------------------------------
 
-(cd "$work/man3" && ls) | sed 's/\.3$//' | sort >"$work/pages"
+(cd "$work/man3" && ls ammap_*) | sed 's/\.3$//' | sort >"$work/pages"
 comm -23 "$work/calls" "$work/pages" | fail_each "no page for"
 comm -13 "$work/calls" "$work/pages" | fail_each "a page for no call of the header:"
 
@@ -92,7 +94,7 @@ prototypes='
         inside && $1 == ".Fc" { print text ")" }'
 : >"$work/shown"
 real=
-for page in "$work"/man3/*.3; do
+for page in "$work"/man3/ammap_*.3; do
         name=$(basename "$page" .3)
         read -r first <"$page"
         case $first in
@@ -130,7 +132,7 @@ comm -13 "$work/declared" "$work/synopses" | fail_each "in a SYNOPSIS, not in th
 for page in $real $others; do
         grep -v '^\.Dt' "$work/$page" | tr -cs 'A-Z0-9_' '\n' | grep '^AMMAP_.*[A-Z0-9]$' | sort -u >"$work/used" || :
         comm -13 "$work/macros" "$work/used" | fail_each "$page: not defined by the header:"
-        sed -n 's/^\.Xr \(ammap[a-z0-9_-]*\) \([357]\).*/man\2\/\1.\2/p' "$work/$page" | sort -u >"$work/references"
+        sed -n 's/^\.Xr \(ammap[a-z0-9_.-]*\) \([357]\).*/man\2\/\1.\2/p' "$work/$page" | sort -u >"$work/references"
         while read -r reference; do
                 test -e "$work/$reference" || fail "$page: refers to $reference, which is not there"
         done <"$work/references"
@@ -235,16 +237,27 @@ compiled=0 ran=0
 for page in $real $others; do
         name=$(basename "$page")
         blocks "$work/$page" "$work/example/$name"
-        test -e "$work/example/$name-1.c" || fail "$name: no code in EXAMPLES"
+        test -e "$work/example/$name-1.c" || test -e "$work/example/$name-1.cc" || fail "$name: no code in EXAMPLES"
 done
-for source in "$work"/example/*.c; do
-        program=${source%.c}
+for source in "$work"/example/*.c "$work"/example/*.cc; do
+        program=${source%.c*}
         name=$(basename "$program")
+        case $source in
+        *.c) compiler="$CC -std=c11" ;;
+        *) compiler="$CXX -std=c++17" ;;
+        esac
         # shellcheck disable=SC2086 # flags are words
-        $CC -std=c11 -Wall -Wextra -Werror -I"$top_srcdir/include" $CPPFLAGS $CFLAGS -c -o "$program.o" "$source" ||
+        if test "$source" = "$program.cc" && ! $compiler -fsyntax-only -x c++ /dev/null 2>/dev/null; then
+                echo "no compiler of C++17 here: $name is skipped"
+                continue
+        fi
+        # shellcheck disable=SC2086 # flags are words
+        $compiler -Wall -Wextra -Werror -I"$top_srcdir/include" $CPPFLAGS $CFLAGS -c -o "$program.o" "$source" ||
                 { fail "$name: does not compile"; continue; }
         compiled=$((compiled + 1))
         grep -q '^int main(' "$source" || continue
+        # What C++ links with is its own; tests/cpp.sh runs such programs.
+        test "$source" = "$program.c" || continue
         link "$program" || { fail "$name: does not link"; continue; }
         test "$shares" = yes || ! grep -qE 'AMMAP_SHARED|AMMAP_RAW|ammap_open' "$source" || continue
         # Some make files where they are.

@@ -1,0 +1,149 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# ammap.hpp: compiles as each C++ that it promises, with each compiler here, without a warning; what it promises
+# holds (tests/cpp/checks.cc, examples/relay.cc); what it refuses does not compile (tests/cpp/refused.cc).
+set -eu
+: "${srcdir:=.}"
+: "${top_srcdir:=$srcdir}" "${top_builddir:=.}" "${CC:=cc}" "${CXX:=}" "${CFLAGS:=}" "${LDFLAGS:=}" "${LIBS:=}"
+LC_ALL=C
+export LC_ALL
+top_srcdir=$(cd "$top_srcdir" && pwd)
+library=$top_builddir/.libs/libammap.a
+test -e "$library" || library=$top_builddir/.libs/libammap.so
+test ! -e "$library" || library=$(cd "$top_builddir/.libs" && pwd)/${library##*/}
+cases=$top_srcdir/tests/cpp/refused.cc
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+skip()
+{
+        echo "skipped: $*"
+        exit 77
+}
+
+fail()
+{
+        echo "failed: $*" >&2
+        : >"$work/failed"
+}
+
+warnings='-Wall -Wextra -Wpedantic -Wold-style-cast -Wconversion -Wsign-conversion -Wshadow -Werror'
+compile()
+{
+        # shellcheck disable=SC2086 # flags are words
+        $compiler $machine "-std=$standard" $warnings -I"$top_srcdir/include" "$@"
+}
+
+# The name of a standard before and after it was one.
+standards()
+{
+        for standard in c++17 c++20 c++23 c++2b; do
+                test "$standard" != c++2b || test "$last" != c++23 || continue
+                ! compile -fsyntax-only -x c++ /dev/null 2>/dev/null || { last=$standard; echo "$standard"; }
+        done
+}
+
+# What the library was compiled for, C++ is, too: the machine and the sanitizers.
+machine='' sanitized=no
+for word in $CC $CFLAGS; do
+        case $word in
+        -m32 | -m64 | -mx32) machine="$machine $word" ;;
+        -fsanitize=*) machine="$machine $word" sanitized=yes ;;
+        esac
+done
+
+cat >"$work/probe.cc" <<'PROBE'
+#include <ammap.h>
+#include <version>
+#include <thread>
+
+int main()
+{
+        ammap_t *map;
+
+        return ammap_new(&map, 1) || ammap_free(map);
+}
+PROBE
+
+run()
+{
+        (cd "$work" && LD_LIBRARY_PATH=$(dirname "$library") "$@")
+}
+
+# Each compiler once, whatever its name: $CXX, and those with the well-known names.
+compilers=
+for compiler in "$CXX" g++ clang++; do
+        test -n "$compiler" && command -v "${compiler%% *}" >/dev/null || continue
+        case " $compilers " in
+        *" $compiler "*) ;;
+        *) compilers="$compilers $compiler" ;;
+        esac
+done
+test -n "$compilers" || skip "there is no C++ compiler here"
+
+tried=0 ran=0 refused=0
+for compiler in $compilers; do
+        # The sanitizers of gcc and of clang do not go together.
+        case $sanitized:$CC:$compiler in
+        yes:*clang*:*g++*) case $compiler in *clang++*) ;; *) continue ;; esac ;;
+        yes:*clang*:*) ;;
+        yes:*:*clang*) continue ;;
+        esac
+        last=
+        # shellcheck disable=SC2030,SC2031 # the function's own is of a subshell
+        for standard in $(standards); do
+                last=$standard
+                runs=yes
+                # shellcheck disable=SC2086 # flags are words
+                compile -o "$work/probe" "$work/probe.cc" "$library" $LDFLAGS $LIBS -pthread 2>"$work/why" &&
+                        run ./probe || runs=no
+                test "$runs" = yes || echo "$compiler -std=$standard makes no program that runs with this library"
+
+                # To do without exceptions is one thing with all of them.
+                variants=with
+                test "$standard" = c++20 || variants='with -fno-exceptions'
+                for variant in $variants; do
+                        variant=${variant#with}
+                        variant=${variant:+$variant -fno-rtti}
+                        for source in tests/cpp/checks.cc examples/relay.cc; do
+                                # shellcheck disable=SC2086 # flags are words
+                                compile $variant -c -o "$work/program.o" "$top_srcdir/$source" ||
+                                        { fail "$compiler -std=$standard $variant: $source"; continue; }
+                                tried=$((tried + 1))
+                                test "$runs" = yes || continue
+                                # shellcheck disable=SC2086 # flags are words
+                                compile -o "$work/program" "$work/program.o" "$library" $LDFLAGS $LIBS -pthread ||
+                                        { fail "$compiler -std=$standard $variant: $source does not link"; continue; }
+                                if run ./program >"$work/output" 2>&1; then
+                                        ran=$((ran + 1))
+                                else
+                                        cat "$work/output" >&2
+                                        fail "$compiler -std=$standard $variant: $source does not end well"
+                                fi
+                        done
+                done
+        done
+
+        # Once is enough: with the last of its standards, which has most of the library's ways into a thread.
+        standard=$last
+        test -n "$standard" || continue
+        compile -fsyntax-only "$cases" || fail "$compiler: $cases, without a case"
+        for name in $(sed -n 's/.*case \([A-Z_]*\):.*/\1/p' "$cases"); do
+                reason=$(sed -n "s/.*case $name: \(.*\) \*\/\$/\1/p" "$cases")
+                if compile -fsyntax-only "-D$name" "$cases" 2>"$work/why"; then
+                        fail "$compiler -std=$standard compiles what is to be refused: $name"
+                elif grep -q 'is_not_here' "$work/why"; then
+                        echo "$compiler -std=$standard has not what $name is about"
+                elif grep 'error' "$work/why" | grep -Eq "$reason"; then
+                        refused=$((refused + 1))
+                else
+                        cat "$work/why" >&2
+                        fail "$compiler -std=$standard refuses $name for another reason than: $reason"
+                fi
+        done
+done
+
+test ! -e "$work/failed" || exit 1
+test "$tried" -eq 0 || test "$refused" -gt 0 || { echo "no case in $cases was tried" >&2; exit 1; }
+test "$tried" -gt 0 || skip "no compiler here knows C++17: $compilers"
+echo "$tried compilations without a warning, $ran programs ran, $refused mistakes were refused"
