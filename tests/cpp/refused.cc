@@ -23,21 +23,24 @@ static void work(const ammap::slice &slice)
 void refused(ammap::map &map, ammap::slice &slice, ammap::mut_slice &mut, ammap::u32_view &view)
 {
         work(slice);
+        static_cast<void>(map);
+        static_cast<void>(mut);
+        static_cast<void>(view);
 #if defined(MOVE)     /* case MOVE: deleted */
         ammap::slice other = std::move(slice);
-#elif defined(THREAD) /* case THREAD: arguments|deleted|no matching */
+#elif defined(THREAD) /* case THREAD: arguments|deleted|no matching|could not convert */
         std::thread other(work, std::move(slice));
-#elif defined(LAMBDA) /* case LAMBDA: arguments|deleted|no matching */
+#elif defined(LAMBDA) /* case LAMBDA: arguments|deleted|no matching|could not convert */
         std::thread other([own = slice.take()] { work(own); });
-#elif defined(TAKEN)  /* case TAKEN: arguments|deleted|no matching */
+#elif defined(TAKEN)  /* case TAKEN: arguments|deleted|no matching|could not convert */
         std::thread other(work, slice.take());
-#elif defined(RESULT) /* case RESULT: arguments|deleted|no matching */
+#elif defined(RESULT) /* case RESULT: arguments|deleted|no matching|could not convert */
         std::thread other([own = map.as_slice(0, 1)] { work(*own); });
-#elif defined(ASYNC)  /* case ASYNC: deleted|no matching */
+#elif defined(ASYNC)  /* case ASYNC: deleted|no matching|could not convert */
         auto other = std::async(std::launch::async, work, std::move(slice));
 #elif defined(TASK)   /* case TASK: deleted|no matching */
         std::packaged_task<void()> other([own = mut.take()] {});
-#elif defined(JTHREAD) && defined(__cpp_lib_jthread) /* case JTHREAD: arguments|deleted|no matching */
+#elif defined(JTHREAD) && defined(__cpp_lib_jthread) /* case JTHREAD: arguments|deleted|no matching|could not convert */
         std::jthread other(work, std::move(slice));
 #elif defined(JTHREAD)
         std::jthread_is_not_here other;
@@ -83,9 +86,5 @@ void refused(ammap::map &map, ammap::slice &slice, ammap::mut_slice &mut, ammap:
         map.as_slice(0, 1);
 #elif defined(WORD) /* case WORD: incomplete|undefined */
         auto other = map.atomic<int>(0);
-#else
-        static_cast<void>(map);
-        static_cast<void>(mut);
-        static_cast<void>(view);
 #endif
 }
