@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# A map and Python's mmap module are one memory: examples/python_peer.py.
+# bindings/python, with the library of this build: its tests and its examples.
 set -eu
 : "${srcdir:=.}"
 : "${top_srcdir:=$srcdir}" "${top_builddir:=.}" "${CC:=cc}" "${CFLAGS:=}" "${LDFLAGS:=}"
@@ -26,4 +26,12 @@ kind = lambda path: (lambda head: (head[4:6], head[18:20]))(open(path, "rb").rea
 sys.exit(kind(sys.argv[1]) != kind(sys.executable))
 END
 
-PYTHONDONTWRITEBYTECODE=1 python3 "$top_srcdir/examples/python_peer.py" "$library"
+case $top_srcdir in /*) ;; *) top_srcdir=$PWD/$top_srcdir ;; esac
+case $library in /*) ;; *) library=$PWD/$library ;; esac
+LD_LIBRARY_PATH=${library%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+PYTHONPATH=$top_srcdir/bindings/python
+PYTHONDONTWRITEBYTECODE=1 # the sources may be read-only
+export LD_LIBRARY_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE
+python3 -c 'import numpy' 2>/dev/null || echo "numpy is not here: its test is skipped"
+python3 "$top_srcdir/bindings/python/examples/peer.py"
+python3 -m unittest discover -v -s "$top_srcdir/bindings/python/tests"
