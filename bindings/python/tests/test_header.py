@@ -72,6 +72,7 @@ def compiled() -> Dict[str, int]:
     lines = []
     for name, struct in STRUCTS.items():
         lines.append(f'SHOW("{name}", sizeof({name}))')
+        lines += [f'SHOW("{name}:{field[0]}", sizeof((({name} *)0)->{field[0]}))' for field in struct._fields_]
         lines += [f'SHOW("{name}.{field[0]}", offsetof({name}, {field[0]}))' for field in struct._fields_]
     lines += [f'SHOW("{name}", {name})' for name in constants()]
     with tempfile.TemporaryDirectory() as work:
@@ -117,6 +118,7 @@ class Header(unittest.TestCase):
             for field in struct._fields_:
                 key = f"{name}.{field[0]}"
                 self.assertEqual(values.pop(key), getattr(struct, field[0]).offset, key)
+                self.assertEqual(values.pop(f"{name}:{field[0]}"), ctypes.sizeof(field[1]), key)
         self.assertEqual(values, constants())
 
     def test_every_constant_of_the_header(self) -> None:
