@@ -33,11 +33,13 @@ fail_each()
 }
 
 # Laid out as installed, which is how a .so request finds its page.
-mkdir "$work/man3" "$work/man5" "$work/man7" "$work/example" "$work/place"
+mkdir "$work/man1" "$work/man3" "$work/man5" "$work/man7" "$work/example" "$work/place"
+cp "$top_srcdir"/man/*.1 "$work/man1"
 cp "$top_srcdir"/man/*.3 "$work/man3"
 cp "$top_srcdir"/man/*.5 "$work/man5"
 cp "$top_srcdir"/man/*.7 "$work/man7"
 others='man5/ammap-format.5 man7/ammap.7 man3/ammap.hpp.3'
+programs='man1/ammap-inspect.1' # whose examples are no C
 sections='NAME LIBRARY SYNOPSIS DESCRIPTION RETURN_VALUES THREAD_SAFETY EXAMPLES SEE_ALSO'
 
 # A line of roff as the reader sees it: the few escapes that code needs.
@@ -129,10 +131,10 @@ comm -23 "$work/declared" "$work/synopses" | fail_each "in the header, in no SYN
 comm -13 "$work/declared" "$work/synopses" | fail_each "in a SYNOPSIS, not in the header:"
 
 # Names of macros and codes: none that the header does not define, and every code in the table of ammap(7).
-for page in $real $others; do
+for page in $real $others $programs; do
         grep -v '^\.Dt' "$work/$page" | tr -cs 'A-Z0-9_' '\n' | grep '^AMMAP_.*[A-Z0-9]$' | sort -u >"$work/used" || :
         comm -13 "$work/macros" "$work/used" | fail_each "$page: not defined by the header:"
-        sed -n 's/^\.Xr \(ammap[a-z0-9_.-]*\) \([357]\).*/man\2\/\1.\2/p' "$work/$page" | sort -u >"$work/references"
+        sed -n 's/^\.Xr \(ammap[a-z0-9_.-]*\) \([1357]\).*/man\2\/\1.\2/p' "$work/$page" | sort -u >"$work/references"
         while read -r reference; do
                 test -e "$work/$reference" || fail "$page: refers to $reference, which is not there"
         done <"$work/references"
@@ -165,7 +167,7 @@ $CC -std=c11 -I"$top_srcdir/lib" $CPPFLAGS $CFLAGS -fsyntax-only "$work/format.c
 # mandoc warns of every .so request, so that it is asked about the pages behind them only.
 lint=
 if command -v mandoc >/dev/null; then
-        for page in $real $others; do
+        for page in $real $others $programs; do
                 (cd "$work" && mandoc -Tlint -W warning "$page") || fail "mandoc does not like $page"
                 (cd "$work" && mandoc -Tascii -Owidth=80 "$page") | sed "s/.$(printf '\b')//g" |
                         awk 'length($0) > 80' | fail_each "$page: wider than 80 columns with mandoc:"
@@ -176,7 +178,7 @@ fi
 
 # Only man-db knows --warnings.
 if man --warnings --version >/dev/null 2>&1; then
-        for page in "$work"/man3/*.3 "$work"/man5/*.5 "$work"/man7/*.7; do
+        for page in "$work"/man1/*.1 "$work"/man3/*.3 "$work"/man5/*.5 "$work"/man7/*.7; do
                 (cd "$work" && MANWIDTH=80 man --warnings=w -l "$page") >"$work/text" 2>"$work/warnings" </dev/null ||
                         fail "man cannot show $(basename "$page")"
                 fail_each "$(basename "$page"):" <"$work/warnings"
