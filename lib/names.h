@@ -30,6 +30,7 @@
 #define file_elsewhere ammap__file_elsewhere
 #define file_end ammap__file_end
 #define file_enter ammap__file_enter
+#define file_enter_lanes ammap__file_enter_lanes
 #define file_enter_length ammap__file_enter_length
 #define file_find_locked ammap__file_find_locked
 #define file_forked ammap__file_forked
@@ -39,10 +40,16 @@
 #define file_in_use ammap__file_in_use
 #define file_is_same ammap__file_is_same
 #define file_leave ammap__file_leave
+#define file_leave_lanes ammap__file_leave_lanes
 #define file_leave_length ammap__file_leave_length
 #define file_link ammap__file_link
+#define file_lock_lane ammap__file_lock_lane
+#define file_lock_lanes ammap__file_lock_lanes
 #define file_lock_opening ammap__file_lock_opening
+#define file_look ammap__file_look
+#define file_look_at ammap__file_look_at
 #define file_mark_length ammap__file_mark_length
+#define file_nap ammap__file_nap
 #define file_open ammap__file_open
 #define file_peek ammap__file_peek
 #define file_poke ammap__file_poke
@@ -53,6 +60,8 @@
 #define file_refresh ammap__file_refresh
 #define file_set_frozen ammap__file_set_frozen
 #define file_set_length ammap__file_set_length
+#define file_twins_forked ammap__file_twins_forked
+#define file_unlink ammap__file_unlink
 #define file_unlock_opening ammap__file_unlock_opening
 #define file_use ammap__file_use
 #define file_wait_sequence ammap__file_wait_sequence
