@@ -37,6 +37,7 @@ compile()
 # The name of a standard before and after it was one.
 standards()
 {
+        last=
         for standard in c++17 c++20 c++23 c++2b; do
                 test "$standard" != c++2b || test "$last" != c++23 || continue
                 ! compile -fsyntax-only -x c++ /dev/null 2>/dev/null || { last=$standard; echo "$standard"; }
@@ -81,52 +82,56 @@ for compiler in "$CXX" g++ clang++; do
 done
 test -n "$compilers" || skip "there is no C++ compiler here"
 
-tried=0 ran=0 refused=0
-for compiler in $compilers; do
-        # The sanitizers of gcc and of clang do not go together.
-        case $sanitized:$CC:$compiler in
-        yes:*clang*:*g++*) case $compiler in *clang++*) ;; *) continue ;; esac ;;
-        yes:*clang*:*) ;;
-        yes:*:*clang*) continue ;;
-        esac
-        last=
-        # shellcheck disable=SC2030,SC2031 # the function's own is of a subshell
-        for standard in $(standards); do
-                last=$standard
-                runs=yes
-                # shellcheck disable=SC2086 # flags are words
-                compile -o "$work/probe" "$work/probe.cc" "$library" $LDFLAGS $LIBS -pthread 2>"$work/why" &&
-                        run ./probe || runs=no
-                test "$runs" = yes || echo "$compiler -std=$standard makes no program that runs with this library"
-
+# What a compiler makes of the header: each standard; of the first and the last, the programs run, too.
+accepts()
+{
+        all=$(standards)
+        for standard in $all; do
                 # To do without exceptions is one thing with all of them.
                 variants=with
-                test "$standard" = c++20 || variants='with -fno-exceptions'
+                test "$standard" != c++17 || variants='with -fno-exceptions'
+                runs=no
+                case $standard in
+                c++17 | "${all##*[!a-z0-9+]}")
+                        program=$work/$1
+                        # shellcheck disable=SC2086 # flags are words
+                        compile -o "$program" "$work/probe.cc" "$library" $LDFLAGS $LIBS -pthread 2>"$program.why" &&
+                                run "$program" && runs=yes
+                        test "$runs" = yes || echo "$compiler -std=$standard makes no program that runs with this library"
+                        ;;
+                esac
                 for variant in $variants; do
                         variant=${variant#with}
                         variant=${variant:+$variant -fno-rtti}
                         for source in tests/cpp/checks.cc examples/relay.cc; do
+                                if test "$runs" = no; then
+                                        # shellcheck disable=SC2086 # flags are words
+                                        compile $variant -fsyntax-only "$top_srcdir/$source" ||
+                                                fail "$compiler -std=$standard $variant: $source"
+                                        echo tried >>"$work/done"
+                                        continue
+                                fi
                                 # shellcheck disable=SC2086 # flags are words
-                                compile $variant -c -o "$work/program.o" "$top_srcdir/$source" ||
+                                compile $variant -o "$program" "$top_srcdir/$source" "$library" $LDFLAGS $LIBS -pthread ||
                                         { fail "$compiler -std=$standard $variant: $source"; continue; }
-                                tried=$((tried + 1))
-                                test "$runs" = yes || continue
-                                # shellcheck disable=SC2086 # flags are words
-                                compile -o "$work/program" "$work/program.o" "$library" $LDFLAGS $LIBS -pthread ||
-                                        { fail "$compiler -std=$standard $variant: $source does not link"; continue; }
-                                if run ./program >"$work/output" 2>&1; then
-                                        ran=$((ran + 1))
+                                echo tried >>"$work/done"
+                                if run "$program" >"$program.output" 2>&1; then
+                                        echo ran >>"$work/done"
                                 else
-                                        cat "$work/output" >&2
+                                        cat "$program.output" >&2
                                         fail "$compiler -std=$standard $variant: $source does not end well"
                                 fi
                         done
                 done
         done
+}
 
-        # Once is enough: with the last of its standards, which has most of the library's ways into a thread.
-        standard=$last
-        test -n "$standard" || continue
+# What it refuses: with the last of its standards, which has most of the library's ways into a thread.
+refuses()
+{
+        all=$(standards)
+        standard=${all##*[!a-z0-9+]}
+        test -n "$standard" || return 0
         compile -fsyntax-only "$cases" || fail "$compiler: $cases, without a case"
         for name in $(sed -n 's/.*case \([A-Z_]*\):.*/\1/p' "$cases"); do
                 reason=$(sed -n "s/.*case $name: \(.*\) \*\/\$/\1/p" "$cases")
@@ -135,13 +140,33 @@ for compiler in $compilers; do
                 elif grep -q 'is_not_here' "$work/why"; then
                         echo "$compiler -std=$standard has not what $name is about"
                 elif grep 'error' "$work/why" | grep -Eq "$reason"; then
-                        refused=$((refused + 1))
+                        echo refused >>"$work/done"
                 else
                         cat "$work/why" >&2
                         fail "$compiler -std=$standard refuses $name for another reason than: $reason"
                 fi
         done
+}
+
+# All at once; the mistakes are shown to the first compiler, which $CXX is.
+: >"$work/done"
+number=0
+for compiler in $compilers; do
+        # The sanitizers of gcc and of clang do not go together.
+        case $sanitized:$CC:$compiler in
+        yes:*clang*:*clang++*) ;;
+        yes:*clang*:* | yes:*:*clang*) continue ;;
+        esac
+        number=$((number + 1))
+        test $number -gt 1 || refuses &
+        accepts $number &
 done
+wait
+count()
+{
+        grep -c "^$1$" "$work/done" || :
+}
+tried=$(count tried) ran=$(count ran) refused=$(count refused)
 
 test ! -e "$work/failed" || exit 1
 test "$tried" -eq 0 || test "$refused" -gt 0 || { echo "no case in $cases was tried" >&2; exit 1; }

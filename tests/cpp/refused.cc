@@ -67,7 +67,7 @@ void refused(ammap::map &map, ammap::slice &slice, ammap::mut_slice &mut, ammap:
         ammap::detached_mut_slice other = *detached;
 #elif defined(WRITE) /* case WRITE: read-only|const */
         slice[0] = std::byte{ 1 };
-#elif defined(CONST) /* case CONST: qualifiers|const */
+#elif defined(CONST) /* case CONST: qualifiers|const|no matching member function */
         const ammap::map &other = map;
         auto rc = other.write(0, 1);
 #elif defined(DANGLING) /* case DANGLING: deleted */
