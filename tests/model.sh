@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The models of the lock, whole and with each part of the proof taken away: the
 # whole ones must verify, every mutant must be found out.
@@ -52,9 +52,9 @@ check()
         *" $1 "*) ;;
         *) return 0 ;;
         esac
+        test $running -lt 2 || { wait -n || true; running=$((running - 1)); }
         search "$@" &
         running=$((running + 1))
-        test $running -lt 2 || { wait; running=0; }
 }
 
 sleep_2w='-DWRITERS=2 -DREADERS=0 -DWRITER_ROUNDS=2 -DTIMED_W=1'
