@@ -32,7 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__cplusplus) ? __cplusplus < 201103L && !defined(_MSVC_LANG) \
+#if defined(__cplusplus) ? __cplusplus < 201103L && !defined(_MSVC_LANG)                                               \
                          : !defined(__STDC_VERSION__) || __STDC_VERSION__ < 201112L
 #error "ammap.h needs C11 or C++11: compile with -std=c11 or -std=c++11, or later"
 /* What follows is read all the same, so that the line above is the only one to be seen. */
@@ -849,9 +849,9 @@ typedef enum ammap_advice {
         AMMAP_ADVICE_RANDOM,
         AMMAP_ADVICE_SEQUENTIAL,
         AMMAP_ADVICE_WILLNEED,
-        AMMAP_ADVICE_COLD,       /* not for a while */
-        AMMAP_ADVICE_PAGEOUT,    /* not for long: swap it out */
-        AMMAP_ADVICE_HUGEPAGE,   /* in huge pages where that can be */
+        AMMAP_ADVICE_COLD,      /* not for a while */
+        AMMAP_ADVICE_PAGEOUT,   /* not for long: swap it out */
+        AMMAP_ADVICE_HUGEPAGE,  /* in huge pages where that can be */
         AMMAP_ADVICE_NOHUGEPAGE /* not in huge pages */
 } ammap_advice_t;
 
@@ -893,7 +893,7 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_clone(ammap_t *map, ammap_t **copy);
 /* How the ends of a map are guarded. */
 typedef enum ammap_guard {
         AMMAP_GUARD_NONE,
-        AMMAP_GUARD_PAGES,   /* by mappings that cannot be touched */
+        AMMAP_GUARD_PAGES,  /* by mappings that cannot be touched */
         AMMAP_GUARD_MARKERS /* by markers in the map's own */
 } ammap_guard_t;
 
