@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The manual pages are clean, say what the header says, and their examples compile and run.
+# The manual pages are clean, say what the header says, and their examples compile, run, and print what the page says.
 #
 # From the environment: CC, CXX, CPPFLAGS, CFLAGS, LDFLAGS, LIBS as the library was built with.  Flags such as
 # -fsanitize=address must be the library's own, or the examples do not link with it.
@@ -38,27 +38,41 @@ cp "$top_srcdir"/man/*.1 "$work/man1"
 cp "$top_srcdir"/man/*.3 "$work/man3"
 cp "$top_srcdir"/man/*.5 "$work/man5"
 cp "$top_srcdir"/man/*.7 "$work/man7"
+<<<<<<< HEAD
 others='man5/ammap-format.5 man7/ammap.7 man3/ammap.hpp.3'
 programs='man1/ammap-inspect.1' # whose examples are no C
+=======
+others='man5/ammap-format.5 man7/ammap.7 man7/ammap-tutorial.7'
+>>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
 sections='NAME LIBRARY SYNOPSIS DESCRIPTION RETURN_VALUES THREAD_SAFETY EXAMPLES SEE_ALSO'
 
 # A line of roff as the reader sees it: the few escapes that code needs.
 unescape='s/^\\&//; s/\\-/-/g; s/\\(aq/'\''/g; s/\\(ga/`/g; s/\\(ha/^/g; s/\\(ti/~/g; s/\\e/\\/g'
 
+<<<<<<< HEAD
 # The literal blocks of a page's examples, each into a file of its own: PREFIX-1.c, PREFIX-2.c...; .cc where it is C++.
+=======
+# The literal blocks of a page's examples, and of the steps of ammap-tutorial(7), each into a file of its own:
+# PREFIX-1.c, PREFIX-2.c...  An indented one is what the program before it prints: PREFIX-1.says.
+>>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
 blocks()
 {
         page=$1 prefix=$2
         awk -v prefix="$prefix" '
-                /^\.Sh / { inside = ($2 == "EXAMPLES") }
-                inside && /^\.Ed/ { literal = 0 }
-                inside && literal { print >(prefix "-" n ".raw") }
-                inside && /^\.Bd -literal/ { literal = 1; n++ }' "$page"
+                /^\.Sh / { inside = ($2 == "EXAMPLES" || $2 == "STEP") }
+                inside && /^\.Ed/ { file = "" }
+                inside && file { print >file }
+                inside && /^\.Bd -literal$/ { file = prefix "-" ++n ".c.raw" }
+                inside && /^\.Bd -literal -offset indent$/ { file = prefix "-" n ".says.raw" }' "$page"
         for raw in "$prefix"-*.raw; do
                 test -e "$raw" || continue
+<<<<<<< HEAD
                 suffix=c
                 ! grep -q 'ammap\.hpp' "$raw" || suffix=cc
                 sed "$unescape" "$raw" >"${raw%.raw}.$suffix"
+=======
+                sed "$unescape" "$raw" >"${raw%.raw}"
+>>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
                 rm "$raw"
         done
 }
@@ -235,14 +249,27 @@ case $status in
 *) shares=no && fail "a map cannot be shared: status $status" ;;
 esac
 
-compiled=0 ran=0
+compiled=0 ran=0 compared=0
 for page in $real $others; do
         name=$(basename "$page")
         blocks "$work/$page" "$work/example/$name"
         test -e "$work/example/$name-1.c" || test -e "$work/example/$name-1.cc" || fail "$name: no code in EXAMPLES"
 done
+<<<<<<< HEAD
 for source in "$work"/example/*.c "$work"/example/*.cc; do
         program=${source%.c*}
+=======
+steps=$(grep -c '^\.Sh STEP' "$work/man7/ammap-tutorial.7")
+test "$steps" -ge 7 || fail "ammap-tutorial.7: $steps steps"
+for step in $(awk -v n="$steps" 'BEGIN { while (i < n) print ++i }'); do
+        for kind in c says; do
+                test -e "$work/example/ammap-tutorial.7-$step.$kind" ||
+                        fail "ammap-tutorial.7: step $step is not a program and what it prints"
+        done
+done
+for source in "$work"/example/*.c; do
+        program=${source%.c}
+>>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
         name=$(basename "$program")
         case $source in
         *.c) compiler="$CC -std=c11" ;;
@@ -270,10 +297,14 @@ for source in "$work"/example/*.c "$work"/example/*.cc; do
                 continue
         }
         ran=$((ran + 1))
+        test -e "$program.says" || continue
+        compared=$((compared + 1))
+        diff -u "$program.says" "$work/output" >&2 || fail "$name: does not print what the page says"
 done
 
 test ! -e "$work/failed" || exit 1
-echo "$(wc -l <"$work/calls" | tr -d ' ') calls have a page; of the examples $compiled compiled and $ran ran"
+echo "$(wc -l <"$work/calls" | tr -d ' ') calls have a page; of the examples $compiled compiled, $ran ran," \
+        "and $compared printed what the page says"
 if test -n "$lint"; then
         echo "skipped: there is no mandoc here to look at the pages"
         exit 77
