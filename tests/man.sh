@@ -39,11 +39,15 @@ cp "$top_srcdir"/man/*.3 "$work/man3"
 cp "$top_srcdir"/man/*.5 "$work/man5"
 cp "$top_srcdir"/man/*.7 "$work/man7"
 <<<<<<< HEAD
+<<<<<<< HEAD
 others='man5/ammap-format.5 man7/ammap.7 man3/ammap.hpp.3'
 programs='man1/ammap-inspect.1' # whose examples are no C
 =======
 others='man5/ammap-format.5 man7/ammap.7 man7/ammap-tutorial.7'
 >>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
+=======
+others='man5/ammap-format.5 man7/ammap.7 man7/ammap-migration.7 man7/ammap-tutorial.7'
+>>>>>>> 20e42de (ammap-migration(7): from mmap-io, mmap, shm_open, Boost.Interprocess and pthread_rwlock)
 sections='NAME LIBRARY SYNOPSIS DESCRIPTION RETURN_VALUES THREAD_SAFETY EXAMPLES SEE_ALSO'
 
 # A line of roff as the reader sees it: the few escapes that code needs.
@@ -261,11 +265,12 @@ for source in "$work"/example/*.c "$work"/example/*.cc; do
 =======
 steps=$(grep -c '^\.Sh STEP' "$work/man7/ammap-tutorial.7")
 test "$steps" -ge 7 || fail "ammap-tutorial.7: $steps steps"
-for step in $(awk -v n="$steps" 'BEGIN { while (i < n) print ++i }'); do
+while test "$steps" -gt 0; do
         for kind in c says; do
-                test -e "$work/example/ammap-tutorial.7-$step.$kind" ||
-                        fail "ammap-tutorial.7: step $step is not a program and what it prints"
+                test -e "$work/example/ammap-tutorial.7-$steps.$kind" ||
+                        fail "ammap-tutorial.7: step $steps is not a program and what it prints"
         done
+        steps=$((steps - 1))
 done
 for source in "$work"/example/*.c; do
         program=${source%.c}
