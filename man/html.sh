@@ -9,7 +9,8 @@ export LC_ALL
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 rm -f "$out"/*.html
-cp "$pages/style.css" "$out/style.css"
+# Not cp: a copy of what cannot be written could not be made anew.
+cat "$pages/style.css" >"$out/style.css"
 cd "$pages"
 
 nav='<nav><a href="index.html">All pages</a><a href="ammap-tutorial.7.html">Tutorial</a>'
