@@ -38,27 +38,15 @@ cp "$top_srcdir"/man/*.1 "$work/man1"
 cp "$top_srcdir"/man/*.3 "$work/man3"
 cp "$top_srcdir"/man/*.5 "$work/man5"
 cp "$top_srcdir"/man/*.7 "$work/man7"
-<<<<<<< HEAD
-<<<<<<< HEAD
-others='man5/ammap-format.5 man7/ammap.7 man3/ammap.hpp.3'
+others='man5/ammap-format.5 man7/ammap.7 man7/ammap-tutorial.7 man7/ammap-migration.7 man3/ammap.hpp.3'
 programs='man1/ammap-inspect.1' # whose examples are no C
-=======
-others='man5/ammap-format.5 man7/ammap.7 man7/ammap-tutorial.7'
->>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
-=======
-others='man5/ammap-format.5 man7/ammap.7 man7/ammap-migration.7 man7/ammap-tutorial.7'
->>>>>>> 20e42de (ammap-migration(7): from mmap-io, mmap, shm_open, Boost.Interprocess and pthread_rwlock)
 sections='NAME LIBRARY SYNOPSIS DESCRIPTION RETURN_VALUES THREAD_SAFETY EXAMPLES SEE_ALSO'
 
 # A line of roff as the reader sees it: the few escapes that code needs.
 unescape='s/^\\&//; s/\\-/-/g; s/\\(aq/'\''/g; s/\\(ga/`/g; s/\\(ha/^/g; s/\\(ti/~/g; s/\\e/\\/g'
 
-<<<<<<< HEAD
-# The literal blocks of a page's examples, each into a file of its own: PREFIX-1.c, PREFIX-2.c...; .cc where it is C++.
-=======
 # The literal blocks of a page's examples, and of the steps of ammap-tutorial(7), each into a file of its own:
-# PREFIX-1.c, PREFIX-2.c...  An indented one is what the program before it prints: PREFIX-1.says.
->>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
+# PREFIX-1.c, PREFIX-2.c...; .cc where it is C++.  An indented one is what the program before it prints: PREFIX-1.says.
 blocks()
 {
         page=$1 prefix=$2
@@ -70,13 +58,11 @@ blocks()
                 inside && /^\.Bd -literal -offset indent$/ { file = prefix "-" n ".says.raw" }' "$page"
         for raw in "$prefix"-*.raw; do
                 test -e "$raw" || continue
-<<<<<<< HEAD
-                suffix=c
-                ! grep -q 'ammap\.hpp' "$raw" || suffix=cc
-                sed "$unescape" "$raw" >"${raw%.raw}.$suffix"
-=======
-                sed "$unescape" "$raw" >"${raw%.raw}"
->>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
+                made=${raw%.raw}
+                case $made in
+                *.c) ! grep -q 'ammap\.hpp' "$raw" || made=${made%.c}.cc ;;
+                esac
+                sed "$unescape" "$raw" >"$made"
                 rm "$raw"
         done
 }
@@ -259,10 +245,6 @@ for page in $real $others; do
         blocks "$work/$page" "$work/example/$name"
         test -e "$work/example/$name-1.c" || test -e "$work/example/$name-1.cc" || fail "$name: no code in EXAMPLES"
 done
-<<<<<<< HEAD
-for source in "$work"/example/*.c "$work"/example/*.cc; do
-        program=${source%.c*}
-=======
 steps=$(grep -c '^\.Sh STEP' "$work/man7/ammap-tutorial.7")
 test "$steps" -ge 7 || fail "ammap-tutorial.7: $steps steps"
 while test "$steps" -gt 0; do
@@ -272,9 +254,8 @@ while test "$steps" -gt 0; do
         done
         steps=$((steps - 1))
 done
-for source in "$work"/example/*.c; do
-        program=${source%.c}
->>>>>>> dc0eea8 (ammap-tutorial(7): from a scratch buffer to a queue that survives a crash)
+for source in "$work"/example/*.c "$work"/example/*.cc; do
+        program=${source%.c*}
         name=$(basename "$program")
         case $source in
         *.c) compiler="$CC -std=c11" ;;
