@@ -6,6 +6,7 @@
 #include "map/map.h"
 #include "map/span.h"
 #include "map/transfer.h"
+#include "memory/move.h"
 #include "memory/word.h"
 #include "os/hints.h"
 
@@ -98,7 +99,7 @@ static ALWAYS_INLINE int write_simple(ammap_t *map, uint64_t offset, const void 
                 return local_write(map, offset, data, length, deadline);
         if (unlikely(entry == WRITE_RESIZED))
                 return local_write_resized(map, offset, data, length, deadline);
-        local_copy_in(map->base + offset, data, length);
+        move_in(map->base + offset, data, length);
         return lane_write_leave(&map->lane[0]);
 }
 
@@ -330,7 +331,7 @@ static int move(const struct copy *copy, size_t *done)
 {
         if (copy->to->may_fault || copy->from->may_fault)
                 return move_carefully(copy, done);
-        word_move(copy->to->base + copy->to_offset, copy->from->base + copy->from_offset, (size_t)copy->length);
+        move_between(copy->to->base + copy->to_offset, copy->from->base + copy->from_offset, (size_t)copy->length);
         return 0;
 }
 

@@ -512,6 +512,35 @@ DEFINE_TEST("copy", copy_within_one_map_is_memmove)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* The same of many bytes, which are copied by other means where the two do not overlap. */
+DEFINE_TEST("copy", long_copies_within_one_map_are_memmove)
+{
+        enum { SIZE = 12000 };
+        static const uint64_t lengths[] = { 511, 512, 513, 2048, 4099 };
+        ammap_t *map = new_map(SIZE, 1);
+        unsigned char *bytes = ammap_as_mut_ptr(map);
+        unsigned char model[SIZE];
+
+        for (size_t l = 0; l < COUNT_OF(lengths); l++)
+                for (uint64_t from = 4500; from < 4503; from++)
+                        for (int step = -3; step <= 3; step++)
+                                for (int near = -1; near <= 1; near++) {
+                                        /* Apart, by a byte more or less than their length, and all but alike. */
+                                        int64_t length = (int64_t)lengths[l];
+                                        int64_t apart = step * length / 3 + near;
+                                        uint64_t to = (uint64_t)((int64_t)from + apart);
+
+                                        if (apart < -4500 || to + lengths[l] > SIZE)
+                                                continue;
+                                        for (uint64_t i = 0; i < SIZE; i++)
+                                                model[i] = bytes[i] = pattern_byte(i);
+                                        ck_assert_int_eq(ammap_copy(map, to, map, from, lengths[l]), 0);
+                                        memmove(model + to, model + from, (size_t)length);
+                                        ck_assert_int_eq(memcmp(model, bytes, SIZE), 0);
+                                }
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 DEFINE_TEST("copy", large_copies_are_whole)
 {
         const uint64_t size = (5 << 20) + 13;
@@ -536,10 +565,9 @@ DEFINE_TEST("copy", large_copies_are_whole)
  * every alignment, and not a byte beside it. */
 DEFINE_LOOP_TEST("copy", every_short_length_is_exact, 1, 3)
 {
-        enum { EVERY = 300, ALIGNMENTS = 33, ROOM = (1 << 17) + 256 };
-        static const size_t longer[] = {
-                511, 512, 513, 1023, 1024, 1025, 4095, 4096, 4097, 65535, 65536, 65537, 131072
-        };
+        enum { EVERY = 300, ALIGNMENTS = 33, MOST = 1 << 20, ROOM = MOST + 512 };
+        static const size_t longer[] = { 511,  512,   513,   1023,  1024,   1025,     4095, 4096,
+                                         4097, 65535, 65536, 65537, 131072, MOST - 1, MOST, MOST + 1 };
         ammap_t *map = new_map(ROOM, (uint64_t)_i);
         unsigned char *bytes = ammap_as_mut_ptr(map), *model = malloc(ROOM), *buffer = malloc(ROOM);
 

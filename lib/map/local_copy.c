@@ -19,7 +19,7 @@ static int read_counted(struct ammap *map, uint64_t offset, void *buffer, size_t
         os_fence_causal();
         within = map_has_simple(map, offset, length);
         if (within)
-                word_copy_out(buffer, map->base + offset, length);
+                move_out(buffer, map->base + offset, length);
         lane_read_leave(lane);
         atomic_thread_fence(memory_order_acquire); /* keeps the bytes before the second look */
         return !within || atomic_load_explicit(&map->shrinks, memory_order_relaxed) != shrinks ||

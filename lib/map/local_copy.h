@@ -10,8 +10,7 @@
 
 #include "map/map.h"
 #include "map/transfer.h"
-#include "memory/racy.h"
-#include "memory/word.h"
+#include "memory/move.h"
 
 /* Read without entering; false: a writer came by, or the map has no such bytes.  The
  * length is looked at between begin and valid: a shrink changes the sequence before it
@@ -30,23 +29,7 @@ static ALWAYS_INLINE bool local_read_quick(const struct ammap *map, const struct
         return lane_read_valid(lane, sequence);
 }
 
-/* Any number of bytes into a map, of a lane that has been entered to write.  The moves of racy.h
- * are no slower than memcpy's, of many bytes, for as long as a read makes them; and some memcpys
- * are many times slower where their two ends do not lie alike. */
-static ALWAYS_INLINE void local_copy_in(unsigned char *bytes, const void *data, size_t length)
-{
-#ifdef RACY_VECTOR
-        enum { MANY = 512 };
-
-        if (length >= MANY && length <= OPTIMISTIC_MAX) {
-                racy_copy(bytes, data, length);
-                return;
-        }
-#endif
-        word_copy_in(bytes, data, length);
-}
-
-/* Enter to write bytes; then it is local_copy_in, and lane_write_leave.  The range is looked at
+/* Enter to write bytes; then it is move_in, and lane_write_leave.  The range is looked at
  * before, for what the map has not is not to be waited for; and inside whether it is still the
  * same map. */
 enum local_entry { WRITE_ENTERED, WRITE_NOT_ENTERED, WRITE_RESIZED };
@@ -74,7 +57,7 @@ static ALWAYS_INLINE bool local_write_entered(struct ammap *map, struct lane *la
                 lane_write_leave(lane);
                 return false;
         }
-        local_copy_in(map->base + offset, data, length);
+        move_in(map->base + offset, data, length);
         lane_write_leave(lane);
         return true;
 }

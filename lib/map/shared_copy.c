@@ -6,8 +6,7 @@
 
 #include "lock/shared_quick.h"
 #include "map/transfer.h"
-#include "memory/racy.h"
-#include "memory/word.h"
+#include "memory/move.h"
 
 /* 0, 1: not now, or a negative code. */
 static ALWAYS_INLINE int try_read(const struct ammap *map, struct lane_range lanes, uint64_t offset, void *buffer,
@@ -117,7 +116,7 @@ static int finish(struct ammap *map, uint64_t offset, const void *data, size_t l
         int rc = 0;
 
         if (likely(map_has_shared(map, offset, length)))
-                word_copy_in(map->base + offset, data, length);
+                move_in(map->base + offset, data, length);
         else
                 rc = AMMAP_ERR_BOUNDS;
         shared_write_leave(map->shared, lane, slot);

@@ -7,8 +7,7 @@
 
 #include "map/map.h"
 #include "memory/bytes.h"
-#include "memory/racy.h"
-#include "memory/word.h"
+#include "memory/move.h"
 
 /* The longest copy that is worth reading twice when a writer comes by, rather than keeping
  * the writer out: where racy.h is as quick as memcpy, it is what costs much more than to enter.
@@ -33,7 +32,7 @@ static inline int transfer_out(const struct ammap *map, uint64_t offset, void *b
 {
         if (map->may_fault)
                 return bytes_peek(map->region.backing, (size_t)offset, buffer, length);
-        word_copy_out(buffer, map->base + offset, length);
+        move_out(buffer, map->base + offset, length);
         return 0;
 }
 
@@ -45,7 +44,7 @@ static inline int transfer_in(const struct ammap *map, uint64_t offset, const vo
         if (map->may_fault)
                 rc = bytes_poke(map->region.backing, (size_t)offset, data, length, &more);
         else
-                word_copy_in(map->base + offset, data, length);
+                move_in(map->base + offset, data, length);
         *done += more;
         return rc;
 }

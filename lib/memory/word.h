@@ -85,14 +85,6 @@ static ALWAYS_INLINE bool word_store(void *word, const void *data, size_t n)
         return false;
 }
 
-/* Copy bytes out of a map, into one, and from one to another (which may overlap), that
- * nobody else changes but by views. */
-static ALWAYS_INLINE void word_copy_out(void *buffer, const unsigned char *bytes, size_t n)
-{
-        if (n > WORD_MAX || !word_load(buffer, bytes, n))
-                memcpy(buffer, bytes, n);
-}
-
 /* n from 1 to WORD_FEW: two moves that overlap, or four.  A word is stored once. */
 static ALWAYS_INLINE void word_copy_in_few(unsigned char *bytes, const void *data, size_t n)
 {
@@ -128,26 +120,6 @@ static ALWAYS_INLINE void word_copy_in_few(unsigned char *bytes, const void *dat
                 bytes[0] = from[0];
                 bytes[n / 2] = from[n / 2];
                 bytes[n - 1] = from[n - 1];
-        }
-}
-
-static ALWAYS_INLINE void word_copy_in(unsigned char *bytes, const void *data, size_t n)
-{
-        if (n > 0 && n <= WORD_FEW)
-                word_copy_in_few(bytes, data, n);
-        else
-                memcpy(bytes, data, n);
-}
-
-static inline void word_move(unsigned char *to, const unsigned char *from, size_t n)
-{
-        if (n > WORD_MAX) {
-                memmove(to, from, n);
-        } else {
-                unsigned char word[WORD_MAX];
-
-                word_copy_out(word, from, n);
-                word_copy_in(to, word, n);
         }
 }
 
