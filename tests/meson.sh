@@ -46,8 +46,9 @@ cat >"$work/project/meson_options.txt" <<'END'
 option('version', type: 'string')
 option('static', type: 'boolean')
 END
+# Every folder that ammap.pc names by itself moves, too.
 pc=$moved/$under/pkgconfig/ammap.pc
-sed "s|^prefix=.*|prefix=$moved|" "$work/stage$libdir/pkgconfig/ammap.pc" >"$pc"
+sed "s|=$prefix|=$moved|" "$work/stage$libdir/pkgconfig/ammap.pc" >"$pc"
 PKG_CONFIG_LIBDIR=$moved/$under/pkgconfig
 LD_LIBRARY_PATH=$moved/$under
 export PKG_CONFIG_LIBDIR LD_LIBRARY_PATH
