@@ -18,7 +18,8 @@ lacking()
 
 missing=$(lacking include lib examples tests bench man cmake ./*.in)
 for file in configure.ac Makefile.am autogen.sh quickstart .ci/run .clang-format .clang-tidy .editorconfig \
-        packaging/check-* packaging/build-* packaging/ammap.spec packaging/alpine/APKBUILD packaging/arch/PKGBUILD; do
+        packaging/check-* packaging/build-* packaging/try-deb packaging/ammap.spec packaging/alpine/APKBUILD \
+        packaging/arch/PKGBUILD packaging/debian/rules packaging/debian/tests/client-* packaging/debian/tests/inspect; do
         test ! -e "$file" || head -n 12 "$file" | grep -q 'SPDX-License-Identifier: MIT' || missing="$missing $file"
 done
 for file in $missing; do
