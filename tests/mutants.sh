@@ -72,6 +72,8 @@ leave-slow-no-readers-turn|lock.c|/^static NOINLINE int leave_to/,/^}/s/word | L
 leave-slow-no-writers-turn|lock.c|/^static NOINLINE int leave_to/,/^}/s/word | LANE_HANDOFF_WRITERS/word/|turns,
 leave-slow-no-look-at-readers|lock.c|/^static NOINLINE int leave_to/,/^}/s/end_turn(lane, READ);/;/|-,sleep-mutant-9
 leave-slow-no-look-at-writers|lock.c|/^static NOINLINE int leave_to/,/^}/s/end_turn(lane, WRITE);/;/|-,sleep-mutant-9
+leave-turn-no-wake|lock.c|/^static NOINLINE int leave_to/,/^}/s/lane_wake_written(lane);/;/|turns,
+ask-not-heard|lock.c|/^static NOINLINE int leave_to/,/^}/s/lane_ask_no_more(lane);/;/|words,
 leave-slow-no-wake|lock.c|/^int lane_write_leave_slow/,/^}/s/return lane_wake_written(lane);/return 0;/|turns,sleep-mutant-4
 read-leave-no-look|lock.c|/^void lane_read_leave/,/^}/s/lane_wake(lane);/;/|wakes,sleep-mutant-17
 read-no-limit|lock.c|/^static int read_slow/,/^}/s/(word & LANE_READERS) == LANE_READERS/0/|words,

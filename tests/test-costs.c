@@ -398,7 +398,11 @@ DEFINE_LOOP_TEST("counted", one_lane_of_many_costs_what_one_costs, 0, COUNT_OF(o
 /* What the test itself calls around so many is less than one more for each. */
 DEFINE_LOOP_TEST("counted", calls_of_the_kernels_where_nobody_is_in_the_way, 0, COUNT_OF(ones))
 {
+#if defined(__x86_64__) || defined(__i386__)
         static const long most[COUNT_OF(ones)] = { 1, 6, 4, 8 };
+#else /* where one call of the kernel's copies one piece, as the order of several is not certain */
+        static const long most[COUNT_OF(ones)] = { 4, 9, 6, 11 };
+#endif
 
         for (size_t k = 0; k < COUNT_OF(kinds) && can_count(); k++) {
                 long calls;

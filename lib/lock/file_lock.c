@@ -280,8 +280,13 @@ int file_downgrade(struct file *file, struct lane_range lanes)
                 file->lane[i].readers = 1;
         }
         pthread_mutex_unlock(&file->mutex);
-        if (rc < 0)
-                mark(file, lanes, 1, false); /* unless it is gone */
+        if (rc == 0)
+                return 0;
+        /* It writes on, unless the file is gone: from another odd sequence, or who has seen the even one would
+         * take what comes after it for the same bytes. */
+        for (uint64_t i = lanes.first; i <= lanes.last; i++)
+                file->lane[i].sequence += 2;
+        mark(file, lanes, 1, false);
         return rc;
 }
 

@@ -133,12 +133,13 @@
  * not fall asleep after the wake-up.  All readers are woken, but one writer, who sets
  * ASLEEP again for those who sleep on.  A waiter that gives up wakes the next.
  *
- * A reader that does not enter leaves nothing in the lane that would slow a writer down.  A
+ * A reader that does not enter does nothing that would slow a writer down, until it asks.  A
  * writer that writes again and again has the lane in its own cache, and leaves the reader
  * hardly a moment between two writes.  After some looks the reader sets ASKED.  The writer
  * that leaves next takes ASKED away, and pauses before its call returns: now the reader has
  * the lane in its cache, and reads a burst.  ASKED keeps nobody out.  A reader that has read,
- * or goes on to wait, takes it away itself.
+ * or goes on to wait, takes it away itself, others' too, who ask again.  Who leaves several
+ * lanes pauses in each in which a reader asked.
  *
  * To enter past those who wait is what makes the lock fast, and unfair.  So a waiter
  * becomes starving after WAITER_STARVING_AFTER; a writer that readers keep out, after a
@@ -708,7 +709,7 @@ static NOINLINE int leave_to(struct lane *lane, uint64_t word, uint64_t waiting)
                 lane_ask_no_more(lane);
         os_fence_full();
         lane_wake_written(lane);
-        if ((waiting & LANE_ASKED) && waiter_may_spin)
+        if ((waiting & LANE_ASKED) && !(word & LANE_READERS)) /* who downgrades lets readers in anyway */
                 for (int i = 0; i < COURTESY; i++)
                         os_pause();
         return 0;

@@ -72,7 +72,7 @@ struct lane {
          * for a moment without writers (ASKED); bit 31 somebody
          * waits for the lane to be written (WATCHED); bits 32-47 how
          * often starving readers were forgotten, bits 48-63 writers.  Changed by
-         * those who wait and by those who wake them, with RMWs. */
+         * those who wait or ask, and by those who wake them, with RMWs. */
         _Atomic uint64_t waiting;
 
         /* Counted reads until a bias is considered.  A hint: relaxed, races

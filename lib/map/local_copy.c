@@ -4,6 +4,8 @@
  */
 #include "map/local_copy.h"
 
+#include "lock/waiter.h"
+
 /* Counted in the lane, but not noted as a hold: a shrink does not see it and
  * may take bytes away underway, and so is looked for afterwards.
  * 1: it did; nothing has been read. */
@@ -30,6 +32,8 @@ static bool read_in_a_moment(struct ammap *map, struct lane *lane, uint64_t offs
 {
         bool done = false;
 
+        if (!waiter_may_spin)
+                return false;
         lane_ask(lane);
         for (int looks = 0; looks < OPTIMISTIC_TRIES && !done; looks++) {
                 done = local_read_quick(map, lane, offset, buffer, length);

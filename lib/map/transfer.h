@@ -11,7 +11,8 @@
 
 /* The longest copy that is worth reading twice when a writer comes by, rather than keeping
  * the writer out: where racy.h is as quick as memcpy, it is what costs much more than to enter.
- * And the tries before entering the lane, of short ones: of the longer there is one. */
+ * And the tries, of short ones, after the first: before the lane is entered or, of maps that
+ * threads lock, before a moment without writers is asked for.  Of the longer there is one. */
 enum {
 #if defined(AMMAP_NO_OPTIMISTIC_READS) || defined(OS_TSAN)
         OPTIMISTIC_MAX = 0,
