@@ -21,7 +21,7 @@ for page in *.3; do
         sed -n "1s|^\\.so man3/\\(.*\\)|s,href=\"$page\\.html,href=\"\\1.html,g|p" "$page"
 done >"$out/names.sed"
 
-for page in *.[357]; do
+for page in *.[1357]; do
         ! grep -q '^\.so ' "$page" || continue
         # A section of ammap(7) that another page names: .Sx knows of its own page alone.
         sed -n 's/^\.S[hs] \(.*\)/\1/p' "$page" | tr -d '"' | tr ' ' _ | sort >"$out/own"
@@ -36,7 +36,7 @@ for page in *.[357]; do
 done
 
 # What each page is about, a line: "PAGE WHAT".
-for page in *.[357]; do
+for page in *.[1357]; do
         text=$page
         while read -r first target <"$text" && test "$first" = .so; do text=${target#man3/}; done
         echo "$page $text $(sed -n 's/^\.Nd //p' "$text")"
@@ -58,10 +58,10 @@ HEAD
         # In the order of the list in ammap(7), under "The calls".  Names of one page are one entry.
         {
                 echo .It Em Begin here
-                printf '.Xr ammap-tutorial 7\n.Xr ammap 7\n.Xr ammap-migration 7\n'
+                printf '.Xr ammap-tutorial 7\n.Xr ammap 7\n.Xr ammap-migration 7\n.Xr ammap.hpp 3\n'
                 sed -n '/^\.Ss The calls/,/^\.El/p' ammap.7
-                echo .It Em Formats
-                echo .Xr ammap-format 5
+                echo .It Em Programs and formats
+                printf '.Xr ammap-inspect 1\n.Xr ammap-format 5\n'
         } | awk -v about="$out/about" '
                 BEGIN { while ((getline <about) > 0) { page = $1; text[page] = $2; $1 = $2 = ""; sub(/^ +/, ""); what[page] = $0 } }
                 function entry() { if (names) print "<dt>" names "</dt><dd>" what[last] "</dd>"; names = "" }

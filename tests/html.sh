@@ -30,7 +30,7 @@ test ! -s "$work/broken"
 
 # Each page of its own, and each name in the index.
 names=0
-for page in "$top_srcdir"/man/*.[357]; do
+for page in "$top_srcdir"/man/*.[1357]; do
         name=$(basename "$page")
         names=$((names + 1))
         grep -q '^\.so ' "$page" || test -s "$name.html" || { echo "there is no $name.html" >&2; exit 1; }
