@@ -416,6 +416,11 @@ class Words(unittest.TestCase):
 class Interrupts(unittest.TestCase):
     """Ctrl-C ends each wait."""
 
+    def setUp(self) -> None:
+        # A shell's background job is started with the signal ignored, and Python leaves it so.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+
     def interrupt(self, wait: Callable[[], Any]) -> None:
         main, stat = threading.get_ident(), Path(f"/proc/self/task/{threading.get_native_id()}/stat")
 
