@@ -155,9 +155,12 @@ static NOINLINE int update_anew(struct ammap *map, uint64_t offset, const void *
         return update(map, offset, data, length, deadline);
 }
 
-/* Of few bytes in a lane in whose way nobody is: without a call. */
+static NOINLINE int update_otherwise(struct ammap *map, uint64_t offset, const void *data, size_t length,
+                                     int64_t deadline);
+
+/* Of bytes in a lane in whose way nobody is; of few of them, without a call. */
 static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const void *data, size_t length,
-                                     int64_t deadline)
+                                     int64_t deadline, bool few)
 {
         const struct shared *shared = map->shared; /* NULL: a fork left it out */
         struct slot *slot = likely(shared) ? slot_recent(shared) : NULL;
@@ -166,8 +169,9 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const v
         uint64_t sequence;
         enum shared_left left;
 
-        if (unlikely(!slot || length > WORD_FEW || !shared->writable || os_maybe_forked()))
-                return update(map, offset, data, length, deadline);
+        if (unlikely(!slot || (few && length > WORD_FEW) || !shared->writable || os_maybe_forked()))
+                return few ? update_otherwise(map, offset, data, length, deadline)
+                           : update(map, offset, data, length, deadline);
         head = shared->head;
         lane = &shared->lane[map_lane_index(map, offset)];
         if (unlikely(!shared_own_quick(lane, slot)))
@@ -177,11 +181,21 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const v
         if (unlikely(!shared_is_alone(shared, head, lane, &sequence)))
                 return update_owned(map, offset, data, length, deadline);
         shared_open_from(lane, sequence);
-        word_copy_in_few(map->base + offset, data, length);
+        if (few)
+                word_copy_in_few(map->base + offset, data, length);
+        else
+                move_in(map->base + offset, data, length);
         shared_note_writing(slot, false);
         shared_close_to(lane, sequence + 2);
         left = shared_leave_quick(lane);
         return likely(left == LEFT) ? 0 : shared_finish_leaving(lane, left);
+}
+
+static NOINLINE int update_otherwise(struct ammap *map, uint64_t offset, const void *data, size_t length,
+                                     int64_t deadline)
+{
+        return length > WORD_FEW ? update_lane(map, offset, data, length, deadline, false)
+                                 : update(map, offset, data, length, deadline);
 }
 
 static NOINLINE int update_one_of_many(struct ammap *map, uint64_t offset, const void *data, size_t length,
@@ -189,12 +203,12 @@ static NOINLINE int update_one_of_many(struct ammap *map, uint64_t offset, const
 {
         if (map_lane_index(map, offset) != map_lane_last(map, offset, length))
                 return update(map, offset, data, length, deadline);
-        return update_lane(map, offset, data, length, deadline);
+        return update_lane(map, offset, data, length, deadline, true);
 }
 
 int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
         if (unlikely(map->lanes != 1))
                 return update_one_of_many(map, offset, data, length, deadline);
-        return update_lane(map, offset, data, length, deadline);
+        return update_lane(map, offset, data, length, deadline, true);
 }
