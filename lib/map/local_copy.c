@@ -37,7 +37,8 @@ static bool read_in_a_moment(struct ammap *map, struct lane *lane, uint64_t offs
         lane_ask(lane);
         for (int looks = 0; looks < OPTIMISTIC_TRIES && !done; looks++) {
                 done = local_read_quick(map, lane, offset, buffer, length);
-                transfer_pause(done ? 0 : 2);
+                if (!done)
+                        transfer_pause(2);
         }
         lane_ask_no_more(lane);
         return done;

@@ -155,23 +155,37 @@ static NOINLINE int update_anew(struct ammap *map, uint64_t offset, const void *
         return update(map, offset, data, length, deadline);
 }
 
-static NOINLINE int update_otherwise(struct ammap *map, uint64_t offset, const void *data, size_t length,
-                                     int64_t deadline);
+/* After the bytes of a quick update. */
+static ALWAYS_INLINE int update_end(struct format_lane *lane, uint64_t sequence, struct slot *slot)
+{
+        enum shared_left left;
+
+        shared_note_writing(slot, false);
+        shared_close_to(lane, sequence + 2);
+        left = shared_leave_quick(lane);
+        return likely(left == LEFT) ? 0 : shared_finish_leaving(lane, left);
+}
+
+/* The rest of one that takes a call for its bytes. */
+static NOINLINE int update_many(const struct ammap *map, uint64_t offset, const void *data, size_t length,
+                                struct format_lane *lane, uint64_t sequence)
+{
+        move_in(map->base + offset, data, length);
+        return update_end(lane, sequence, slot_recent(map->shared));
+}
 
 /* Of bytes in a lane in whose way nobody is; of few of them, without a call. */
 static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const void *data, size_t length,
-                                     int64_t deadline, bool few)
+                                     int64_t deadline)
 {
         const struct shared *shared = map->shared; /* NULL: a fork left it out */
         struct slot *slot = likely(shared) ? slot_recent(shared) : NULL;
         const struct format_head *head;
         struct format_lane *lane;
         uint64_t sequence;
-        enum shared_left left;
 
-        if (unlikely(!slot || (few && length > WORD_FEW) || !shared->writable || os_maybe_forked()))
-                return few ? update_otherwise(map, offset, data, length, deadline)
-                           : update(map, offset, data, length, deadline);
+        if (unlikely(!slot || !shared->writable || os_maybe_forked()))
+                return update(map, offset, data, length, deadline);
         head = shared->head;
         lane = &shared->lane[map_lane_index(map, offset)];
         if (unlikely(!shared_own_quick(lane, slot)))
@@ -181,21 +195,10 @@ static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const v
         if (unlikely(!shared_is_alone(shared, head, lane, &sequence)))
                 return update_owned(map, offset, data, length, deadline);
         shared_open_from(lane, sequence);
-        if (few)
-                word_copy_in_few(map->base + offset, data, length);
-        else
-                move_in(map->base + offset, data, length);
-        shared_note_writing(slot, false);
-        shared_close_to(lane, sequence + 2);
-        left = shared_leave_quick(lane);
-        return likely(left == LEFT) ? 0 : shared_finish_leaving(lane, left);
-}
-
-static NOINLINE int update_otherwise(struct ammap *map, uint64_t offset, const void *data, size_t length,
-                                     int64_t deadline)
-{
-        return length > WORD_FEW ? update_lane(map, offset, data, length, deadline, false)
-                                 : update(map, offset, data, length, deadline);
+        if (unlikely(length > WORD_FEW))
+                return update_many(map, offset, data, length, lane, sequence);
+        word_copy_in_few(map->base + offset, data, length);
+        return update_end(lane, sequence, slot);
 }
 
 static NOINLINE int update_one_of_many(struct ammap *map, uint64_t offset, const void *data, size_t length,
@@ -203,12 +206,12 @@ static NOINLINE int update_one_of_many(struct ammap *map, uint64_t offset, const
 {
         if (map_lane_index(map, offset) != map_lane_last(map, offset, length))
                 return update(map, offset, data, length, deadline);
-        return update_lane(map, offset, data, length, deadline, true);
+        return update_lane(map, offset, data, length, deadline);
 }
 
 int shared_update(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
         if (unlikely(map->lanes != 1))
                 return update_one_of_many(map, offset, data, length, deadline);
-        return update_lane(map, offset, data, length, deadline, true);
+        return update_lane(map, offset, data, length, deadline);
 }
