@@ -2,34 +2,10 @@
 # SPDX-License-Identifier: MIT
 # A CMake project finds the library with find_package(ammap), in the staged tree and in one that was
 # moved to a path with a space, shared and static.
-set -eu
-: "${srcdir:=.}" "${top_builddir:=.}" "${CC:=cc}" "${CFLAGS:=}" "${LDFLAGS:=}" "${MAKE:=make}"
-: "${prefix:?}" "${libdir:?}" "${VERSION:?}"
-srcdir=$(cd "$srcdir" && pwd) top_builddir=$(cd "$top_builddir" && pwd)
-work=$(mktemp -d "$PWD/cmake.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-unset MAKEFLAGS MFLAGS MAKELEVEL TESTS
+: "${srcdir:=.}"
+. "$srcdir/tests/staged.sh"
 
-skip()
-{
-        echo "SKIP: $*"
-        exit 77
-}
-
-# Staged, as a packager does it, then moved to a place with a space in its name.
-stage()
-{
-        "$MAKE" -C "$top_builddir" install DESTDIR="$work/stage" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-        case $libdir in
-        "$prefix"/*) under=${libdir#"$prefix/"} ;;
-        *) skip "the library's folder is not below the prefix" ;;
-        esac
-        moved="$work/with space/p"
-        mkdir -p "$work/with space"
-        cp -R "$work/stage$prefix" "$moved"
-}
-
-command -v cmake >/dev/null || skip "there is no cmake (package cmake)"
+needs cmake cmake
 stage
 
 mkdir "$work/project"
@@ -65,9 +41,7 @@ for root in "$work/stage$prefix" "$moved"; do
                 grep -q "ammap $VERSION at $root/$under/" "$work/log" ||
                         { cat "$work/log" >&2; echo "another library was found" >&2; exit 1; }
                 "$work/build/client" >/dev/null
-                needs=$(readelf -d "$work/build/client" 2>/dev/null | grep -c 'NEEDED.*libammap' || :)
-                test "$kind" = shared || test "$needs" -eq 0 || { echo "the static client is shared" >&2; exit 1; }
-                test "$kind" = static || test "$needs" -eq 1 || { echo "the shared client is static" >&2; exit 1; }
+                is_linked $kind "$work/build/client"
                 clients=$((clients + 1))
         done
 done

@@ -2,37 +2,13 @@
 # SPDX-License-Identifier: MIT
 # A Meson project finds the library with dependency('ammap'), in a tree whose path has a space, shared
 # and static.
-set -eu
-: "${srcdir:=.}" "${top_builddir:=.}" "${CC:=cc}" "${CFLAGS:=}" "${LDFLAGS:=}" "${MAKE:=make}"
-: "${prefix:?}" "${libdir:?}" "${VERSION:?}"
-srcdir=$(cd "$srcdir" && pwd) top_builddir=$(cd "$top_builddir" && pwd)
-work=$(mktemp -d "$PWD/meson.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-unset MAKEFLAGS MFLAGS MAKELEVEL TESTS
-
-skip()
-{
-        echo "SKIP: $*"
-        exit 77
-}
-
-# Staged, as a packager does it, then moved to a place with a space in its name.
-stage()
-{
-        "$MAKE" -C "$top_builddir" install DESTDIR="$work/stage" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-        case $libdir in
-        "$prefix"/*) under=${libdir#"$prefix/"} ;;
-        *) skip "the library's folder is not below the prefix" ;;
-        esac
-        moved="$work/with space/p"
-        mkdir -p "$work/with space"
-        cp -R "$work/stage$prefix" "$moved"
-}
+: "${srcdir:=.}"
+. "$srcdir/tests/staged.sh"
 
 : "${PKG_CONFIG:=pkg-config}"
-command -v meson >/dev/null || skip "there is no meson (package meson)"
-command -v ninja >/dev/null || skip "there is no ninja (package ninja-build)"
-command -v "${PKG_CONFIG%% *}" >/dev/null || skip "there is no pkg-config"
+needs meson meson
+needs ninja ninja-build
+needs "$PKG_CONFIG" pkg-config
 stage
 
 mkdir "$work/project"
@@ -54,19 +30,18 @@ LD_LIBRARY_PATH=$moved/$under
 export PKG_CONFIG_LIBDIR LD_LIBRARY_PATH
 
 clients=0
-for static in false true; do
-        case $static in
-        false) test -e "$moved/$under/libammap.so" || continue ;;
-        true) test -e "$moved/$under/libammap.a" || continue ;;
+for kind in shared static; do
+        case $kind in
+        shared) static=false file=libammap.so ;;
+        static) static=true file=libammap.a ;;
         esac
+        test -e "$moved/$under/$file" || continue
         rm -rf "$work/build"
         { CC=$CC CFLAGS=$CFLAGS LDFLAGS=$LDFLAGS meson setup "$work/build" "$work/project" \
                 -Dversion="$VERSION" -Dstatic=$static && ninja -C "$work/build"; } >"$work/log" 2>&1 ||
                 { cat "$work/log" >&2; exit 1; }
         "$work/build/client" >/dev/null
-        needs=$(readelf -d "$work/build/client" 2>/dev/null | grep -c 'NEEDED.*libammap' || :)
-        test "$static:$needs" = true:0 || test "$static:$needs" = false:1 ||
-                { echo "static: $static, and it needs $needs shared libammap" >&2; exit 1; }
+        is_linked $kind "$work/build/client"
         clients=$((clients + 1))
 done
 test "$clients" -gt 0 || { echo "no client was tried" >&2; exit 1; }

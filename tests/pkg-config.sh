@@ -2,35 +2,11 @@
 # SPDX-License-Identifier: MIT
 # ammap.pc serves a client of the staged tree and of one whose path has a space, shared and static;
 # ammap-uninstalled.pc one of the tree where the library was built.
-set -eu
-: "${srcdir:=.}" "${top_builddir:=.}" "${CC:=cc}" "${CFLAGS:=}" "${LDFLAGS:=}" "${MAKE:=make}"
-: "${prefix:?}" "${libdir:?}" "${VERSION:?}"
-srcdir=$(cd "$srcdir" && pwd) top_builddir=$(cd "$top_builddir" && pwd)
-work=$(mktemp -d "$PWD/pkg-config.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-unset MAKEFLAGS MFLAGS MAKELEVEL TESTS
-
-skip()
-{
-        echo "SKIP: $*"
-        exit 77
-}
-
-# Staged, as a packager does it, then moved to a place with a space in its name.
-stage()
-{
-        "$MAKE" -C "$top_builddir" install DESTDIR="$work/stage" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-        case $libdir in
-        "$prefix"/*) under=${libdir#"$prefix/"} ;;
-        *) skip "the library's folder is not below the prefix" ;;
-        esac
-        moved="$work/with space/p"
-        mkdir -p "$work/with space"
-        cp -R "$work/stage$prefix" "$moved"
-}
+: "${srcdir:=.}"
+. "$srcdir/tests/staged.sh"
 
 : "${PKG_CONFIG:=pkg-config}"
-command -v "${PKG_CONFIG%% *}" >/dev/null || skip "there is no pkg-config"
+needs "$PKG_CONFIG" pkg-config
 stage
 
 installcheck()
