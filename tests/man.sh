@@ -163,7 +163,7 @@ done <"$work/calls"
 } >"$work/format.c"
 test "$(grep -c offsetof "$work/format.c")" -ge 20 || fail "ammap-format.5: no tables of fields found"
 # shellcheck disable=SC2086 # flags are words
-$CC -std=c11 -I"$top_srcdir/lib" $CPPFLAGS $CFLAGS -fsyntax-only "$work/format.c" ||
+$CC -std=c11 -I"$top_srcdir/include" -I"$top_srcdir/lib" $CPPFLAGS $CFLAGS -fsyntax-only "$work/format.c" ||
         fail "ammap-format.5: a table does not say what lib/memory/format.h does"
 
 # --- The formatters -----------------------------------------------------------------------------

@@ -33,17 +33,10 @@
 #include <unistd.h>
 
 enum {
-        LANES_MAX = 4096,
-        SLOTS_MAX = 4095, /* the most that an owner has room for */
         PAGE_MAX = 1 << 24,
         HOLDERS_MAX = 8192, /* honest ones are never so many: half of the lanes, or nine a slot */
         NAMES_MAX = 1024,
-        FIRST_LOCK = sizeof(struct format_head), /* the byte of lane 0; that of its queue: */
-        FIRST_QUEUE = FIRST_LOCK + LANES_MAX + 1,
 };
-#define WORD_THREAD UINT32_C(0x3fffffff)
-#define WORD_DIED UINT32_C(0x40000000)
-#define WORD_PROCESS UINT32_C(0x20000000)
 
 struct looking {
         int fd;
@@ -107,10 +100,10 @@ static bool slot_is_alive(const struct looking *looking, uint32_t index)
         uint32_t word, pid = atomic_load(&slot->process), tid = atomic_load(&slot->thread);
         bool write;
 
-        if (looking->picture->old_run || !read_all(looking->fd, &word, sizeof word, offset) || (word & WORD_DIED) ||
-            !(word & WORD_THREAD) || (word & WORD_THREAD) != tid)
+        if (looking->picture->old_run || !read_all(looking->fd, &word, sizeof word, offset) ||
+            (word & FORMAT_WORD_DIED) || !(word & FORMAT_WORD_THREAD) || (word & FORMAT_WORD_THREAD) != tid)
                 return false;
-        if (word & WORD_PROCESS)
+        if (word & FORMAT_WORD_PROCESS)
                 return is_locked(looking->fd, offset, F_RDLCK, &write);
         return !looking->picture->pids_known || pid > INT32_MAX || thread_lives(pid, tid);
 }
@@ -150,7 +143,7 @@ static struct holder by_slot(const struct looking *looking, uint32_t index, enum
         const uint32_t tid = atomic_load(&looking->slot[index].thread);
 
         return (struct holder){ .pid = atomic_load(&looking->slot[index].process),
-                                .tid = tid & WORD_PROCESS ? 0 : tid,
+                                .tid = tid & FORMAT_WORD_PROCESS ? 0 : tid,
                                 .hold = hold };
 }
 
@@ -280,12 +273,12 @@ static void look_at_shared(struct looking *looking)
 static void add_locked(uint32_t pid, bool write, uint64_t first, uint64_t last, void *context)
 {
         struct looking *looking = context;
-        const uint64_t base = first >= FIRST_QUEUE ? FIRST_QUEUE : FIRST_LOCK, lanes = looking->picture->lanes;
+        const uint64_t base = first >= FILE_QUEUES ? FILE_QUEUES : FILE_LANES, lanes = looking->picture->lanes;
         struct holder holder = { .pid = pid, .hold = write ? HOLD_WRITES : HOLD_READS };
 
-        if (base == FIRST_QUEUE)
+        if (base == FILE_QUEUES)
                 holder.hold = HOLD_WAITS;
-        if (last < base || first > base + lanes || (base == FIRST_QUEUE && !write))
+        if (last < base || first > base + lanes || (base == FILE_QUEUES && !write))
                 return;
         holder.first = first > base ? (uint32_t)(first - base) : 0;
         holder.last = last - base < lanes ? (uint32_t)(last - base) : (uint32_t)lanes;
@@ -302,8 +295,8 @@ static void look_at_locked(struct looking *looking)
         for (uint32_t lane = 0; lane <= looking->picture->lanes; lane++) {
                 if (looking->state[lane] && looking->state[lane] != 1 + HOLD_WAITS)
                         continue;
-                if (is_locked(looking->fd, FIRST_LOCK + lane, F_WRLCK, &write))
-                        add_locked(0, write, FIRST_LOCK + lane, FIRST_LOCK + lane, looking);
+                if (is_locked(looking->fd, FILE_LANES + lane, F_WRLCK, &write))
+                        add_locked(0, write, FILE_LANES + lane, FILE_LANES + lane, looking);
                 else if (is_odd(&looking->lane[lane]))
                         add_dead(looking, lane, UINT32_MAX);
         }
@@ -319,9 +312,9 @@ static const char *what_is_wrong(const struct format_head *head, uint64_t size)
                 return "it is of a machine of another byte order";
         if (head->version != FORMAT_VERSION)
                 return "it is of a version that this program does not know";
-        if (head->lanes == 0 || head->lanes > LANES_MAX || head->lanes > head->capacity || head->capacity >> 48 != 0 ||
-            head->slots > SLOTS_MAX || head->page < sizeof(struct format_lane) || head->page > PAGE_MAX ||
-            (head->page & (head->page - 1)) != 0 || !format_data_is_right(head) ||
+        if (head->lanes == 0 || head->lanes > AMMAP_LANES_MAX || head->lanes > head->capacity ||
+            head->capacity >> 48 != 0 || head->slots > FORMAT_SLOTS_MAX || head->page < sizeof(struct format_lane) ||
+            head->page > PAGE_MAX || (head->page & (head->page - 1)) != 0 || !format_data_is_right(head) ||
             (head->slots ? head->lock_word < sizeof(uint32_t) || head->lock_word > head->page : head->lock_word != 0))
                 return "its header has numbers that cannot be";
         return size < head->data ? "it has been cut" : NULL;

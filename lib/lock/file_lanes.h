@@ -7,17 +7,6 @@
 
 #include "lock/file_head.h"
 
-/* The bytes that locks are taken of.  Nothing is read or written there for it.  Those
- * of lanes in a row are in a row, which the kernel keeps as one lock: a lane more costs
- * no more for all that are held already. */
-enum {
-        FILE_OPENING = 0,
-        FILE_USE = 1,
-        FILE_WATCHED = 2,
-        FILE_LANES = sizeof(struct format_head), /* as many as there are lanes, and the length's */
-        FILE_QUEUES = FILE_LANES + AMMAP_LANES_MAX + 1
-};
-
 /* One call of the kernel's, which does all of it or nothing, and does not wait: 0, -EAGAIN or the
  * system's code.  For who has the mutex, and notes it. */
 int file_lock_lane(const struct file *file, uint64_t lane, enum os_lock lock);

@@ -85,15 +85,9 @@ static struct slot *_Atomic every;
 
 /* --- Who lives --- */
 
-/* The kernel's: what of a lock word is a thread's ID. */
-#define WORD_THREAD UINT32_C(0x3fffffff)
-
-/* No thread's ID is as great. */
-#define WORD_PROCESS UINT32_C(0x20000000)
-
 static bool is_process(uint32_t word)
 {
-        return os_slot_taken(word) && (word & WORD_PROCESS);
+        return os_slot_taken(word) && (word & FORMAT_WORD_PROCESS);
 }
 
 /* A process's own has no thread. */
@@ -154,7 +148,7 @@ static bool is_gone(const struct shared *shared, uint32_t index)
         uint32_t thread = atomic_load(&record->thread);
 
         if (is_process(word) ? !is_process_gone(shared, index)
-                             : !shared->ids_count || !os_slot_taken(word) || (word & WORD_THREAD) != thread ||
+                             : !shared->ids_count || !os_slot_taken(word) || (word & FORMAT_WORD_THREAD) != thread ||
                                        !os_thread_gone(atomic_load(&record->process), thread))
                 return false;
         if (shared->writable) {
@@ -187,7 +181,7 @@ bool slot_lives(const struct shared *shared, uint32_t index, bool thorough)
 
         if (unlikely(shared->old_run) && is_of_old_run(shared))
                 return false;
-        return os_slot_taken(word) && (word & WORD_THREAD) == atomic_load(&shared->record[index].thread) &&
+        return os_slot_taken(word) && (word & FORMAT_WORD_THREAD) == atomic_load(&shared->record[index].thread) &&
                !((thorough || is_process(word)) && is_gone(shared, index));
 }
 
@@ -373,7 +367,7 @@ static int take_place_for_process(struct shared *shared, struct slot *slot)
                         continue;
                 if (rc < 0)
                         return rc;
-                slot->word = WORD_PROCESS | ((uint32_t)os_now() & (WORD_PROCESS - 1));
+                slot->word = FORMAT_WORD_PROCESS | ((uint32_t)os_now() & (FORMAT_WORD_PROCESS - 1));
                 if (atomic_compare_exchange_strong(slot_word(shared, index), &word, slot->word)) {
                         begin_record(shared, slot, index, slot->word);
                         return 0;

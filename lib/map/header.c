@@ -10,7 +10,6 @@
 
 #include <string.h>
 
-enum { SLOTS_MAX = 4095 }; /* the most that an owner has room for */
 #define CAPACITY_MAX (UINT64_C(1) << 47)
 
 void header_fill(struct format_head *head, uint64_t size, const ammap_options_t *options, uint32_t slots)
@@ -51,7 +50,7 @@ bool header_is_shared(const struct format_head *head, uint64_t size)
         ammap_options_t options = { 0 };
 
         if (!is_known(head) || head->lock_word != os_slot_word() || head->page != os_page_size() || head->lanes == 0 ||
-            head->capacity == 0 || head->slots == 0 || head->slots > SLOTS_MAX)
+            head->capacity == 0 || head->slots == 0 || head->slots > FORMAT_SLOTS_MAX)
                 return false;
         header_options(head, &options);
         if (options_check(length, &options) < 0)

@@ -23,6 +23,8 @@
 #ifndef FORMAT_H
 #define FORMAT_H
 
+#include "ammap.h"
+
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -34,6 +36,7 @@ enum {
         FORMAT_VERSION = 1,
         FORMAT_ORDER = 0x01020304,
         FORMAT_SLOTS = 256,
+        FORMAT_SLOTS_MAX = 4095,   /* the most that an owner has room for */
         FORMAT_SETS = 8,           /* what a thread can have slices of at once ... */
         FORMAT_COPY = FORMAT_SETS, /* ... and the place of what it copies out */
         FORMAT_PLACES = FORMAT_COPY + 1,
@@ -85,6 +88,23 @@ struct format_slot {
         _Atomic uint64_t copy_reach;                            /* where in the map the copy's set ends */
 
         _Alignas(64) _Atomic uint64_t reach[FORMAT_SETS]; /* and each of the others */
+};
+
+/* What stands in a slot's lock word: the thread's ID, or a number of a slot that is the process's;
+ * the kernel replaces it by DIED when the thread is gone. */
+#define FORMAT_WORD_THREAD UINT32_C(0x3fffffff)
+#define FORMAT_WORD_DIED UINT32_C(0x40000000)
+#define FORMAT_WORD_PROCESS UINT32_C(0x20000000) /* no thread's ID is as great */
+
+/* The bytes of a file that locks are taken of.  Nothing is read or written there for it.  Those
+ * of lanes in a row are in a row, which the kernel keeps as one lock: a lane more costs
+ * no more for all that are held already. */
+enum {
+        FILE_OPENING = 0,
+        FILE_USE = 1,
+        FILE_WATCHED = 2,
+        FILE_LANES = sizeof(struct format_head), /* as many as there are lanes, and the length's */
+        FILE_QUEUES = FILE_LANES + AMMAP_LANES_MAX + 1
 };
 
 _Static_assert(sizeof(struct format_head) == 256 && offsetof(struct format_head, length) == 128, "as documented");
