@@ -1,10 +1,49 @@
 # SPDX-License-Identifier: MIT
 """Types of what a program uses; the descriptions stand in the code."""
 import builtins
-import enum
 import os
 from types import TracebackType
-from typing import Any, List, NamedTuple, Optional, Protocol, Type, TypeVar, Union, overload
+from typing import Any, List, Optional, Protocol, Type, TypeVar, Union, overload
+
+from ._errors import (
+    BoundsError as BoundsError,
+    BusyError as BusyError,
+    DeadlockError as DeadlockError,
+    Error as Error,
+    FaultError as FaultError,
+    FormatError as FormatError,
+    InvalidError as InvalidError,
+    LimitError as LimitError,
+    MisalignedError as MisalignedError,
+    OwnerDeadError as OwnerDeadError,
+    ReadOnlyError as ReadOnlyError,
+    SizeError as SizeError,
+    TimeoutError as TimeoutError,
+    UnsealedError as UnsealedError,
+    UnsupportedError as UnsupportedError,
+)
+from ._library import (
+    LANES_MAX as LANES_MAX,
+    RECYCLE_MAX as RECYCLE_MAX,
+    Advice as Advice,
+    Fork as Fork,
+    Guard as Guard,
+    Hold as Hold,
+    Rights as Rights,
+    Seal as Seal,
+    Share as Share,
+    Want as Want,
+    Why as Why,
+    errname as errname,
+    strerror as strerror,
+    trim as trim,
+    version as version,
+)
+from ._map import (
+    Holder as Holder,
+    Lane as Lane,
+    Stat as Stat,
+)
 
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -15,125 +54,6 @@ _Path = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
 _Buffer = Any
 _SelfMap = TypeVar("_SelfMap", bound="Map")
 _SelfView = TypeVar("_SelfView", bound="_Atomics")
-
-LANES_MAX: int
-RECYCLE_MAX: int
-
-class Share(enum.IntEnum):
-    PRIVATE = 0
-    SHARED = 1
-    RAW = 2
-
-class Fork(enum.IntEnum):
-    COPY = 0
-    OMIT = 1
-    WIPE = 2
-
-class Want(enum.IntEnum):
-    NO = 0
-    TRY = 1
-    MUST = 2
-
-class Rights(enum.IntFlag):
-    READ = 1
-    WRITE = 2
-    NO_SEAL = 16
-
-class Seal(enum.IntFlag):
-    SHRINK = 1
-    GROW = 2
-    WRITE = 4
-    FUTURE_WRITE = 8
-    SEAL = 16
-
-class Advice(enum.IntEnum):
-    NORMAL = 0
-    RANDOM = 1
-    SEQUENTIAL = 2
-    WILLNEED = 3
-    COLD = 4
-    PAGEOUT = 5
-    HUGEPAGE = 6
-    NOHUGEPAGE = 7
-
-class Guard(enum.IntEnum):
-    NONE = 0
-    PAGES = 1
-    MARKERS = 2
-
-class Why(enum.IntEnum):
-    NOT = 0
-    RIGHTS = 1
-    FROZEN = 2
-    OPTION = 3
-    PID_NAMESPACE = 4
-
-class Hold(enum.IntEnum):
-    READ = 0
-    WRITE = 1
-    DEAD = 2
-    VIEW = 3
-
-class Error(OSError):
-    code: int
-    name: str
-    def __init__(self, text: str = ...) -> None: ...
-
-class InvalidError(Error, ValueError): ...
-class SizeError(Error, ValueError): ...
-class BoundsError(Error, IndexError): ...
-class MisalignedError(Error, ValueError): ...
-class BusyError(Error): ...
-class TimeoutError(Error, builtins.TimeoutError): ...
-class DeadlockError(Error): ...
-class OwnerDeadError(Error): ...
-class ReadOnlyError(Error): ...
-class UnsupportedError(Error): ...
-class FormatError(Error): ...
-class UnsealedError(Error): ...
-class FaultError(Error): ...
-class LimitError(Error): ...
-
-def errname(code: int) -> str: ...
-def strerror(code: int) -> str: ...
-def trim(keep: int = ...) -> None: ...
-def version() -> str: ...
-
-class Stat(NamedTuple):
-    length: int
-    capacity: int
-    mapped: int
-    page: int
-    resident: Optional[int]
-    huge: Optional[int]
-    locked: Optional[int]
-    slices: int
-    views: int
-    lanes: int
-    share: Share
-    fork: Fork
-    guard: Guard
-    frozen: bool
-    read_only: bool
-    nodump: bool
-    secret: bool
-    noreserve: bool
-    recycle: bool
-    lane_size: int
-    slots: int
-    slots_max: int
-    why_read_only: Why
-
-class Holder(NamedTuple):
-    pid: int
-    tid: int
-    offset: int
-    length: int
-    hold: Hold
-
-class Lane(NamedTuple):
-    begin: int
-    length: int
 
 class Slice:
     @property
