@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Each mutant of mutants.sh, and each mend of the lock undone, must be found by the simulation:
+# sim-mutants.sh [NAME...].  Prints what found it, after how many seconds, and the seed.
+#
+# SIM_TIME: seconds for each, 300 unless told.
+set -eu
+tests=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$tests")
+time=${SIM_TIME:-300}
+work=$(mktemp -d "$PWD/sim-mutants.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+# NAME|FILE of lib|EDIT (sed): mends undone.
+undone()
+{
+        cat <<'END'
+END
+}
+
+{
+        sed -n "/^table()/,/^}/{/|/p}" "$tests/mutants.sh" | while IFS= read -r line; do
+                rest=${line#*|}
+                edit=${rest#*|}
+                printf '%s|lock/%s|%s\n' "${line%%|*}" "${rest%%|*}" "${edit%|*}"
+        done
+        undone
+} >"$work/table"
+
+"$tests/sim.sh" build "$work/whole"
+"$work/whole/sim" --runs 2000 >/dev/null
+
+try()
+{
+        name=$1 file=$2 edit=$3 dir=$work/$1
+        mkdir -p "$dir/lib" "$dir/base"
+        cp -R "$top"/lib/. "$dir/lib/"
+        cp "$work"/whole/o/*.o "$dir/base/"
+        ln -s "$work/whole/simulation" "$dir/base/sim"
+        sed "$edit" "$top/lib/$file" >"$dir/lib/$file"
+        if cmp -s "$top/lib/$file" "$dir/lib/$file"; then
+                found='no: the edit does not apply'
+        elif ! "$tests/sim.sh" build "$dir" "$dir/lib" >"$dir/log" 2>&1; then
+                found='no: it does not compile'
+        else
+                start=$(date +%s)
+                found=no
+                "$dir/sim" --time 2 >"$dir/log" 2>&1 && "$dir/sim" --exhaustive 2 >"$dir/log" 2>&1 &&
+                        "$dir/sim" --seed 100000 --time "$time" >"$dir/log" 2>&1 ||
+                        found="$(($(date +%s) - start)) s, $(sed -n 's/^sim: \(seed\)/\1/p; s/^sim: \(scene .*\)/ (\1)/p' "$dir/log" | tr -d '\n')"
+        fi
+        printf '%-31s %s\n' "$name" "$found"
+        rm -rf "$dir"
+}
+
+jobs=0
+while IFS= read -r line; do
+        name=${line%%|*}
+        case " $* " in
+        '  ' | *" $name "*) ;;
+        *) continue ;;
+        esac
+        rest=${line#*|} && file=${rest%%|*} && edit=${rest#*|}
+        try "$name" "$file" "$edit" | tee "$work/$name.out" &
+        jobs=$((jobs + 1))
+        test $((jobs % 2)) -ne 0 || wait
+done <"$work/table"
+wait
+! grep -qE ' no(:|$)' "$work"/*.out

@@ -1,0 +1,541 @@
+/* draw.c - the operations that a seed stands for
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A seed draws how a run is to go, the maps, and for each thread what it does.  A thread waits
+ * only for what comes behind all that it holds, so that no two wait for each other.
+ */
+#include "draw.h"
+
+#include <string.h>
+
+enum op {
+        OP_READ,
+        OP_UPDATE,
+        OP_SLICE,
+        OP_MUT_SLICE,
+        OP_RELEASE,
+        OP_DOWNGRADE,
+        OP_SLEEP,
+        OP_COPY,
+        OP_RESIZE,
+        OP_WATCH,
+        OP_ZERO,
+        OP_RECOVER,
+        OP_FREEZE,
+        OPS
+};
+
+static struct chance chance[THREADS_MAX + 1]; /* the last one: what is drawn before */
+static uint32_t share[OPS];                   /* how often each is drawn */
+static unsigned length;                       /* operations of a thread */
+static bool dies, small, waits;
+
+static struct chance *mine(void)
+{
+        return &chance[current ? current->number : THREADS_MAX];
+}
+
+static uint32_t below(uint32_t count)
+{
+        return draw_below(mine(), count);
+}
+
+static void begin_chances(uint64_t seed)
+{
+        for (unsigned i = 0; i <= THREADS_MAX; i++)
+                chance[i].state = seed * (THREADS_MAX + 2) + i + 1;
+}
+
+void draw_plan(uint64_t seed)
+{
+        begin_chances(seed);
+        plan = (struct plan){ .seed = seed };
+        plan.order = below(4) == 0 ? ORDER_WALK : ORDER_PRIORITIES;
+        plan.threads = 2 + below(3);
+        plan.changes = below(8);
+        plan.length = 32U << below(7);
+        plan.walk = 2U << below(6);
+        plan.drain = below(3) == 0 ? 1 : below(2) ? 0 : 2U << below(6);
+        plan.spins = below(3) == 0;
+        plan.asymmetric = below(2);
+        plan.plain = below(8) == 0;
+        plan.spurious = below(16) == 0 ? 2 + below(8) : 0;
+        plan.jumps = below(3) == 0 ? 1 + below(4) : 0;
+        plan.stops = below(8) == 0 ? 1 + below(2) : 0;
+        length = 1 + (below(6) == 0 ? below(24) : below(6));
+        dies = below(8) == 0;
+        small = below(2);
+        waits = below(2);
+        for (unsigned op = 0; op < OPS; op++)
+                share[op] = below(3) == 0 ? 0 : 1 + below(8);
+        share[OP_RELEASE] += 2;
+        share[OP_FREEZE] = below(16) == 0;
+        share[OP_RECOVER] = dies ? share[OP_RECOVER] : 0;
+        if (below(2))
+                share[OP_RESIZE] = 0;
+}
+
+/* --- Maps --- */
+
+void make_map(unsigned lanes)
+{
+        struct model_map *made = &model_map[maps++];
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        int rc;
+
+        made->lanes = lanes;
+        made->words = made->length = lanes * WORDS;
+        options.lanes = lanes;
+        options.capacity = (uint64_t)made->words * 8;
+        if ((rc = ammap_new_with(&made->map, options.capacity, &options)) < 0)
+                fail("no map: %d", rc);
+}
+
+void draw_scene(void)
+{
+        unsigned count = 1 + (below(4) == 0);
+
+        for (unsigned i = 0; i < count; i++)
+                make_map(below(2) ? 1 : 1 + below(LANES_MAX));
+}
+
+static struct range draw_range(void)
+{
+        unsigned map = below(maps), lane = below(model_map[map].lanes);
+        struct range range = { map, lane * WORDS, 1 };
+
+        switch (below(small ? 3 : 5)) {
+        case 0:
+                range.count = 2;
+                break;
+        case 1:
+                range.count = 8;
+                break;
+        case 2:
+                break;
+        case 3:
+                range.first += below(WORDS);
+                range.count = 1 + below(model_map[map].words - range.first);
+                break;
+        default:
+                range.first = 0;
+                range.count = model_map[map].words;
+        }
+        return range;
+}
+
+static uint64_t offset_of(struct range range)
+{
+        return (uint64_t)range.first * 8;
+}
+
+/* --- Operations --- */
+
+static enum patience draw_patience(void)
+{
+        return waits || below(3) == 0 ? WAITS : below(2) ? TRIES : TIMED;
+}
+
+static unsigned lane_of(unsigned word)
+{
+        return word / WORDS;
+}
+
+/* Whether the thread may wait for it, whatever it holds. */
+static bool may_wait(struct range range, enum how how)
+{
+        struct held *own = own_holds();
+
+        if (own_hold(range, how))
+                return true;
+        for (unsigned i = 0; i < HOLDS_MAX; i++) {
+                unsigned last = lane_of(own[i].range.first + own[i].range.count - 1);
+
+                if (!own[i].is || own[i].range.map < range.map)
+                        continue;
+                if (own[i].range.map > range.map || last > lane_of(range.first))
+                        return false;
+                if (last == lane_of(range.first) && (how == HOW_WRITE || own[i].how == HOW_WRITE))
+                        return false;
+        }
+        return true;
+}
+
+static bool holds_any(void)
+{
+        struct held *own = own_holds();
+
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (own[i].is)
+                        return true;
+        return false;
+}
+
+static enum patience patience_for(struct range range, enum how how)
+{
+        enum patience patience = draw_patience();
+
+        return patience == WAITS && !may_wait(range, how) ? TRIES : patience;
+}
+
+static int64_t begin(struct range range, enum how how, enum patience patience)
+{
+        int64_t timeout = patience == TIMED ? (int64_t)draw_wide(mine(), 25) : -1;
+
+        call_begin(range, how, patience, timeout < 0 ? INT64_MAX : clock_now + timeout);
+        return timeout;
+}
+
+void do_read(struct range range, enum patience patience)
+{
+        uint64_t value[WORDS_MAX], since = model_tick();
+        int64_t timeout = begin(range, HOW_READ, patience);
+        ammap_t *map = model_map[range.map].map;
+        size_t size = range.count * sizeof *value;
+        int rc = patience == WAITS   ? ammap_read_into(map, offset_of(range), value, size)
+                 : patience == TRIES ? ammap_try_read_into(map, offset_of(range), value, size)
+                                     : ammap_timed_read_into(map, offset_of(range), value, size, timeout);
+
+        if (call_end(rc) == 0)
+                read_check(range, value, since);
+}
+
+void do_update(struct range range, enum patience patience)
+{
+        uint64_t value[WORDS_MAX], stamp = write_begin(range, false);
+        int64_t timeout = begin(range, HOW_WRITE, patience);
+        ammap_t *map = model_map[range.map].map;
+        size_t size = range.count * sizeof *value;
+        int rc;
+
+        for (unsigned i = 0; i < range.count; i++)
+                value[i] = write_value(stamp);
+        rc = patience == WAITS   ? ammap_update_region(map, offset_of(range), value, size)
+             : patience == TRIES ? ammap_try_update_region(map, offset_of(range), value, size)
+                                 : ammap_timed_update_region(map, offset_of(range), value, size, timeout);
+        if (call_end(rc) == 0)
+                write_end(stamp);
+        else
+                write_drop(stamp);
+}
+
+static void do_zero(struct range range)
+{
+        uint64_t stamp;
+
+        if (!may_wait(range, HOW_WRITE))
+                return;
+        stamp = write_begin(range, true);
+        begin(range, HOW_WRITE, WAITS);
+        if (call_end(ammap_fill(model_map[range.map].map, offset_of(range), (uint64_t)range.count * 8, 0)) == 0)
+                write_end(stamp);
+        else
+                write_drop(stamp);
+}
+
+static bool has_room(void)
+{
+        struct held *own = own_holds();
+
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (!own[i].is)
+                        return true;
+        return false;
+}
+
+static void look_at(const struct held *own, const void *data, uint64_t since)
+{
+        uint64_t value[WORDS_MAX];
+
+        for (unsigned i = 0; i < own->range.count; i++) {
+                step("the program reads", (const uint64_t *)data + i);
+                value[i] = ((const volatile uint64_t *)data)[i];
+        }
+        read_check(own->range, value, since);
+}
+
+struct held *do_slice(struct range range, enum patience patience)
+{
+        uint64_t since = model_tick();
+        int64_t timeout = begin(range, HOW_READ, patience);
+        ammap_t *map = model_map[range.map].map;
+        uint64_t size = (uint64_t)range.count * 8;
+        ammap_slice_t slice;
+        struct held *own;
+        int rc = patience == WAITS   ? ammap_as_slice(map, offset_of(range), size, &slice)
+                 : patience == TRIES ? ammap_try_as_slice(map, offset_of(range), size, &slice)
+                                     : ammap_timed_as_slice(map, offset_of(range), size, timeout, &slice);
+
+        if (call_end(rc) < 0)
+                return NULL;
+        own = hold_begin(range, HOW_READ);
+        own->slice.read = slice;
+        look_at(own, slice.data, since);
+        return own;
+}
+
+static void overwrite(const struct held *own)
+{
+        uint64_t *data = own->slice.write.data, value = write_value(own->stamp);
+
+        for (unsigned i = 0; i < own->range.count; i++) {
+                step("the program writes", data + i);
+                ((volatile uint64_t *)data)[i] = value;
+        }
+        for (unsigned i = 0; i < own->range.count; i++) {
+                step("the program reads", data + i);
+                if (((volatile uint64_t *)data)[i] != value)
+                        fail("another thread has written within a mut slice");
+        }
+}
+
+struct held *do_mut_slice(struct range range, enum patience patience)
+{
+        int64_t timeout = begin(range, HOW_WRITE, patience);
+        ammap_t *map = model_map[range.map].map;
+        uint64_t size = (uint64_t)range.count * 8;
+        ammap_mut_slice_t slice;
+        struct held *own;
+        int rc = patience == WAITS   ? ammap_as_mut_slice(map, offset_of(range), size, &slice)
+                 : patience == TRIES ? ammap_try_as_mut_slice(map, offset_of(range), size, &slice)
+                                     : ammap_timed_as_mut_slice(map, offset_of(range), size, timeout, &slice);
+
+        if (call_end(rc) < 0)
+                return NULL;
+        own = hold_begin(range, HOW_WRITE);
+        own->slice.write = slice;
+        overwrite(own);
+        return own;
+}
+
+static void release(struct held *own)
+{
+        struct held was = *own;
+        int rc;
+
+        if (was.how == HOW_READ)
+                look_at(own, was.slice.read.data, model_tick());
+        hold_end(own);
+        rc = was.how == HOW_READ ? ammap_slice_release(&was.slice.read) : ammap_mut_slice_release(&was.slice.write);
+        if (rc != 0)
+                fail("a release answers %d", rc);
+        if (was.how == HOW_WRITE)
+                write_end(was.stamp);
+        hold_ended(was.range.map);
+}
+
+static struct held *any_own(enum how how, bool whichever)
+{
+        struct held *own = own_holds(), *found = NULL;
+        unsigned count = 0;
+
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (own[i].is && (whichever || own[i].how == how) && below(++count) == 0)
+                        found = &own[i];
+        return found;
+}
+
+void do_release(void)
+{
+        struct held *own = any_own(HOW_READ, true);
+
+        if (own)
+                release(own);
+}
+
+void do_downgrade(void)
+{
+        struct held *own = any_own(HOW_WRITE, false);
+        ammap_slice_t slice;
+        int rc;
+
+        if (!own)
+                return;
+        hold_downgrade(own);
+        rc = ammap_mut_slice_downgrade(&own->slice.write, &slice);
+        if (rc != 0)
+                fail("a downgrade answers %d", rc);
+        write_end(own->stamp);
+        own->slice.read = slice;
+}
+
+static void do_sleep(void)
+{
+        static char nothing;
+
+        fall_asleep(&nothing, clock_now + (int64_t)draw_wide(mine(), below(4) == 0 ? 25 : 14));
+}
+
+/* The words that are read have one value each, of whichever write. */
+static void do_copy(void)
+{
+        struct range to = draw_range(), from = draw_range();
+        uint64_t stamp;
+
+        if (holds_any())
+                return;
+        to.count = from.count = to.count < from.count ? to.count : from.count;
+        /* What arrives has the stamps of others: so it is made zeros, which are read from none. */
+        if (to.map == from.map && to.first < from.first + from.count && from.first < to.first + to.count)
+                return;
+        stamp = 0;
+        (void)stamp;
+}
+
+static void do_resize(void)
+{
+        struct model_map *map = &model_map[below(maps)];
+        unsigned to = below(2) ? map->words : 1 + below(map->words), from = map->length;
+        uint64_t stamp = 0;
+        int rc;
+
+        if (map->resizing)
+                return;
+        map->resizing++;
+        if (to < from)
+                stamp = write_begin((struct range){ (unsigned)(map - model_map), to, from - to }, true);
+        if (stamp)
+                write_resizes(stamp);
+        visit_begin((unsigned)(map - model_map));
+        rc = ammap_resize(map->map, (uint64_t)to * 8);
+        visit_end((unsigned)(map - model_map));
+        if (rc != 0 && rc != AMMAP_ERR_BUSY && rc != AMMAP_ERR_OWNER_DEAD && rc != AMMAP_ERR_READ_ONLY)
+                fail("a resize answers %d", rc);
+        if (rc == 0)
+                map->length = to;
+        if (stamp && rc == 0)
+                write_end(stamp);
+        else if (stamp)
+                write_drop(stamp);
+        map->resized = model_tick();
+        map->resizing--;
+}
+
+void do_watch(struct range range)
+{
+        uint64_t generation = 0, since;
+        int64_t timeout = (int64_t)draw_wide(mine(), 26);
+        ammap_t *map = model_map[range.map].map;
+
+        if (holds_any())
+                return;
+        call_begin(range, HOW_READ, TIMED, INT64_MAX);
+        call_watches(UINT64_MAX);
+        if (call_end(ammap_wait_change(map, offset_of(range), (uint64_t)range.count * 8, &generation, 0)) < 0)
+                return;
+        since = model_tick();
+        call_begin(range, HOW_READ, TIMED, clock_now + timeout);
+        call_watches(since);
+        call_end(ammap_wait_change(map, offset_of(range), (uint64_t)range.count * 8, &generation, timeout));
+}
+
+static void do_recover(void)
+{
+        struct model_map *map = &model_map[below(maps)];
+        uint64_t since = model_tick();
+        int rc;
+
+        map->recovering++;
+        visit_begin((unsigned)(map - model_map));
+        rc = ammap_recover(map->map);
+        visit_end((unsigned)(map - model_map));
+        if (rc != 0)
+                fail("a recovery answers %d", rc);
+        map->recovering--;
+        map->recovered = model_tick();
+        if (since > map->since)
+                map->since = since;
+}
+
+static void do_freeze(void)
+{
+        struct model_map *map = &model_map[below(maps)];
+        int rc;
+
+        if (holds_any() || map->freezing)
+                return;
+        map->freezing = model_tick();
+        call_begin((struct range){ (unsigned)(map - model_map), 0, map->words }, HOW_WRITE, WAITS, INT64_MAX);
+        rc = ammap_freeze(map->map);
+        call_over();
+        if (rc == 0)
+                map->frozen = model_tick();
+        else if (rc != AMMAP_ERR_OWNER_DEAD)
+                fail("a freeze answers %d", rc);
+}
+
+static void do_one(enum op op)
+{
+        struct range range = draw_range();
+
+        switch (op) {
+        case OP_READ:
+                do_read(range, patience_for(range, HOW_READ));
+                break;
+        case OP_UPDATE:
+                do_update(range, patience_for(range, HOW_WRITE));
+                break;
+        case OP_SLICE:
+                if (has_room())
+                        do_slice(range, patience_for(range, HOW_READ));
+                break;
+        case OP_MUT_SLICE:
+                if (has_room())
+                        do_mut_slice(range, patience_for(range, HOW_WRITE));
+                break;
+        case OP_RELEASE:
+                do_release();
+                break;
+        case OP_DOWNGRADE:
+                do_downgrade();
+                break;
+        case OP_SLEEP:
+                do_sleep();
+                break;
+        case OP_COPY:
+                do_copy();
+                break;
+        case OP_RESIZE:
+                do_resize();
+                break;
+        case OP_WATCH:
+                do_watch(range);
+                break;
+        case OP_ZERO:
+                do_zero(range);
+                break;
+        case OP_RECOVER:
+                do_recover();
+                break;
+        default:
+                do_freeze();
+        }
+}
+
+static enum op draw_op(void)
+{
+        uint32_t all = 0, at;
+
+        for (unsigned op = 0; op < OPS; op++)
+                all += share[op];
+        at = below(all);
+        for (unsigned op = 0;; op++) {
+                if (at < share[op])
+                        return (enum op)op;
+                at -= share[op];
+        }
+}
+
+void draw_thread(unsigned number)
+{
+        (void)number;
+        for (unsigned done = 0; done < length; done++)
+                do_one(draw_op());
+        if (dies && below(2)) {
+                thread_dies();
+                return;
+        }
+        for (struct held *own; (own = any_own(HOW_READ, true));)
+                release(own);
+}

@@ -1,0 +1,149 @@
+/* main.c - runs of the simulation
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ *      sim [--seed N] [--time SECONDS | --runs N] [--replay SEED [--trace]] [--exhaustive N]
+ *
+ * Without --time and --runs it is some thousands of runs.  The first that fails is told, and ends
+ * it with status 1.
+ */
+#include "model.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double seconds(clockid_t of)
+{
+        struct timespec now;
+
+        clock_gettime(of, &now);
+        return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* A fault of the library's, with the seed. */
+static void on_signal(int number)
+{
+        signal(number, SIG_DFL);
+        fail("signal %d", number);
+}
+
+static void begin_signals(void)
+{
+        static unsigned char stack[65536];
+        const stack_t alternative = { .ss_sp = stack, .ss_size = sizeof stack };
+        struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
+
+        sigaltstack(&alternative, NULL);
+        sigaction(SIGSEGV, &action, NULL);
+        sigaction(SIGBUS, &action, NULL);
+        sigaction(SIGABRT, &action, NULL);
+        sigaction(SIGFPE, &action, NULL);
+        sigaction(SIGILL, &action, NULL);
+}
+
+/* What the maps hold in the end; and that nobody is in. */
+static void look_at_the_end(void)
+{
+        for (unsigned m = 0; m < maps; m++) {
+                struct range range = { m, 0, model_map[m].length };
+                uint64_t value[WORDS_MAX], since = model_tick();
+                int rc = ammap_read_into(model_map[m].map, 0, value, (size_t)range.count * 8);
+
+                if (rc == 0)
+                        read_check(range, value, since);
+                if ((rc = ammap_free(model_map[m].map)) != 0)
+                        fail("in the end nobody is there, and ammap_free answers %d", rc);
+        }
+}
+
+static uint64_t run_seed(uint64_t seed)
+{
+        memory_reset();
+        model_begin();
+        draw_plan(seed);
+        draw_scene();
+        scheduler_run(&plan, draw_thread);
+        model_end();
+        look_at_the_end();
+        return steps;
+}
+
+/* All runs of a scene with so many preemptions at most, up to a number of runs. */
+static uint64_t search(unsigned number, unsigned preemptions, uint64_t most)
+{
+        uint64_t runs = 0;
+
+        scenario = number;
+        for (unsigned way = 0; way < 4; way++) {
+                search_begin();
+                do {
+                        memory_reset();
+                        model_begin();
+                        draw_plan(0);
+                        plan = (struct plan){ .order = ORDER_SEARCH,
+                                              .threads = scene_threads(),
+                                              .preemptions = preemptions,
+                                              .drain = way & 1,
+                                              .asymmetric = way & 2 };
+                        scene_begin();
+                        scheduler_run(&plan, scene_thread);
+                        model_end();
+                        look_at_the_end();
+                } while (++runs % most != 0 && search_next());
+        }
+        printf("sim: %-20s %8" PRIu64 " runs\n", scene_name[number], runs);
+        return runs;
+}
+
+int main(int argc, char **argv)
+{
+        uint64_t seed = 1, runs = 0, wanted = 20000, all_steps = 0;
+        unsigned preemptions = 0;
+        double limit = 0, begun = seconds(CLOCK_MONOTONIC), used;
+
+        for (int i = 1; i < argc; i++) {
+                const char *value = i + 1 < argc ? argv[i + 1] : "";
+
+                if (strcmp(argv[i], "--trace") == 0) {
+                        tracing = true;
+                        continue;
+                }
+                i++;
+                if (strcmp(argv[i - 1], "--seed") == 0)
+                        seed = strtoull(value, NULL, 10);
+                else if (strcmp(argv[i - 1], "--runs") == 0)
+                        wanted = strtoull(value, NULL, 10);
+                else if (strcmp(argv[i - 1], "--time") == 0)
+                        limit = strtod(value, NULL);
+                else if (strcmp(argv[i - 1], "--exhaustive") == 0)
+                        preemptions = (unsigned)strtoul(value, NULL, 10);
+                else if (strcmp(argv[i - 1], "--replay") == 0)
+                        seed = strtoull(value, NULL, 10), wanted = 1;
+                else
+                        return fprintf(stderr,
+                                       "usage: sim [--seed N] [--time S | --runs N] [--replay SEED [--trace]]\n"),
+                               2;
+        }
+        begin_signals();
+        memory_begin();
+        if (preemptions > 0) {
+                for (unsigned number = 0; number < scenarios; number++)
+                        runs += search(number, preemptions, 20000);
+                used = seconds(CLOCK_PROCESS_CPUTIME_ID);
+                printf("sim: %" PRIu64 " runs; %.0f a second of a processor\n", runs,
+                       (double)runs / (used > 0 ? used : 1));
+                return 0;
+        }
+        while (limit > 0 ? runs % 64 != 0 || seconds(CLOCK_MONOTONIC) - begun < limit : runs < wanted) {
+                all_steps += run_seed(seed++);
+                runs++;
+        }
+        used = seconds(CLOCK_PROCESS_CPUTIME_ID);
+        printf("sim: %" PRIu64 " runs, %" PRIu64 " steps; %.0f runs a second of a processor\n", runs, all_steps,
+               (double)runs / (used > 0 ? used : 1));
+        return 0;
+}

@@ -1,0 +1,608 @@
+/* model.c - what is to be true of the maps of a run
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Each write stores one value, its stamp, in all words of its range.  So a word says which write
+ * it comes from, and the log of writes says which one it may be.  Each event has a number, its
+ * tick; of a write the first is before it could be seen, and the last after it was.
+ */
+#include "model.h"
+
+#include "map/map.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct model_map model_map[MAPS_MAX];
+unsigned maps;
+
+enum { WRITES_MAX = 4096 };
+static const uint64_t VALUE = UINT64_C(0x5e) << 56, NOT_YET = UINT64_MAX;
+
+struct write {
+        struct range range;
+        uint64_t begin, end; /* end: NOT_YET */
+        int64_t ended;       /* the clock's time */
+        bool zeros, dropped, torn, resizes;
+};
+static struct write written[WRITES_MAX];
+static unsigned writes;
+
+struct call {
+        bool is;
+        unsigned ranges;
+        struct range range[2];
+        enum how how[2];
+        enum patience patience;
+        int64_t deadline, latest; /* latest: as the library has it, that reads the clock later */
+        int64_t slept;            /* when it first slept; 0: not yet */
+        uint64_t begin;
+        bool own;            /* own slices are in the way */
+        bool starving;       /* it sleeps, and waited for long before */
+        unsigned passed;     /* by so many since */
+        uint64_t lanes_dead; /* of its ranges, some lane was dead when it began */
+        uint64_t recovered;
+        bool watches;
+        int64_t woke;
+        uint64_t since; /* ... for writes that begin after that */
+};
+static struct call call[THREADS_MAX];
+static struct held held[THREADS_MAX][HOLDS_MAX];
+static uint64_t there_until[THREADS_MAX][MAPS_MAX]; /* the last tick of a call or a hold */
+static uint64_t ticks;
+
+uint64_t model_tick(void)
+{
+        return ++ticks;
+}
+
+void model_begin(void)
+{
+        memset(model_map, 0, sizeof model_map);
+        memset(call, 0, sizeof call);
+        memset(held, 0, sizeof held);
+        memset(there_until, 0, sizeof there_until);
+        maps = 0;
+        writes = 1; /* the first one is of the zeros that maps begin with */
+        ticks = 0;
+}
+
+static unsigned me(void)
+{
+        return current ? current->number : 0;
+}
+
+/* --- Lanes --- */
+
+struct lanes {
+        unsigned first, last;
+};
+
+static struct lanes lanes_of(struct range range)
+{
+        const struct ammap *map = model_map[range.map].map;
+
+        return (struct lanes){ (unsigned)((uint64_t)range.first * 8 / map->lane_size),
+                               (unsigned)(((uint64_t)(range.first + range.count) * 8 - 1) / map->lane_size) };
+}
+
+static bool lanes_meet(struct range a, struct range b)
+{
+        struct lanes one = lanes_of(a), other = lanes_of(b);
+
+        return a.map == b.map && one.first <= other.last && other.first <= one.last;
+}
+
+static bool words_meet(struct range a, struct range b)
+{
+        return a.map == b.map && a.first < b.first + b.count && b.first < a.first + a.count;
+}
+
+static bool has_word(const struct write *write, unsigned map, unsigned word)
+{
+        return write->range.map == map && word >= write->range.first && word < write->range.first + write->range.count;
+}
+
+/* --- Bytes --- */
+
+uint64_t write_begin(struct range range, bool zeros)
+{
+        if (writes == WRITES_MAX)
+                fail("the simulation's log of writes is full");
+        written[writes] = (struct write){ .range = range, .begin = model_tick(), .end = NOT_YET, .zeros = zeros };
+        return writes++;
+}
+
+void write_end(uint64_t stamp)
+{
+        written[stamp].end = model_tick();
+        written[stamp].ended = clock_now;
+}
+
+void write_resizes(uint64_t stamp)
+{
+        written[stamp].resizes = true;
+}
+
+void write_drop(uint64_t stamp)
+{
+        written[stamp].dropped = true;
+}
+
+uint64_t write_value(uint64_t stamp)
+{
+        return written[stamp].zeros ? 0 : VALUE | stamp;
+}
+
+/* Whether a word that comes from a write may be found in it by one who has read since then. */
+static bool may_be(const struct write *from, unsigned map, unsigned word, uint64_t since)
+{
+        for (unsigned i = 1; i < writes; i++) {
+                const struct write *other = &written[i];
+
+                if (other != from && !other->dropped && !other->torn && has_word(other, map, word) &&
+                    other->begin > from->end && other->end < since)
+                        return false;
+        }
+        return true;
+}
+
+static const struct write *source(unsigned map, unsigned word, uint64_t value, uint64_t since)
+{
+        static const struct write beginning = { .zeros = true, .torn = true };
+        uint64_t stamp = value & ~(UINT64_C(0xff) << 56);
+
+        if (value == 0) {
+                if (may_be(&beginning, map, word, since))
+                        return &beginning;
+                for (unsigned i = 1; i < writes; i++)
+                        if (written[i].zeros && !written[i].dropped && has_word(&written[i], map, word) &&
+                            may_be(&written[i], map, word, since))
+                                return &written[i];
+                fail("map %u, word %u is zero, which has been overwritten", map, word);
+        }
+        if (value - stamp != VALUE || stamp == 0 || stamp >= writes || !has_word(&written[stamp], map, word))
+                fail("map %u, word %u has a value that nobody wrote there: %#" PRIx64, map, word, value);
+        if (written[stamp].dropped)
+                fail("map %u, word %u has a value of a write that failed", map, word);
+        if (!may_be(&written[stamp], map, word, since))
+                fail("map %u, word %u has the value of write %" PRIu64 ", which has been overwritten", map, word,
+                     stamp);
+        return &written[stamp];
+}
+
+/* All words of one moment: where one write has both words, and the other one of them, the words
+ * tell in which order the two were. */
+static void compare(unsigned map, const struct write *a, unsigned word_a, const struct write *b, unsigned word_b)
+{
+        if (a == b || a->torn || b->torn || a->zeros || b->zeros)
+                return;
+        if (has_word(a, map, word_b) && has_word(b, map, word_a))
+                fail("map %u, words %u and %u are of two writes that have both: it is torn", map, word_a, word_b);
+        if (has_word(a, map, word_b) && b->end < a->begin)
+                fail("map %u, word %u is of a later write than word %u, which that has overwritten", map, word_a,
+                     word_b);
+        if (has_word(b, map, word_a) && a->end < b->begin)
+                fail("map %u, word %u is of a later write than word %u, which that has overwritten", map, word_b,
+                     word_a);
+}
+
+void read_check(struct range range, const uint64_t *value, uint64_t since)
+{
+        const struct write *from[WORDS_MAX];
+
+        for (unsigned i = 0; i < range.count; i++)
+                from[i] = source(range.map, range.first + i, value[i], since);
+        for (unsigned i = 0; i < range.count; i++)
+                for (unsigned j = i + 1; j < range.count; j++)
+                        compare(range.map, from[i], range.first + i, from[j], range.first + j);
+}
+
+/* --- Holds --- */
+
+struct held *own_holds(void)
+{
+        return held[me()];
+}
+
+bool own_hold(struct range range, enum how how)
+{
+        for (unsigned i = 0; i < HOLDS_MAX; i++) {
+                const struct held *own = &held[me()][i];
+
+                if (own->is && lanes_meet(own->range, range) && (how == HOW_WRITE || own->how == HOW_WRITE))
+                        return true;
+        }
+        return false;
+}
+
+static void passes(struct range range, enum how how);
+
+struct held *hold_begin(struct range range, enum how how)
+{
+        struct held *free = NULL;
+
+        for (unsigned t = 0; t < plan.threads; t++)
+                for (unsigned i = 0; i < HOLDS_MAX; i++) {
+                        struct held *other = &held[t][i];
+
+                        if (!other->is && t == me())
+                                free = other;
+                        if (other->is && lanes_meet(other->range, range) &&
+                            (how == HOW_WRITE || other->how == HOW_WRITE))
+                                fail("threads %u and %u have slices of one lane, and one of them writes", t, me());
+                }
+        *free = (struct held){ .is = true, .range = range, .how = how };
+        if (how == HOW_WRITE)
+                free->stamp = write_begin(range, false);
+        return free;
+}
+
+/* Before the call: then others may read. */
+void hold_downgrade(struct held *own)
+{
+        own->how = HOW_READ;
+}
+
+/* Before the call. */
+void hold_end(struct held *own)
+{
+        own->is = false;
+        there_until[me()][own->range.map] = NOT_YET; /* until the call has ended */
+}
+
+void visit_begin(unsigned map)
+{
+        there_until[me()][map] = NOT_YET;
+}
+
+void visit_end(unsigned map)
+{
+        there_until[me()][map] = model_tick();
+}
+
+/* After it. */
+void hold_ended(unsigned map)
+{
+        visit_end(map);
+}
+
+void thread_dies(void)
+{
+        for (unsigned i = 0; i < HOLDS_MAX; i++) {
+                struct held *own = &held[me()][i];
+                struct lanes lanes;
+
+                if (!own->is)
+                        continue;
+                own->is = false;
+                there_until[me()][own->range.map] = NOT_YET;
+                if (own->how == HOW_READ)
+                        continue;
+                written[own->stamp].torn = true;
+                lanes = lanes_of(own->range);
+                for (unsigned lane = lanes.first; lane <= lanes.last; lane++)
+                        model_map[own->range.map].deaths[lane] = model_tick();
+        }
+}
+
+void thread_is_dead(unsigned number)
+{
+        for (unsigned m = 0; m < maps; m++) {
+                if (there_until[number][m] == NOT_YET)
+                        there_until[number][m] = model_tick();
+                for (unsigned lane = 0; lane < model_map[m].lanes; lane++)
+                        if (model_map[m].deaths[lane] > model_map[m].dead[lane])
+                                model_map[m].dead[lane] = model_tick();
+        }
+}
+
+/* --- Calls --- */
+
+static bool dead_since_before(struct range range)
+{
+        const struct model_map *map = &model_map[range.map];
+        struct lanes lanes = lanes_of(range);
+
+        for (unsigned lane = lanes.first; lane <= lanes.last; lane++)
+                if (map->dead[lane] > map->deaths[lane] && map->deaths[lane] > map->recovered && map->recovering == 0)
+                        return true;
+        return false;
+}
+
+static bool may_be_dead(struct range range, uint64_t begin)
+{
+        const struct model_map *map = &model_map[range.map];
+        struct lanes lanes = lanes_of(range);
+
+        for (unsigned lane = lanes.first; lane <= lanes.last; lane++)
+                if (map->deaths[lane] > 0 &&
+                    (map->dead[lane] < map->deaths[lane] || map->since < map->dead[lane] || map->recovered > begin))
+                        return true;
+        return false;
+}
+
+void call_begin(struct range range, enum how how, enum patience patience, int64_t deadline)
+{
+        call[me()] = (struct call){ .is = true,
+                                    .ranges = 0,
+                                    .patience = patience,
+                                    .deadline = deadline,
+                                    .begin = model_tick(),
+                                    .recovered = model_map[range.map].recovered };
+        call_also(range, how);
+}
+
+void call_also(struct range range, enum how how)
+{
+        struct call *own = &call[me()];
+
+        own->range[own->ranges] = range;
+        own->how[own->ranges++] = how;
+        own->own |= own_hold(range, how);
+        own->lanes_dead |= dead_since_before(range);
+}
+
+void call_watches(uint64_t since)
+{
+        call[me()].watches = true;
+        call[me()].since = since;
+}
+
+/* Whether the range has been written since one watches it, before a time of the clock.  A shrink
+ * counts when the writer leaves who is in. */
+static bool was_written(const struct call *own, int64_t before)
+{
+        for (unsigned i = 1; i < writes; i++)
+                if (written[i].begin > own->since && written[i].end != NOT_YET && !written[i].dropped &&
+                    !written[i].resizes && written[i].ended < before && lanes_meet(written[i].range, own->range[0]))
+                        return true;
+        return false;
+}
+
+static bool anyone_was_there(const struct call *own)
+{
+        for (unsigned t = 0; t < plan.threads; t++) {
+                if (t == me())
+                        continue;
+                if (thread[t].stores > 0 || thread[t].published > own->begin)
+                        return true;
+                for (unsigned r = 0; r < own->ranges; r++) {
+                        unsigned map = own->range[r].map;
+
+                        if (there_until[t][map] >= own->begin)
+                                return true;
+                        for (unsigned i = 0; i < call[t].ranges && call[t].is; i++)
+                                if (call[t].range[i].map == map)
+                                        return true;
+                        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                                if (held[t][i].is && held[t][i].range.map == map)
+                                        return true;
+                }
+        }
+        return false;
+}
+
+static bool could_be_short(const struct call *own)
+{
+        for (unsigned r = 0; r < own->ranges; r++) {
+                const struct model_map *map = &model_map[own->range[r].map];
+
+                if (map->resizing || map->resized > own->begin ||
+                    own->range[r].first + own->range[r].count > map->length)
+                        return true;
+        }
+        return false;
+}
+
+/* Whether one who sleeps, and has waited for long, has been passed by others, how often. */
+static void passes(struct range range, enum how how)
+{
+        for (unsigned t = 0; t < plan.threads; t++) {
+                struct call *other = &call[t];
+
+                if (t == me() || !other->is || !other->starving || thread[t].state != ASLEEP || plan.stops)
+                        continue;
+                for (unsigned r = 0; r < other->ranges; r++)
+                        if (lanes_meet(other->range[r], range) && (how == HOW_WRITE || other->how[r] == HOW_WRITE) &&
+                            ++other->passed > 8 + 4 * plan.threads)
+                                fail("thread %u sleeps, and %u others have gone past it", t, other->passed);
+        }
+}
+
+void call_over(void)
+{
+        struct call *own = &call[me()];
+
+        for (unsigned r = 0; r < own->ranges; r++)
+                visit_end(own->range[r].map);
+        own->is = false;
+}
+
+int call_end(int rc)
+{
+        struct call *own = &call[me()];
+        bool writes_any = false;
+
+        for (unsigned r = 0; r < own->ranges; r++)
+                writes_any |= own->how[r] == HOW_WRITE;
+        call_over();
+        switch (rc) {
+        case 0:
+                if (own->own)
+                        fail("a call succeeds that the thread's own slices are in the way of");
+                if (own->lanes_dead && !own->watches && model_map[own->range[0].map].recovered == own->recovered &&
+                    !model_map[own->range[0].map].recovering)
+                        fail("a call succeeds in a lane whose writer died");
+                for (unsigned r = 0; r < own->ranges; r++) {
+                        if (own->how[r] == HOW_WRITE && model_map[own->range[r].map].frozen &&
+                            model_map[own->range[r].map].frozen < own->begin)
+                                fail("a map that is frozen has been written");
+                        passes(own->range[r], own->how[r]);
+                }
+                break;
+        case AMMAP_ERR_DEADLOCK:
+                if (!own->own)
+                        fail("DEADLOCK, and the thread's slices are not in the way");
+                break;
+        case AMMAP_ERR_BUSY:
+                if (own->patience != TRIES)
+                        fail("BUSY is the answer of a call that waits");
+                if (!anyone_was_there(own))
+                        fail("BUSY, and nobody was there");
+                break;
+        case AMMAP_ERR_TIMEOUT:
+                if (own->patience != TIMED || clock_now < own->deadline)
+                        fail("TIMEOUT, before its time");
+                /* It has looked after it slept. */
+                if (own->watches && was_written(own, own->woke < own->deadline ? own->woke : own->deadline))
+                        fail("TIMEOUT, and the range has been written");
+                if (!own->watches && !anyone_was_there(own))
+                        fail("TIMEOUT, and nobody was there");
+                break;
+        case AMMAP_ERR_OWNER_DEAD: {
+                bool may = false;
+
+                for (unsigned r = 0; r < own->ranges; r++)
+                        may |= may_be_dead(own->range[r], own->begin);
+                if (!may)
+                        fail("OWNER_DEAD, and no writer has died");
+                break;
+        }
+        case AMMAP_ERR_BOUNDS:
+                if (!could_be_short(own))
+                        fail("BOUNDS, and the map was never shorter");
+                break;
+        case AMMAP_ERR_READ_ONLY:
+                if ((!writes_any && !own->watches) ||
+                    (!model_map[own->range[0].map].freezing && !model_map[own->range[own->ranges - 1].map].freezing))
+                        fail("READ_ONLY, and nobody has frozen the map");
+                break;
+        default:
+                fail("a call answers %d", rc);
+        }
+        return rc;
+}
+
+/* --- Sleep --- */
+
+/* The lane that a thread sleeps for, and as what; false: it sleeps on something else. */
+static bool sleeps_for(const struct thread *t, unsigned *map, unsigned *lane, enum how *how)
+{
+        for (unsigned m = 0; m < maps; m++) {
+                const struct ammap *of = model_map[m].map;
+
+                for (unsigned l = 0; of && l < model_map[m].lanes; l++)
+                        for (int kind = 0; kind < 2; kind++)
+                                if (t->word == (const volatile void *)&of->lane[l].event[kind]) {
+                                        *map = m;
+                                        *lane = l;
+                                        *how = kind ? HOW_WRITE : HOW_READ;
+                                        return true;
+                                }
+        }
+        return false;
+}
+
+void model_deadline(int64_t deadline)
+{
+        call[me()].latest = deadline;
+}
+
+void model_woken(void)
+{
+        call[me()].woke = clock_now;
+}
+
+/* Before a thread falls asleep. */
+void model_sleep(int64_t deadline)
+{
+        struct call *own = &call[me()];
+        unsigned map, lane;
+        enum how how;
+
+        if (!own->is || !sleeps_for(current, &map, &lane, &how))
+                return;
+        if (own->patience == TRIES)
+                fail("a call sleeps that is not to wait");
+        if (own->patience == TIMED && deadline > own->latest)
+                fail("a call sleeps for longer than its timeout");
+        if (!own->slept)
+                own->slept = clock_now;
+        own->starving = clock_now - own->slept > WAITER_STARVING_AFTER;
+}
+
+/* Whether a thread may hold a lane that it does not sleep for. */
+static bool may_hold(unsigned t, unsigned map, unsigned lane, enum how how)
+{
+        for (unsigned i = 0; i < HOLDS_MAX; i++) {
+                const struct held *other = &held[t][i];
+
+                if (other->is && other->range.map == map && lane >= lanes_of(other->range).first &&
+                    lane <= lanes_of(other->range).last && (how == HOW_WRITE || other->how == HOW_WRITE))
+                        return true;
+        }
+        for (unsigned r = 0; call[t].is && r < call[t].ranges; r++) {
+                const struct range *range = &call[t].range[r];
+
+                if (range->map == map && lane >= lanes_of(*range).first && lane <= lanes_of(*range).last &&
+                    (how == HOW_WRITE || call[t].how[r] == HOW_WRITE))
+                        return true;
+        }
+        return false;
+}
+
+static bool is_in_the_way(unsigned sleeper, unsigned map, unsigned lane, enum how how)
+{
+        for (unsigned t = 0; t < plan.threads; t++) {
+                unsigned other_map, other_lane;
+                enum how other_how;
+                bool sleeps = thread[t].state == ASLEEP && !thread[t].stopped &&
+                              sleeps_for(&thread[t], &other_map, &other_lane, &other_how);
+
+                if (t == sleeper)
+                        continue;
+                if (!sleeps || other_map != map || other_lane != lane) {
+                        if (may_hold(t, map, lane, how))
+                                return true;
+                } else {
+                        /* Slices count all the same; and a writer that is kept out may have a turn. */
+                        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                                if (held[t][i].is && held[t][i].range.map == map &&
+                                    lane >= lanes_of(held[t][i].range).first &&
+                                    lane <= lanes_of(held[t][i].range).last &&
+                                    (how == HOW_WRITE || held[t][i].how == HOW_WRITE))
+                                        return true;
+                        if (how == HOW_READ && other_how == HOW_WRITE && is_in_the_way(t, map, lane, HOW_WRITE))
+                                return true;
+                }
+        }
+        return false;
+}
+
+void model_quiet(void)
+{
+        for (unsigned t = 0; t < plan.threads; t++) {
+                unsigned map, lane;
+                enum how how;
+
+                if (thread[t].state != ASLEEP || thread[t].stopped || !call[t].is)
+                        continue;
+                if (call[t].watches &&
+                    thread[t].word == (const volatile void *)&model_map[call[t].range[0].map].map->common.written &&
+                    was_written(&call[t], clock_now))
+                        fail("thread %u watches a range that has been written: a wake-up is lost", t);
+                if (!sleeps_for(&thread[t], &map, &lane, &how))
+                        continue;
+                if (!is_in_the_way(t, map, lane, how))
+                        fail("thread %u sleeps for lane %u of map %u, and nobody is in its way: a wake-up is lost", t,
+                             lane, map);
+        }
+}
+
+void model_end(void)
+{
+        for (unsigned t = 0; t < plan.threads; t++)
+                if (call[t].is)
+                        fail("thread %u has ended within a call", t);
+}

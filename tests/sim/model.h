@@ -1,0 +1,78 @@
+/* model.h - what is to be true of the maps of a run
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include "sim.h"
+
+#include <ammap.h>
+
+enum { MAPS_MAX = 2, LANES_MAX = 3, WORDS = 16, WORDS_MAX = LANES_MAX * WORDS, HOLDS_MAX = 4 };
+enum how { HOW_READ, HOW_WRITE };
+enum patience { WAITS, TRIES, TIMED };
+
+/* Words, of 8 bytes, in a row. */
+struct range {
+        unsigned map, first, count;
+};
+
+struct model_map {
+        ammap_t *map;
+        unsigned lanes, words; /* words: as made */
+        unsigned length;       /* in words; what it is cut to and grown from, by whoever has resizing */
+        uint64_t resized;      /* when the last resize ended; 0: never */
+        unsigned resizing;
+        uint64_t freezing, frozen;                   /* when that began, and ended; 0: never */
+        uint64_t deaths[LANES_MAX], dead[LANES_MAX]; /* when a writer of the lane began to die, and had died */
+        uint64_t recovered, since; /* when the last recovery ended; when the latest that has ended began */
+        unsigned recovering;
+};
+extern struct model_map model_map[MAPS_MAX];
+extern unsigned maps;
+
+/* A call into the library, by the current thread. */
+void call_begin(struct range range, enum how how, enum patience patience, int64_t deadline);
+void call_also(struct range range, enum how how);
+void call_watches(uint64_t since);
+int call_end(int rc);
+void call_over(void); /* of a call whose answer is looked at elsewhere */
+
+/* The current thread does something with a map that is no call with a range. */
+void visit_begin(unsigned map);
+void visit_end(unsigned map);
+
+/* Held from here, to here. */
+struct held {
+        bool is;
+        struct range range;
+        enum how how;
+        uint64_t stamp; /* of what is written */
+        union {
+                ammap_slice_t read;
+                ammap_mut_slice_t write;
+        } slice;
+};
+struct held *hold_begin(struct range range, enum how how);
+void hold_downgrade(struct held *held);
+void hold_end(struct held *held);
+void hold_ended(unsigned map);
+bool own_hold(struct range range, enum how how);
+struct held *own_holds(void);
+
+/* What is written; not after all; or it may be there in part. */
+uint64_t write_begin(struct range range, bool zeros);
+void write_end(uint64_t stamp);
+void write_drop(uint64_t stamp);
+void write_resizes(uint64_t stamp);
+uint64_t write_value(uint64_t stamp);
+
+/* What has been read since then. */
+uint64_t model_tick(void);
+void read_check(struct range range, const uint64_t *value, uint64_t since);
+
+void thread_dies(void);
+void thread_is_dead(unsigned number);
+
+#endif /* MODEL_H */

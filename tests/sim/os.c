@@ -1,0 +1,267 @@
+/* os.c - what the system does for threads: sleep, wake, time, fences, mutexes, a thread's end
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * lib/os/os.h says what each call is to do.  What is not here is as on a system that has POSIX
+ * alone (lib/os/portable.c): no descriptors, and so no shared maps.
+ */
+#include "os/os.h"
+
+#include "sim.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+_Atomic bool os_fence_asymmetric;
+static _Atomic uint32_t fork_word = 1;
+_Atomic uint32_t *os_fork_word = &fork_word;
+
+static void (*exit_of_thread)(void *value);
+
+/* What was stored before a call of the system is seen by all. */
+static void system_call(const char *what, const volatile void *address)
+{
+        step(what, address);
+        if (current)
+                stores_flush(current);
+}
+
+/* --- Time and fences --- */
+
+int64_t os_now(void)
+{
+        clock_now++;
+        return clock_now;
+}
+
+int64_t os_deadline(int64_t timeout_ns)
+{
+        int64_t now = os_now();
+
+        if (timeout_ns < 0)
+                return OS_NEVER;
+        if (timeout_ns >= OS_NEVER - now)
+                return OS_NEVER;
+        model_deadline(now + timeout_ns);
+        return now + timeout_ns;
+}
+
+unsigned os_cpus(void)
+{
+        return plan.spins ? 2 : 1;
+}
+
+void os_start(void)
+{
+        atomic_store(&os_fence_asymmetric, plan.asymmetric);
+}
+
+void os_fence_heavy(void)
+{
+        system_call("os_fence_heavy", NULL);
+        if (plan.asymmetric)
+                stores_flush_all();
+}
+
+/* --- Sleep --- */
+
+int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        system_call("os_wait", word);
+        if (__atomic_load_n((const uint32_t *)word, __ATOMIC_RELAXED) != expected)
+                return 0;
+        return fall_asleep(word, deadline) ? 0 : -ETIMEDOUT;
+}
+
+int os_wake(const _Atomic uint32_t *word, int count)
+{
+        system_call("os_wake", word);
+        return wake_sleepers(word, count);
+}
+
+/* --- Threads and processes --- */
+
+uint32_t os_process(void)
+{
+        return 1000;
+}
+
+uint32_t os_thread(void)
+{
+        return 1000 + (current ? current->number : 0);
+}
+
+bool os_thread_gone(uint32_t process, uint32_t id)
+{
+        (void)process;
+        return id - 1000 >= plan.threads || thread[id - 1000].state == ENDED;
+}
+
+int os_thread_key(void (*exit_thread)(void *value))
+{
+        exit_of_thread = exit_thread;
+        return 0;
+}
+
+int os_thread_set(void *value)
+{
+        if (current)
+                current->at_end = value;
+        return 0;
+}
+
+/* As POSIX has them: four, of which the last is not the library's. */
+enum { ROUNDS = 4 };
+
+unsigned os_thread_rounds(void)
+{
+        return ROUNDS - 1;
+}
+
+void os_thread_end(struct thread *t)
+{
+        for (int round = 0; round < ROUNDS && t->at_end; round++) {
+                void *value = t->at_end;
+
+                t->at_end = NULL;
+                exit_of_thread(value);
+        }
+}
+
+int os_at_fork(void (*before)(void), void (*after)(void), void (*child)(void))
+{
+        (void)before, (void)after, (void)child;
+        return 0;
+}
+
+bool os_fork_check(void)
+{
+        return false;
+}
+
+bool os_forked(void)
+{
+        return false;
+}
+
+void os_forked_reset(void)
+{
+}
+
+/* --- Mutexes --- */
+
+struct lock {
+        uint32_t owner; /* number of the thread, plus 1; 0: nobody */
+        uint32_t robust;
+};
+_Static_assert(sizeof(struct lock) <= sizeof(pthread_mutex_t), "it has room there");
+
+static struct lock *lock_of(pthread_mutex_t *mutex)
+{
+        return (struct lock *)mutex;
+}
+
+static uint32_t me(void)
+{
+        return current ? current->number + 1 : THREADS_MAX + 1;
+}
+
+static bool owner_is_gone(const struct lock *lock)
+{
+        return lock->owner > 0 && lock->owner <= THREADS_MAX && thread[lock->owner - 1].state == ENDED;
+}
+
+/* The names are the linker's: NOLINTBEGIN(bugprone-reserved-identifier) */
+int __wrap_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr);
+int __wrap_pthread_mutex_destroy(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_consistent(pthread_mutex_t *mutex);
+int __wrap_pthread_once(pthread_once_t *once, void (*routine)(void));
+
+int __wrap_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr)
+{
+        int robust = PTHREAD_MUTEX_STALLED;
+
+        if (attr)
+                pthread_mutexattr_getrobust(attr, &robust);
+        *lock_of(mutex) = (struct lock){ .robust = robust == PTHREAD_MUTEX_ROBUST };
+        return 0;
+}
+
+int __wrap_pthread_mutex_destroy(pthread_mutex_t *mutex)
+{
+        if (lock_of(mutex)->owner)
+                fail("it destroys a mutex that is locked");
+        return 0;
+}
+
+int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+        struct lock *lock = lock_of(mutex);
+
+        system_call("pthread_mutex_trylock", mutex);
+        if (lock->owner == 0) {
+                lock->owner = me();
+                return 0;
+        }
+        if (lock->robust && owner_is_gone(lock)) {
+                lock->owner = me();
+                return EOWNERDEAD;
+        }
+        if (current)
+                give_way();
+        return EBUSY;
+}
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+        struct lock *lock = lock_of(mutex);
+
+        system_call("pthread_mutex_lock", mutex);
+        while (lock->owner != 0) {
+                if (lock->owner == me())
+                        fail("it locks a mutex that it has locked");
+                if (owner_is_gone(lock))
+                        fail("it waits for a mutex that a thread has locked which has ended");
+                fall_asleep(mutex, OS_NEVER);
+        }
+        lock->owner = me();
+        return 0;
+}
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+        system_call("pthread_mutex_unlock", mutex);
+        if (lock_of(mutex)->owner != me())
+                fail("it unlocks a mutex that it has not locked");
+        lock_of(mutex)->owner = 0;
+        wake_sleepers(mutex, 1);
+        return 0;
+}
+
+int __wrap_pthread_mutex_consistent(pthread_mutex_t *mutex)
+{
+        (void)mutex;
+        return 0;
+}
+
+int __wrap_pthread_once(pthread_once_t *once, void (*routine)(void))
+{
+        enum { NOT_YET, BEGUN, DONE };
+        int *state = (int *)once;
+
+        step("pthread_once", once);
+        while (*state == BEGUN)
+                fall_asleep(once, OS_NEVER);
+        if (*state == DONE)
+                return 0;
+        *state = BEGUN;
+        routine();
+        *state = DONE;
+        wake_sleepers(once, THREADS_MAX);
+        return 0;
+}
+/* NOLINTEND(bugprone-reserved-identifier) */

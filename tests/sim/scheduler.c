@@ -1,0 +1,423 @@
+/* scheduler.c - the library's own code, step by step
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The simulation runs the sources of lib/ as they ship.  gcc's -fsanitize=thread makes a call of
+ * each access to memory, and the functions that are called are this project's (tsan.c).  So each
+ * access can be a point at which another thread goes on.  The threads are coroutines in one
+ * thread of the system, and what the system does for them is simulated, too (os.c).  Nothing is
+ * left to chance but by a number, the seed: the same seed is the same run, step by step.
+ *
+ * Files
+ *
+ *      scheduler.c   who goes on; sleep, wake-up and time
+ *      tsan.c        accesses; stores.c: stores that reach memory later
+ *      memory.c      the heap and the pages of the library, as they were before its first call
+ *      os.c          lib/os/os.h and the mutexes of POSIX threads
+ *      model.c       what is to be true: bytes, exclusion, answers, wake-ups
+ *      draw.c        which operations a seed stands for; scenes.c: short ones to be searched
+ *      main.c        options
+ *
+ * Who goes on
+ *
+ *   priorities   Each thread has one, and the first that can goes on.  At some steps, drawn
+ *                before, the one that runs falls behind all others.  A defect that takes d such
+ *                steps in the right places is found with probability 1 / (threads * steps^(d-1))
+ *                at least (PCT).
+ *   walk         At each step there is a small chance that another goes on.
+ *   search       All runs in which a thread is stopped, though it could go on, so many times at
+ *                most: depth first, each run from the beginning by its list of decisions.
+ *
+ * A thread that waits for others without sleeping gives way, and one that has had the processor
+ * for many steps falls behind, too: else a loop that waits would never end.
+ *
+ * Time
+ *
+ * A step takes some nanoseconds.  When all sleep, the clock goes to the next deadline.  It jumps
+ * now and then, as for a thread that the system stopped; and a sleeper that is woken may be
+ * stopped for long, as in the handler of a signal, so that what others do without it is seen.
+ *
+ * What is checked
+ *
+ *   -  Bytes: what is read was written, is not older than what another saw, and of several
+ *      words all are of one moment.
+ *   -  Exclusion: of those who hold a byte one alone writes.
+ *   -  Answers: DEADLOCK where and only where the caller's own slices are in the way, BUSY only
+ *      where someone was there, TIMEOUT not before its time and not long after, OWNER_DEAD only
+ *      where a writer ended within.
+ *   -  Wake-ups: when nobody can go on, each who sleeps for a lane has someone in its way.  That
+ *      finds one that is lost even if the sleep has an end.
+ *   -  Progress: a run has a bounded number of steps, and what goes on past one that waits is
+ *      counted.
+ *   -  Memory that was given back is not touched.
+ *
+ * What is not simulated
+ *
+ *   -  Loads that are made early, and stores that overtake stores: processors that are weaker
+ *      than x86.  What a release or acquire is missing does not show here.
+ *   -  The assembly of lib/memory/racy.h and copies by vectors: the file's own code in C is taken.
+ *   -  What the kernel does for real: pages, descriptors, huge pages.  tests/test-*.c have that.
+ *
+ * References: Burckhardt, Kothari, Musuvathi, Nagarakatte: A Randomized Scheduler with
+ * Probabilistic Guarantees of Finding Bugs, ASPLOS 2010.  Musuvathi, Qadeer: Iterative Context
+ * Bounding for Systematic Testing of Multithreaded Programs, PLDI 2007.
+ */
+#include "sim.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+        STACK = 65536,
+        STEP_NS = 20,
+        STEPS_MAX = 300000, /* of a run: more are no progress */
+        CHANGES_MAX = 16,   /* of priorities, of the clock */
+        PATIENCE_MIN = 300, /* steps of one thread before it falls behind */
+        DECISIONS_MAX = 65536,
+};
+
+struct plan plan;
+struct thread thread[THREADS_MAX];
+struct thread *current;
+struct chance scheduling;
+uint64_t steps;
+int64_t clock_now;
+bool tracing;
+
+static jmp_buf home;
+static unsigned char *stacks;
+static uint64_t lowest; /* priorities, below all that were given */
+static uint64_t change[CHANGES_MAX], jump[CHANGES_MAX];
+static unsigned patience, had; /* steps of the current thread in a row */
+static unsigned stops_left;
+
+/* --- Search --- */
+
+struct decision {
+        uint8_t chosen, count;
+};
+static struct decision decision[DECISIONS_MAX];
+static unsigned decisions, decided; /* of the last run; so far */
+static unsigned preemptions_left;
+
+void search_begin(void)
+{
+        decisions = 0;
+}
+
+bool search_next(void)
+{
+        while (decisions > 0 && decision[decisions - 1].chosen + 1 >= decision[decisions - 1].count)
+                decisions--;
+        if (decisions == 0)
+                return false;
+        decision[decisions - 1].chosen++;
+        return true;
+}
+
+static unsigned decide(unsigned count)
+{
+        if (count < 2)
+                return 0;
+        if (decided == DECISIONS_MAX)
+                fail("a run has too many decisions to be searched");
+        if (decided == decisions)
+                decision[decisions++] = (struct decision){ 0, (uint8_t)count };
+        return decision[decided++].chosen;
+}
+
+/* --- Threads --- */
+
+void fail(const char *format, ...)
+{
+        va_list list;
+
+        fflush(stdout);
+        printf("sim: seed %" PRIu64 ", step %" PRIu64 ", thread %d: ", plan.seed, steps,
+               current ? (int)current->number : -1);
+        va_start(list, format);
+        vprintf(format, list);
+        va_end(list);
+        printf("\n");
+        if (plan.order == ORDER_SEARCH)
+                printf("sim: scene %s, searched\n", scene_name[scenario]);
+        fflush(stdout);
+        _exit(1);
+}
+
+static void start_thread(void);
+
+static void go_to(struct thread *next)
+{
+        struct thread *from = current;
+
+        if (next == from)
+                return;
+        had = 0;
+        if (from) {
+                locals_save(from->locals);
+                if (_setjmp(from->resume))
+                        return;
+        }
+        current = next;
+        locals_load(next->locals);
+        if (next->begun)
+                _longjmp(next->resume, 1);
+        next->begun = true;
+        setcontext(&next->first);
+}
+
+static bool can_go_on(struct thread *t)
+{
+        if (t->state == ASLEEP && t->deadline <= clock_now) {
+                t->timed_out = !t->stopped;
+                t->stopped = false;
+                t->state = READY;
+        }
+        return t->state == READY;
+}
+
+/* Which of those that can go on, not to be passed over: it is to be another. */
+static struct thread *choose(const struct thread *passed)
+{
+        struct thread *ready[THREADS_MAX], *best = NULL;
+        unsigned count = 0;
+
+        for (unsigned i = 0; i < plan.threads; i++)
+                if (&thread[i] != passed && can_go_on(&thread[i]))
+                        ready[count++] = &thread[i];
+        if (count == 0)
+                return NULL;
+        if (plan.order == ORDER_SEARCH)
+                return ready[decide(count)];
+        if (plan.order == ORDER_WALK)
+                return ready[draw_below(&scheduling, count)];
+        for (unsigned i = 0; i < count; i++)
+                if (!best || ready[i]->priority > best->priority)
+                        best = ready[i];
+        return best;
+}
+
+static bool pass_time(void)
+{
+        int64_t next = INT64_MAX;
+
+        for (unsigned i = 0; i < plan.threads; i++)
+                if (thread[i].state == ASLEEP && thread[i].deadline < next)
+                        next = thread[i].deadline;
+        if (next == INT64_MAX)
+                return false;
+        if (next > clock_now)
+                clock_now = next;
+        return true;
+}
+
+/* For a thread that cannot go on. */
+static void go_on(void)
+{
+        for (;;) {
+                struct thread *next = choose(NULL);
+                bool any = false;
+
+                if (next) {
+                        go_to(next);
+                        return;
+                }
+                for (unsigned i = 0; i < plan.threads; i++) {
+                        any |= thread[i].state != ENDED;
+                        stores_flush(&thread[i]);
+                }
+                if (!any)
+                        _longjmp(home, 1);
+                model_quiet();
+                if (!pass_time())
+                        fail("all who are left sleep for ever");
+                if (++steps > STEPS_MAX)
+                        fail("no end: the clock goes on, and nobody else");
+        }
+}
+
+static void fall_behind(void)
+{
+        if (current)
+                current->priority = lowest--;
+}
+
+void give_way(void)
+{
+        struct thread *next;
+
+        fall_behind();
+        next = choose(current);
+        if (next)
+                go_to(next);
+        else
+                clock_now += 1000;
+}
+
+static bool is_among(const uint64_t *list, unsigned count)
+{
+        for (unsigned i = 0; i < count; i++)
+                if (list[i] == steps)
+                        return true;
+        return false;
+}
+
+static struct thread *next_at_step(void)
+{
+        switch (plan.order) {
+        case ORDER_WALK:
+                return draw_below(&scheduling, plan.walk) == 0 ? choose(NULL) : current;
+        case ORDER_SEARCH: {
+                struct thread *other[THREADS_MAX];
+                unsigned count = 0, chosen;
+
+                if (preemptions_left == 0)
+                        return current;
+                for (unsigned i = 0; i < plan.threads; i++)
+                        if (&thread[i] != current && can_go_on(&thread[i]))
+                                other[count++] = &thread[i];
+                chosen = decide(count + 1);
+                if (chosen == 0)
+                        return current;
+                preemptions_left--;
+                return other[chosen - 1];
+        }
+        default:
+                if (is_among(change, plan.changes))
+                        fall_behind();
+                return choose(NULL);
+        }
+}
+
+void step(const char *what, const volatile void *address)
+{
+        struct thread *next;
+
+        if (!current)
+                return;
+        if (tracing)
+                printf("%8" PRIu64 " %12.3f us  thread %u %s %s\n", steps, (double)(clock_now - 1000000000) / 1000,
+                       current->number, what, address ? memory_name(address) : "");
+        if (++steps > STEPS_MAX)
+                fail("no end: more than %d steps", STEPS_MAX);
+        clock_now += STEP_NS;
+        if (is_among(jump, plan.jumps))
+                clock_now += (int64_t)draw_wide(&scheduling, 26);
+        if (plan.drain > 1 && draw_below(&scheduling, plan.drain) == 0)
+                stores_drain_one();
+        if (++had > patience) {
+                had = 0;
+                give_way();
+                return;
+        }
+        next = next_at_step();
+        if (next)
+                go_to(next);
+}
+
+bool fall_asleep(const volatile void *word, int64_t deadline)
+{
+        struct thread *t = current;
+
+        if (tracing)
+                printf("         thread %u sleeps on %s\n", t->number, memory_name(word));
+        t->word = word;
+        model_sleep(deadline);
+        t->state = ASLEEP;
+        t->deadline = deadline;
+        t->timed_out = false;
+        if (plan.spurious && draw_below(&scheduling, plan.spurious) == 0)
+                t->state = READY;
+        go_on();
+        t->word = NULL;
+        model_woken();
+        return !t->timed_out;
+}
+
+/* In whatever order.  One that is stopped does not hear of it for a while. */
+int wake_sleepers(const volatile void *word, int count)
+{
+        unsigned from = plan.order == ORDER_SEARCH ? 0 : draw_below(&scheduling, plan.threads);
+        int woken = 0;
+
+        for (unsigned i = 0; i < plan.threads && woken < count; i++) {
+                struct thread *t = &thread[(from + i) % plan.threads];
+
+                if (t->state != ASLEEP || t->word != word || t->stopped)
+                        continue;
+                woken++;
+                if (stops_left > 0 && draw_below(&scheduling, 2) == 0) {
+                        stops_left--;
+                        t->stopped = true;
+                        t->deadline = clock_now + 1000000 + (int64_t)draw_wide(&scheduling, 28);
+                } else {
+                        t->state = READY;
+                }
+        }
+        return woken;
+}
+
+static void start_thread(void)
+{
+        current->body(current->number);
+        os_thread_end(current);
+        stores_flush(current);
+        current->state = ENDED;
+        thread_is_dead(current->number);
+        go_on();
+        abort();
+}
+
+static void draw_steps(uint64_t *list, unsigned count)
+{
+        for (unsigned i = 0; i < count; i++)
+                list[i] = 1 + draw_below(&scheduling, plan.length);
+}
+
+void scheduler_run(const struct plan *wanted, void (*body)(unsigned number))
+{
+        if (!stacks) {
+                stacks = mmap(NULL, (size_t)STACK * THREADS_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                              -1, 0);
+                if (stacks == MAP_FAILED)
+                        abort();
+        }
+        plan = *wanted;
+        steps = 0;
+        clock_now = 1000000000;
+        scheduling.state = plan.seed ^ UINT64_C(0x5eed);
+        lowest = UINT64_C(1) << 32;
+        patience = plan.order == ORDER_SEARCH ? 2000 : PATIENCE_MIN + draw_wide(&scheduling, 11);
+        had = 0;
+        stops_left = plan.stops;
+        decided = 0;
+        preemptions_left = plan.preemptions;
+        draw_steps(change, plan.changes);
+        draw_steps(jump, plan.jumps);
+        for (unsigned i = 0; i < plan.threads; i++) {
+                struct thread *t = &thread[i];
+
+                memset((void *)t, 0, offsetof(struct thread, store));
+                t->number = i;
+                t->body = body;
+                t->priority = draw(&scheduling) | UINT64_C(1) << 33;
+                t->stack = stacks + (size_t)STACK * i;
+                locals_fresh(t->locals);
+                getcontext(&t->first);
+                t->first.uc_stack.ss_sp = t->stack;
+                t->first.uc_stack.ss_size = STACK;
+                makecontext(&t->first, start_thread, 0);
+        }
+        current = NULL;
+        if (_setjmp(home) == 0) {
+                go_on();
+                abort();
+        }
+        current = NULL;
+}

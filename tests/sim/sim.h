@@ -1,0 +1,170 @@
+/* sim.h - what the files of the simulation have of each other
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The essay on top of scheduler.c says what all of it is for.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <ucontext.h>
+
+enum { THREADS_MAX = 8, STORES_MAX = 24, LOCALS_MAX = 256 };
+
+/* --- random.c's part: all chance comes from the seed --- */
+
+struct chance {
+        uint64_t state;
+};
+
+static inline uint64_t draw(struct chance *chance)
+{
+        uint64_t z = chance->state += UINT64_C(0x9e3779b97f4a7c15);
+
+        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+        return z ^ z >> 31;
+}
+
+/* From 0 to before count. */
+static inline uint32_t draw_below(struct chance *chance, uint32_t count)
+{
+        return (uint32_t)((draw(chance) >> 32) * count >> 32);
+}
+
+/* About as often small as large: up to 2^bits. */
+static inline uint32_t draw_wide(struct chance *chance, unsigned bits)
+{
+        return draw_below(chance, UINT32_C(1) << (1 + draw_below(chance, bits)));
+}
+
+/* --- What a run is --- */
+
+/* How it is decided who goes on: see scheduler.c. */
+enum order { ORDER_PRIORITIES, ORDER_WALK, ORDER_SEARCH };
+
+struct plan {
+        uint64_t seed;
+        enum order order;
+        unsigned threads;
+        unsigned changes;     /* of priorities */
+        unsigned length;      /* steps among which these lie */
+        unsigned preemptions; /* ORDER_SEARCH: at most */
+        unsigned walk;        /* ORDER_WALK: one switch in so many steps */
+        unsigned drain;       /* a delayed store reaches memory at one step in so many; 0: when it must; 1: at once */
+        bool spins;           /* there are several processors */
+        bool asymmetric;      /* there is membarrier */
+        bool plain;           /* plain accesses are steps, too */
+        unsigned spurious;    /* one sleep in so many ends by itself; 0: none */
+        unsigned jumps;       /* of the clock */
+        unsigned stops;       /* of a thread that was woken */
+};
+
+/* --- Threads --- */
+
+enum state { READY, ASLEEP, ENDED };
+
+struct store {
+        uintptr_t at;
+        uint64_t value;
+        unsigned size;
+};
+
+struct thread {
+        jmp_buf resume;
+        ucontext_t first;
+        unsigned char *stack;
+        unsigned char locals[LOCALS_MAX]; /* its copy of the library's thread-locals */
+        void (*body)(unsigned number);
+        void *at_end; /* os_thread_set */
+        unsigned number;
+        enum state state;
+        bool begun, stopped, timed_out, in_step;
+        const volatile void *word; /* ASLEEP on it */
+        int64_t deadline;          /* ... until then; of a thread that is stopped: until then */
+        uint64_t priority;
+        uint64_t published; /* model_tick: when its last store reached memory */
+        unsigned stores;
+        struct store store[STORES_MAX]; /* not yet in memory, oldest first */
+};
+
+extern struct plan plan;
+extern struct thread thread[THREADS_MAX];
+extern struct thread *current; /* NULL: outside of a run */
+extern struct chance scheduling;
+extern uint64_t steps;
+extern int64_t clock_now;
+extern bool tracing;
+
+/* Run so many threads to their ends. */
+void scheduler_run(const struct plan *plan, void (*body)(unsigned number));
+
+/* The next run of a search; false: there is none. */
+bool search_next(void);
+void search_begin(void);
+
+/* A step: another thread may go on here.  what: for a trace. */
+void step(const char *what, const volatile void *address);
+
+/* The calling thread cannot go on by itself: others do, if there are any. */
+void give_way(void);
+
+/* Sleep on a word until it is woken (true) or the deadline. */
+bool fall_asleep(const volatile void *word, int64_t deadline);
+int wake_sleepers(const volatile void *word, int count);
+
+/* Ends the program, with the seed and the step. */
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* --- Stores that are delayed --- */
+
+void stores_flush(struct thread *t);
+void stores_flush_all(void);
+void stores_drain_one(void);
+void store_delayed(uintptr_t at, uint64_t value, unsigned size);
+uint64_t load_seen(uintptr_t at, unsigned size);
+void stores_settle(uintptr_t at, size_t size);
+
+/* --- Memory --- */
+
+void memory_begin(void); /* once: what the library's data is like before its first call */
+void memory_reset(void); /* before each run */
+void memory_look(uintptr_t at, size_t size);
+void locals_save(unsigned char *to);
+void locals_load(const unsigned char *from);
+void locals_fresh(unsigned char *to);
+const char *memory_name(const volatile void *address);
+
+/* --- os.c --- */
+
+void os_begin(void);
+void os_thread_end(struct thread *t);
+
+/* --- model.c, draw.c --- */
+
+uint64_t model_tick(void);
+void model_begin(void);
+void model_end(void);
+/* Before the current thread sleeps; after a thread has ended. */
+void model_sleep(int64_t deadline);
+void model_woken(void);
+void model_deadline(int64_t deadline);
+void thread_is_dead(unsigned number);
+/* Nobody can go on before time has passed. */
+void model_quiet(void);
+
+void draw_plan(uint64_t seed);
+void draw_scene(void);
+void draw_thread(unsigned number);
+extern unsigned scenario; /* of a search */
+void scene_thread(unsigned number);
+void scene_begin(void);
+unsigned scene_threads(void);
+extern const unsigned scenarios;
+extern const char *const scene_name[];
+
+#endif /* SIM_H */
