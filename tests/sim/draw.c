@@ -29,7 +29,7 @@ enum op {
 static struct chance chance[THREADS_MAX + 1]; /* the last one: what is drawn before */
 static uint32_t share[OPS];                   /* how often each is drawn */
 static unsigned length;                       /* operations of a thread */
-static bool dies, small, waits;
+static bool dies, small, waits, sharing;
 
 static struct chance *mine(void)
 {
@@ -63,6 +63,9 @@ void draw_plan(uint64_t seed)
         plan.spurious = below(16) == 0 ? 2 + below(8) : 0;
         plan.jumps = below(3) == 0 ? 1 + below(4) : 0;
         plan.stops = below(8) == 0 ? 1 + below(2) : 0;
+        sharing = below(3) == 0;
+        plan.processes = sharing ? 1 + below(plan.threads) : 1;
+        plan.kills = plan.processes > 1 && below(2) ? 1 + below(2) : 0;
         length = 1 + (below(6) == 0 ? below(24) : below(6));
         dies = below(8) == 0;
         small = below(2);
@@ -71,25 +74,58 @@ void draw_plan(uint64_t seed)
                 share[op] = below(3) == 0 ? 0 : 1 + below(8);
         share[OP_RELEASE] += 2;
         share[OP_FREEZE] = below(16) == 0;
-        share[OP_RECOVER] = dies ? share[OP_RECOVER] : 0;
+        share[OP_RECOVER] = dies || plan.kills ? share[OP_RECOVER] : 0;
         if (below(2))
                 share[OP_RESIZE] = 0;
+        if (plan.kills)
+                share[OP_FREEZE] = 0;
 }
 
 /* --- Maps --- */
 
-void make_map(unsigned lanes)
+void make_map(unsigned lanes, bool shared)
 {
         struct model_map *made = &model_map[maps++];
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         int rc;
 
+        made->shared = shared;
         made->lanes = lanes;
         made->words = made->length = lanes * WORDS;
         options.lanes = lanes;
         options.capacity = (uint64_t)made->words * 8;
-        if ((rc = ammap_new_with(&made->map, options.capacity, &options)) < 0)
+        options.share = shared ? AMMAP_SHARED : AMMAP_PRIVATE;
+        if ((rc = ammap_new_with(&made->handle[0], options.capacity, &options)) < 0)
                 fail("no map: %d", rc);
+}
+
+void import_maps(void)
+{
+        for (unsigned m = 0; m < maps; m++) {
+                int fd = ammap_fd(model_map[m].handle[0]), rc;
+
+                for (unsigned p = 1; p < plan.processes; p++) {
+                        enter_process(p);
+                        if ((rc = ammap_import(&model_map[m].handle[p], fd, NULL)) < 0)
+                                fail("no import: %d", rc);
+                }
+                enter_process(0);
+        }
+}
+
+/* Counted reads, until there is a bias. */
+void warm_up(void)
+{
+        enum { READS = 6 };
+
+        for (unsigned m = 0; m < maps; m++)
+                for (unsigned read = 0; read < READS * model_map[m].lanes; read++) {
+                        ammap_slice_t slice;
+                        int rc = ammap_as_slice(handle_of(m), (read / READS) * WORDS * 8, 8, &slice);
+
+                        if (rc < 0 || (rc = ammap_slice_release(&slice)) < 0)
+                                fail("a slice answers %d where nobody is", rc);
+                }
 }
 
 void draw_scene(void)
@@ -97,7 +133,11 @@ void draw_scene(void)
         unsigned count = 1 + (below(4) == 0);
 
         for (unsigned i = 0; i < count; i++)
-                make_map(below(2) ? 1 : 1 + below(LANES_MAX));
+                make_map(below(2) ? 1 : 1 + below(LANES_MAX), sharing);
+        if (below(2) && !sharing)
+                warm_up();
+        if (sharing)
+                import_maps();
 }
 
 static struct range draw_range(void)
@@ -149,6 +189,9 @@ static bool may_wait(struct range range, enum how how)
 
         if (own_hold(range, how))
                 return true;
+        for (unsigned m = 0; m < maps; m++)
+                if (own_names(m))
+                        return false;
         for (unsigned i = 0; i < HOLDS_MAX; i++) {
                 unsigned last = lane_of(own[i].range.first + own[i].range.count - 1);
 
@@ -191,7 +234,7 @@ void do_read(struct range range, enum patience patience)
 {
         uint64_t value[WORDS_MAX], since = model_tick();
         int64_t timeout = begin(range, HOW_READ, patience);
-        ammap_t *map = model_map[range.map].map;
+        ammap_t *map = handle_of(range.map);
         size_t size = range.count * sizeof *value;
         int rc = patience == WAITS   ? ammap_read_into(map, offset_of(range), value, size)
                  : patience == TRIES ? ammap_try_read_into(map, offset_of(range), value, size)
@@ -205,7 +248,7 @@ void do_update(struct range range, enum patience patience)
 {
         uint64_t value[WORDS_MAX], stamp = write_begin(range, false);
         int64_t timeout = begin(range, HOW_WRITE, patience);
-        ammap_t *map = model_map[range.map].map;
+        ammap_t *map = handle_of(range.map);
         size_t size = range.count * sizeof *value;
         int rc;
 
@@ -228,7 +271,7 @@ static void do_zero(struct range range)
                 return;
         stamp = write_begin(range, true);
         begin(range, HOW_WRITE, WAITS);
-        if (call_end(ammap_fill(model_map[range.map].map, offset_of(range), (uint64_t)range.count * 8, 0)) == 0)
+        if (call_end(ammap_fill(handle_of(range.map), offset_of(range), (uint64_t)range.count * 8, 0)) == 0)
                 write_end(stamp);
         else
                 write_drop(stamp);
@@ -259,7 +302,7 @@ struct held *do_slice(struct range range, enum patience patience)
 {
         uint64_t since = model_tick();
         int64_t timeout = begin(range, HOW_READ, patience);
-        ammap_t *map = model_map[range.map].map;
+        ammap_t *map = handle_of(range.map);
         uint64_t size = (uint64_t)range.count * 8;
         ammap_slice_t slice;
         struct held *own;
@@ -293,7 +336,7 @@ static void overwrite(const struct held *own)
 struct held *do_mut_slice(struct range range, enum patience patience)
 {
         int64_t timeout = begin(range, HOW_WRITE, patience);
-        ammap_t *map = model_map[range.map].map;
+        ammap_t *map = handle_of(range.map);
         uint64_t size = (uint64_t)range.count * 8;
         ammap_mut_slice_t slice;
         struct held *own;
@@ -393,12 +436,13 @@ static void do_resize(void)
         if (map->resizing)
                 return;
         map->resizing++;
+        map->resizer = current->number + 1;
         if (to < from)
                 stamp = write_begin((struct range){ (unsigned)(map - model_map), to, from - to }, true);
         if (stamp)
                 write_resizes(stamp);
         visit_begin((unsigned)(map - model_map));
-        rc = ammap_resize(map->map, (uint64_t)to * 8);
+        rc = ammap_resize(handle_of((unsigned)(map - model_map)), (uint64_t)to * 8);
         visit_end((unsigned)(map - model_map));
         if (rc != 0 && rc != AMMAP_ERR_BUSY && rc != AMMAP_ERR_OWNER_DEAD && rc != AMMAP_ERR_READ_ONLY)
                 fail("a resize answers %d", rc);
@@ -410,13 +454,14 @@ static void do_resize(void)
                 write_drop(stamp);
         map->resized = model_tick();
         map->resizing--;
+        map->resizer = 0;
 }
 
 void do_watch(struct range range)
 {
         uint64_t generation = 0, since;
         int64_t timeout = (int64_t)draw_wide(mine(), 26);
-        ammap_t *map = model_map[range.map].map;
+        ammap_t *map = handle_of(range.map);
 
         if (holds_any())
                 return;
@@ -438,7 +483,7 @@ static void do_recover(void)
 
         map->recovering++;
         visit_begin((unsigned)(map - model_map));
-        rc = ammap_recover(map->map);
+        rc = ammap_recover(handle_of((unsigned)(map - model_map)));
         visit_end((unsigned)(map - model_map));
         if (rc != 0)
                 fail("a recovery answers %d", rc);
@@ -457,7 +502,7 @@ static void do_freeze(void)
                 return;
         map->freezing = model_tick();
         call_begin((struct range){ (unsigned)(map - model_map), 0, map->words }, HOW_WRITE, WAITS, INT64_MAX);
-        rc = ammap_freeze(map->map);
+        rc = ammap_freeze(handle_of((unsigned)(map - model_map)));
         call_over();
         if (rc == 0)
                 map->frozen = model_tick();

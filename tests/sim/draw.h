@@ -7,7 +7,9 @@
 
 #include "model.h"
 
-void make_map(unsigned lanes);
+void make_map(unsigned lanes, bool shared);
+void import_maps(void);
+void warm_up(void);
 void do_read(struct range range, enum patience patience);
 void do_update(struct range range, enum patience patience);
 struct held *do_slice(struct range range, enum patience patience);

@@ -45,25 +45,38 @@ static void begin_signals(void)
         sigaction(SIGILL, &action, NULL);
 }
 
+static void begin_run(void)
+{
+        memory_reset();
+        files_reset();
+        os_reset();
+        model_begin();
+}
+
 /* What the maps hold in the end; and that nobody is in. */
 static void look_at_the_end(void)
 {
+        unsigned process = 0;
+
+        while (process_is_gone(process))
+                process++;
+        enter_process(process);
         for (unsigned m = 0; m < maps; m++) {
                 struct range range = { m, 0, model_map[m].length };
                 uint64_t value[WORDS_MAX], since = model_tick();
-                int rc = ammap_read_into(model_map[m].map, 0, value, (size_t)range.count * 8);
+                ammap_t *map = model_map[m].handle[process];
+                int rc = model_map[m].unsure ? -1 : ammap_read_into(map, 0, value, (size_t)range.count * 8);
 
                 if (rc == 0)
                         read_check(range, value, since);
-                if ((rc = ammap_free(model_map[m].map)) != 0)
+                if ((rc = ammap_free(map)) != 0)
                         fail("in the end nobody is there, and ammap_free answers %d", rc);
         }
 }
 
 static uint64_t run_seed(uint64_t seed)
 {
-        memory_reset();
-        model_begin();
+        begin_run();
         draw_plan(seed);
         draw_scene();
         scheduler_run(&plan, draw_thread);
@@ -81,21 +94,18 @@ static uint64_t search(unsigned number, unsigned preemptions, uint64_t most)
         for (unsigned way = 0; way < 4; way++) {
                 search_begin();
                 do {
-                        memory_reset();
-                        model_begin();
+                        begin_run();
                         draw_plan(0);
-                        plan = (struct plan){ .order = ORDER_SEARCH,
-                                              .threads = scene_threads(),
-                                              .preemptions = preemptions,
-                                              .drain = way & 1,
-                                              .asymmetric = way & 2 };
+                        scene_plan(preemptions);
+                        plan.drain = way & 1;
+                        plan.asymmetric = way & 2;
                         scene_begin();
                         scheduler_run(&plan, scene_thread);
                         model_end();
                         look_at_the_end();
                 } while (++runs % most != 0 && search_next());
         }
-        printf("sim: %-20s %8" PRIu64 " runs\n", scene_name[number], runs);
+        printf("sim: %-20s %8" PRIu64 " runs\n", scene_name(), runs);
         return runs;
 }
 

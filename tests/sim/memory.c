@@ -16,16 +16,23 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { HEAP = 1 << 20, PAGES = 2048, GRANULE = 16, PAGE = 4096, DATA_MAX = 1 << 16 };
+enum { HEAP = 1 << 20, PAGES = 2048, GRANULE = 16, PAGE = 4096, DATA_MAX = 1 << 13, OBJECTS = 4, OBJECT = 1 << 22 };
 enum { FREE, TAKEN, GIVEN_BACK };
 
 /* The linker makes these of the sections that the build renames. */
 extern unsigned char __start_simdata[], __stop_simdata[], __start_simbss[], __stop_simbss[];
 
-static unsigned char data_before[DATA_MAX], bss_before[DATA_MAX], locals_before[LOCALS_MAX];
-static unsigned char *heap, *pages;
-static size_t heap_used, pages_used;
-static unsigned char heap_state[HEAP / GRANULE], page_state[PAGES];
+/* What a process has of its own.  One of them is where the library finds it, and the others wait. */
+struct image {
+        unsigned char data[DATA_MAX], bss[DATA_MAX];
+        unsigned char *heap, *pages;
+        size_t heap_used, pages_used;
+        unsigned char heap_state[HEAP / GRANULE], page_state[PAGES];
+};
+static struct image image[PROCESSES_MAX], before, *here;
+static unsigned char locals_before[LOCALS_MAX];
+static unsigned char *heap, *pages, *shared;
+static size_t objects_used;
 
 _Static_assert(sizeof thread_holds + sizeof my_slots <= LOCALS_MAX, "the thread-locals have room");
 
@@ -59,27 +66,115 @@ static void *arena(uintptr_t at, size_t size)
         return got;
 }
 
+static size_t data_size(void)
+{
+        return (size_t)(__stop_simdata - __start_simdata);
+}
+
+static size_t bss_size(void)
+{
+        return (size_t)(__stop_simbss - __start_simbss);
+}
+
+static void *anywhere(size_t size)
+{
+        void *got = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (got == MAP_FAILED) {
+                perror("sim: no memory");
+                exit(2);
+        }
+        return got;
+}
+
 void memory_begin(void)
 {
-        if (__stop_simdata - __start_simdata > DATA_MAX || __stop_simbss - __start_simbss > DATA_MAX)
+        if (data_size() > DATA_MAX || bss_size() > DATA_MAX)
                 abort();
-        memcpy(data_before, __start_simdata, (size_t)(__stop_simdata - __start_simdata));
-        memcpy(bss_before, __start_simbss, (size_t)(__stop_simbss - __start_simbss));
+        memcpy(before.data, __start_simdata, data_size());
+        memcpy(before.bss, __start_simbss, bss_size());
         locals_save(locals_before);
         heap = arena(UINT64_C(0x100000000000), HEAP);
         pages = arena(UINT64_C(0x200000000000), (size_t)PAGES * PAGE);
+        shared = arena(UINT64_C(0x300000000000), (size_t)OBJECTS * OBJECT);
+        for (unsigned i = 0; i < PROCESSES_MAX; i++) {
+                image[i].heap = anywhere(HEAP);
+                image[i].pages = anywhere((size_t)PAGES * PAGE);
+        }
+        here = &image[0];
+}
+
+static void come(struct image *to)
+{
+        memcpy(__start_simdata, to->data, data_size());
+        memcpy(__start_simbss, to->bss, bss_size());
+        memcpy(heap, to->heap, to->heap_used);
+        memcpy(pages, to->pages, to->pages_used * PAGE);
+        here = to;
+}
+
+static void leave(struct image *from)
+{
+        memcpy(from->data, __start_simdata, data_size());
+        memcpy(from->bss, __start_simbss, bss_size());
+        memcpy(from->heap, heap, from->heap_used);
+        memcpy(from->pages, pages, from->pages_used * PAGE);
+}
+
+void memory_enter(unsigned process)
+{
+        if (here == &image[process])
+                return;
+        leave(here);
+        come(&image[process]);
 }
 
 void memory_reset(void)
 {
-        memcpy(__start_simdata, data_before, (size_t)(__stop_simdata - __start_simdata));
-        memcpy(__start_simbss, bss_before, (size_t)(__stop_simbss - __start_simbss));
+        for (unsigned i = 0; i < PROCESSES_MAX; i++) {
+                memcpy(image[i].data, before.data, data_size());
+                memcpy(image[i].bss, before.bss, bss_size());
+                memset(image[i].heap_state, FREE, image[i].heap_used / GRANULE + 1);
+                memset(image[i].page_state, FREE, image[i].pages_used);
+                image[i].heap_used = image[i].pages_used = 0;
+        }
+        if (objects_used > 0)
+                madvise(shared, objects_used * OBJECT, MADV_DONTNEED);
+        objects_used = 0;
+        come(&image[0]);
         locals_load(locals_before);
-        memset(heap, 0, heap_used);
-        memset(heap_state, FREE, heap_used / GRANULE + 1);
-        memset(pages, 0, pages_used * PAGE);
-        memset(page_state, FREE, pages_used);
-        heap_used = pages_used = 0;
+}
+
+unsigned char *memory_of(unsigned process, uintptr_t at)
+{
+        struct image *of = &image[process];
+
+        if (of == here)
+                return (unsigned char *)at;
+        if (at - (uintptr_t)heap < HEAP)
+                return of->heap + (at - (uintptr_t)heap);
+        if (at - (uintptr_t)pages < (size_t)PAGES * PAGE)
+                return of->pages + (at - (uintptr_t)pages);
+        if (at - (uintptr_t)__start_simdata < data_size())
+                return of->data + (at - (uintptr_t)__start_simdata);
+        if (at - (uintptr_t)__start_simbss < bss_size())
+                return of->bss + (at - (uintptr_t)__start_simbss);
+        return (unsigned char *)at;
+}
+
+bool memory_is_shared(uintptr_t at)
+{
+        return at - (uintptr_t)shared < (size_t)OBJECTS * OBJECT;
+}
+
+/* Memory behind a descriptor, zeros. */
+unsigned char *memory_object(unsigned number, size_t size)
+{
+        if (number >= OBJECTS || size > OBJECT)
+                fail("the simulation has no such memory: %zu bytes", size);
+        if (objects_used <= number)
+                objects_used = number + 1;
+        return shared + (size_t)number * OBJECT;
 }
 
 /* Before an access of the library's. */
@@ -88,14 +183,17 @@ void memory_look(uintptr_t at, size_t size)
         size_t in_heap = at - (uintptr_t)heap, in_pages = at - (uintptr_t)pages;
 
         if (in_heap < HEAP) {
-                if (size > 0 &&
-                    (heap_state[in_heap / GRANULE] != TAKEN || heap_state[(in_heap + size - 1) / GRANULE] != TAKEN))
+                if (size > 0 && (here->heap_state[in_heap / GRANULE] != TAKEN ||
+                                 here->heap_state[(in_heap + size - 1) / GRANULE] != TAKEN))
                         fail("it touches %zu bytes of the heap that it does not have: %s", size,
                              memory_name((void *)at));
         } else if (in_pages < (size_t)PAGES * PAGE) {
-                if (size > 0 &&
-                    (page_state[in_pages / PAGE] != TAKEN || page_state[(in_pages + size - 1) / PAGE] != TAKEN))
+                if (size > 0 && (here->page_state[in_pages / PAGE] != TAKEN ||
+                                 here->page_state[(in_pages + size - 1) / PAGE] != TAKEN))
                         fail("it touches a page that it does not have: %s", memory_name((void *)at));
+        } else if (memory_is_shared(at)) {
+                if (size > 0 && !files_have(at, size))
+                        fail("it touches memory beyond the end of its file: %s", memory_name((void *)at));
         }
 }
 
@@ -108,6 +206,8 @@ const char *memory_name(const volatile void *address)
                 snprintf(text, sizeof text, "heap+%#zx", (size_t)(at - (uintptr_t)heap));
         else if (at - (uintptr_t)pages < (size_t)PAGES * PAGE)
                 snprintf(text, sizeof text, "pages+%#zx", (size_t)(at - (uintptr_t)pages));
+        else if (memory_is_shared(at))
+                snprintf(text, sizeof text, "shared+%#zx", (size_t)(at - (uintptr_t)shared));
         else
                 snprintf(text, sizeof text, "%p", (void *)at);
         return text;
@@ -125,7 +225,7 @@ void __wrap_free(void *memory);
 /* The size stands before it. */
 static void *take(size_t align, size_t size)
 {
-        size_t at = heap_used + 2 * GRANULE - 1, end;
+        size_t at = here->heap_used + 2 * GRANULE - 1, end;
 
         if (align < GRANULE)
                 align = GRANULE;
@@ -133,9 +233,10 @@ static void *take(size_t align, size_t size)
         end = (at + size + GRANULE - 1) & ~(size_t)(GRANULE - 1);
         if (end + GRANULE > HEAP)
                 fail("the heap of the simulation is full");
-        memset(&heap_state[at / GRANULE], TAKEN, (end - at) / GRANULE);
+        memset(&here->heap_state[at / GRANULE], TAKEN, (end - at) / GRANULE);
         memcpy(heap + at - sizeof size, &size, sizeof size);
-        heap_used = end;
+        here->heap_used = end;
+        memset(heap + at, 0, size);
         return heap + at;
 }
 
@@ -172,12 +273,12 @@ void __wrap_free(void *memory)
 
         if (!memory)
                 return;
-        if (at >= HEAP || heap_state[at / GRANULE] != TAKEN)
+        if (at >= HEAP || here->heap_state[at / GRANULE] != TAKEN)
                 fail("it frees what it does not have");
         memcpy(&size, (unsigned char *)memory - sizeof size, sizeof size);
         if (current)
                 stores_flush(current);
-        memset(&heap_state[at / GRANULE], GIVEN_BACK, (size + GRANULE - 1) / GRANULE);
+        memset(&here->heap_state[at / GRANULE], GIVEN_BACK, (size + GRANULE - 1) / GRANULE);
 }
 /* NOLINTEND(bugprone-reserved-identifier) */
 
@@ -206,11 +307,12 @@ int os_map(void **address, size_t length)
         size_t count = (length + PAGE - 1) / PAGE;
 
         system_call("os_map", NULL);
-        if (pages_used + count > PAGES)
+        if (here->pages_used + count > PAGES)
                 fail("the pages of the simulation are used up");
-        *address = pages + pages_used * PAGE;
-        memset(&page_state[pages_used], TAKEN, count);
-        pages_used += count;
+        *address = pages + here->pages_used * PAGE;
+        memset(*address, 0, count * PAGE);
+        memset(&here->page_state[here->pages_used], TAKEN, count);
+        here->pages_used += count;
         return 0;
 }
 
@@ -223,7 +325,9 @@ int os_reserve(void **address, size_t length, enum os_access access, bool norese
 int os_unmap(void *address, size_t length)
 {
         system_call("os_unmap", address);
-        memset(&page_state[page_at(address)], GIVEN_BACK, (length + PAGE - 1) / PAGE);
+        if (memory_is_shared((uintptr_t)address))
+                return 0;
+        memset(&here->page_state[page_at(address)], GIVEN_BACK, (length + PAGE - 1) / PAGE);
         return 0;
 }
 

@@ -16,11 +16,12 @@
 struct model_map model_map[MAPS_MAX];
 unsigned maps;
 
-enum { WRITES_MAX = 4096 };
+enum { WRITES_MAX = 4096, STALLED = 1000000000 /* ns */ };
 static const uint64_t VALUE = UINT64_C(0x5e) << 56, NOT_YET = UINT64_MAX;
 
 struct write {
         struct range range;
+        unsigned thread;
         uint64_t begin, end; /* end: NOT_YET */
         int64_t ended;       /* the clock's time */
         bool zeros, dropped, torn, resizes;
@@ -37,18 +38,24 @@ struct call {
         int64_t deadline, latest; /* latest: as the library has it, that reads the clock later */
         int64_t slept;            /* when it first slept; 0: not yet */
         uint64_t begin;
-        bool own;            /* own slices are in the way */
-        bool starving;       /* it sleeps, and waited for long before */
+        bool own;           /* own slices are in the way */
+        bool starving;      /* it sleeps, and waited for long before */
+        unsigned map, lane; /* ... for that one */
+        enum how for_what;
         unsigned passed;     /* by so many since */
         uint64_t lanes_dead; /* of its ranges, some lane was dead when it began */
         uint64_t recovered;
         bool watches;
+        int64_t free_since; /* nobody seems to be in its way; 0: somebody is */
         int64_t woke;
         uint64_t since; /* ... for writes that begin after that */
 };
 static struct call call[THREADS_MAX];
 static struct held held[THREADS_MAX][HOLDS_MAX];
 static uint64_t there_until[THREADS_MAX][MAPS_MAX]; /* the last tick of a call or a hold */
+/* Of a shared map: lanes that a slice named which has left a place in the record that another one
+ * shares.  They stay named, and in the way of writers, until the thread has no slice of the map. */
+static unsigned still_named[THREADS_MAX][MAPS_MAX];
 static uint64_t ticks;
 
 uint64_t model_tick(void)
@@ -62,6 +69,7 @@ void model_begin(void)
         memset(call, 0, sizeof call);
         memset(held, 0, sizeof held);
         memset(there_until, 0, sizeof there_until);
+        memset(still_named, 0, sizeof still_named);
         maps = 0;
         writes = 1; /* the first one is of the zeros that maps begin with */
         ticks = 0;
@@ -72,6 +80,11 @@ static unsigned me(void)
         return current ? current->number : 0;
 }
 
+ammap_t *handle_of(unsigned map)
+{
+        return model_map[map].handle[current ? current->process : 0];
+}
+
 /* --- Lanes --- */
 
 struct lanes {
@@ -80,10 +93,7 @@ struct lanes {
 
 static struct lanes lanes_of(struct range range)
 {
-        const struct ammap *map = model_map[range.map].map;
-
-        return (struct lanes){ (unsigned)((uint64_t)range.first * 8 / map->lane_size),
-                               (unsigned)(((uint64_t)(range.first + range.count) * 8 - 1) / map->lane_size) };
+        return (struct lanes){ range.first / WORDS, (range.first + range.count - 1) / WORDS };
 }
 
 static bool lanes_meet(struct range a, struct range b)
@@ -109,7 +119,8 @@ uint64_t write_begin(struct range range, bool zeros)
 {
         if (writes == WRITES_MAX)
                 fail("the simulation's log of writes is full");
-        written[writes] = (struct write){ .range = range, .begin = model_tick(), .end = NOT_YET, .zeros = zeros };
+        written[writes] =
+                (struct write){ .range = range, .thread = me(), .begin = model_tick(), .end = NOT_YET, .zeros = zeros };
         return writes++;
 }
 
@@ -218,6 +229,15 @@ bool own_hold(struct range range, enum how how)
 
 static void passes(struct range range, enum how how);
 
+/* Then it must not wait for a writer. */
+static bool reads_already(struct range range)
+{
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (held[me()][i].is && lanes_meet(held[me()][i].range, range))
+                        return true;
+        return false;
+}
+
 struct held *hold_begin(struct range range, enum how how)
 {
         struct held *free = NULL;
@@ -232,6 +252,8 @@ struct held *hold_begin(struct range range, enum how how)
                             (how == HOW_WRITE || other->how == HOW_WRITE))
                                 fail("threads %u and %u have slices of one lane, and one of them writes", t, me());
                 }
+        if (how == HOW_READ && !reads_already(range))
+                passes(range, HOW_READ);
         *free = (struct held){ .is = true, .range = range, .how = how };
         if (how == HOW_WRITE)
                 free->stamp = write_begin(range, false);
@@ -244,10 +266,30 @@ void hold_downgrade(struct held *own)
         own->how = HOW_READ;
 }
 
+static unsigned mask_of(struct range range)
+{
+        struct lanes lanes = lanes_of(range);
+
+        return (2U << lanes.last) - (1U << lanes.first);
+}
+
+bool own_names(unsigned map)
+{
+        return still_named[me()][map];
+}
+
 /* Before the call. */
 void hold_end(struct held *own)
 {
+        bool any = false;
+
         own->is = false;
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                any |= held[me()][i].is && held[me()][i].range.map == own->range.map;
+        if (!any)
+                still_named[me()][own->range.map] = 0;
+        else if (model_map[own->range.map].shared && own->how == HOW_READ)
+                still_named[me()][own->range.map] |= mask_of(own->range);
         there_until[me()][own->range.map] = NOT_YET; /* until the call has ended */
 }
 
@@ -267,6 +309,19 @@ void hold_ended(unsigned map)
         visit_end(map);
 }
 
+/* For certain, or it may be. */
+static void lanes_die(struct range range, bool certain)
+{
+        struct lanes lanes = lanes_of(range);
+        struct model_map *map = &model_map[range.map];
+
+        for (unsigned lane = lanes.first; lane <= lanes.last; lane++) {
+                map->deaths[lane] = model_tick();
+                if (certain)
+                        map->dead[lane] = model_tick();
+        }
+}
+
 void thread_dies(void)
 {
         for (unsigned i = 0; i < HOLDS_MAX; i++) {
@@ -281,8 +336,10 @@ void thread_dies(void)
                         continue;
                 written[own->stamp].torn = true;
                 lanes = lanes_of(own->range);
-                for (unsigned lane = lanes.first; lane <= lanes.last; lane++)
+                for (unsigned lane = lanes.first; lane <= lanes.last; lane++) {
                         model_map[own->range.map].deaths[lane] = model_tick();
+                        model_map[own->range.map].dying[lane] = me() + 1;
+                }
         }
 }
 
@@ -292,9 +349,46 @@ void thread_is_dead(unsigned number)
                 if (there_until[number][m] == NOT_YET)
                         there_until[number][m] = model_tick();
                 for (unsigned lane = 0; lane < model_map[m].lanes; lane++)
-                        if (model_map[m].deaths[lane] > model_map[m].dead[lane])
+                        if (model_map[m].dying[lane] == number + 1)
                                 model_map[m].dead[lane] = model_tick();
         }
+}
+
+/* At any point.  What it was writing may be there or not, and its lanes may be dead. */
+void model_killed(unsigned number)
+{
+        struct call *own = &call[number];
+
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (held[number][i].is && held[number][i].how == HOW_WRITE)
+                        lanes_die(held[number][i].range, true);
+        for (unsigned i = 0; i < HOLDS_MAX; i++) {
+                if (held[number][i].is)
+                        there_until[number][held[number][i].range.map] = model_tick();
+                held[number][i].is = false;
+        }
+        memset(still_named[number], 0, sizeof still_named[number]);
+        for (unsigned i = 1; i < writes; i++)
+                if (written[i].thread == number && written[i].end == NOT_YET && !written[i].dropped) {
+                        written[i].torn = true;
+                        lanes_die(written[i].range, false);
+                }
+        for (unsigned r = 0; own->is && r < own->ranges; r++)
+                if (own->how[r] == HOW_WRITE)
+                        lanes_die(own->range[r], false);
+        for (unsigned m = 0; m < maps; m++) {
+                if (there_until[number][m] == NOT_YET || (own->is && own->range[0].map == m) ||
+                    (own->is && own->ranges > 1 && own->range[1].map == m))
+                        there_until[number][m] = model_tick();
+                if (model_map[m].resizer == number + 1) {
+                        model_map[m].resizer = 0;
+                        model_map[m].resizing = 0;
+                        model_map[m].unsure = true;
+                        for (unsigned lane = 0; lane < model_map[m].lanes; lane++)
+                                model_map[m].deaths[lane] = model_tick();
+                }
+        }
+        own->is = false;
 }
 
 /* --- Calls --- */
@@ -388,7 +482,7 @@ static bool could_be_short(const struct call *own)
         for (unsigned r = 0; r < own->ranges; r++) {
                 const struct model_map *map = &model_map[own->range[r].map];
 
-                if (map->resizing || map->resized > own->begin ||
+                if (map->resizing || map->unsure || map->resized > own->begin ||
                     own->range[r].first + own->range[r].count > map->length)
                         return true;
         }
@@ -403,10 +497,10 @@ static void passes(struct range range, enum how how)
 
                 if (t == me() || !other->is || !other->starving || thread[t].state != ASLEEP || plan.stops)
                         continue;
-                for (unsigned r = 0; r < other->ranges; r++)
-                        if (lanes_meet(other->range[r], range) && (how == HOW_WRITE || other->how[r] == HOW_WRITE) &&
-                            ++other->passed > 8 + 4 * plan.threads)
-                                fail("thread %u sleeps, and %u others have gone past it", t, other->passed);
+                if (other->map == range.map && other->lane >= lanes_of(range).first &&
+                    other->lane <= lanes_of(range).last && (how == HOW_WRITE || other->for_what == HOW_WRITE) &&
+                    ++other->passed > 2 * plan.threads)
+                        fail("thread %u sleeps, and %u others have gone past it", t, other->passed);
         }
 }
 
@@ -438,10 +532,14 @@ int call_end(int rc)
                         if (own->how[r] == HOW_WRITE && model_map[own->range[r].map].frozen &&
                             model_map[own->range[r].map].frozen < own->begin)
                                 fail("a map that is frozen has been written");
-                        passes(own->range[r], own->how[r]);
+                        if (own->how[r] == HOW_WRITE) /* one who reads need not have entered */
+                                passes(own->range[r], HOW_WRITE);
                 }
                 break;
         case AMMAP_ERR_DEADLOCK:
+                for (unsigned r = 0; r < own->ranges; r++)
+                        if (own->how[r] == HOW_WRITE && (still_named[me()][own->range[r].map] & mask_of(own->range[r])))
+                                own->own = true;
                 if (!own->own)
                         fail("DEADLOCK, and the thread's slices are not in the way");
                 break;
@@ -490,7 +588,7 @@ int call_end(int rc)
 static bool sleeps_for(const struct thread *t, unsigned *map, unsigned *lane, enum how *how)
 {
         for (unsigned m = 0; m < maps; m++) {
-                const struct ammap *of = model_map[m].map;
+                const struct ammap *of = model_map[m].shared ? NULL : model_map[m].handle[t->process];
 
                 for (unsigned l = 0; of && l < model_map[m].lanes; l++)
                         for (int kind = 0; kind < 2; kind++)
@@ -527,14 +625,21 @@ void model_sleep(int64_t deadline)
                 fail("a call sleeps that is not to wait");
         if (own->patience == TIMED && deadline > own->latest)
                 fail("a call sleeps for longer than its timeout");
-        if (!own->slept)
+        if (!own->slept || own->map != map || own->lane != lane)
                 own->slept = clock_now;
         own->starving = clock_now - own->slept > WAITER_STARVING_AFTER;
+        if (own->map != map || own->lane != lane)
+                own->passed = 0;
+        own->map = map;
+        own->lane = lane;
+        own->for_what = how;
 }
 
 /* Whether a thread may hold a lane that it does not sleep for. */
 static bool may_hold(unsigned t, unsigned map, unsigned lane, enum how how)
 {
+        if (how == HOW_WRITE && (still_named[t][map] >> lane & 1))
+                return true;
         for (unsigned i = 0; i < HOLDS_MAX; i++) {
                 const struct held *other = &held[t][i];
 
@@ -580,6 +685,25 @@ static bool is_in_the_way(unsigned sleeper, unsigned map, unsigned lane, enum ho
         return false;
 }
 
+/* Where a sleep ends by itself and goes on: not for long, with nobody in the way. */
+static void look_for_stall(unsigned number)
+{
+        struct call *own = &call[number];
+        bool any = own->watches;
+
+        for (unsigned r = 0; r < own->ranges; r++) {
+                struct lanes lanes = lanes_of(own->range[r]);
+
+                for (unsigned t = 0; t < plan.threads; t++)
+                        for (unsigned lane = lanes.first; lane <= lanes.last && t != number; lane++)
+                                any |= may_hold(t, own->range[r].map, lane, own->how[r]);
+        }
+        if (any || !own->free_since)
+                own->free_since = any ? 0 : clock_now;
+        else if (clock_now - own->free_since > STALLED)
+                fail("thread %u sleeps again and again, and nobody is in its way", number);
+}
+
 void model_quiet(void)
 {
         for (unsigned t = 0; t < plan.threads; t++) {
@@ -588,12 +712,16 @@ void model_quiet(void)
 
                 if (thread[t].state != ASLEEP || thread[t].stopped || !call[t].is)
                         continue;
-                if (call[t].watches &&
-                    thread[t].word == (const volatile void *)&model_map[call[t].range[0].map].map->common.written &&
+                if (call[t].watches && !model_map[call[t].range[0].map].shared &&
+                    thread[t].word == (const volatile void *)&model_map[call[t].range[0].map]
+                                              .handle[thread[t].process]
+                                              ->common.written &&
                     was_written(&call[t], clock_now))
                         fail("thread %u watches a range that has been written: a wake-up is lost", t);
-                if (!sleeps_for(&thread[t], &map, &lane, &how))
+                if (!sleeps_for(&thread[t], &map, &lane, &how)) {
+                        look_for_stall(t);
                         continue;
+                }
                 if (!is_in_the_way(t, map, lane, how))
                         fail("thread %u sleeps for lane %u of map %u, and nobody is in its way: a wake-up is lost", t,
                              lane, map);

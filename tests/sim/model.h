@@ -19,18 +19,24 @@ struct range {
 };
 
 struct model_map {
-        ammap_t *map;
-        unsigned lanes, words; /* words: as made */
-        unsigned length;       /* in words; what it is cut to and grown from, by whoever has resizing */
-        uint64_t resized;      /* when the last resize ended; 0: never */
-        unsigned resizing;
-        uint64_t freezing, frozen;                   /* when that began, and ended; 0: never */
+        ammap_t *handle[PROCESSES_MAX];
+        bool shared;
+        unsigned lanes, words;      /* words: as made */
+        unsigned length;            /* in words; what it is cut to and grown from, by whoever has resizing */
+        uint64_t resized;           /* when the last resize ended; 0: never */
+        unsigned resizing, resizer; /* the thread's number, plus 1 */
+        uint64_t freezing, frozen;  /* when that began, and ended; 0: never */
         uint64_t deaths[LANES_MAX], dead[LANES_MAX]; /* when a writer of the lane began to die, and had died */
+        unsigned dying[LANES_MAX];                   /* whose writer that is: the thread's number, plus 1 */
         uint64_t recovered, since; /* when the last recovery ended; when the latest that has ended began */
         unsigned recovering;
+        bool unsure; /* who was killed may have changed its length, or frozen it, or not */
 };
 extern struct model_map model_map[MAPS_MAX];
 extern unsigned maps;
+
+/* The current process's. */
+ammap_t *handle_of(unsigned map);
 
 /* A call into the library, by the current thread. */
 void call_begin(struct range range, enum how how, enum patience patience, int64_t deadline);
@@ -60,6 +66,7 @@ void hold_end(struct held *held);
 void hold_ended(unsigned map);
 bool own_hold(struct range range, enum how how);
 struct held *own_holds(void);
+bool own_names(unsigned map); /* more than it holds */
 
 /* What is written; not after all; or it may be there in part. */
 uint64_t write_begin(struct range range, bool zeros);

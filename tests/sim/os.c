@@ -10,14 +10,41 @@
 #include "sim.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <string.h>
 
 _Atomic bool os_fence_asymmetric;
-static _Atomic uint32_t fork_word = 1;
-_Atomic uint32_t *os_fork_word = &fork_word;
+_Atomic uint32_t *os_fork_word;
 
-static void (*exit_of_thread)(void *value);
+struct process {
+        bool gone;
+        _Atomic uint32_t fork_word;
+        void (*exit_of_thread)(void *value);
+};
+static struct process process[PROCESSES_MAX], *own;
+
+static _Atomic uint32_t *outside[SLOTS_MAX]; /* slots of who makes calls outside of a run */
+
+void os_reset(void)
+{
+        memset(outside, 0, sizeof outside);
+        memset(process, 0, sizeof process);
+        for (unsigned i = 0; i < PROCESSES_MAX; i++)
+                process[i].fork_word = 1;
+        os_enter(0);
+}
+
+void os_enter(unsigned number)
+{
+        own = &process[number];
+        os_fork_word = &own->fork_word;
+}
+
+bool process_is_gone(unsigned number)
+{
+        return process[number].gone;
+}
 
 /* What was stored before a call of the system is seen by all. */
 static void system_call(const char *what, const volatile void *address)
@@ -80,27 +107,40 @@ int os_wake(const _Atomic uint32_t *word, int count)
         return wake_sleepers(word, count);
 }
 
+int os_wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        return os_wait(word, expected, deadline);
+}
+
+int os_wake_shared(const _Atomic uint32_t *word, int count)
+{
+        return os_wake(word, count);
+}
+
 /* --- Threads and processes --- */
+
+enum { FIRST_PROCESS = 100, FIRST_THREAD = 1000 };
 
 uint32_t os_process(void)
 {
-        return 1000;
+        return FIRST_PROCESS + (uint32_t)(own - process);
 }
 
 uint32_t os_thread(void)
 {
-        return 1000 + (current ? current->number : 0);
+        return FIRST_THREAD + (current ? current->number : THREADS_MAX);
 }
 
-bool os_thread_gone(uint32_t process, uint32_t id)
+bool os_thread_gone(uint32_t of, uint32_t id)
 {
-        (void)process;
-        return id - 1000 >= plan.threads || thread[id - 1000].state == ENDED;
+        uint32_t number = id - FIRST_THREAD;
+
+        return number >= plan.threads || thread[number].state == ENDED || thread[number].process + FIRST_PROCESS != of;
 }
 
 int os_thread_key(void (*exit_thread)(void *value))
 {
-        exit_of_thread = exit_thread;
+        own->exit_of_thread = exit_thread;
         return 0;
 }
 
@@ -119,14 +159,38 @@ unsigned os_thread_rounds(void)
         return ROUNDS - 1;
 }
 
+/* What the kernel does when a thread is gone: a word that names it is marked. */
+static void mark_slots(struct thread *t)
+{
+        for (unsigned i = 0; i < SLOTS_MAX; i++) {
+                _Atomic uint32_t *word = t->slot[i];
+
+                if (!word || (atomic_load(word) & FUTEX_TID_MASK) != FIRST_THREAD + t->number)
+                        continue;
+                atomic_store(word, (atomic_load(word) & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+                if (atomic_load(word) & FUTEX_WAITERS)
+                        wake_sleepers(word, 1);
+        }
+}
+
+void os_process_end(unsigned number)
+{
+        process[number].gone = true;
+        for (unsigned i = 0; i < plan.threads; i++)
+                if (thread[i].process == number)
+                        mark_slots(&thread[i]);
+        files_process_end(number);
+}
+
 void os_thread_end(struct thread *t)
 {
         for (int round = 0; round < ROUNDS && t->at_end; round++) {
                 void *value = t->at_end;
 
                 t->at_end = NULL;
-                exit_of_thread(value);
+                own->exit_of_thread(value);
         }
+        mark_slots(t);
 }
 
 int os_at_fork(void (*before)(void), void (*after)(void), void (*child)(void))
@@ -147,6 +211,116 @@ bool os_forked(void)
 
 void os_forked_reset(void)
 {
+}
+
+int os_random(void *bytes, size_t length)
+{
+        for (size_t i = 0; i < length; i++)
+                ((unsigned char *)bytes)[i] = (unsigned char)draw(&scheduling);
+        return 0;
+}
+
+void os_boot(unsigned char boot[16])
+{
+        memset(boot, 1, 16);
+}
+
+uint64_t os_pid_space(void)
+{
+        return 1;
+}
+
+bool os_parent_is_near(void)
+{
+        return true;
+}
+
+int os_peer_begin(struct os_peer *peer, int32_t pid)
+{
+        *peer = (struct os_peer){ .pid = pid, .fd = -1 };
+        return os_peer_ended(peer) ? -ESRCH : 0;
+}
+
+bool os_peer_ended(const struct os_peer *peer)
+{
+        uint32_t number = (uint32_t)peer->pid - FIRST_PROCESS;
+
+        return number >= PROCESSES_MAX || process[number].gone;
+}
+
+void os_peer_end(const struct os_peer *peer)
+{
+        (void)peer;
+}
+
+/* --- Slots: lib/os/linux-slot.c --- */
+
+enum { WORD_AT = 8 };
+
+size_t os_slot_word(void)
+{
+        return WORD_AT;
+}
+
+bool os_slot_taken(uint32_t word)
+{
+        return (word & FUTEX_TID_MASK) != 0 && !(word & FUTEX_OWNER_DIED);
+}
+
+static _Atomic uint32_t **place_for(const _Atomic uint32_t *word)
+{
+        _Atomic uint32_t **slot = current ? current->slot : outside;
+
+        for (unsigned i = 0; i < SLOTS_MAX; i++)
+                if (slot[i] == word)
+                        return &slot[i];
+        fail("a thread has too many slots, or gives up one that it does not have");
+}
+
+/* On the list first, and then the word, as there. */
+int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
+{
+        _Atomic uint32_t *word = (void *)((char *)page + os_page_size() - WORD_AT);
+        uint32_t was;
+
+        (void)fd, (void)offset;
+        *slot = (struct os_slot){ .view = NULL };
+        system_call("os_slot_claim", word);
+        was = atomic_load(word);
+        if (os_slot_taken(was))
+                return -EBUSY;
+        *place_for(NULL) = word;
+        step("... takes it", word);
+        was = atomic_load(word);
+        if (os_slot_taken(was)) {
+                *place_for(word) = NULL;
+                return -EBUSY;
+        }
+        atomic_store(word, os_thread() | (was & FUTEX_WAITERS));
+        slot->view = page;
+        return (was & FUTEX_OWNER_DIED) ? OS_SLOT_LEFT : 0;
+}
+
+void os_slot_release(struct os_slot *slot)
+{
+        _Atomic uint32_t *word = (void *)((char *)slot->view + os_page_size() - WORD_AT);
+        uint32_t was;
+
+        system_call("os_slot_release", word);
+        was = atomic_load(word);
+        if ((was & FUTEX_TID_MASK) == os_thread()) {
+                atomic_store(word, 0);
+                if (was & FUTEX_WAITERS)
+                        wake_sleepers(word, THREADS_MAX);
+        }
+        step("... off the list", word);
+        slot->view = NULL;
+        *place_for(word) = NULL;
+}
+
+void os_slot_forget(struct os_slot *slot)
+{
+        slot->view = NULL;
 }
 
 /* --- Mutexes --- */

@@ -56,6 +56,15 @@ static void writer_and_bias(unsigned number)
         }
 }
 
+/* The bias is there already. */
+static void biased(unsigned number)
+{
+        if (number == 0)
+                slice(word);
+        else
+                mut_slice(word);
+}
+
 static void downgrade(unsigned number)
 {
         if (number == 0) {
@@ -91,26 +100,54 @@ static void three(unsigned number)
                 slice(word);
 }
 
-static void (*const scene[])(unsigned number) = {
-        two_writers, writer_and_reader, writer_and_bias, downgrade, lanes, watcher, three
-};
-const char *const scene_name[] = {
-        "two_writers", "writer_and_reader", "writer_and_bias", "downgrade", "lanes", "watcher", "three"
+static const struct scene {
+        void (*body)(unsigned number);
+        const char *name;
+        unsigned threads, lanes, processes; /* processes: 0, a private map */
+} scene[] = {
+        { two_writers, "two_writers", 2, 1, 0 },
+        { writer_and_reader, "writer_and_reader", 2, 1, 0 },
+        { writer_and_bias, "writer_and_bias", 2, 1, 0 },
+        { biased, "biased", 2, 1, 0 },
+        { biased, "biased_three", 3, 1, 0 },
+        { downgrade, "downgrade", 2, 1, 0 },
+        { lanes, "lanes", 2, 2, 0 },
+        { watcher, "watcher", 2, 1, 0 },
+        { three, "three", 3, 1, 0 },
+        { two_writers, "shared_writers", 2, 1, 2 },
+        { writer_and_reader, "shared_reader", 2, 1, 2 },
+        { downgrade, "shared_downgrade", 2, 1, 2 },
+        { lanes, "shared_lanes", 2, 2, 2 },
 };
 const unsigned scenarios = sizeof scene / sizeof scene[0];
 unsigned scenario;
 
-unsigned scene_threads(void)
+const char *scene_name(void)
 {
-        return scene[scenario] == three ? 3 : 2;
+        return scene[scenario].name;
+}
+
+/* The plan of it, but for the way in which stores are delayed. */
+void scene_plan(unsigned preemptions)
+{
+        const struct scene *of = &scene[scenario];
+
+        plan = (struct plan){ .order = ORDER_SEARCH,
+                              .threads = of->threads,
+                              .processes = of->processes ? of->processes : 1,
+                              .preemptions = preemptions };
 }
 
 void scene_begin(void)
 {
-        make_map(scene[scenario] == lanes ? 2 : 1);
+        make_map(scene[scenario].lanes, scene[scenario].processes > 0);
+        if (scene[scenario].body == biased)
+                warm_up();
+        if (plan.processes > 1)
+                import_maps();
 }
 
 void scene_thread(unsigned number)
 {
-        scene[scenario](number);
+        scene[scenario].body(number);
 }

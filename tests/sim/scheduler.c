@@ -12,8 +12,9 @@
  *
  *      scheduler.c   who goes on; sleep, wake-up and time
  *      tsan.c        accesses; stores.c: stores that reach memory later
- *      memory.c      the heap and the pages of the library, as they were before its first call
- *      os.c          lib/os/os.h and the mutexes of POSIX threads
+ *      memory.c      the heap, the pages and the data of each process
+ *      files.c       descriptors of shared memory, and locks of bytes
+ *      os.c          the rest of lib/os/os.h, and the mutexes of POSIX threads
  *      model.c       what is to be true: bytes, exclusion, answers, wake-ups
  *      draw.c        which operations a seed stands for; scenes.c: short ones to be searched
  *      main.c        options
@@ -30,6 +31,13 @@
  *
  * A thread that waits for others without sleeping gives way, and one that has had the processor
  * for many steps falls behind, too: else a loop that waits would never end.
+ *
+ * Processes
+ *
+ * Each has the library's data, a heap and pages of its own, all at the same addresses: whose turn
+ * it is has them there (memory.c).  Shared memory is at one address for all.  A process can be
+ * killed at any step.  What its threads have stored reaches memory; then the kernel marks the
+ * words of their slots and lets the locks of bytes go, and nothing else is done for it.
  *
  * Time
  *
@@ -55,6 +63,8 @@
  *
  *   -  Loads that are made early, and stores that overtake stores: processors that are weaker
  *      than x86.  What a release or acquire is missing does not show here.
+ *   -  Forks, maps in files and hostile peers; an error of the system.
+ *   -  Memory at two addresses: a descriptor is mapped at one place for all.
  *   -  The assembly of lib/memory/racy.h and copies by vectors: the file's own code in C is taken.
  *   -  What the kernel does for real: pages, descriptors, huge pages.  tests/test-*.c have that.
  *
@@ -92,7 +102,7 @@ bool tracing;
 static jmp_buf home;
 static unsigned char *stacks;
 static uint64_t lowest; /* priorities, below all that were given */
-static uint64_t change[CHANGES_MAX], jump[CHANGES_MAX];
+static uint64_t change[CHANGES_MAX], jump[CHANGES_MAX], death[CHANGES_MAX];
 static unsigned patience, had; /* steps of the current thread in a row */
 static unsigned stops_left;
 
@@ -145,7 +155,7 @@ void fail(const char *format, ...)
         va_end(list);
         printf("\n");
         if (plan.order == ORDER_SEARCH)
-                printf("sim: scene %s, searched\n", scene_name[scenario]);
+                printf("sim: scene %s, searched\n", scene_name());
         fflush(stdout);
         _exit(1);
 }
@@ -165,6 +175,8 @@ static void go_to(struct thread *next)
                         return;
         }
         current = next;
+        memory_enter(next->process);
+        os_enter(next->process);
         locals_load(next->locals);
         if (next->begun)
                 _longjmp(next->resume, 1);
@@ -311,6 +323,8 @@ void step(const char *what, const volatile void *address)
                 clock_now += (int64_t)draw_wide(&scheduling, 26);
         if (plan.drain > 1 && draw_below(&scheduling, plan.drain) == 0)
                 stores_drain_one();
+        if (is_among(death, plan.kills))
+                kill_process(draw_below(&scheduling, plan.processes));
         if (++had > patience) {
                 had = 0;
                 give_way();
@@ -349,7 +363,8 @@ int wake_sleepers(const volatile void *word, int count)
         for (unsigned i = 0; i < plan.threads && woken < count; i++) {
                 struct thread *t = &thread[(from + i) % plan.threads];
 
-                if (t->state != ASLEEP || t->word != word || t->stopped)
+                if (t->state != ASLEEP || t->word != word || t->stopped ||
+                    (!memory_is_shared((uintptr_t)word) && current && t->process != current->process))
                         continue;
                 woken++;
                 if (stops_left > 0 && draw_below(&scheduling, 2) == 0) {
@@ -361,6 +376,44 @@ int wake_sleepers(const volatile void *word, int count)
                 }
         }
         return woken;
+}
+
+void enter_process(unsigned number)
+{
+        unsigned char locals[LOCALS_MAX];
+
+        memory_enter(number);
+        os_enter(number);
+        locals_fresh(locals);
+        locals_load(locals);
+}
+
+static bool any_lives_elsewhere(unsigned number)
+{
+        for (unsigned i = 0; i < plan.threads; i++)
+                if (thread[i].process != number && !process_is_gone(thread[i].process))
+                        return true;
+        return false;
+}
+
+/* What its threads have stored reaches memory: a processor does not forget.  The last process
+ * stays. */
+void kill_process(unsigned number)
+{
+        if (process_is_gone(number) || !any_lives_elsewhere(number))
+                return;
+        if (tracing)
+                printf("         process %u is killed\n", number);
+        for (unsigned i = 0; i < plan.threads; i++)
+                if (thread[i].process == number) {
+                        stores_flush(&thread[i]);
+                        if (thread[i].state != ENDED)
+                                model_killed(i);
+                        thread[i].state = ENDED;
+                }
+        os_process_end(number);
+        if (current->process == number)
+                go_on();
 }
 
 static void start_thread(void)
@@ -400,11 +453,13 @@ void scheduler_run(const struct plan *wanted, void (*body)(unsigned number))
         preemptions_left = plan.preemptions;
         draw_steps(change, plan.changes);
         draw_steps(jump, plan.jumps);
+        draw_steps(death, plan.kills);
         for (unsigned i = 0; i < plan.threads; i++) {
                 struct thread *t = &thread[i];
 
                 memset((void *)t, 0, offsetof(struct thread, store));
                 t->number = i;
+                t->process = i % plan.processes;
                 t->body = body;
                 t->priority = draw(&scheduling) | UINT64_C(1) << 33;
                 t->stack = stacks + (size_t)STACK * i;

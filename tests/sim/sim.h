@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-enum { THREADS_MAX = 8, STORES_MAX = 24, LOCALS_MAX = 256 };
+enum { THREADS_MAX = 8, PROCESSES_MAX = 4, STORES_MAX = 24, LOCALS_MAX = 256, SLOTS_MAX = 8 };
 
 /* --- random.c's part: all chance comes from the seed --- */
 
@@ -50,18 +50,19 @@ enum order { ORDER_PRIORITIES, ORDER_WALK, ORDER_SEARCH };
 struct plan {
         uint64_t seed;
         enum order order;
-        unsigned threads;
-        unsigned changes;     /* of priorities */
-        unsigned length;      /* steps among which these lie */
-        unsigned preemptions; /* ORDER_SEARCH: at most */
-        unsigned walk;        /* ORDER_WALK: one switch in so many steps */
-        unsigned drain;       /* a delayed store reaches memory at one step in so many; 0: when it must; 1: at once */
-        bool spins;           /* there are several processors */
-        bool asymmetric;      /* there is membarrier */
-        bool plain;           /* plain accesses are steps, too */
-        unsigned spurious;    /* one sleep in so many ends by itself; 0: none */
-        unsigned jumps;       /* of the clock */
-        unsigned stops;       /* of a thread that was woken */
+        unsigned threads, processes; /* thread t is in process t % processes */
+        unsigned changes;            /* of priorities */
+        unsigned length;             /* steps among which these lie */
+        unsigned preemptions;        /* ORDER_SEARCH: at most */
+        unsigned walk;               /* ORDER_WALK: one switch in so many steps */
+        unsigned drain;    /* a delayed store reaches memory at one step in so many; 0: when it must; 1: at once */
+        bool spins;        /* there are several processors */
+        bool asymmetric;   /* there is membarrier */
+        bool plain;        /* plain accesses are steps, too */
+        unsigned spurious; /* one sleep in so many ends by itself; 0: none */
+        unsigned jumps;    /* of the clock */
+        unsigned stops;    /* of a thread that was woken */
+        unsigned kills;    /* of processes */
 };
 
 /* --- Threads --- */
@@ -81,13 +82,15 @@ struct thread {
         unsigned char locals[LOCALS_MAX]; /* its copy of the library's thread-locals */
         void (*body)(unsigned number);
         void *at_end; /* os_thread_set */
-        unsigned number;
+        unsigned number, process;
         enum state state;
         bool begun, stopped, timed_out, in_step;
         const volatile void *word; /* ASLEEP on it */
         int64_t deadline;          /* ... until then; of a thread that is stopped: until then */
         uint64_t priority;
-        uint64_t published; /* model_tick: when its last store reached memory */
+        _Atomic uint32_t *slot[SLOTS_MAX]; /* words that the kernel marks at its end */
+        uint64_t published;                /* model_tick: when its last store reached memory */
+        bool fenced;                       /* a release fence stands behind one of them */
         unsigned stores;
         struct store store[STORES_MAX]; /* not yet in memory, oldest first */
 };
@@ -115,6 +118,8 @@ void give_way(void);
 
 /* Sleep on a word until it is woken (true) or the deadline. */
 bool fall_asleep(const volatile void *word, int64_t deadline);
+/* No thread goes on in that process. */
+void kill_process(unsigned number);
 int wake_sleepers(const volatile void *word, int count);
 
 /* Ends the program, with the seed and the step. */
@@ -133,15 +138,26 @@ void stores_settle(uintptr_t at, size_t size);
 
 void memory_begin(void); /* once: what the library's data is like before its first call */
 void memory_reset(void); /* before each run */
+void files_reset(void);
+void files_process_end(unsigned process);
+bool files_have(uintptr_t at, size_t size);
 void memory_look(uintptr_t at, size_t size);
 void locals_save(unsigned char *to);
 void locals_load(const unsigned char *from);
 void locals_fresh(unsigned char *to);
+/* Whose memory is there now; where another one's is. */
+void memory_enter(unsigned process);
+unsigned char *memory_of(unsigned process, uintptr_t at);
+bool memory_is_shared(uintptr_t at);
+unsigned char *memory_object(unsigned number, size_t size);
 const char *memory_name(const volatile void *address);
 
 /* --- os.c --- */
 
-void os_begin(void);
+void os_reset(void);
+void os_enter(unsigned process);
+bool process_is_gone(unsigned number);
+void os_process_end(unsigned number);
 void os_thread_end(struct thread *t);
 
 /* --- model.c, draw.c --- */
@@ -152,10 +168,14 @@ void model_end(void);
 /* Before the current thread sleeps; after a thread has ended. */
 void model_sleep(int64_t deadline);
 void model_woken(void);
+void model_killed(unsigned thread);
 void model_deadline(int64_t deadline);
 void thread_is_dead(unsigned number);
 /* Nobody can go on before time has passed. */
 void model_quiet(void);
+
+/* Outside of a run: the one whose memory is there, and who makes calls. */
+void enter_process(unsigned number);
 
 void draw_plan(uint64_t seed);
 void draw_scene(void);
@@ -163,8 +183,8 @@ void draw_thread(unsigned number);
 extern unsigned scenario; /* of a search */
 void scene_thread(unsigned number);
 void scene_begin(void);
-unsigned scene_threads(void);
+void scene_plan(unsigned preemptions);
+const char *scene_name(void);
 extern const unsigned scenarios;
-extern const char *const scene_name[];
 
 #endif /* SIM_H */

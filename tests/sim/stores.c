@@ -6,8 +6,8 @@
  * which it made them, and it sees its own at once (total store order, as of x86).  A full fence,
  * a read-modify-write and a call of the system wait until all have gone out.
  *
- * Atomic stores alone are delayed.  A plain one goes to memory at once, which no rule of C
- * forbids; what it overtakes are stores that do not order it.
+ * Atomic stores are delayed, and copies.  Another plain store goes to memory at once: what it overtakes
+ * are stores that no fence keeps before it, as C allows.
  */
 #include "sim.h"
 
@@ -17,24 +17,28 @@ static void publish(struct thread *t)
 {
         const struct store *first = &t->store[0];
 
-        memcpy((void *)first->at, &first->value, first->size);
+        memcpy(memory_of(t->process, first->at), &first->value, first->size);
         memmove(t->store, t->store + 1, --t->stores * sizeof t->store[0]);
         t->published = model_tick();
+        t->fenced &= t->stores > 0;
 }
 
 void stores_flush(struct thread *t)
 {
         for (unsigned i = 0; i < t->stores; i++)
-                memcpy((void *)t->store[i].at, &t->store[i].value, t->store[i].size);
+                memcpy(memory_of(t->process, t->store[i].at), &t->store[i].value, t->store[i].size);
         if (t->stores > 0)
                 t->published = model_tick();
         t->stores = 0;
+        t->fenced = false;
 }
 
+/* Of the process of the current thread: its heavy fence reaches no other one. */
 void stores_flush_all(void)
 {
         for (unsigned i = 0; i < plan.threads; i++)
-                stores_flush(&thread[i]);
+                if (!current || thread[i].process == current->process)
+                        stores_flush(&thread[i]);
 }
 
 /* One of whichever thread has some. */

@@ -28,6 +28,14 @@ static void plain(uintptr_t at, size_t size, const char *what)
         stores_settle(at, size);
 }
 
+/* It goes to memory at once, and overtakes no store that a fence keeps before it. */
+static void plain_store(uintptr_t at, size_t size, const char *what)
+{
+        plain(at, size, what);
+        if (current && current->fenced && !is_own(at))
+                stores_flush(current);
+}
+
 /* Whether it is one to be seen by others. */
 static bool begin(uintptr_t at, size_t size, const char *what)
 {
@@ -53,31 +61,31 @@ void __tsan_init(void)
 NOTHING(__tsan_func_entry)
 NOTHING(__tsan_func_exit)
 
-#define PLAIN(name, size, what)                                                                                        \
+#define PLAIN(name, size, what, how)                                                                                   \
         void name(void *);                                                                                             \
         void name(void *p)                                                                                             \
         {                                                                                                              \
-                plain((uintptr_t)p, size, what);                                                                       \
+                how((uintptr_t)p, size, what);                                                                         \
         }
 #define PLAIN_OF(size)                                                                                                 \
-        PLAIN(__tsan_read##size, size, "reads")                                                                        \
-        PLAIN(__tsan_write##size, size, "writes")                                                                      \
-        PLAIN(__tsan_unaligned_read##size, size, "reads")                                                              \
-        PLAIN(__tsan_unaligned_write##size, size, "writes")
+        PLAIN(__tsan_read##size, size, "reads", plain)                                                                 \
+        PLAIN(__tsan_write##size, size, "writes", plain_store)                                                         \
+        PLAIN(__tsan_unaligned_read##size, size, "reads", plain)                                                       \
+        PLAIN(__tsan_unaligned_write##size, size, "writes", plain_store)
 PLAIN_OF(1)
 PLAIN_OF(2)
 PLAIN_OF(4)
 PLAIN_OF(8)
 PLAIN_OF(16)
 
-#define RANGE(name, what)                                                                                              \
+#define RANGE(name, what, how)                                                                                         \
         void name(void *, size_t);                                                                                     \
         void name(void *p, size_t size)                                                                                \
         {                                                                                                              \
-                plain((uintptr_t)p, size, what);                                                                       \
+                how((uintptr_t)p, size, what);                                                                         \
         }
-RANGE(__tsan_read_range, "reads")
-RANGE(__tsan_write_range, "writes")
+RANGE(__tsan_read_range, "reads", plain)
+RANGE(__tsan_write_range, "writes", plain_store)
 
 #define CHANGE(type, bits, name, builtin)                                                                              \
         type __tsan_atomic##bits##_##name(volatile type *, type, int);                                                 \
@@ -135,8 +143,12 @@ ATOMIC(uint64_t, 64)
 void __tsan_atomic_thread_fence(int order);
 void __tsan_atomic_thread_fence(int order)
 {
-        if (!current || order != __ATOMIC_SEQ_CST)
+        if (!current)
                 return;
+        if (order != __ATOMIC_SEQ_CST) {
+                current->fenced |= order != __ATOMIC_ACQUIRE && order != __ATOMIC_CONSUME && current->stores > 0;
+                return;
+        }
         step("fence", NULL);
         stores_flush(current);
 }
@@ -155,6 +167,21 @@ void *__real_memcpy(void *to, const void *from, size_t size);
 void *__real_memmove(void *to, const void *from, size_t size);
 void *__real_memset(void *to, int byte, size_t size);
 
+/* Up to eight bytes are a store that may be delayed. */
+static void move(unsigned char *to, const unsigned char *from, size_t size, bool out)
+{
+        uint64_t value = 0;
+
+        if (!out || size > sizeof value) {
+                if (out)
+                        stores_flush(current);
+                __real_memcpy(to, from, size);
+                return;
+        }
+        __real_memcpy(&value, from, size);
+        store_delayed((uintptr_t)to, value, (unsigned)size);
+}
+
 static void *copy(void *to, const void *from, size_t size)
 {
         bool out = current && !is_own((uintptr_t)to), in = current && !is_own((uintptr_t)from);
@@ -170,8 +197,8 @@ static void *copy(void *to, const void *from, size_t size)
         for (size_t at = 0; at < size; at += piece) {
                 if (at > 0)
                         step("copies on", (unsigned char *)(out ? to : (void *)from) + at);
-                __real_memcpy((unsigned char *)to + at, (const unsigned char *)from + at,
-                              size - at < piece ? size - at : piece);
+                move((unsigned char *)to + at, (const unsigned char *)from + at, size - at < piece ? size - at : piece,
+                     out);
         }
         return to;
 }
@@ -187,13 +214,13 @@ void *__wrap_memmove(void *to, const void *from, size_t size)
         if ((uintptr_t)to - (uintptr_t)from >= size && (uintptr_t)from - (uintptr_t)to >= size)
                 return copy(to, from, size);
         plain((uintptr_t)from, size, "moves from");
-        plain((uintptr_t)to, size, "moves to");
+        plain_store((uintptr_t)to, size, "moves to");
         return __real_memmove(to, from, size);
 }
 
 void *__wrap_memset(void *to, int byte, size_t size)
 {
-        plain((uintptr_t)to, size, "fills");
+        plain_store((uintptr_t)to, size, "fills");
         return __real_memset(to, byte, size);
 }
 /* NOLINTEND(bugprone-reserved-identifier) */
