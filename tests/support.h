@@ -17,6 +17,9 @@
  * AMMAP_TEST_SCALE says how many times slower than usual the run is: it
  * stretches limits of time and divides counts of rounds.  Sanitizers and
  * valgrind have a scale of their own where it is not given.
+ *
+ * AMMAP_TEST_LONG=1, which make check-long sets, asks for all of what make check
+ * tries a part of, and for more rounds.
  */
 #ifndef AMMAP_TESTS_SUPPORT_H
 #define AMMAP_TESTS_SUPPORT_H
@@ -95,6 +98,14 @@ static inline int test_scale(void)
         if (under_valgrind())
                 return 20;
         return TEST_SANITIZED ? 5 : 1;
+}
+
+/* Whether there is time for everything. */
+static inline bool test_is_long(void)
+{
+        const char *given = getenv("AMMAP_TEST_LONG");
+
+        return given && atoi(given) > 0;
 }
 
 /* A count of rounds, fewer where each is slow. */
