@@ -139,7 +139,7 @@ build()
 
 run_case()
 {
-        AMMAP_TORTURE_MS=60 CK_RUN_CASE=$2 timeout $patience "$1" >"$3" 2>&1
+        AMMAP_TORTURE_PERCENT=40 CK_RUN_CASE=$2 timeout $patience "$1" >"$3" 2>&1
 }
 
 try()

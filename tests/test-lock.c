@@ -571,6 +571,15 @@ static void *hot_writer_body(void *argument)
         return NULL;
 }
 
+/* How often the starving were forgotten, of either kind: a turn that is not taken
+ * for TURN_MAX, for those that have it get no processor, is taken back, and who
+ * comes next is no more what it is to be.  A round in which this has changed shows
+ * that they all get in, and not in which order; it is not counted. */
+static uint64_t turns_taken_back(ammap_t *map)
+{
+        return atomic_load(&only_lane(map)->waiting) >> 32;
+}
+
 /* Under hot writers, a starving reader gets in as the next: no writer enters
  * after the one that leaves. */
 DEFINE_TEST("turns", starving_readers_are_next)
@@ -578,7 +587,9 @@ DEFINE_TEST("turns", starving_readers_are_next)
         ammap_t *map = new_map(100, 1);
 
         no_bias(map);
-        for (int round = 0; round < rounds(30); round++) {
+        for (int round = 0; round < rounds(30);) {
+                uint64_t taken_back = turns_taken_back(map);
+                bool in_order = true;
                 struct hot hot = { map, false };
                 struct waiter readers[3];
                 struct task writers[2];
@@ -596,11 +607,13 @@ DEFINE_TEST("turns", starving_readers_are_next)
                 for (size_t i = 0; i < COUNT_OF(readers); i++) {
                         task_join(&readers[i].task);
                         ck_assert_int_eq(readers[i].result, 0);
-                        ck_assert_uint_eq(readers[i].entered, sequence + LANE_WRITER);
+                        in_order = in_order && readers[i].entered == sequence + LANE_WRITER;
                 }
                 atomic_store(&hot.stop, true);
                 for (size_t i = 0; i < COUNT_OF(writers); i++)
                         task_join(&writers[i]);
+                ck_assert(in_order || turns_taken_back(map) != taken_back);
+                round += turns_taken_back(map) == taken_back;
                 check_quiet(map);
         }
         free_quiet(map);
@@ -613,9 +626,11 @@ DEFINE_TEST("turns", turns_alternate)
         ammap_t *map = new_map(100, 1);
 
         no_bias(map);
-        for (int round = 0; round < rounds(20); round++) {
-                struct waiter readers[3], writers[2];
+        for (int round = 0; round < rounds(20);) {
+                uint64_t taken_back = turns_taken_back(map);
                 uint64_t sequence = sequence_of(map), first, second;
+                struct waiter readers[3], writers[2];
+                bool in_order = true;
                 struct holder holder;
 
                 holder_start(&holder, map, 0, 1, false);
@@ -631,7 +646,8 @@ DEFINE_TEST("turns", turns_alternate)
                 holder_stop(&holder);
                 for (size_t i = 0; i < COUNT_OF(readers); i++) {
                         task_join(&readers[i].task);
-                        ck_assert_uint_eq(readers[i].entered, sequence + SEQUENCE_STEP);
+                        ck_assert_int_eq(readers[i].result, 0);
+                        in_order = in_order && readers[i].entered == sequence + SEQUENCE_STEP;
                 }
                 for (size_t i = 0; i < COUNT_OF(writers); i++)
                         task_join(&writers[i].task);
@@ -639,6 +655,8 @@ DEFINE_TEST("turns", turns_alternate)
                 second = writers[0].entered + writers[1].entered - first;
                 ck_assert_uint_eq(first, sequence + LANE_WRITER);
                 ck_assert_uint_eq(second, sequence + SEQUENCE_STEP + LANE_WRITER);
+                ck_assert(in_order || turns_taken_back(map) != taken_back);
+                round += turns_taken_back(map) == taken_back;
                 check_quiet(map);
         }
         free_quiet(map);
@@ -668,7 +686,8 @@ DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
         ammap_t *map = new_map(100, 1);
 
         no_bias(map);
-        for (int round = 0; round < rounds(10); round++) {
+        for (int round = 0; round < rounds(10);) {
+                uint64_t taken_back = turns_taken_back(map);
                 struct long_reader reader = { .map = map };
                 struct waiter writer;
                 struct task task;
@@ -683,7 +702,11 @@ DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
                 ck_assert(task_sleeps(&writer.task));
                 ammap_mut_slice_release(&mut);
                 sem_wait_surely(&reader.in);
-                wait_until(word_of(map) & LANE_HANDOFF_WRITERS);
+                /* Else the writer may have been in before the reader. */
+                if (turns_taken_back(map) == taken_back) {
+                        wait_until(word_of(map) & LANE_HANDOFF_WRITERS);
+                        round++;
+                }
                 sem_post(&reader.out);
                 task_join(&task);
                 task_join(&writer.task);
@@ -815,14 +838,19 @@ DEFINE_TEST("turns", a_turn_of_no_one_is_taken_back)
         free_quiet(map);
 }
 
-/* The starving are forgotten, as one does who passes them over. */
-static void forget(ammap_t *map, bool writers)
+/* The starving are forgotten, as one does who passes them over.  False: there is none. */
+static bool forget(ammap_t *map, bool writers)
 {
         _Atomic uint64_t *waiting = &only_lane(map)->waiting;
         uint64_t counts = writers ? UINT64_C(0x3fff) << 17 : UINT64_C(0x3fff) << 2;
+        uint64_t before = atomic_load(waiting);
 
-        atomic_fetch_and(waiting, ~counts);
-        atomic_fetch_add(waiting, writers ? UINT64_C(1) << 48 : UINT64_C(1) << 32);
+        do
+                if (!(before & counts))
+                        return false;
+        while (!atomic_compare_exchange_weak(waiting, &before,
+                                             (before & ~counts) + (writers ? UINT64_C(1) << 48 : UINT64_C(1) << 32)));
+        return true;
 }
 
 /* --- Looks at holds that change underway ---------------------------------------- */
@@ -968,7 +996,8 @@ DEFINE_LOOP_TEST("passes", a_turn_that_cannot_be_taken_stays, 0, 2)
  * the count of those that came since. */
 DEFINE_LOOP_TEST("passes", the_forgotten_go_on, 0, 4)
 {
-        bool writes = _i & 1, gives_up = _i & 2;
+        bool writes = _i & 1, gives_up = _i & 2, forgotten = false;
+        int64_t timeout = 50 * MS;
         ammap_t *map = new_map(100, 1);
         struct waiter waiters[2];
         struct holder holder;
@@ -979,9 +1008,14 @@ DEFINE_LOOP_TEST("passes", the_forgotten_go_on, 0, 4)
                 ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
         else
                 holder_start(&holder, map, 0, 1, true);
-        waiter_start(&waiters[0], map, writes, gives_up ? 200 * MS : -1);
-        wait_until((writes ? STARVING_WRITERS(waiting_of(map)) : STARVING_READERS(waiting_of(map))) == 1);
-        forget(map, writes);
+        /* One that gave up before it was seen to starve tries again, for longer. */
+        for (; !forgotten; timeout *= 2) {
+                waiter_start(&waiters[0], map, writes, gives_up ? timeout : -1);
+                while (!forgotten && !atomic_load(&waiters[0].task.done))
+                        forgotten = forget(map, writes);
+                if (!forgotten)
+                        task_join(&waiters[0].task);
+        }
         if (gives_up) {
                 task_join(&waiters[0].task);
                 ck_assert_int_eq(waiters[0].result, AMMAP_ERR_TIMEOUT);
@@ -1030,8 +1064,7 @@ DEFINE_TEST("turns", giving_up_races_with_the_turn)
         free_quiet(map);
 }
 
-/* Readers that overlap at all times, and a writer that still gets in; bounded
- * in time here, for no one counts readers. */
+/* Readers that overlap at all times, and a writer that still gets in. */
 struct relay {
         ammap_t *map;
         _Atomic bool stop;
@@ -1065,19 +1098,16 @@ DEFINE_LOOP_TEST("turns", writers_get_in_among_readers, 0, 2)
         ammap_t *map = new_map(100, 1);
         struct relay relay = { .map = map };
         struct task readers[4];
-        int64_t worst = 0;
 
         if (_i == 0)
                 no_bias(map);
         for (size_t i = 0; i < COUNT_OF(readers); i++)
                 task_start(&readers[i], relay_body, &relay);
         for (int round = 0; round < rounds(200); round++) {
-                struct waiter writer = { .map = map, .writes = true, .timeout_ns = patience_ns() };
+                struct waiter writer = { .map = map, .writes = true, .timeout_ns = -1 };
                 uint64_t passed = atomic_load(&relay.passed);
-                int64_t start = now_ns();
 
                 waiter_body(&writer);
-                worst = now_ns() - start > worst ? now_ns() - start : worst;
                 ck_assert_int_eq(writer.result, 0);
                 for (int i = 0; i < 1000 && atomic_load(&relay.passed) < passed + 8; i++)
                         sched_yield();
@@ -1085,7 +1115,6 @@ DEFINE_LOOP_TEST("turns", writers_get_in_among_readers, 0, 2)
         atomic_store(&relay.stop, true);
         for (size_t i = 0; i < COUNT_OF(readers); i++)
                 task_join(&readers[i]);
-        ck_assert_int_lt(worst, SECOND * test_scale());
         free_quiet(map);
 }
 
@@ -1094,22 +1123,18 @@ DEFINE_TEST("turns", readers_get_in_among_writers)
         ammap_t *map = new_map(5000, 1);
         struct hot hot = { map, false };
         struct task writers[3];
-        int64_t worst = 0;
 
         for (size_t i = 0; i < COUNT_OF(writers); i++)
                 task_start(&writers[i], hot_writer_body, &hot);
         for (int round = 0; round < rounds(100); round++) {
-                struct waiter reader = { .map = map, .writes = false, .timeout_ns = patience_ns() };
-                int64_t start = now_ns();
+                struct waiter reader = { .map = map, .writes = false, .timeout_ns = -1 };
 
                 waiter_body(&reader);
-                worst = now_ns() - start > worst ? now_ns() - start : worst;
                 ck_assert_int_eq(reader.result, 0);
         }
         atomic_store(&hot.stop, true);
         for (size_t i = 0; i < COUNT_OF(writers); i++)
                 task_join(&writers[i]);
-        ck_assert_int_lt(worst, SECOND * test_scale());
         free_quiet(map);
 }
 
@@ -1313,7 +1338,7 @@ DEFINE_LOOP_TEST("ends", a_child_keeps_its_own_reads, 0, 4)
         ck_assert(task_sleeps(&writer.task));
         child = fork_some(_i & 1);
         if (child == 0) {
-                alarm(20);
+                alarm(test_time());
                 child_check(ammap_as_slice(map, 0, 1, &more) == 0);
                 ammap_slice_release(&more);
                 if (!(_i & 1)) {
@@ -1360,7 +1385,7 @@ DEFINE_LOOP_TEST("ends", a_child_is_not_kept_out_by_the_gone, 0, 4)
                         check_child(child);
                         continue;
                 }
-                alarm(20);
+                alarm(test_time());
                 if (act == CHILD_TRY) {
                         child_check(ammap_try_as_mut_slice(map, 0, 1, &mut) == want);
                         ammap_mut_slice_release(&mut);
@@ -1433,7 +1458,7 @@ DEFINE_TEST("ends", children_of_a_fight_go_on)
                 if (child == 0) {
                         int result;
 
-                        alarm(20);
+                        alarm(test_time());
                         result = ammap_update_region(map, 0, bytes, 100);
                         child_check(result == 0 || result == AMMAP_ERR_OWNER_DEAD);
                         child_check(ammap_recover(map) == 0);
@@ -1459,8 +1484,8 @@ DEFINE_TEST("ends", children_of_a_fight_go_on)
 
 /* --- Wake-ups ---------------------------------------------------------------------- */
 
-/* Whoever waits longer than any chain of others can last has not been woken. */
-#define LOST (15 * SECOND * test_scale())
+/* Whoever is not woken waits for ever, and the watchdog bites. */
+#define FOR_EVER INT64_C(-1)
 
 struct party {
         ammap_t *map;
@@ -1490,7 +1515,7 @@ static void *party_body(void *argument)
 
         for (int i = 0; i < p->count; i++) {
                 bool brief = random_below(&random, 4) == 0;
-                int64_t timeout = brief ? (int64_t)random_below(&random, 200000) : LOST;
+                int64_t timeout = brief ? (int64_t)random_below(&random, 200000) : FOR_EVER;
                 ammap_mut_slice_t mut;
                 ammap_slice_t slice;
                 int result;
@@ -1519,7 +1544,7 @@ static void *party_body(void *argument)
                 else if (brief && result == AMMAP_ERR_TIMEOUT)
                         p->gave_up++;
                 else
-                        thread_check_int(result, 0); /* a wake-up was lost */
+                        thread_check_int(result, 0);
         }
         return NULL;
 }
@@ -1566,7 +1591,7 @@ static void *ping_body(void *argument)
         struct ping *ping = argument;
 
         for (int i = 0; i < ping->count; i++) {
-                struct waiter waiter = { .map = ping->map, .writes = ping->writes, .timeout_ns = LOST };
+                struct waiter waiter = { .map = ping->map, .writes = ping->writes, .timeout_ns = FOR_EVER };
 
                 sem_wait_surely(&ping->go);
                 waiter_body(&waiter);
@@ -1628,7 +1653,7 @@ DEFINE_TEST("wakes", one_writer_wakes_the_next)
                 holder_start(&holder, map, 0, 1, round % 2);
                 sequence = sequence_of(map) & ~LANE_WRITER;
                 for (size_t i = 0; i < COUNT_OF(waiters); i++)
-                        waiter_start(&waiters[i], map, true, i % 4 == 3 ? 8 * MS : LOST);
+                        waiter_start(&waiters[i], map, true, i % 4 == 3 ? 8 * MS : FOR_EVER);
                 if (round % 3 == 0)
                         for (size_t i = 0; i < COUNT_OF(waiters); i += 2)
                                 ck_assert(task_sleeps(&waiters[i].task));
@@ -1654,6 +1679,7 @@ struct torture {
         ammap_t *map;
         enum path path;
         _Atomic bool stop;
+        _Atomic unsigned to_come;
         _Atomic int writers_in, readers_in;
         _Atomic uint64_t torn, crowded, reads, writes, biased, counted;
 };
@@ -1734,6 +1760,10 @@ static void *torturer_body(void *argument)
         struct random random = { torturer->seed };
         static const unsigned write_in[PATHS] = { 3, 3, 200, 2, 10 };
 
+        /* The others have begun, too. */
+        atomic_fetch_sub(&t->to_come, 1);
+        while (atomic_load(&t->to_come) > 0)
+                sched_yield();
         while (!atomic_load_explicit(&t->stop, memory_order_relaxed)) {
                 struct lane *lane = only_lane(t->map);
 
@@ -1759,6 +1789,16 @@ static void *torturer_body(void *argument)
 
 static const unsigned packs[] = { 2, 3, 8 };
 
+/* So many rounds, and some of each kind. */
+static bool torture_is_over(struct torture *t, uint64_t wanted)
+{
+        uint64_t reads = atomic_load(&t->reads), writes = atomic_load(&t->writes);
+
+        return reads + writes >= wanted && reads > 0 && writes > 0 &&
+               (t->path != BIASED || atomic_load(&t->biased) > 0) &&
+               (t->path != COUNTED || atomic_load(&t->counted) > 0);
+}
+
 DEFINE_LOOP_TEST("torture", torture, 0, COUNT_OF(packs) * PATHS)
 {
         static const char *const names[PATHS] = { "optimistic", "counted", "biased", "handover", "mixed" };
@@ -1767,16 +1807,20 @@ DEFINE_LOOP_TEST("torture", torture, 0, COUNT_OF(packs) * PATHS)
         struct random random = random_start("torture");
         struct torturer torturers[8];
         struct task tasks[8];
-        const char *given = getenv("AMMAP_TORTURE_MS");
+        static const int enough[PATHS] = { 60000, 40000, 60000, 8000, 25000 };
+        const char *given = getenv("AMMAP_TORTURE_PERCENT");
+        int percent = given ? atoi(given) : test_is_long() ? 2000 : 100;
 
         t.map = new_map(2048, 1);
         if (t.path == COUNTED)
                 no_bias(t.map);
+        atomic_init(&t.to_come, count);
         for (unsigned i = 0; i < count; i++) {
                 torturers[i] = (struct torturer){ &t, random_next(&random) };
                 task_start(&tasks[i], torturer_body, &torturers[i]);
         }
-        pause_ms(given ? atol(given) : 150);
+        while (!torture_is_over(&t, (uint64_t)rounds(enough[t.path]) * (uint64_t)percent / 100))
+                pause_ms(1);
         atomic_store(&t.stop, true);
         for (unsigned i = 0; i < count; i++)
                 task_join(&tasks[i]);
@@ -1785,12 +1829,6 @@ DEFINE_LOOP_TEST("torture", torture, 0, COUNT_OF(packs) * PATHS)
                (unsigned long long)t.writes);
         ck_assert_uint_eq(t.torn, 0);
         ck_assert_uint_eq(t.crowded, 0);
-        ck_assert_uint_gt(t.reads, 0);
-        ck_assert_uint_gt(t.writes, 0);
-        if (t.path == BIASED)
-                ck_assert_uint_gt(t.biased, 0);
-        if (t.path == COUNTED)
-                ck_assert_uint_gt(t.counted, 0);
         free_quiet(t.map);
 }
 
