@@ -121,10 +121,10 @@ int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
         if (!map)
                 return AMMAP_ERR_INVALID;
         os_fork_check();
-        if (backing_is_none(map_backing(map)))
-                return AMMAP_ERR_UNSUPPORTED;
         if ((rc = map_look(map, offset, length)) < 0)
                 return rc;
+        if (backing_is_none(map_backing(map)))
+                return AMMAP_ERR_UNSUPPORTED;
         from = (size_t)offset & ~(page - 1);
         if (length > 0)
                 rc = os_sync(map_backing(map)->fd, map->base + from, region_pages(offset + length) - from);

@@ -840,6 +840,7 @@ DEFINE_TEST("share", null_and_private)
         ck_assert_int_eq(ammap_seal(map, 32), AMMAP_ERR_INVALID);
         ck_assert_int_eq(ammap_flush(NULL, 0, 0), AMMAP_ERR_INVALID);
         ck_assert_int_eq(ammap_flush(map, 0, 1), AMMAP_ERR_UNSUPPORTED);
+        ck_assert_int_eq(ammap_flush(map, 1, UINT64_MAX), AMMAP_ERR_BOUNDS); /* a range is looked at before the kind */
         close(pair[0]);
         close(pair[1]);
         ck_assert_int_eq(ammap_free(map), 0);
