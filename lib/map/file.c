@@ -260,7 +260,7 @@ static int read_file(struct ammap *map, uint64_t offset, void *buffer, size_t le
 
 static int write_file(struct ammap *map, uint64_t offset, const void *data, size_t length, int64_t deadline)
 {
-        const struct os_piece bytes = { map_backing(map)->data + offset, data, length };
+        struct os_piece bytes = { NULL, data, length };
         struct request request = span_request(map, offset, length, WRITE);
         size_t done = 0;
         span_t span;
@@ -272,6 +272,7 @@ static int write_file(struct ammap *map, uint64_t offset, const void *data, size
         request.unmarked = true;
         if ((rc = span_take(map, &request, &span)) < 0)
                 return rc;
+        bytes.to = map_backing(map)->data + offset; /* there is no such place before that has been looked at */
         rc = file_write_unmarked(map->file, request.lanes.first, &bytes);
         if (rc == 0)
                 rc = transfer_in(map, offset, data, length, &done);
