@@ -77,6 +77,10 @@ DEFINE_TEST("freeze", a_freeze_waits)
         }
         ck_assert_int_eq(ammap_as_slice(map, 0, 10, &slice), 0);
         ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_DEADLOCK);
+        ammap_slice_release(&slice);
+        /* Of no bytes, and at the begin: it holds its lane all the same. */
+        ck_assert_int_eq(ammap_as_slice(map, 0, 0, &slice), 0);
+        ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_DEADLOCK);
         remote_send(&remote, (struct command){ .order = DO_FREEZE });
         remote_sleeps(&remote);
         ammap_slice_release(&slice);

@@ -27,16 +27,16 @@ static bool take_rescan(struct shared *shared, struct lane_range lanes)
         return any;
 }
 
-/* Until nobody reads beyond the offset; but for slices. */
-static int wait_until_unread_beyond(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset,
-                                    int64_t deadline)
+/* Until nobody reads who reaches so far; but for slices. */
+static int wait_until_unread_from(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t reach,
+                                  int64_t deadline)
 {
         struct shared_waiter w = shared_wait_begin(shared, slot, lanes.first, deadline);
         uint32_t index = 0, set;
         int rc;
 
         take_rescan(shared, lanes);
-        while ((set = read_set_find(shared, lanes, offset + 1, &index)) != 0 || take_rescan(shared, lanes)) {
+        while ((set = read_set_find(shared, lanes, reach, &index)) != 0 || take_rescan(shared, lanes)) {
                 if (set == 0) {
                         if ((rc = shared_wait_for_reader(&w)) < 0)
                                 return shared_wait_end(&w, rc);
@@ -53,18 +53,18 @@ static int wait_until_unread_beyond(struct shared *shared, struct slot *slot, st
 }
 
 /* Copies end soon; whoever pretends to one is not waited for. */
-int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset)
+int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t reach)
 {
         int64_t deadline = os_now() + WAITER_PATIENCE;
         uint32_t lane = lanes.first;
         int rc = 0;
 
-        if (shared_owner_is_mine(shared, lanes) || read_set_mine_reaches(shared, lanes, offset + 1))
+        if (shared_owner_is_mine(shared, lanes) || read_set_mine_reaches(shared, lanes, reach))
                 return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
         while (lane <= lanes.last && (rc = shared_own(shared, slot, lane, TO_SHRINK, deadline)) == 0)
                 lane++;
         if (rc == 0)
-                rc = wait_until_unread_beyond(shared, slot, lanes, offset, deadline);
+                rc = wait_until_unread_from(shared, slot, lanes, reach, deadline);
         if (rc < 0) {
                 shared_disown_lanes(shared, lanes.first, lane);
                 return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;

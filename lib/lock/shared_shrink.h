@@ -11,9 +11,9 @@
 #include "lock/slot.h"
 
 /* For one that has entered the lane of the length, by a slot: enter lanes to write, but for
- * slices to an offset at most, which stay.
- * AMMAP_ERR_BUSY: one goes further, or is a mut one; AMMAP_ERR_OWNER_DEAD. */
-int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t offset);
+ * slices that end before reach, which stay; with 0 none does, not even one of no bytes at 0.
+ * AMMAP_ERR_BUSY: one reaches that, or is a mut one; AMMAP_ERR_OWNER_DEAD. */
+int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t reach);
 void shared_shrink_leave(struct shared *shared, struct lane_range lanes);
 
 /* Where a writer of the lane died, clear that, with mend(context), if not NULL, while nobody

@@ -243,7 +243,7 @@ static int shrink(struct ammap *map, uint64_t length, uint64_t size, struct slot
         int rc;
 
         mutex_lock(&map->joint_views->mutex);
-        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_shrink(map->shared, slot, lanes, size);
+        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : shared_shrink(map->shared, slot, lanes, size + 1);
         if (rc == 0) {
                 set_length(map, size);
                 region_cut(&map->region, (size_t)size, (size_t)look_for_room(map));
