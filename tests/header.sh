@@ -44,7 +44,7 @@ failed=0 tried=0
 compile()
 {
         compiler=$1 language=$2 standard=$3
-        command -v "${compiler%% *}" >/dev/null || { echo "$compiler is not here: skipped"; return 0; }
+        command -v "${compiler%% *}" >/dev/null || { echo "skipped: $compiler: it is not here"; return 0; }
         tried=$((tried + 1))
         # $compiler may hold options, as $CC does.
         $compiler -x "$language" "-std=$standard" -Wall -Wextra -Wpedantic -Werror -I"$srcdir/include" \
@@ -106,6 +106,6 @@ for compiler in "$CXX" g++ clang++; do
         done
         refuse "$compiler" c++ c++98
 done
-command -v clang >/dev/null || echo "clang is not here: skipped"
+command -v clang >/dev/null || echo "skipped: clang: it is not here"
 test "$failed" -ne 0 || echo "$tried compilations, no warning"
 exit "$failed"

@@ -32,6 +32,6 @@ LD_LIBRARY_PATH=${library%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 PYTHONPATH=$top_srcdir/bindings/python
 PYTHONDONTWRITEBYTECODE=1 # the sources may be read-only
 export LD_LIBRARY_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE
-python3 -c 'import numpy' 2>/dev/null || echo "numpy is not here: its test is skipped"
+python3 -c 'import numpy' 2>/dev/null || echo "skipped: the test of arrays: numpy is not here"
 python3 "$top_srcdir/bindings/python/examples/peer.py"
 python3 -m unittest discover -v -s "$top_srcdir/bindings/python/tests"
