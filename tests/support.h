@@ -32,6 +32,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
@@ -114,6 +115,30 @@ static inline int rounds(int count)
         int scaled = count / test_scale();
 
         return scaled > 0 ? scaled : 1;
+}
+
+static inline int rounds_or_all(int count, int all)
+{
+        return rounds(test_is_long() ? all : count);
+}
+
+/* Of many trials that are alike make check makes one in so many, others each time, and
+ * make check-long all.  The number is printed; AMMAP_TEST_PART repeats it. */
+static unsigned long test_part;
+
+static inline void choose_part(const char *suite)
+{
+        const char *given = getenv("AMMAP_TEST_PART");
+
+        test_part = given ? strtoul(given, NULL, 0) : (unsigned long)(now_ns() / 1000 % 1000);
+        if (!test_is_long())
+                printf("%s: AMMAP_TEST_PART=%lu\n", suite, test_part);
+        fflush(stdout);
+}
+
+static inline bool is_in_part(unsigned long number, unsigned in)
+{
+        return test_is_long() || (number + test_part) % in == 0;
 }
 
 /* How long something may take that must not take for ever: no test ends sooner for
@@ -262,6 +287,13 @@ static inline void test_register(struct test *test)
         *place = test;
 }
 
+/* Part of a suite is left out: make check says so in the end. */
+static inline void skip_part(const char *part, const char *why)
+{
+        printf("skipped: %s: %s\n", part, why);
+        fflush(stdout);
+}
+
 /* A loop that never runs would leave the test out, and not be seen: DEFINE_LOOP_TEST_IF is. */
 static inline void test_check_loop(const char *name, int from, int to)
 {
@@ -287,8 +319,10 @@ static inline void test_check_loop(const char *name, int from, int to)
         {                                                                                                              \
                 int first_i, end_i;                                                                                    \
                                                                                                                        \
-                if (!(condition))                                                                                      \
+                if (!(condition)) {                                                                                    \
+                        skip_part(#name, "not in this build, or not on this system");                                  \
                         return;                                                                                        \
+                }                                                                                                      \
                 first_i = (int)(from);                                                                                 \
                 end_i = (int)(to);                                                                                     \
                 test_check_loop(#name, first_i, end_i);                                                                \
@@ -331,9 +365,10 @@ static inline int run_tests(const char *name, TCase *(*make_case)(Suite *suite, 
                 return EXIT_FAILURE;
         }
         if (test_none) {
-                printf("%s: %s\n", name, test_none);
+                printf("skipped: %s\n", test_none);
                 return SKIPPED;
         }
+        choose_part(name);
         suite = suite_create(name);
         for (struct test *test = test_list; test; test = test->next) {
                 struct test *first = test_list;
@@ -401,6 +436,7 @@ struct task {
         void *argument;
         pthread_t thread;
         _Atomic int tid;
+        long sleeps; /* how many times it has gone to sleep, when it has ended */
         _Atomic bool done;
 };
 
@@ -409,6 +445,30 @@ static inline int own_tid(void)
         return (int)syscall(SYS_gettid);
 }
 
+/* How many times a thread has gone to sleep; -1: there is none. */
+static inline long sleeps_of(int process, int thread)
+{
+        static const char key[] = "\nvoluntary_ctxt_switches:";
+        char path[80], text[4096];
+        const char *found;
+        ssize_t length;
+        int fd;
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%d/status", process, thread);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -1;
+        length = read(fd, text, sizeof(text) - 1);
+        close(fd);
+        text[length > 0 ? length : 0] = '\0';
+        found = strstr(text, key);
+        return found ? atol(found + strlen(key)) : -1;
+}
+
+/* What is to be noticed at once is noticed in fewer sleeps than these, however long each
+ * takes: who relies on being patient has slept hundreds of times. */
+enum { SLEEPS_FEW = 60 };
+
 static inline void *task_main(void *argument)
 {
         struct task *task = argument;
@@ -416,6 +476,7 @@ static inline void *task_main(void *argument)
 
         atomic_store(&task->tid, own_tid());
         result = task->body(task->argument);
+        task->sleeps = sleeps_of(getpid(), own_tid());
         atomic_store(&task->done, true);
         return result;
 }
