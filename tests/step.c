@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- *      step [SECONDS]
+ *      step [KILLS]
  *
  * A child is led through a call instruction by instruction, and killed after the
  * first one, after the second one...  Each time a process that has just come to
@@ -14,13 +14,14 @@
  * waits to write.
  *
  * "warm" calls have been made before by the same thread; "first" ones have not,
- * and are longer.  Each call gets so many SECONDS (one where nothing is said),
- * and the four that everybody makes, warm, eight times as much; at how many of
- * its instructions it was killed until then is printed.
+ * and are longer.  Each call is killed so many times, and the four that everybody
+ * makes, warm, and those that another waits for, eight times as often; at how many
+ * of its instructions that was is printed.  Each time it is others; AMMAP_TEST_LONG
+ * asks for all.
  */
 #include "lead.h"
 
-static double seconds = 0.5;
+static long kills;
 
 #if CAN_STEP
 
@@ -436,17 +437,15 @@ static long common_divisor(long a, long b)
 }
 
 /* All the numbers from 0 to all, in an order that begins anywhere and is as even
- * as can be after any part of it; it ends when the time is over. */
+ * as can be after any part of it; it ends after so many. */
 struct sequence {
-        long all, stride, first, done;
-        int64_t end;
+        long all, stride, first, done, end;
 };
 
-static struct sequence sequence_of(long all, double time)
+static struct sequence sequence_of(long all, long wanted)
 {
         struct random random = random_start("step");
-        struct sequence order = { all, all * 62 / 100 + 1, (long)random_below(&random, (uint64_t)all + 1), 0,
-                                  now_ns() + (int64_t)(time * 1e9) };
+        struct sequence order = { all, all * 62 / 100 + 1, (long)random_below(&random, (uint64_t)all + 1), 0, wanted };
 
         ck_assert_int_gt(all, 0);
         while (common_divisor(order.stride, all + 1) != 1)
@@ -456,7 +455,7 @@ static struct sequence sequence_of(long all, double time)
 
 static bool order_next(struct sequence *order, long *number)
 {
-        if (order->done > order->all || (order->done >= 10 && now_ns() > order->end))
+        if (order->done > order->all || order->done >= order->end)
                 return false;
         *number =
                 (long)((uint64_t)(order->first + order->done++) * (uint64_t)order->stride % ((uint64_t)order->all + 1));
@@ -467,7 +466,7 @@ static void kill_everywhere(struct subject *subject)
 {
         bool longer = is_waited_for(subject->kind) || (subject->warm && subject->kind <= CALL_MUT_SLICE);
         struct found *found = board_of(sizeof(*found));
-        struct sequence order = sequence_of(kill_at(subject, LONG_MAX, found), longer ? 8 * seconds : seconds);
+        struct sequence order = sequence_of(kill_at(subject, LONG_MAX, found), longer ? 8 * kills : kills);
         long at;
 
         while (order_next(&order, &at))
@@ -475,7 +474,7 @@ static void kill_everywhere(struct subject *subject)
         printf("step: %s %s, %lu lanes: %ld instructions, killed at %ld of them; "
                "found as before %d times, as after %d, OWNER_DEAD %d\n",
                subject->warm ? "warm" : "first", call_names[subject->kind], (unsigned long)subject->lanes, order.all,
-               order.done - 1, atomic_load(&found->before), atomic_load(&found->after), atomic_load(&found->dead));
+               order.done, atomic_load(&found->before), atomic_load(&found->after), atomic_load(&found->dead));
         munmap(found, sizeof(*found));
 }
 
@@ -552,10 +551,10 @@ DEFINE_LOOP_TEST("step", half_made_files, 0, 2)
         long at;
 
         making.options.allow_faults = _i;
-        order = sequence_of(kill_maker_at(&making, LONG_MAX), seconds);
+        order = sequence_of(kill_maker_at(&making, LONG_MAX), kills);
         while (order_next(&order, &at))
                 kill_maker_at(&making, at);
-        printf("step: open of a new file: %ld instructions, killed at %ld of them\n", order.all, order.done - 1);
+        printf("step: open of a new file: %ld instructions, killed at %ld of them\n", order.all, order.done);
         munmap(making.board, sizeof(*making.board));
 }
 
@@ -580,7 +579,7 @@ int main(int argc, char **argv)
                 return SKIPPED;
         }
 #endif
-        seconds = stress_of(argc, argv, seconds, 1e-3, "SECONDS");
-        test_time_extra = 8 * (unsigned)seconds;
+        kills = (long)stress_of(argc, argv, test_is_long() ? 1000 : 5, 1, "KILLS");
+        test_time_extra = (unsigned)kills / 2;
         return run_tests("step", share_case);
 }
