@@ -157,7 +157,7 @@ DEFINE_TEST("load", is_of_one_store)
                 alternating.map = world.map;
                 ck_assert_int_eq(ammap_update_region(world.map, 8, &zero, 8), 0);
                 task_start(&task, alternate, &alternating);
-                for (int i = 0; i < rounds(50000); i++) {
+                for (int i = 0; i < rounds_or_all(5000, 50000); i++) {
                         uint32_t narrow;
                         uint64_t wide;
 

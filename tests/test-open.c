@@ -264,7 +264,7 @@ DEFINE_TEST("open", killed_creators)
         struct random random = random_start("killed_creators");
         int opened = 0, not_opened = 0;
 
-        for (int round = 0; round < rounds(300); round++) {
+        for (int round = 0; round < rounds_or_all(60, 300); round++) {
                 struct path path = path_of("half");
                 struct peer peer;
                 ammap_t *map;

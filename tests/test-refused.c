@@ -135,7 +135,7 @@ static void make_call(struct world *world, const struct api_call *call, const st
                 _exit(2);
         before = descriptors();
         if (refusal->error && refusal->nth == 0) {
-                alarm(10);
+                alarm(test_time());
                 if (!refuse_call(refusal->number, refusal->error))
                         _exit(3);
         } else if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0 || raise(SIGSTOP) != 0) {
@@ -266,13 +266,14 @@ DEFINE_LOOP_TEST("refused", in_turn, 0, find_tried())
                                 times += plain->number[n] == refusals[i].number;
                         for (unsigned e = 0; times > 0 && e < ERRORS_MAX && refusals[i].errors[e]; e++)
                                 for (unsigned nth = 0; nth <= (times > 1 ? times : 0) && nth <= NTH_MAX; nth++, count++)
-                                        wrong += !run(
-                                                kind, call,
-                                                &(struct refusal){ refusals[i].number, refusals[i].errors[e], nth },
-                                                refusals[i].name, plain->rc, outcome);
+                                        wrong += is_in_part(count, 4) &&
+                                                 !run(kind, call,
+                                                      &(struct refusal){ refusals[i].number, refusals[i].errors[e],
+                                                                         nth },
+                                                      refusals[i].name, plain->rc, outcome);
                 }
         }
-        printf("%s: %u refusals\n", kind->name, count);
+        printf("%s: %s of %u refusals\n", kind->name, test_is_long() ? "all" : "one in four", count);
         ck_assert_uint_gt(count, 0);
         ck_assert_uint_eq(wrong, 0);
         munmap(plain, sizeof(*plain));
@@ -287,8 +288,10 @@ DEFINE_NO_TEST("no way to refuse a call on this system or processor, or under th
 
 int main(void)
 {
-        if (under_valgrind())
+        if (under_valgrind()) {
+                printf("skipped: not with valgrind\n");
                 return SKIPPED;
+        }
         test_time_extra = 540;
         return run_tests("refused", share_case);
 }
