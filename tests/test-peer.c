@@ -47,7 +47,6 @@ struct waiting {
         ammap_t *map;
         pid_t pid;
         int result;
-        int64_t ended_ns;
 };
 
 static void *wait_for_word(void *argument)
@@ -55,7 +54,6 @@ static void *wait_for_word(void *argument)
         struct waiting *waiting = argument;
 
         waiting->result = ammap_wait_u32_peer(waiting->map, 8, M, patience_ns(), (int32_t)waiting->pid);
-        waiting->ended_ns = now_ns();
         return NULL;
 }
 
@@ -91,24 +89,24 @@ static void live(struct peer *parent, void *argument)
 }
 
 /* Dead, and dead and buried; and one that stored the word before its end. */
-static void check_deaths(ammap_t *map, bool in_time)
+static void check_deaths(ammap_t *map, bool at_once)
 {
         struct waiting waiting = { .map = map, .result = 1 };
         const uint32_t one = 1, m = M;
         struct task task;
         struct peer peer;
-        int64_t killed;
+        long slept;
 
         peer_start(&peer, live, NULL);
         waiting.pid = peer.pid;
         peer_expect(&peer, 'l');
         task_start(&task, wait_for_word, &waiting);
         task_sleeps(&task);
-        killed = now_ns();
+        slept = sleeps_of(getpid(), atomic_load(&task.tid));
         peer_kill_only(&peer);
         task_join(&task);
         ck_assert_int_eq(waiting.result, AMMAP_ERR_OWNER_DEAD);
-        ck_assert(!in_time || waiting.ended_ns - killed < 500 * MS * test_scale());
+        ck_assert(!at_once || slept < 0 || task.sleeps - slept < SLEEPS_FEW);
         ck_assert_int_eq(ammap_wait_u32_peer(map, 8, M, -1, peer.pid), AMMAP_ERR_OWNER_DEAD);
         ck_assert_int_eq(ammap_wait_u32_peer(map, 8, M, 0, peer.pid), AMMAP_ERR_OWNER_DEAD);
         ck_assert_int_eq(ammap_update_region(map, 8, &one, 4), 0);
