@@ -200,7 +200,6 @@ DEFINE_TEST("slice", every_call_against_anothers_slice)
                                 call_body(&call);
                                 ck_assert_int_eq(call.result, AMMAP_ERR_TIMEOUT);
                                 ck_assert_int_ge(call.took_ns, 30 * MS);
-                                ck_assert_int_lt(call.took_ns, 30 * MS + patience_ns());
                         }
                         ck_assert(op_writes(op) && !conflict(held_writes, op) ? true : is_pattern(map));
                         if (conflict(held_writes, op) && !op_tries(op)) {
@@ -336,7 +335,6 @@ DEFINE_TEST("slice", every_call_against_ones_own_slice)
                                 call_body(&call);
                                 ck_assert_msg(call.result == want, "%s under a %s slice: %s", op_name(op),
                                               held_writes ? "mut" : "read", ammap_errname(call.result));
-                                ck_assert_int_lt(call.took_ns, patience_ns());
                         }
                         call.timeout_ns = 0;
                         call_body(&call);
@@ -1093,7 +1091,6 @@ DEFINE_TEST("slice", signals_do_not_end_a_wait)
                         task_join(&task);
                         ck_assert_int_eq(call.result, AMMAP_ERR_TIMEOUT);
                         ck_assert_int_ge(call.took_ns, 60 * MS);
-                        ck_assert_int_lt(call.took_ns, 60 * MS + patience_ns());
                 } else {
                         ck_assert(task_sleeps(&task));
                         for (int i = 0; i < 300; i++) {
