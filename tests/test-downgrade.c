@@ -557,7 +557,7 @@ static void unlockable_body(void *argument)
         (void)argument;
         child_must_int(ammap_as_mut_slice(map, 0, 8192, &mut), 0);
         if (!refuse_call(SYS_fcntl, ENOLCK)) {
-                printf("note: downgrade: no filters here\n");
+                skip_part(__func__, "no filters here");
                 _exit(0);
         }
         child_must_int(ammap_mut_slice_downgrade(&mut, &slice), -ENOLCK);

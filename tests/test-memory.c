@@ -345,8 +345,10 @@ DEFINE_TEST("properties", a_map_is_light)
         static ammap_t *maps[MAPS];
         unsigned long before, each;
 
-        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind())
+        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind()) {
+                skip_part(__func__, "not in this build, or not on this system");
                 return;
+        }
         maps[0] = make(PAGE, NULL); /* and what a thread has */
         before = status_bytes("VmData:");
         for (int i = 1; i < MAPS; i++)
@@ -364,8 +366,10 @@ DEFINE_TEST("properties", locked_pages_are_there_and_counted)
         unsigned long before = status_bytes("VmLck:");
         ammap_t *map;
 
-        if (TEST_SANITIZED || under_valgrind())
+        if (TEST_SANITIZED || under_valgrind()) {
+                skip_part(__func__, "not in this build, or not on this system");
                 return;
+        }
         options.lock = AMMAP_MUST;
         options.capacity = 40 * PAGE;
         map = make(10 * PAGE, &options);
@@ -451,8 +455,10 @@ static void lock_too_much(void *argument)
 
 DEFINE_TEST("properties", locking_stays_within_the_limit)
 {
-        if (TEST_SANITIZED || under_valgrind())
+        if (TEST_SANITIZED || under_valgrind()) {
+                skip_part(__func__, "not in this build, or not on this system");
                 return;
+        }
         child_passes(lock_too_much, NULL);
 }
 
@@ -486,8 +492,10 @@ static void run_out_of_space(void *argument)
 
 DEFINE_TEST("properties", no_address_space_leaves_nothing_behind)
 {
-        if (TEST_SANITIZED || under_valgrind())
+        if (TEST_SANITIZED || under_valgrind()) {
+                skip_part(__func__, "not in this build, or not on this system");
                 return;
+        }
         child_passes(run_out_of_space, NULL);
 }
 
@@ -514,8 +522,10 @@ DEFINE_TEST("properties", huge)
         ammap_t *map, *twin;
         int rc;
 
-        if (PAGE != 4096 || under_valgrind())
+        if (PAGE != 4096 || under_valgrind()) {
+                skip_part(__func__, "not with valgrind, or pages of this size");
                 return;
+        }
         map = make(1, NULL);
         ck_assert_int_eq(ammap_fill(map, 0, 1, 1), 0); /* where a thread notes its holds */
         ck_assert_int_eq(ammap_free(map), 0);
@@ -574,8 +584,10 @@ DEFINE_TEST("properties", nodump_and_secret_reach_the_system)
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         ammap_t *map;
 
-        if (TEST_SANITIZED || under_valgrind())
+        if (TEST_SANITIZED || under_valgrind()) {
+                skip_part(__func__, "not in this build, or not on this system");
                 return;
+        }
         options.nodump = AMMAP_MUST;
         map = make(5000, &options);
         ck_assert(vma_has(ammap_as_ptr(map), " dd"));
@@ -604,8 +616,10 @@ static void check_obtained(ammap_t *map)
 {
         ammap_stat_t stat = stat_of(map);
 
-        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind())
+        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind()) {
+                skip_part(__func__, "not in this build, or not on this system");
                 return;
+        }
         ck_assert_int_eq(stat.nodump, vma_has(ammap_as_ptr(map), " dd"));
         ck_assert_int_eq(stat.noreserve, vma_has(ammap_as_ptr(map), " nr"));
         ck_assert_int_eq(stat.secret, stat.nodump && vma_has(ammap_as_ptr(map), " lo"));
@@ -792,7 +806,7 @@ DEFINE_TEST("properties", a_core_file_holds_no_secret)
                 fclose(file);
         }
         if (TEST_SANITIZED || under_valgrind() || pattern[0] == '\0' || pattern[0] == '|' || pattern[0] == '/') {
-                printf("core: none here (core_pattern %s): nodump_and_secret_reach_the_system looks for dd\n", pattern);
+                skip_part(__func__, "no core file is written here; nodump_and_secret_reach_the_system looks for dd");
                 return;
         }
         ck_assert_ptr_nonnull(mkdtemp(directory));
@@ -804,7 +818,7 @@ DEFINE_TEST("properties", a_core_file_holds_no_secret)
                         snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
         closedir(entries);
         if (!WCOREDUMP(status) || !path[0]) {
-                printf("core: none was written (a limit): nodump_and_secret_reach_the_system looks for dd\n");
+                skip_part(__func__, "no core file was written; nodump_and_secret_reach_the_system looks for dd");
         } else {
                 ck_assert(file_has(path, 0));
                 ck_assert(!file_has(path, 1));
@@ -1032,8 +1046,10 @@ static void at_the_limit(void *argument)
 
 DEFINE_LOOP_TEST("freeze", too_many_mappings, 0, 5)
 {
-        if (TEST_SANITIZED || under_valgrind() || !TEST_OS_LINUX)
+        if (TEST_SANITIZED || under_valgrind() || !TEST_OS_LINUX) {
+                skip_part(__func__, "not in this build, or not on this system");
                 return;
+        }
         child_passes(at_the_limit, &_i);
 }
 
@@ -1533,8 +1549,10 @@ DEFINE_LOOP_TEST("accounts", huge_shared, 0, 2)
         struct vma vma;
         ammap_t *map;
 
-        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind())
+        if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind()) {
+                skip_part(__func__, "not in this build, or not on this system");
                 return;
+        }
         options.share = _i ? AMMAP_RAW : AMMAP_SHARED;
         options.huge = AMMAP_TRY;
         map = make(4 * one, &options);

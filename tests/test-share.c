@@ -370,8 +370,10 @@ DEFINE_TEST("huge", importers_have_huge_pages)
         struct peer peer;
         ammap_t *map, *again;
 
-        if (!can_be_huge())
+        if (!can_be_huge()) {
+                skip_part(__func__, "no huge pages here");
                 return;
+        }
         options.huge = AMMAP_MUST;
         ck_assert_int_eq(make_huge(&map, HUGE_SHARED, 6 * MB, options), 0);
         ck_assert_int_eq(ammap_fill(map, 0, 6 * MB, 3), 0);
@@ -402,6 +404,7 @@ DEFINE_TEST("huge", a_map_becomes_huge_for_an_importer)
         uint64_t data = data_of(ammap_fd(map));
 
         if (!can_be_huge()) {
+                skip_part(__func__, "no huge pages here");
                 ck_assert_int_eq(ammap_free(map), 0);
                 return;
         }
@@ -1382,6 +1385,7 @@ DEFINE_TEST("share", another_program)
         struct peer peer;
 
         if (under_valgrind()) { /* which that would be the program */
+                skip_part(__func__, "not with valgrind");
                 close(fd);
                 ck_assert_int_eq(ammap_free(map), 0);
                 return;
