@@ -177,23 +177,45 @@ static bool is_within_limit(uint64_t size)
 
 /* Beyond RLIMIT_FSIZE the kernel sends the thread SIGXFSZ, which is fatal: taken
  * back, unless one was pending before, which is not ours to take. */
-static int resize_beyond(int fd, uint64_t size)
+struct held {
+        sigset_t before;
+        bool pending;
+};
+
+static struct held hold_signal(void)
 {
-        const struct timespec at_once = { 0, 0 };
-        struct os_calm calm = os_calm_begin();
-        sigset_t ours, before, pending;
-        int rc;
+        struct held held;
+        sigset_t ours, pending;
 
         sigemptyset(&ours);
         sigaddset(&ours, SIGXFSZ);
         sigemptyset(&pending);
-        pthread_sigmask(SIG_BLOCK, &ours, &before);
+        pthread_sigmask(SIG_BLOCK, &ours, &held.before);
         sigpending(&pending);
-        rc = resize(fd, size);
-        if (rc == -EFBIG && !sigismember(&pending, SIGXFSZ))
+        held.pending = sigismember(&pending, SIGXFSZ);
+        return held;
+}
+
+static void take_signal(const struct held *held, int rc)
+{
+        const struct timespec at_once = { 0, 0 };
+        sigset_t ours;
+
+        sigemptyset(&ours);
+        sigaddset(&ours, SIGXFSZ);
+        if (rc == -EFBIG && !held->pending)
                 while (sigtimedwait(&ours, NULL, &at_once) < 0 && errno == EINTR)
                         ;
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_sigmask(SIG_SETMASK, &held->before, NULL);
+}
+
+static int resize_beyond(int fd, uint64_t size)
+{
+        struct os_calm calm = os_calm_begin();
+        struct held held = hold_signal();
+        int rc = resize(fd, size);
+
+        take_signal(&held, rc);
         return os_calm_end(calm, rc);
 }
 
@@ -222,22 +244,34 @@ int os_read_at(int fd, uint64_t offset, void *buffer, size_t length)
         return os_calm_end(calm, rc);
 }
 
-int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length)
+static int write_at(int fd, uint64_t offset, const void *bytes, size_t length)
 {
-        struct os_calm calm = os_calm_begin();
-
         while (length > 0) {
                 ssize_t n = pwrite(fd, bytes, length, (off_t)offset);
 
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n <= 0)
-                        return os_calm_end(calm, n < 0 ? -errno : -EIO);
+                        return n < 0 ? -errno : -EIO;
                 bytes = (const char *)bytes + n;
                 offset += (uint64_t)n;
                 length -= (size_t)n;
         }
-        return os_calm_end(calm, 0);
+        return 0;
+}
+
+int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length)
+{
+        struct os_calm calm = os_calm_begin();
+        struct held held;
+        int rc;
+
+        if (is_within_limit(offset + length))
+                return os_calm_end(calm, write_at(fd, offset, bytes, length));
+        held = hold_signal();
+        rc = write_at(fd, offset, bytes, length);
+        take_signal(&held, rc);
+        return os_calm_end(calm, rc);
 }
 
 int os_allot(int fd, uint64_t offset, uint64_t length)

@@ -350,7 +350,8 @@ int os_resize_file(int fd, uint64_t size);
 /* Read length bytes at offset; -ENODATA: there are not so many. */
 int os_read_at(int fd, uint64_t offset, void *buffer, size_t length);
 
-/* Write length bytes at offset, all or, on an error, perhaps some. */
+/* Write length bytes at offset, all or, on an error, perhaps some.  -EFBIG, and no
+ * signal, beyond a limit. */
 int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length);
 
 /* Give bytes of a file room on its disk; its size stays.  -ENOSPC or -EDQUOT: there is
