@@ -164,6 +164,7 @@
 #define options_read ammap__options_read
 #define options_read_other ammap__options_read_other
 #define os_add_seals ammap__os_add_seals
+#define os_advice_ignored ammap__os_advice_ignored
 #define os_advise ammap__os_advise
 #define os_allot ammap__os_allot
 #define os_at_fork ammap__os_at_fork
@@ -228,6 +229,7 @@
 #define os_reserve ammap__os_reserve
 #define os_resident ammap__os_resident
 #define os_resize_file ammap__os_resize_file
+#define os_robust_forget ammap__os_robust_forget
 #define os_seals ammap__os_seals
 #define os_send ammap__os_send
 #define os_slot_claim ammap__os_slot_claim

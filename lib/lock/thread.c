@@ -544,6 +544,7 @@ void thread_forked(void)
                         atomic_store_explicit(&block->hold[i].lane, NULL, memory_order_relaxed);
                 give_back(block);
         }
+        os_robust_forget();
         for (; owner; owner = owner->next) {
                 new_life(owner);
                 begin_life(owner);

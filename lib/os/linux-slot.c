@@ -382,6 +382,47 @@ void os_slot_forget(struct os_slot *slot)
         os_calm_end(calm, 0);
 }
 
+/* --- The list in a forked child --- */
+
+/* An entry of the list is another thread's if its word has not this thread's ID.  What the child has
+ * locked itself is in front. */
+static void cut_list(void)
+{
+        const uint32_t thread = os_thread();
+        const struct robust_list_head *head = NULL;
+        uintptr_t entry, next, end;
+        size_t size = 0;
+        uint32_t word;
+
+        if (syscall(SYS_get_robust_list, 0, &head, &size) < 0 || !head || size != sizeof *head)
+                return;
+        end = (uintptr_t)&head->list;
+        for (entry = end;; entry = next) {
+                next = (uintptr_t)((struct robust_list *)entry)->next & ~(uintptr_t)1; /* glibc has a flag there */
+                if (next == end)
+                        return;
+                memcpy(&word, (const char *)next + head->futex_offset, sizeof word);
+                if ((word & FUTEX_TID_MASK) != thread)
+                        break;
+        }
+        ((struct robust_list *)entry)->next = (struct robust_list *)end;
+}
+
+/* The kernel knows musl's list once something is on it. */
+void os_robust_forget(void)
+{
+        struct os_calm calm = os_calm_begin();
+        pthread_mutex_t mutex;
+
+        if (robust_init(&mutex) == 0) {
+                pthread_mutex_lock(&mutex); /* just made: nobody else has it */
+                cut_list();
+                pthread_mutex_unlock(&mutex);
+                pthread_mutex_destroy(&mutex);
+        }
+        os_calm_end(calm, 0);
+}
+
 /* --- The life of a process ---
  *
  * A lock of a byte belongs to an open file description, and is gone when the last that has

@@ -414,6 +414,10 @@ int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot);
 void os_slot_release(struct os_slot *slot);
 void os_slot_forget(struct os_slot *slot);
 
+/* In a forked child, before a robust mutex that its parent's thread had locked is made anew: musl still has it on
+ * the thread's list.  Locked again it would be there twice, and the thread's end never come to the list's. */
+void os_robust_forget(void);
+
 /* Whether a slot's word, as read, says that a thread has it that has not gone. */
 bool os_slot_taken(uint32_t word);
 

@@ -504,6 +504,11 @@ void os_slot_release(struct os_slot *slot)
         (void)slot;
 }
 
+/* POSIX says nothing of a list. */
+void os_robust_forget(void)
+{
+}
+
 void os_slot_forget(struct os_slot *slot)
 {
         (void)slot;
