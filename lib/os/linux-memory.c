@@ -46,6 +46,9 @@
 
 static int advise(void *address, size_t length, int advice)
 {
+        /* As a kernel answers that does not know it.  Memory is given back, however. */
+        if (os_advice_ignored && advice != MADV_DONTNEED)
+                return -EINVAL;
         return madvise(address, length, advice) < 0 ? -errno : 0;
 }
 
@@ -102,7 +105,8 @@ int os_advise(void *address, size_t length, enum os_advice advice)
                 [OS_NOHUGEPAGE] = MADV_NOHUGEPAGE,
         };
 
-        return advise(address, length, madv[advice]);
+        /* Of these nothing is promised. */
+        return madvise(address, length, madv[advice]) < 0 ? -errno : 0;
 }
 
 /* A whole table of 8-byte entries, one page large, points to a huge page's worth. */
@@ -198,7 +202,7 @@ int os_remove(void *address, size_t length)
 {
         struct os_calm calm = os_calm_begin();
 
-        return os_calm_end(calm, madvise(address, length, MADV_REMOVE) < 0 ? -errno : 0);
+        return os_calm_end(calm, advise(address, length, MADV_REMOVE));
 }
 
 int os_sync(int fd, void *address, size_t length)

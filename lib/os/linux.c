@@ -41,9 +41,10 @@
 
 _Atomic bool os_fence_asymmetric;
 
+bool os_advice_ignored;
+
 /* A page that a fork sets to zero: 1 in the process that wrote it.  Where the
- * kernel cannot (before Linux 4.14), or what claims to be one takes any advice
- * and follows none (qemu-user), the process ID is compared instead. */
+ * kernel cannot (before Linux 4.14), or advice is not followed, the process ID is compared instead. */
 static _Atomic uint32_t no_fork_word;
 _Atomic uint32_t *os_fork_word = &no_fork_word;
 static pid_t fork_pid;
@@ -71,7 +72,8 @@ void os_start(void)
         size_t size = os_page_size();
 
         if (os_map(&page, size) == 0) {
-                if (madvise(page, size, MADV_WIPEONFORK) == 0 && madvise(page, size, -1) < 0)
+                os_advice_ignored = madvise(page, size, -1) == 0;
+                if (!os_advice_ignored && madvise(page, size, MADV_WIPEONFORK) == 0)
                         os_fork_word = page, pid_space_known = (void *)((unsigned char *)page + size / 2);
                 else
                         os_unmap(page, size);
