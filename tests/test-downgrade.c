@@ -549,6 +549,11 @@ static ammap_t *file_of(const struct path *path, uint64_t lanes)
 /* The kernel changes no lock any more. */
 static void unlockable_body(void *argument)
 {
+#ifdef SYS_fcntl64
+        const int call = SYS_fcntl64; /* of machines with 32 bits */
+#else
+        const int call = SYS_fcntl;
+#endif
         struct path path = path_of("unlockable");
         ammap_t *map = file_of(&path, 2);
         ammap_mut_slice_t mut;
@@ -556,7 +561,7 @@ static void unlockable_body(void *argument)
 
         (void)argument;
         child_must_int(ammap_as_mut_slice(map, 0, 8192, &mut), 0);
-        if (!refuse_call(SYS_fcntl, ENOLCK)) {
+        if (!refuse_call(call, ENOLCK)) {
                 skip_part(__func__, "no filters here");
                 _exit(0);
         }

@@ -215,7 +215,8 @@ DEFINE_TEST("file", what_is_not_ours_is_let_be)
 DEFINE_TEST("file", made_anew)
 {
         static const struct {
-                uint64_t size, lanes;
+                size_t size;
+                uint64_t lanes;
         } shapes[] = { { MB, 64 }, { MB, 1 }, { MB / 2, 64 }, { 5000, 3 } };
         const size_t most = 2 * MB;
         unsigned char *before = malloc(most), *after = malloc(most), bytes[100];

@@ -616,7 +616,7 @@ static void forge(int fd, const unsigned char *honest, size_t size, uint64_t *st
         ck_assert_ptr_nonnull(forged);
         memcpy(forged, honest, size);
         for (unsigned long i = 0; i < count; i++) {
-                size_t room = any(state) % 3 ? size : 256, at = 8 + any(state) % (room - 16);
+                size_t room = any(state) % 3 ? size : 256, at = 8 + (size_t)any(state) % (room - 16);
                 static const uint64_t odd[] = { 0, 1, UINT64_MAX, UINT32_MAX, INT32_MAX, 1U << 31, 0x1003, 0x80fff000 };
                 uint64_t word = any(state) % 2 ? odd[any(state) % COUNT_OF(odd)] : any(state);
 

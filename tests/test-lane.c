@@ -378,7 +378,7 @@ static void wait_at_gate(int number, siginfo_t *info, void *context)
         atomic_store(&gate_waits, 1);
         while (!atomic_load(&gate_open))
                 nanosleep(&moment, NULL);
-        mprotect(gate, PAGE, PROT_READ);
+        mprotect(gate, (size_t)PAGE, PROT_READ);
 }
 
 static void *update_slowly(void *argument)
@@ -399,7 +399,7 @@ DEFINE_KIND_TEST(a_copy_that_stands_still_is_listed)
                 ck_assert_int_eq(ammap_free(map), 0); /* a file's copies are the kernel's */
                 return;
         }
-        gate = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        gate = mmap(NULL, (size_t)PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         ck_assert_ptr_ne(gate, MAP_FAILED);
         atomic_store(&gate_waits, 0);
         atomic_store(&gate_open, 0);
@@ -416,7 +416,7 @@ DEFINE_KIND_TEST(a_copy_that_stands_still_is_listed)
         task_join(&task);
         ck_assert_int_eq(look_at_all(map).count, 0);
         ck_assert_int_eq(sigaction(SIGSEGV, &was, NULL), 0);
-        munmap(gate, PAGE);
+        munmap(gate, (size_t)PAGE);
         ck_assert_int_eq(ammap_free(map), 0);
 }
 

@@ -1021,10 +1021,10 @@ static void at_the_limit(void *argument)
         child_must_int(ammap_mlock(map, 50 * PAGE, PAGE), 0);
         /* A mapping of its own, that is locked without another one ... */
         child_must_int(ammap_advise(map, 20 * PAGE, 10 * PAGE, AMMAP_ADVICE_RANDOM), 0);
-        while (used < most && mprotect(fill + used * PAGE, PAGE, PROT_READ) == 0)
+        while (used < most && mprotect(fill + used * PAGE, (size_t)PAGE, PROT_READ) == 0)
                 used += 2;
         child_must(used < most);
-        for (; rc < 0; munmap(fill + (used -= 2) * PAGE, PAGE)) {
+        for (; rc < 0; munmap(fill + (used -= 2) * PAGE, (size_t)PAGE)) {
                 unsigned long before = status_bytes("VmLck:");
 
                 /* ... and what must be split for it. */
@@ -1032,7 +1032,7 @@ static void at_the_limit(void *argument)
                 child_must(rc == 0 || status_bytes("VmLck:") == before);
                 refused_locks += rc < 0;
         }
-        for (rc = -1; rc < 0; munmap(fill + (used -= 2) * PAGE, PAGE)) {
+        for (rc = -1; rc < 0; munmap(fill + (used -= 2) * PAGE, (size_t)PAGE)) {
                 rc = ammap_freeze(map);
                 child_must_int(ammap_fill(map, 0, size, 2), rc == 0 ? AMMAP_ERR_READ_ONLY : 0);
                 refused_freezes += rc < 0;
@@ -1558,7 +1558,7 @@ DEFINE_LOOP_TEST("accounts", huge_shared, 0, 2)
         map = make(4 * one, &options);
         ck_assert_int_eq(ammap_fill(map, 0, 4 * one, 1), 0);
         start = ammap_as_mut_ptr(map);
-        if (madvise((void *)(((uintptr_t)start + one - 1) & ~(one - 1)), one, 25 /* MADV_COLLAPSE */) < 0) {
+        if (madvise((void *)(uintptr_t)(((uintptr_t)start + one - 1) & ~(one - 1)), one, 25 /* MADV_COLLAPSE */) < 0) {
                 ck_assert_int_eq(ammap_free(map), 0);
                 return;
         }

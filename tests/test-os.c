@@ -93,7 +93,8 @@ DEFINE_LOOP_TEST("os", accounts_of_parts, 0, 4)
                 ck_assert_int_eq(os_lock(memory + 300 * page, 77 * page), 0);
         }
         for (int round = 0; round < 200; round++) {
-                size_t from = random_below(&random, pages), count = 1 + random_below(&random, pages - from);
+                size_t from = (size_t)random_below(&random, pages),
+                       count = 1 + (size_t)random_below(&random, pages - from);
                 size_t locked_from = from > 300 ? from : 300, locked_to = from + count < 377 ? from + count : 377;
                 struct os_usage usage;
 

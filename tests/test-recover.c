@@ -16,7 +16,7 @@ static void die_writing(ammap_t *map, uint64_t offset, uint64_t length)
         struct holder holder;
 
         holder_start(&holder, map, offset, length, true);
-        memset(holder.data, 'x', length / 2);
+        memset(holder.data, 'x', (size_t)length / 2);
         holder_vanish(&holder);
 }
 

@@ -177,12 +177,12 @@ static void follow(pid_t child, const struct refusal *refusal, struct outcome *o
                 if (!over && outcome->count < CALLS_MAX)
                         outcome->number[outcome->count++] = (long)registers.orig_rax;
                 if (!over && refusal->error && (long)registers.orig_rax == refusal->number && ++seen == refusal->nth) {
-                        registers.orig_rax = (unsigned long long)-1;
+                        registers.orig_rax = (__typeof__(registers.orig_rax))-1;
                         ck_assert_int_eq(ptrace(PTRACE_SETREGS, child, NULL, &registers), 0);
                         ck_assert_int_eq(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
                         ck_assert_int_eq(waitpid(child, &status, 0), child);
                         ck_assert_int_eq(ptrace(PTRACE_GETREGS, child, NULL, &registers), 0);
-                        registers.rax = (unsigned long long)-refusal->error;
+                        registers.rax = (__typeof__(registers.rax))-refusal->error;
                         ck_assert_int_eq(ptrace(PTRACE_SETREGS, child, NULL, &registers), 0);
                         within = false;
                 }

@@ -239,7 +239,7 @@ static const uint64_t huge = 2 * MB;
 static bool can_be_huge(void)
 {
         unsigned char *bytes = mmap(NULL, 4 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        unsigned char *first = (unsigned char *)(((uintptr_t)bytes + huge - 1) & ~(huge - 1));
+        unsigned char *first = (unsigned char *)(uintptr_t)(((uintptr_t)bytes + huge - 1) & ~(huge - 1));
         int fd = memory_file(huge, 0);
         bool can;
 

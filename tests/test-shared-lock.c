@@ -286,7 +286,7 @@ static void load_once(const struct load *load, ammap_t *map, struct random *rand
         ammap_slice_t slice = { 0 };
         ammap_mut_slice_t mut = { 0 };
         int rc = 0, what = (int)random_below(random, 10);
-        size_t how = random_below(random, 3);
+        size_t how = (size_t)random_below(random, 3);
 
         switch (what) {
         case 0:

@@ -211,7 +211,7 @@ static int look(struct question *question, bool redraw)
 /* SIGINT comes while it sleeps, and at no other time: so no look is torn, and none is missed. */
 static int watch(struct question *question)
 {
-        const struct timespec nap = { question->watch / 1000, question->watch % 1000 * 1000000 };
+        const struct timespec nap = { (time_t)(question->watch / 1000), (long)(question->watch % 1000 * 1000000) };
         const bool redraw = !question->json && isatty(STDOUT_FILENO);
         struct sigaction action = { .sa_handler = interrupt };
         sigset_t blocked, before;

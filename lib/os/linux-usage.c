@@ -96,7 +96,11 @@ struct scan {
         uint64_t size, flags, start, end, walk_end, regions, regions_length, max_pages;
         uint64_t inverted, all_of, any_of, returned;
 };
+#ifdef __GLIBC__
 #define SCAN _IOWR('f', 16, struct scan)
+#else
+#define SCAN ((int)_IOWR('f', 16, struct scan)) /* what ioctl takes by POSIX, and with musl */
+#endif
 enum { SCAN_PRESENT = 8, SCAN_ZERO_PAGE = 32, SCAN_HUGE = 64, SCAN_REGIONS = 16 };
 
 static int scan(int fd, uintptr_t start, uintptr_t end, struct holding *holding)
