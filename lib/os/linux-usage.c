@@ -12,6 +12,7 @@
 #include "os/os.h"
 
 #include "os/calm.h"
+#include "os/linux.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +29,9 @@ static int open_proc(const char *path)
 {
         int fd;
 
+        /* What is emulated has not the addresses that the kernel knows it by. */
+        if (os_advice_ignored)
+                return -ENOSYS;
         do
                 fd = open(path, O_RDONLY | O_CLOEXEC);
         while (fd < 0 && errno == EINTR);
