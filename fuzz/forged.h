@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { GENUINE_MAX = 1100 * 1024 };
+enum { GENUINE_MAX = 1100 * 1024, SLOTS_MAX = 4095 /* an owner has room for no more */ };
 
 /* A map as it lies in memory, in a file, and in a file whose lock is words. */
 enum form { NOTHING, MEMORY, A_FILE, WORDS, FORMS };
@@ -152,7 +152,7 @@ static bool is_header(const struct forged *forged, bool slots)
         if (page == 0 || (page & (page - 1)) != 0 || lanes == 0 || lanes > 4096 || lanes > capacity ||
             capacity > UINT64_C(1) << 47 || length == 0 || length > capacity)
                 return false;
-        if (slots && (count == 0 || page != (uint64_t)sysconf(_SC_PAGESIZE) ||
+        if (slots && (count == 0 || count > SLOTS_MAX || page != (uint64_t)sysconf(_SC_PAGESIZE) ||
                       number_at(b, 16, 4) != number_at(genuine[MEMORY].bytes, 16, 4)))
                 return false;
         if (!slots && (count != 0 || number_at(b, 16, 4) != 0 || page < (uint64_t)sysconf(_SC_PAGESIZE)))

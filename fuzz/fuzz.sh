@@ -23,6 +23,13 @@ objects()
                 $compiler $flags -c -o "$object" "$1"' sh
 }
 
+# is_built KIND: since a source of the library has changed
+is_built()
+{
+        test -e "$out/$1/built" &&
+                ! find "$srcdir/lib" "$srcdir/include" -name '*.[ch]' -newer "$out/$1/built" | grep -q .
+}
+
 # program KIND TARGET COMPILER RESULT FLAG...
 program()
 {
@@ -43,11 +50,10 @@ programs()
                         kind=$name-points more=-finstrument-functions
                 fi
                 # shellcheck disable=SC2086
-                test -e "$out/$kind/built" || { objects "$kind" "$compiler" $flags $more && : >"$out/$kind/built"; }
+                is_built "$kind" || { objects "$kind" "$compiler" $flags $more && : >"$out/$kind/built"; }
                 # shellcheck disable=SC2086
                 program "$kind" "$target" "$compiler" "$out/$target.$name" $flags $more $link
         done
-        rm -f "$out/$name/built" "$out/$name-points/built" # sources change
 }
 
 sanitizers='-fsanitize=address,undefined -fno-sanitize-recover=all'
