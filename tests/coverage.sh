@@ -1,0 +1,82 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Which branches of lib/ do the tests take?  In coverage/ of the build folder: a build of its own, index.html in html/,
+# and a line here for each file.  It fails where fewer are taken than this, of 100:
+least=98
+# coverage.sh TEST...: these alone.
+#
+# Comments in lib/ take lines out, with the reason: LCOV_EXCL_BR_LINE and LCOV_EXCL_BR_START to _STOP.
+set -eu
+
+top=$(cd "${top_srcdir:-.}" && pwd)
+MAKE=${MAKE:-make}
+CC=${CC:-gcc}
+jobs=$(nproc 2>/dev/null || echo 1)
+
+for tool in lcov genhtml gcov; do
+        command -v $tool >/dev/null || { echo "coverage.sh: there is no $tool: it wants gcc, and the package lcov" >&2; exit 1; }
+done
+case $($CC --version 2>/dev/null) in
+*clang*) echo "coverage.sh: it wants gcc, and not $CC" >&2; exit 1 ;;
+esac
+
+mkdir -p coverage
+cd coverage
+log=$PWD/coverage.log
+: >"$log"
+step()
+{
+        "$@" >>"$log" 2>&1 || { grep -E '^FAIL:|:[FE]:|[Ee]rror:' "$log" || tail -n 40 "$log"
+                echo "coverage.sh: $1 failed: $log" >&2; exit 1; }
+}
+
+# Nothing is optimised, and nothing inlined: a branch of the compiler's own, or one that is left over where an argument
+# is a constant, is none that a test could take.  The tests' own branches are not counted.
+count='-fprofile-arcs -ftest-coverage -fprofile-update=atomic -fdata-sections -Dalways_inline=unused'
+step $CC -O2 -Wall -c "$top/tests/coverage.c" -o coverage.o
+test -f Makefile || step "$top/configure" --disable-shared CC="$CC" CFLAGS='-O0 -g' \
+        LDFLAGS="-Wl,-T,$top/tests/coverage.ld -Wl,--wrap=__gcov_exit" LIBS="$PWD/coverage.o -lgcov"
+flags="$(sed -n 's/^LIB_CFLAGS = //p' Makefile) $count"
+
+# Left out is what counts instructions, or does something at each of them, and so holds for optimised code alone.
+# So are the two that kill processes at any instruction: gcc counts a part of the branches, and has the others from what
+# is missing, so that one never taken would seem to be.
+tests=
+for test in ${*:-$TESTS}; do
+        case $test in
+        */test-costs | */test-fork-points | */test-instructions | */test-stack) ;;
+        */torture | */step) ;;
+        *) tests="$tests $test" ;;
+        esac
+done
+find . -name '*.gcda' -exec rm -f {} +
+step "$MAKE" -j"$jobs" check TESTS= LIB_CFLAGS="$flags"
+step "$MAKE" -k -j"$jobs" check TESTS="$tests" LIB_CFLAGS="$flags"
+
+branches='--rc lcov_branch_coverage=1'
+step lcov -q $branches -c -d . -o all.info
+step lcov -q $branches -e all.info "$top/lib/*" -o lib.info
+rm -rf html
+step genhtml -q --branch-coverage --prefix "$top" --title 'ammap, lib/' -o html lib.info
+
+awk -F '[:,]' -v top="$top/" -v least="$least" '
+        /^SF:/ { file = substr($0, 4 + length(top)); found = taken = 0; lines = ""; last = 0 }
+        /^BRDA:/ {
+                found++
+                if ($5 > 0) taken++
+                else if ($2 != last) { lines = lines " " $2; last = $2 }
+        }
+        /^end_of_record/ && found {
+                printf "%-28s %4d of %4d %6.1f %% %s\n", file, taken, found, 100 * taken / found, \
+                        lines == "" ? "" : "not:" lines
+                all += found; all_taken += taken
+        }
+        END {
+                printf "%-28s %4d of %4d %6.1f %%\n", "branches of lib/", all_taken, all, all ? 100 * all_taken / all : 0
+                if (!all || 100 * all_taken < least * all) {
+                        printf "fewer than %d of 100 branches are taken\n", least
+                        exit 1
+                }
+        }' lib.info || failed=1
+echo "each line: $PWD/html/index.html"
+test -z "${failed-}"
