@@ -269,7 +269,7 @@ static void begin(struct ammap *map, uint64_t size, const ammap_options_t *optio
         atomic_store_explicit(&map->undo, 0, memory_order_relaxed);
         map->capacity = options->capacity;
         map->lanes = (uint32_t)options->lanes;
-        map->lane_size = map->lanes == 1 ? map->capacity : (map->capacity + map->lanes - 1) / map->lanes;
+        map->lane_size = map_lane_size(map->capacity, map->lanes);
         map->asked_recycle = options->recycle;
         map->recycle = recycle;
         for (uint64_t i = 0; i < map->lanes; i++)

@@ -166,6 +166,12 @@ static inline void map_end_sleep(struct ammap *map)
         atomic_fetch_sub(&map->common.sleepers, 1);
 }
 
+/* How many bytes a lane has, but the last ones, which may have fewer. */
+static inline uint64_t map_lane_size(uint64_t capacity, uint32_t lanes)
+{
+        return lanes == 1 ? capacity : (capacity + lanes - 1) / lanes;
+}
+
 /* The lane that an offset lies in; from the map's end on, the last one. */
 static inline uint64_t map_lane_index(const struct ammap *map, uint64_t offset)
 {
