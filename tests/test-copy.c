@@ -900,7 +900,7 @@ DEFINE_LOOP_TEST("handles", handles_are_copied_both_ways_at_once, 0, KINDS)
                 struct route back = { near, other, 0, 2 * LANE, 2 * LANE, count, wrong };
                 bool others = _i >= SHARED && !TEST_TSAN;
                 struct task tasks[2];
-                struct peer peers[2];
+                struct peer peers[2] = { { 0, -1, -1 }, { 0, -1, -1 } };
 
                 if (others) {
                         peer_start(&peers[0], go_body, &there);
