@@ -60,7 +60,8 @@
  * owner has passed, and have let go of the one that the owner waits at.  So it says so in
  * lane.rescan while it has both, and an owner who finds that there, when he has found no
  * reader, looks once more.  This does not hold beside an owner who shrinks the map: he
- * waits for no slice, and might not see the new one.
+ * waits for no slice, and might not see the new one.  So the reader waits for him, and looks at
+ * each wake-up whether he still shrinks: he may own the lane anew, to write, and wait for it.
  *
  * A record has eight places for slices and one for a copy.  A slice whose lanes lie within
  * those of a place that its thread has shares that place.  How many share it is counted in
@@ -482,7 +483,8 @@ void shared_unname(const struct shared *shared, struct slot *slot, unsigned i, u
         }
 }
 
-/* Until there seems to be no writer on a lane. */
+/* Until there seems to be no writer on a lane; or one who waits for what the calling thread
+ * reads there: he who shrank the map has left it, and owns the lane anew to write. */
 static int wait_until_unowned(struct shared_waiter *w, uint32_t number)
 {
         for (int rc = 0;;) {
@@ -495,6 +497,8 @@ static int wait_until_unowned(struct shared_waiter *w, uint32_t number)
                         return AMMAP_ERR_OWNER_DEAD;
                 if (slot_mine_by_id(w->shared, owner_id))
                         return AMMAP_ERR_DEADLOCK;
+                if (read_set_is_mine(w->shared, one_lane(number)) && !owner_shrinks(w->shared, number))
+                        return 0;
                 if (slot_lives_by_id(w->shared, owner_id, waiter_is_thorough(&w->base)))
                         rc = shared_wait_for_owner(w, seen);
                 else if (!shared_is_odd(w->lane) && atomic_compare_exchange_strong(&w->lane->owner, &seen, 0))
