@@ -4,6 +4,8 @@
 # sim-mutants.sh [NAME...].  Prints what found it, after how many seconds, and the seed.
 #
 # SIM_TIME: seconds for each, 300 unless told.
+#
+# Out of reach: that half a million readers are too many, for no run has so many.
 set -eu
 tests=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$tests")
@@ -15,6 +17,13 @@ trap 'rm -rf "$work"' EXIT
 undone()
 {
         cat <<'END'
+shrink-beside-a-writer|map/local.c|s/for (unsigned looks = 0; lane_writes_unseen(lane); looks++)/for (unsigned looks = 0; looks > 0; looks++)/
+look-once|lock/thread.c|/^static bool look(/,/^}/s/return atomic_load_explicit(&hold->lane, memory_order_acquire) == lane;/return true;/
+deadlock-of-one-lane|lock/lock.c|/^static bool in_own_way/,/^}/s/request->end/lane + 1/
+deadlock-before-frozen|lock/lock.c|/^static int write_slow/,/^}/s/!(atomic_load(&lane->word) & (LANE_DEAD | LANE_FROZEN)) && //
+fork-beside-freeze|lock/lock.c|/^void lane_forked/,/^}/s/(word & LANE_WRITER) && (word & LANE_IDLE)/0/
+reader-waits-for-its-waiter|lock/shared_lock.c|/^static int wait_until_unowned/,/^}/s/read_set_is_mine(w->shared, one_lane(number)) && /0 \&\& /
+copy-between-handles|copy.c|s/if (is_same(to, from))/if (to == from)/
 END
 }
 
@@ -29,6 +38,8 @@ END
 
 "$tests/sim.sh" build "$work/whole"
 "$work/whole/sim" --runs 2000 >/dev/null
+
+out_of_reach=' count-no-limit read-no-limit '
 
 try()
 {
@@ -45,8 +56,8 @@ try()
         else
                 start=$(date +%s)
                 found=no
-                "$dir/sim" --time 2 >"$dir/log" 2>&1 && "$dir/sim" --exhaustive 2 >"$dir/log" 2>&1 &&
-                        "$dir/sim" --seed 100000 --time "$time" >"$dir/log" 2>&1 ||
+                "$dir/sim" --time 10 >"$dir/log" 2>&1 && "$dir/sim" --exhaustive 2 >"$dir/log" 2>&1 &&
+                        "$dir/sim" --seed 100000000 --time "$time" >"$dir/log" 2>&1 ||
                         found="$(($(date +%s) - start)) s, $(sed -n 's/^sim: \(seed\)/\1/p; s/^sim: \(scene .*\)/ (\1)/p' "$dir/log" | tr -d '\n')"
         fi
         printf '%-31s %s\n' "$name" "$found"
@@ -60,6 +71,7 @@ while IFS= read -r line; do
         '  ' | *" $name "*) ;;
         *) continue ;;
         esac
+        case $out_of_reach in *" $name "*) test $# -gt 0 || continue ;; esac
         rest=${line#*|} && file=${rest%%|*} && edit=${rest#*|}
         try "$name" "$file" "$edit" | tee "$work/$name.out" &
         jobs=$((jobs + 1))

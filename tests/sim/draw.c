@@ -23,13 +23,14 @@ enum op {
         OP_ZERO,
         OP_RECOVER,
         OP_FREEZE,
+        OP_FORK,
         OPS
 };
 
 static struct chance chance[THREADS_MAX + 1]; /* the last one: what is drawn before */
 static uint32_t share[OPS];                   /* how often each is drawn */
 static unsigned length;                       /* operations of a thread */
-static bool dies, small, waits, sharing;
+static bool dies, small, waits, sharing, doubled;
 
 static struct chance *mine(void)
 {
@@ -64,6 +65,7 @@ void draw_plan(uint64_t seed)
         plan.jumps = below(3) == 0 ? 1 + below(4) : 0;
         plan.stops = below(8) == 0 ? 1 + below(2) : 0;
         sharing = below(3) == 0;
+        doubled = sharing && below(3) == 0;
         plan.processes = sharing ? 1 + below(plan.threads) : 1;
         plan.kills = plan.processes > 1 && below(2) ? 1 + below(2) : 0;
         length = 1 + (below(6) == 0 ? below(24) : below(6));
@@ -75,6 +77,9 @@ void draw_plan(uint64_t seed)
         share[OP_RELEASE] += 2;
         share[OP_FREEZE] = below(16) == 0;
         share[OP_RECOVER] = dies || plan.kills ? share[OP_RECOVER] : 0;
+        share[OP_FORK] = below(4) == 0;
+        if (share[OP_FORK] && below(2))
+                share[OP_FREEZE] = 1;
         if (below(2))
                 share[OP_RESIZE] = 0;
         if (plan.kills)
@@ -104,9 +109,10 @@ void import_maps(void)
         for (unsigned m = 0; m < maps; m++) {
                 int fd = ammap_fd(model_map[m].handle[0]), rc;
 
-                for (unsigned p = 1; p < plan.processes; p++) {
+                for (unsigned p = 0; p < plan.processes; p++) {
                         enter_process(p);
-                        if ((rc = ammap_import(&model_map[m].handle[p], fd, NULL)) < 0)
+                        if ((p > 0 && (rc = ammap_import(&model_map[m].handle[p], fd, NULL)) < 0) ||
+                            (doubled && (rc = ammap_import(&model_map[m].other[p], fd, NULL)) < 0))
                                 fail("no import: %d", rc);
                 }
                 enter_process(0);
@@ -352,6 +358,9 @@ struct held *do_mut_slice(struct range range, enum patience patience)
         return own;
 }
 
+static void do_one(enum op op);
+static enum op draw_op(void);
+
 static void release(struct held *own)
 {
         struct held was = *own;
@@ -410,30 +419,47 @@ static void do_sleep(void)
         fall_asleep(&nothing, clock_now + (int64_t)draw_wide(mine(), below(4) == 0 ? 25 : 14));
 }
 
-/* The words that are read have one value each, of whichever write. */
+/* Within one map, or from one to another; by whichever handles. */
 static void do_copy(void)
 {
         struct range to = draw_range(), from = draw_range();
         uint64_t stamp;
+        int rc;
 
         if (holds_any())
                 return;
         to.count = from.count = to.count < from.count ? to.count : from.count;
-        /* What arrives has the stamps of others: so it is made zeros, which are read from none. */
-        if (to.map == from.map && to.first < from.first + from.count && from.first < to.first + to.count)
-                return;
-        stamp = 0;
-        (void)stamp;
+        stamp = write_begin(to, false);
+        write_copies(stamp);
+        begin(to, HOW_WRITE, WAITS);
+        call_also(from, HOW_READ);
+        rc = ammap_copy(handle_of(to.map), offset_of(to), handle_of(from.map), offset_of(from), (uint64_t)to.count * 8);
+        if (call_end(rc) == 0)
+                write_end(stamp);
+        else
+                write_drop(stamp);
 }
 
-static void do_resize(void)
+/* A shrink waits for copies, and a copy between two maps waits for slices of one while it has
+ * the other: so it is with two maps as with two locks. */
+static bool holds_another(const struct model_map *map)
 {
-        struct model_map *map = &model_map[below(maps)];
-        unsigned to = below(2) ? map->words : 1 + below(map->words), from = map->length;
+        const struct held *own = own_holds();
+
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (own[i].is && &model_map[own[i].range.map] != map)
+                        return true;
+        return false;
+}
+
+void do_resize(unsigned number, unsigned to)
+{
+        struct model_map *map = &model_map[number];
+        unsigned from = map->length;
         uint64_t stamp = 0;
         int rc;
 
-        if (map->resizing)
+        if (map->resizing || holds_another(map))
                 return;
         map->resizing++;
         map->resizer = current->number + 1;
@@ -502,6 +528,7 @@ static void do_freeze(void)
                 return;
         map->freezing = model_tick();
         call_begin((struct range){ (unsigned)(map - model_map), 0, map->words }, HOW_WRITE, WAITS, INT64_MAX);
+        call_freezes();
         rc = ammap_freeze(handle_of((unsigned)(map - model_map)));
         call_over();
         if (rc == 0)
@@ -510,9 +537,72 @@ static void do_freeze(void)
                 fail("a freeze answers %d", rc);
 }
 
+/* A private map in a forked child, whose only thread holds nothing: nobody is in the way. */
+static void look_at_copy(unsigned m, uint64_t since)
+{
+        ammap_t *map = handle_of(m);
+        int rc;
+
+        for (unsigned lane = 0; lane < model_map[m].lanes; lane++) {
+                struct range range = { m, lane * WORDS, WORDS };
+                struct forked was = forked_lane(m, lane);
+                uint64_t value[WORDS];
+
+                rc = ammap_try_read_into(map, offset_of(range), value, sizeof value);
+                if (rc != 0 && !(rc == AMMAP_ERR_OWNER_DEAD && was.may_be_dead) && !(rc == AMMAP_ERR_BOUNDS && was.cut))
+                        fail("a forked child reads its copy of a map: %d", rc);
+                if (rc == 0 && was.dead)
+                        fail("a forked child reads what another thread had begun to write");
+                if (rc == 0)
+                        read_check(range, value, since);
+        }
+        if ((rc = ammap_recover(map)) != 0)
+                fail("a forked child recovers its copy of a map: %d", rc);
+        for (unsigned lane = 0; lane < model_map[m].lanes; lane++) {
+                struct range range = { m, lane * WORDS, WORDS };
+                struct forked was = forked_lane(m, lane);
+                uint64_t value[WORDS] = { lane }, found[WORDS];
+
+                (void)ammap_update_region(map, offset_of(range), value, sizeof value);
+                rc = ammap_update_region(map, offset_of(range), value, sizeof value);
+                if (rc == 0 && was.frozen)
+                        fail("a forked child writes a map that is frozen");
+                if (rc == 0 && (rc = ammap_read_into(map, offset_of(range), found, sizeof found)) == 0 &&
+                    memcmp(value, found, sizeof value) != 0)
+                        fail("a forked child does not find what it wrote");
+                if (rc != 0 && !(rc == AMMAP_ERR_READ_ONLY && was.may_be_frozen) &&
+                    !(rc == AMMAP_ERR_BOUNDS && was.cut))
+                        fail("a forked child writes its copy of a map: %d", rc);
+        }
+        if ((rc = ammap_resize(map, (uint64_t)model_map[m].words * 8)) != 0 &&
+            !(rc == AMMAP_ERR_READ_ONLY && forked_lane(m, 0).may_be_frozen))
+                fail("a forked child resizes its copy of a map: %d", rc);
+        if ((rc = ammap_free(map)) != 0)
+                fail("a forked child frees its copy of a map: %d", rc);
+}
+
+/* The child goes on with maps that are shared, and has a look at its copies of the others. */
+static void do_fork(void)
+{
+        uint64_t since = model_tick();
+
+        if (holds_any() || fork_process() != 0)
+                return;
+        if (!sharing)
+                thread_is_alone();
+        for (unsigned m = 0; m < maps && !sharing; m++)
+                look_at_copy(m, since);
+        for (unsigned done = 0; done < length && sharing; done++)
+                do_one(draw_op());
+        for (struct held *own; (own = any_own(HOW_READ, true));)
+                release(own);
+        end_thread();
+}
+
 static void do_one(enum op op)
 {
         struct range range = draw_range();
+        unsigned words = model_map[range.map].words;
 
         switch (op) {
         case OP_READ:
@@ -542,7 +632,7 @@ static void do_one(enum op op)
                 do_copy();
                 break;
         case OP_RESIZE:
-                do_resize();
+                do_resize(range.map, below(2) ? words : 1 + below(words));
                 break;
         case OP_WATCH:
                 do_watch(range);
@@ -552,6 +642,9 @@ static void do_one(enum op op)
                 break;
         case OP_RECOVER:
                 do_recover();
+                break;
+        case OP_FORK:
+                do_fork();
                 break;
         default:
                 do_freeze();

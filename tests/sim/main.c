@@ -69,7 +69,9 @@ static void look_at_the_end(void)
 
                 if (rc == 0)
                         read_check(range, value, since);
-                if ((rc = ammap_free(map)) != 0)
+                if ((rc = ammap_free(map)) == 0 && model_map[m].other[process])
+                        rc = ammap_free(model_map[m].other[process]);
+                if (rc != 0)
                         fail("in the end nobody is there, and ammap_free answers %d", rc);
         }
 }

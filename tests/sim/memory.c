@@ -121,6 +121,18 @@ static void leave(struct image *from)
         memcpy(from->pages, pages, from->pages_used * PAGE);
 }
 
+/* The process that is there now, once more. */
+void memory_fork(unsigned child)
+{
+        struct image *to = &image[child];
+
+        to->heap_used = here->heap_used;
+        to->pages_used = here->pages_used;
+        memcpy(to->heap_state, here->heap_state, sizeof to->heap_state);
+        memcpy(to->page_state, here->page_state, sizeof to->page_state);
+        leave(to);
+}
+
 void memory_enter(unsigned process)
 {
         if (here == &image[process])

@@ -11,6 +11,7 @@
 #include "map/map.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 struct model_map model_map[MAPS_MAX];
@@ -24,7 +25,7 @@ struct write {
         unsigned thread;
         uint64_t begin, end; /* end: NOT_YET */
         int64_t ended;       /* the clock's time */
-        bool zeros, dropped, torn, resizes;
+        bool zeros, dropped, torn, resizes, copies;
 };
 static struct write written[WRITES_MAX];
 static unsigned writes;
@@ -45,7 +46,7 @@ struct call {
         unsigned passed;     /* by so many since */
         uint64_t lanes_dead; /* of its ranges, some lane was dead when it began */
         uint64_t recovered;
-        bool watches;
+        bool watches, freezes;
         int64_t free_since; /* nobody seems to be in its way; 0: somebody is */
         int64_t woke;
         uint64_t since; /* ... for writes that begin after that */
@@ -56,6 +57,7 @@ static uint64_t there_until[THREADS_MAX][MAPS_MAX]; /* the last tick of a call o
 /* Of a shared map: lanes that a slice named which has left a place in the record that another one
  * shares.  They stay named, and in the way of writers, until the thread has no slice of the map. */
 static unsigned still_named[THREADS_MAX][MAPS_MAX];
+static bool alone[THREADS_MAX]; /* of a forked child, where nobody is in its way */
 static uint64_t ticks;
 
 uint64_t model_tick(void)
@@ -70,6 +72,7 @@ void model_begin(void)
         memset(held, 0, sizeof held);
         memset(there_until, 0, sizeof there_until);
         memset(still_named, 0, sizeof still_named);
+        memset(alone, 0, sizeof alone);
         maps = 0;
         writes = 1; /* the first one is of the zeros that maps begin with */
         ticks = 0;
@@ -82,7 +85,10 @@ static unsigned me(void)
 
 ammap_t *handle_of(unsigned map)
 {
-        return model_map[map].handle[current ? current->process : 0];
+        const struct model_map *of = &model_map[map];
+        unsigned process = current ? current->process : 0;
+
+        return of->other[process] && draw_below(&scheduling, 2) ? of->other[process] : of->handle[process];
 }
 
 /* --- Lanes --- */
@@ -135,6 +141,11 @@ void write_resizes(uint64_t stamp)
         written[stamp].resizes = true;
 }
 
+void write_copies(uint64_t stamp)
+{
+        written[stamp].copies = true;
+}
+
 void write_drop(uint64_t stamp)
 {
         written[stamp].dropped = true;
@@ -158,11 +169,24 @@ static bool may_be(const struct write *from, unsigned map, unsigned word, uint64
         return true;
 }
 
+/* A copy may have brought any value. */
+static const struct write *copied(unsigned map, unsigned word, uint64_t since)
+{
+        for (unsigned i = 1; i < writes; i++)
+                if (written[i].copies && !written[i].dropped && has_word(&written[i], map, word) &&
+                    may_be(&written[i], map, word, since))
+                        return &written[i];
+        return NULL;
+}
+
 static const struct write *source(unsigned map, unsigned word, uint64_t value, uint64_t since)
 {
         static const struct write beginning = { .zeros = true, .torn = true };
         uint64_t stamp = value & ~(UINT64_C(0xff) << 56);
+        const struct write *from;
 
+        if ((from = copied(map, word, since)))
+                return from;
         if (value == 0) {
                 if (may_be(&beginning, map, word, since))
                         return &beginning;
@@ -186,7 +210,7 @@ static const struct write *source(unsigned map, unsigned word, uint64_t value, u
  * tell in which order the two were. */
 static void compare(unsigned map, const struct write *a, unsigned word_a, const struct write *b, unsigned word_b)
 {
-        if (a == b || a->torn || b->torn || a->zeros || b->zeros)
+        if (a == b || a->torn || b->torn || a->zeros || b->zeros || a->copies || b->copies)
                 return;
         if (has_word(a, map, word_b) && has_word(b, map, word_a))
                 fail("map %u, words %u and %u are of two writes that have both: it is torn", map, word_a, word_b);
@@ -391,6 +415,63 @@ void model_killed(unsigned number)
         own->is = false;
 }
 
+void thread_is_alone(void)
+{
+        alone[me()] = true;
+}
+
+static struct forked forked[THREADS_MAX][MAPS_MAX][LANES_MAX];
+
+struct forked forked_lane(unsigned map, unsigned lane)
+{
+        return forked[me()][map][lane];
+}
+
+static bool is_lane_of(struct range range, unsigned map, unsigned lane)
+{
+        return range.map == map && lane >= lanes_of(range).first && lane <= lanes_of(range).last;
+}
+
+/* At the moment of the fork, by the thread that forks. */
+static struct forked look_at_lane(unsigned m, unsigned lane)
+{
+        const struct model_map *map = &model_map[m];
+        struct forked of = { .may_be_dead = map->deaths[lane] > 0,
+                             .frozen = map->frozen,
+                             .may_be_frozen = map->freezing,
+                             .cut = map->resizing || map->unsure || map->length < map->words };
+
+        for (unsigned t = 0; t < plan.threads; t++) {
+                if (t == me())
+                        continue;
+                for (unsigned i = 0; i < HOLDS_MAX; i++)
+                        of.dead |=
+                                held[t][i].is && held[t][i].how == HOW_WRITE && is_lane_of(held[t][i].range, m, lane);
+                for (unsigned i = 1; i < writes; i++)
+                        of.may_be_dead |= written[i].end == NOT_YET && is_lane_of(written[i].range, m, lane);
+                for (unsigned r = 0; call[t].is && !call[t].freezes && r < call[t].ranges; r++)
+                        of.may_be_dead |= call[t].how[r] == HOW_WRITE && is_lane_of(call[t].range[r], m, lane);
+        }
+        of.may_be_dead |= of.dead;
+        return of;
+}
+
+/* The child has the maps, and as many handles of them. */
+void model_fork(const struct thread *child)
+{
+        memset(&call[child->number], 0, sizeof call[0]);
+        alone[child->number] = false;
+        memset(held[child->number], 0, sizeof held[0]);
+        memset(there_until[child->number], 0, sizeof there_until[0]);
+        memset(still_named[child->number], 0, sizeof still_named[0]);
+        for (unsigned m = 0; m < maps; m++) {
+                model_map[m].handle[child->process] = model_map[m].handle[current->process];
+                model_map[m].other[child->process] = model_map[m].other[current->process];
+                for (unsigned lane = 0; lane < model_map[m].lanes; lane++)
+                        forked[child->number][m][lane] = look_at_lane(m, lane);
+        }
+}
+
 /* --- Calls --- */
 
 static bool dead_since_before(struct range range)
@@ -435,6 +516,12 @@ void call_also(struct range range, enum how how)
         own->how[own->ranges++] = how;
         own->own |= own_hold(range, how);
         own->lanes_dead |= dead_since_before(range);
+}
+
+/* It writes no byte. */
+void call_freezes(void)
+{
+        call[me()].freezes = true;
 }
 
 void call_watches(uint64_t since)
@@ -521,6 +608,11 @@ int call_end(int rc)
         for (unsigned r = 0; r < own->ranges; r++)
                 writes_any |= own->how[r] == HOW_WRITE;
         call_over();
+        for (unsigned r = 0; r < own->ranges; r++)
+                if (rc != AMMAP_ERR_READ_ONLY && rc != AMMAP_ERR_OWNER_DEAD && rc != AMMAP_ERR_BOUNDS &&
+                    own->how[r] == HOW_WRITE && model_map[own->range[r].map].frozen &&
+                    model_map[own->range[r].map].frozen < own->begin)
+                        fail("a map is frozen, and who would write it is answered %d", rc);
         switch (rc) {
         case 0:
                 if (own->own)
@@ -619,6 +711,8 @@ void model_sleep(int64_t deadline)
         unsigned map, lane;
         enum how how;
 
+        if (alone[me()])
+                fail("the only thread of a forked child sleeps");
         if (!own->is || !sleeps_for(current, &map, &lane, &how))
                 return;
         if (own->patience == TRIES)
@@ -725,6 +819,30 @@ void model_quiet(void)
                 if (!is_in_the_way(t, map, lane, how))
                         fail("thread %u sleeps for lane %u of map %u, and nobody is in its way: a wake-up is lost", t,
                              lane, map);
+        }
+}
+
+/* For who reads of a failure. */
+void model_tell(void)
+{
+        for (unsigned t = 0; t < plan.threads; t++) {
+                printf("sim:   thread %u of process %u, %s:", t, thread[t].process,
+                       thread[t].state == ENDED    ? "ended"
+                       : thread[t].state == ASLEEP ? "asleep"
+                                                   : "ready");
+                for (unsigned i = 0; i < HOLDS_MAX; i++)
+                        if (held[t][i].is)
+                                printf(" has map %u words %u to %u to %s;", held[t][i].range.map,
+                                       held[t][i].range.first, held[t][i].range.first + held[t][i].range.count - 1,
+                                       held[t][i].how == HOW_WRITE ? "write" : "read");
+                for (unsigned r = 0; call[t].is && r < call[t].ranges; r++)
+                        printf(" wants map %u words %u to %u to %s%s;", call[t].range[r].map, call[t].range[r].first,
+                               call[t].range[r].first + call[t].range[r].count - 1,
+                               call[t].how[r] == HOW_WRITE ? "write" : "read",
+                               call[t].patience == TRIES   ? ", if it need not wait"
+                               : call[t].patience == TIMED ? ", for a time"
+                                                           : "");
+                printf("\n");
         }
 }
 

@@ -19,7 +19,7 @@ struct range {
 };
 
 struct model_map {
-        ammap_t *handle[PROCESSES_MAX];
+        ammap_t *handle[PROCESSES_MAX], *other[PROCESSES_MAX]; /* other: a second one of it; or NULL */
         bool shared;
         unsigned lanes, words;      /* words: as made */
         unsigned length;            /* in words; what it is cut to and grown from, by whoever has resizing */
@@ -42,6 +42,7 @@ ammap_t *handle_of(unsigned map);
 void call_begin(struct range range, enum how how, enum patience patience, int64_t deadline);
 void call_also(struct range range, enum how how);
 void call_watches(uint64_t since);
+void call_freezes(void);
 int call_end(int rc);
 void call_over(void); /* of a call whose answer is looked at elsewhere */
 
@@ -73,11 +74,21 @@ uint64_t write_begin(struct range range, bool zeros);
 void write_end(uint64_t stamp);
 void write_drop(uint64_t stamp);
 void write_resizes(uint64_t stamp);
+void write_copies(uint64_t stamp); /* what it stores comes from elsewhere */
 uint64_t write_value(uint64_t stamp);
 
 /* What has been read since then. */
 uint64_t model_tick(void);
 void read_check(struct range range, const uint64_t *value, uint64_t since);
+
+/* What a lane of a private map is like in the child of a fork. */
+struct forked {
+        bool dead, may_be_dead; /* another thread wrote there; or may have */
+        bool frozen, may_be_frozen;
+        bool cut; /* it may be */
+};
+void thread_is_alone(void); /* from here on it is never to sleep */
+struct forked forked_lane(unsigned map, unsigned lane);
 
 void thread_dies(void);
 void thread_is_dead(unsigned number);

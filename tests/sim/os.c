@@ -21,6 +21,7 @@ struct process {
         bool gone;
         _Atomic uint32_t fork_word;
         void (*exit_of_thread)(void *value);
+        void (*before)(void), (*after)(void), (*child)(void);
 };
 static struct process process[PROCESSES_MAX], *own;
 
@@ -195,22 +196,54 @@ void os_thread_end(struct thread *t)
 
 int os_at_fork(void (*before)(void), void (*after)(void), void (*child)(void))
 {
-        (void)before, (void)after, (void)child;
+        own->before = before;
+        own->after = after;
+        own->child = child;
         return 0;
-}
-
-bool os_fork_check(void)
-{
-        return false;
 }
 
 bool os_forked(void)
 {
-        return false;
+        return os_maybe_forked();
 }
 
 void os_forked_reset(void)
 {
+        atomic_store(os_fork_word, 1);
+}
+
+void os_in_child(void)
+{
+        os_forked_reset();
+        if (own->child)
+                own->child();
+}
+
+bool os_fork_check(void)
+{
+        if (!os_forked())
+                return false;
+        os_in_child();
+        return true;
+}
+
+void os_before_fork(void)
+{
+        if (own->before)
+                own->before();
+        system_call("fork", NULL);
+}
+
+void os_after_fork(void)
+{
+        if (own->after)
+                own->after();
+}
+
+void os_fork(unsigned child)
+{
+        process[child] = *own;
+        process[child].fork_word = 0;
 }
 
 int os_random(void *bytes, size_t length)

@@ -7,7 +7,8 @@
  */
 #include "draw.h"
 
-static const struct range word = { 0, 0, 2 }, second = { 0, WORDS, 2 }, both = { 0, 0, 2 * WORDS };
+static const struct range word = { 0, 0, 2 }, second = { 0, WORDS, 2 }, both = { 0, 0, 2 * WORDS },
+                          further = { 0, 0, WORDS };
 
 static void slice(struct range range)
 {
@@ -84,6 +85,20 @@ static void lanes(unsigned number)
                 mut_slice(second);
 }
 
+/* Who reads reads again, and further, beside one who first shrinks the map and then writes it. */
+static void again(unsigned number)
+{
+        if (number == 0) {
+                do_slice(word, WAITS);
+                do_slice(further, WAITS);
+                do_release();
+                do_release();
+        } else {
+                do_resize(0, 1);
+                do_update(word, WAITS);
+        }
+}
+
 static void watcher(unsigned number)
 {
         if (number == 0)
@@ -118,6 +133,8 @@ static const struct scene {
         { writer_and_reader, "shared_reader", 2, 1, 2 },
         { downgrade, "shared_downgrade", 2, 1, 2 },
         { lanes, "shared_lanes", 2, 2, 2 },
+        { again, "again", 2, 1, 0 },
+        { again, "shared_again", 2, 1, 2 },
 };
 const unsigned scenarios = sizeof scene / sizeof scene[0];
 unsigned scenario;

@@ -37,7 +37,8 @@
  * Each has the library's data, a heap and pages of its own, all at the same addresses: whose turn
  * it is has them there (memory.c).  Shared memory is at one address for all.  A process can be
  * killed at any step.  What its threads have stored reaches memory; then the kernel marks the
- * words of their slots and lets the locks of bytes go, and nothing else is done for it.
+ * words of their slots and lets the locks of bytes go, and nothing else is done for it.  A fork
+ * doubles the memory and the stack of the thread that forks; the two have turns on its addresses.
  *
  * Time
  *
@@ -63,7 +64,8 @@
  *
  *   -  Loads that are made early, and stores that overtake stores: processors that are weaker
  *      than x86.  What a release or acquire is missing does not show here.
- *   -  Forks, maps in files and hostile peers; an error of the system.
+ *   -  Maps in files, hostile peers, and errors of the system.
+ *   -  A child that is made without fork handlers.
  *   -  Memory at two addresses: a descriptor is mapped at one place for all.
  *   -  The assembly of lib/memory/racy.h and copies by vectors: the file's own code in C is taken.
  *   -  What the kernel does for real: pages, descriptors, huge pages.  tests/test-*.c have that.
@@ -104,7 +106,7 @@ static unsigned char *stacks;
 static uint64_t lowest; /* priorities, below all that were given */
 static uint64_t change[CHANGES_MAX], jump[CHANGES_MAX], death[CHANGES_MAX];
 static unsigned patience, had; /* steps of the current thread in a row */
-static unsigned stops_left;
+static unsigned stops_left, forks;
 
 /* --- Search --- */
 
@@ -156,11 +158,63 @@ void fail(const char *format, ...)
         printf("\n");
         if (plan.order == ORDER_SEARCH)
                 printf("sim: scene %s, searched\n", scene_name());
+        model_tell();
         fflush(stdout);
         _exit(1);
 }
 
 static void start_thread(void);
+
+/* --- Stacks that a fork has doubled --- */
+
+enum { RED_ZONE = 1024 };
+static struct thread *lies_there[THREADS_MAX]; /* on each stack */
+static struct thread *changing_to;
+static ucontext_t changer;
+static unsigned char changer_stack[STACK];
+
+static unsigned number_of_stack(const struct thread *t)
+{
+        return (unsigned)((size_t)(t->stack - stacks) / STACK);
+}
+
+static size_t used_stack(const struct thread *t)
+{
+        return (size_t)(t->stack + STACK - t->low);
+}
+
+/* On a stack of its own. */
+static void change_stack(void)
+{
+        struct thread *next = changing_to, *was = lies_there[number_of_stack(next)];
+
+        if (was->state != ENDED)
+                memcpy(was->aside, was->low, used_stack(was));
+        memcpy(next->low, next->aside, used_stack(next));
+        lies_there[number_of_stack(next)] = next;
+        _longjmp(next->resume, 1);
+}
+
+static void put_aside(struct thread *t)
+{
+        if (!t->aside)
+                t->aside = malloc(STACK);
+        if (!t->aside)
+                abort();
+}
+
+static void resume(struct thread *next)
+{
+        if (lies_there[number_of_stack(next)] == next)
+                _longjmp(next->resume, 1);
+        put_aside(lies_there[number_of_stack(next)]);
+        changing_to = next;
+        getcontext(&changer);
+        changer.uc_stack.ss_sp = changer_stack;
+        changer.uc_stack.ss_size = sizeof changer_stack;
+        makecontext(&changer, change_stack, 0);
+        setcontext(&changer);
+}
 
 static void go_to(struct thread *next)
 {
@@ -171,6 +225,7 @@ static void go_to(struct thread *next)
         had = 0;
         if (from) {
                 locals_save(from->locals);
+                from->low = (unsigned char *)__builtin_frame_address(0) - RED_ZONE;
                 if (_setjmp(from->resume))
                         return;
         }
@@ -179,7 +234,7 @@ static void go_to(struct thread *next)
         os_enter(next->process);
         locals_load(next->locals);
         if (next->begun)
-                _longjmp(next->resume, 1);
+                resume(next);
         next->begun = true;
         setcontext(&next->first);
 }
@@ -324,7 +379,7 @@ void step(const char *what, const volatile void *address)
         if (plan.drain > 1 && draw_below(&scheduling, plan.drain) == 0)
                 stores_drain_one();
         if (is_among(death, plan.kills))
-                kill_process(draw_below(&scheduling, plan.processes));
+                kill_process(draw_below(&scheduling, plan.processes + forks));
         if (++had > patience) {
                 had = 0;
                 give_way();
@@ -388,6 +443,47 @@ void enter_process(unsigned number)
         locals_load(locals);
 }
 
+/* The thread's other processes and threads go on at any step of it; what the kernel does is one. */
+int fork_process(void)
+{
+        struct thread *parent = current, *child = &thread[plan.threads];
+        unsigned number = plan.threads;
+        unsigned char *aside;
+
+        if (number == THREADS_MAX || plan.processes + forks == PROCESSES_MAX)
+                return -1;
+        os_before_fork();
+        if (plan.threads != number || plan.processes + forks == PROCESSES_MAX) { /* another one was quicker */
+                os_after_fork();
+                return -1;
+        }
+        aside = child->aside;
+        memset((void *)child, 0, offsetof(struct thread, store));
+        child->aside = aside;
+        child->number = number;
+        child->process = plan.processes + forks++;
+        child->stack = parent->stack;
+        child->at_end = parent->at_end;
+        child->state = READY;
+        child->begun = true;
+        child->priority = draw(&scheduling) | UINT64_C(1) << 33;
+        stores_flush_all(); /* the kernel takes the pages from all processors to double them */
+        model_fork(child);
+        memory_fork(child->process);
+        os_fork(child->process);
+        plan.threads++;
+        locals_save(child->locals);
+        put_aside(child);
+        child->low = (unsigned char *)__builtin_frame_address(0) - RED_ZONE;
+        if (_setjmp(child->resume)) {
+                os_in_child();
+                return 0;
+        }
+        memcpy(child->aside, child->low, used_stack(child));
+        os_after_fork();
+        return (int)number;
+}
+
 static bool any_lives_elsewhere(unsigned number)
 {
         for (unsigned i = 0; i < plan.threads; i++)
@@ -419,6 +515,11 @@ void kill_process(unsigned number)
 static void start_thread(void)
 {
         current->body(current->number);
+        end_thread();
+}
+
+void end_thread(void)
+{
         os_thread_end(current);
         stores_flush(current);
         current->state = ENDED;
@@ -449,6 +550,7 @@ void scheduler_run(const struct plan *wanted, void (*body)(unsigned number))
         patience = plan.order == ORDER_SEARCH ? 2000 : PATIENCE_MIN + draw_wide(&scheduling, 11);
         had = 0;
         stops_left = plan.stops;
+        forks = 0;
         decided = 0;
         preemptions_left = plan.preemptions;
         draw_steps(change, plan.changes);
@@ -457,7 +559,11 @@ void scheduler_run(const struct plan *wanted, void (*body)(unsigned number))
         for (unsigned i = 0; i < plan.threads; i++) {
                 struct thread *t = &thread[i];
 
+                unsigned char *aside = t->aside;
+
                 memset((void *)t, 0, offsetof(struct thread, store));
+                t->aside = aside;
+                lies_there[i] = t;
                 t->number = i;
                 t->process = i % plan.processes;
                 t->body = body;

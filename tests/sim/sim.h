@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-enum { THREADS_MAX = 8, PROCESSES_MAX = 4, STORES_MAX = 24, LOCALS_MAX = 256, SLOTS_MAX = 8 };
+enum { THREADS_MAX = 8, PROCESSES_MAX = 6, STORES_MAX = 24, LOCALS_MAX = 256, SLOTS_MAX = 8 };
 
 /* --- random.c's part: all chance comes from the seed --- */
 
@@ -78,7 +78,9 @@ struct store {
 struct thread {
         jmp_buf resume;
         ucontext_t first;
-        unsigned char *stack;
+        unsigned char *stack;             /* a forked thread has its parent's: at the same addresses */
+        unsigned char *aside;             /* ... what of it is not there now */
+        unsigned char *low;               /* it is used from here on, as long as another runs */
         unsigned char locals[LOCALS_MAX]; /* its copy of the library's thread-locals */
         void (*body)(unsigned number);
         void *at_end; /* os_thread_set */
@@ -120,6 +122,9 @@ void give_way(void);
 bool fall_asleep(const volatile void *word, int64_t deadline);
 /* No thread goes on in that process. */
 void kill_process(unsigned number);
+/* As fork: 0 in the child, which is a thread and a process more; -1: there is no room. */
+int fork_process(void);
+void end_thread(void) __attribute__((noreturn));
 int wake_sleepers(const volatile void *word, int count);
 
 /* Ends the program, with the seed and the step. */
@@ -147,6 +152,7 @@ void locals_load(const unsigned char *from);
 void locals_fresh(unsigned char *to);
 /* Whose memory is there now; where another one's is. */
 void memory_enter(unsigned process);
+void memory_fork(unsigned child);
 unsigned char *memory_of(unsigned process, uintptr_t at);
 bool memory_is_shared(uintptr_t at);
 unsigned char *memory_object(unsigned number, size_t size);
@@ -158,6 +164,10 @@ void os_reset(void);
 void os_enter(unsigned process);
 bool process_is_gone(unsigned number);
 void os_process_end(unsigned number);
+void os_before_fork(void);
+void os_after_fork(void);
+void os_fork(unsigned child);
+void os_in_child(void);
 void os_thread_end(struct thread *t);
 
 /* --- model.c, draw.c --- */
@@ -165,10 +175,12 @@ void os_thread_end(struct thread *t);
 uint64_t model_tick(void);
 void model_begin(void);
 void model_end(void);
+void model_tell(void);
 /* Before the current thread sleeps; after a thread has ended. */
 void model_sleep(int64_t deadline);
 void model_woken(void);
 void model_killed(unsigned thread);
+void model_fork(const struct thread *child);
 void model_deadline(int64_t deadline);
 void thread_is_dead(unsigned number);
 /* Nobody can go on before time has passed. */
