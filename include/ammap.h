@@ -320,7 +320,9 @@ AMMAP_API int ammap_recover(ammap_t *map);
  *   -EAGAIN                more readers than the lock can count
  *   -ENOSPC, -EDQUOT       to write: the disk of the file has no room
  * If AMMAP_ERR_FAULT, -ENOSPC or -EDQUOT comes after some bytes were written, their lanes
- * are in the state AMMAP_ERR_OWNER_DEAD.  On any other error the map is unchanged.
+ * are in the state AMMAP_ERR_OWNER_DEAD.  So they are where a process may not call
+ * process_vm_writev(2), and has no descriptor left in the middle of a write to a file
+ * (-EMFILE, -ENFILE).  On any other error the map is unchanged.
  * A buffer is unchanged after AMMAP_ERR_INVALID and AMMAP_ERR_BOUNDS.
  */
 

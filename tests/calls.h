@@ -67,6 +67,8 @@ static inline ammap_options_t world_options(const struct world *world)
         options.allow_faults = world->kind->file;
         options.guard = options.nodump = options.lock = options.populate = world->kind->more;
         options.recycle = options.secret = world->kind->share == AMMAP_PRIVATE ? world->kind->more : AMMAP_NO;
+        if (options.recycle == AMMAP_MUST)
+                options.recycle = AMMAP_NO;                                /* it goes with no other property */
         options.fork = options.secret ? AMMAP_FORK_WIPE : AMMAP_FORK_COPY; /* some calls are made in a child */
         if (options.share != AMMAP_RAW)
                 options.capacity = 2 * world->size;

@@ -363,9 +363,10 @@ int os_find_locked(int fd, struct os_locked *locked)
 
         if (end <= offset)
                 return os_calm_end(calm, 0); /* to the kernel it would be all that follow */
-        if (fcntl(fd, F_OFD_GETLK, &range) < 0) {
-                rc = -errno;
-        } else if (range.l_type != F_UNLCK) {
+        do
+                rc = fcntl(fd, F_OFD_GETLK, &range) < 0 ? -errno : 0;
+        while (rc == -EINTR);
+        if (rc == 0 && range.l_type != F_UNLCK) {
                 const uint64_t from = (uint64_t)range.l_start, to = range.l_len ? from + (uint64_t)range.l_len : end;
 
                 locked->offset = from > offset ? from : offset;

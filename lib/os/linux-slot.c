@@ -100,7 +100,7 @@
  *   P2   take: free or marked to the ID    take of another thread       one has the slot (G2)
  *   P3   release: view = NULL, and then    os_slot_forget's caller, in  a child with the spare in
  *        the spare is moved                a forked child               view leaves it alone
- *   P4   find_slot_word: slot_word         os_slot_word                 pthread_once orders them
+ *   P4   ask_slot_word: slot_word          os_slot_word                 none: all find the same
  *   P5   anyone's, to the word             the look before a claim      none: a hint that spares
  *                                                                       mapping the view
  *   P6   libc's ID, in a private page      view_new                     none: one thread
@@ -180,8 +180,8 @@ static int robust_init(pthread_mutex_t *mutex)
         return -rc;
 }
 
-static size_t slot_word; /* P4 */
-static pthread_once_t slot_word_once = PTHREAD_ONCE_INIT;
+#define NO_WORD SIZE_MAX
+static _Atomic size_t slot_word; /* P4; 0: not known yet */
 
 /* Where the word is in the mutex that the thread locked last; SIZE_MAX: not in the HEAD
  * bytes, or the entry is. */
@@ -222,26 +222,33 @@ static size_t find_word_in(pthread_mutex_t mutex[3])
         return word;
 }
 
-static void find_slot_word(void)
+/* 0: there was no room for the mutexes, and it is asked again. */
+static size_t ask_slot_word(void)
 {
+        struct os_calm calm = os_calm_begin();
         pthread_mutex_t mutex[3];
-        size_t word;
+        size_t made = 0, word = 0;
 
-        for (size_t i = 0; i < 3; i++)
-                if (robust_init(&mutex[i]) < 0)
-                        return;
-        word = find_word_in(mutex);
-        if (word < HEAD)
-                slot_word = HEAD - word;
+        while (made < 3 && robust_init(&mutex[made]) == 0)
+                made++;
+        if (made == 3) {
+                word = find_word_in(mutex);
+                word = word < HEAD ? HEAD - word : NO_WORD;
+                atomic_store_explicit(&slot_word, word, memory_order_relaxed);
+        }
+        while (made > 0)
+                pthread_mutex_destroy(&mutex[--made]);
+        os_calm_end(calm, 0);
+        return word;
 }
 
 size_t os_slot_word(void)
 {
-        struct os_calm calm = os_calm_begin();
+        size_t word = atomic_load_explicit(&slot_word, memory_order_relaxed);
 
-        pthread_once(&slot_word_once, find_slot_word);
-        os_calm_end(calm, 0);
-        return slot_word;
+        if (word == 0)
+                word = ask_slot_word();
+        return word == NO_WORD ? 0 : word;
 }
 
 bool os_slot_taken(uint32_t word)
