@@ -71,7 +71,10 @@ pages=page_down,page_up,ammap__region_pages
 
 exceptions=$(z3 "$proof/mask.smt2" | grep -vc '^unsat$' || true)
 masks=$(z3 "$proof/mask.smt2" | grep -c '^unsat$' || true)
-test "$exceptions" -eq 0 && test "$masks" -eq 23 || { echo "mask.smt2: $masks of 23 masks proved" >&2; exit 1; }
+if test "$exceptions" -ne 0 || test "$masks" -ne 23; then
+        echo "mask.smt2: $masks of 23 masks proved" >&2
+        exit 1
+fi
 echo "mask.smt2: $masks masks proved"
 lib=$srcdir/lib
 prove ranges $ranges
@@ -84,7 +87,7 @@ test "${1:-}" = mutants || exit 0
 # mutant FILE FUNCTION SOURCE FROM TO: one that the contract of a function in FILE must notice
 mutant()
 {
-        rm -rf "$work/lib"
+        rm -rf "${work:?}/lib"
         cp -R "$srcdir/lib" "$work/lib"
         grep -qF "$4" "$work/lib/$3" || { echo "$3 has no $4" >&2; exit 1; }
         awk -v from="$4" -v to="$5" '

@@ -22,7 +22,9 @@
  * It fails at a wrong byte, a code that a call should not have returned, a thread that gets no further for a
  * minute, and growth.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <ammap.h>
 
 #include <dirent.h>
