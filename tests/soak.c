@@ -71,6 +71,7 @@ struct board {
                 _Atomic uint64_t begun, done;
         } record[MAPS][RECORDS];
         _Atomic uint64_t progress[WRITERS];
+        _Atomic unsigned doing[WRITERS]; /* the dice of what it is at, and 256 times the map */
         _Atomic uint64_t recoveries, repairs, forks, faults;
         _Atomic bool stop;
 };
@@ -509,6 +510,7 @@ static void *work(void *argument)
                 const unsigned map = (unsigned)chance(self, MAPS), writer = (unsigned)chance(self, WRITERS);
                 const unsigned record = record_of(writer), dice = (unsigned)chance(self, 200);
 
+                atomic_store(&board->doing[self->number], map << 8 | dice);
                 if (dice < 60)
                         read_record(self->map[map], map, record, false, false);
                 else if (dice < 95)
@@ -644,11 +646,14 @@ static uint64_t operations(void)
         return sum;
 }
 
-/* A thread that lives and gets no further. */
+/* A thread that lives and gets no further, while the others do much; or all of them.  Where the machine has other
+ * work, a minute alone tells nothing. */
 static void look_for_hangs(time_t now)
 {
         static uint64_t last[WRITERS];
         static time_t since[WRITERS];
+        static uint64_t by_all[WRITERS];
+        const uint64_t all = operations(), many = 1000 * (uint64_t)(processes * threads);
 
         for (int p = 0; p < processes; p++)
                 for (int t = 0; t < threads; t++) {
@@ -658,8 +663,10 @@ static void look_for_hangs(time_t now)
                         if (progress != last[i] || since[i] == 0) {
                                 last[i] = progress;
                                 since[i] = now;
-                        } else if (now - since[i] > hangs) {
-                                fault("thread %d of process %d gets no further", t, p);
+                                by_all[i] = all;
+                        } else if (now - since[i] > hangs * (all - by_all[i] >= many ? 1 : 10)) {
+                                fault("thread %d of process %d gets no further: %#x of %llu operations", t, p,
+                                      atomic_load(&board->doing[i]), (unsigned long long)progress);
                                 return;
                         }
                 }
