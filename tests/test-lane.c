@@ -755,6 +755,50 @@ DEFINE_TEST("processes", the_last_of_the_dead_is_named)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* Whoever asks for one lane is told of all that was left with it, to the map's last lane. */
+DEFINE_SHARED_TEST(the_dead_of_the_last_lanes)
+{
+        ammap_t *map = make(_i);
+        struct holder writer;
+        struct found found;
+
+        holder_start(&writer, map, 5 * LANE, LENGTH - 5 * LANE, true);
+        holder_vanish(&writer);
+        for (uint64_t lane = 5; lane < LANES; lane++) {
+                found = look(map, lane * LANE, 1);
+                ck_assert_int_eq(found.count, 1);
+                ck_assert_int_eq(found.at[0].hold, AMMAP_HOLD_DEAD);
+                ck_assert_uint_eq(found.at[0].offset, 5 * LANE);
+                ck_assert_uint_eq(found.at[0].offset + found.at[0].length, LENGTH);
+        }
+        ck_assert_int_eq(look(map, 0, 5 * LANE).count, 0);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* What one of them holds the kernel shows to each other one as a stranger's. */
+DEFINE_TEST("processes", three_maps_in_one_file)
+{
+        ammap_options_t options = options_of(IN_FILE);
+        ammap_t *map[3] = { make(IN_FILE) };
+        ammap_mut_slice_t mut;
+
+        for (int i = 1; i < 3; i++)
+                ck_assert_int_eq(ammap_open(&map[i], file_path.text, LENGTH, &options), 0);
+        for (int i = 0; i < 3; i++) {
+                ck_assert_int_eq(ammap_as_mut_slice(map[i], 0, 1, &mut), 0);
+                for (int j = 0; j < 3; j++) {
+                        struct found found = look_at_all(map[j]);
+
+                        ck_assert_int_eq(found.count, 1);
+                        check_is(&found.at[0], (int)syscall(SYS_gettid), AMMAP_HOLD_WRITE, 0, 0);
+                }
+                ammap_mut_slice_release(&mut);
+        }
+        for (int i = 0; i < 3; i++)
+                ck_assert_int_eq(ammap_free(map[i]), 0);
+}
+
 /* Nor is one for the other where nothing tells of the later one. */
 DEFINE_TEST("processes", the_dead_of_before_is_not_named)
 {
@@ -945,6 +989,30 @@ DEFINE_TEST("processes", a_file_that_was_cut)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 #endif
+
+/* --- Many --- */
+
+DEFINE_TEST("lane", more_holders_than_there_is_room_for_at_first)
+{
+        enum { MANY = 100 };
+        ammap_t *map = new_map(2 * MANY, 2 * MANY);
+        ammap_holder_t holders[MANY];
+        ammap_mut_slice_t mut[MANY];
+
+        for (int i = 0; i < MANY; i++) {
+                ck_assert_int_eq(ammap_as_mut_slice(map, 2 * (uint64_t)i, 1, &mut[i]), 0);
+                ck_assert_int_eq(ammap_holders(map, 0, 2 * MANY, holders, MANY), i + 1);
+                for (int j = 0, sum = 0; j <= i; j++) {
+                        ck_assert_uint_eq(holders[j].length, 1);
+                        sum += (int)holders[j].offset;
+                        ck_assert(j < i || sum == i * (i + 1));
+                }
+        }
+        for (int i = 0; i < MANY; i++)
+                ammap_mut_slice_release(&mut[i]);
+        ck_assert_int_eq(ammap_holders(map, 0, 2 * MANY, holders, MANY), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
 
 /* --- Beside those who come and go --- */
 
