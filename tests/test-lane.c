@@ -584,13 +584,16 @@ DEFINE_TEST("lane", a_writer_that_the_child_does_not_have_is_not_its_own)
 static void omitted_in_child(void *argument)
 {
         ammap_holder_t holder;
-        uint64_t begin = 1, length = 1;
+        uint64_t begin = 1, length = 1, generation = 0;
+        ammap_u32_view_t view;
 
         memset(&holder, 1, sizeof(holder));
         child_must_int(ammap_holders(argument, 0, 0, &holder, 1), AMMAP_ERR_UNSUPPORTED);
         child_must(is_all(&holder, 0, sizeof(holder)));
         child_must_int(ammap_lane(argument, 0, &begin, &length), AMMAP_ERR_UNSUPPORTED);
         child_must(begin == 0 && length == 0);
+        child_must_int(ammap_wait_change(argument, 0, 0, &generation, 0), AMMAP_ERR_UNSUPPORTED);
+        child_must_int(ammap_atomic_u32_slice(argument, 0, 0, &view), AMMAP_ERR_UNSUPPORTED);
 }
 
 DEFINE_KIND_TEST(a_map_that_a_fork_left_out)
