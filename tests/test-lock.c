@@ -574,7 +574,8 @@ static void *hot_writer_body(void *argument)
 /* How often the starving were forgotten, of either kind: a turn that is not taken
  * for TURN_MAX, for those that have it get no processor, is taken back, and who
  * comes next is no more what it is to be.  A round in which this has changed shows
- * that they all get in, and not in which order; it is not counted. */
+ * that they all get in, and not in which order; another is made for it, up to as
+ * many again. */
 static uint64_t turns_taken_back(ammap_t *map)
 {
         return atomic_load(&only_lane(map)->waiting) >> 32;
@@ -587,7 +588,7 @@ DEFINE_TEST("turns", starving_readers_are_next)
         ammap_t *map = new_map(100, 1);
 
         no_bias(map);
-        for (int round = 0; round < rounds(30);) {
+        for (int round = 0, tries = 0; round < rounds(30) && tries < 2 * rounds(30); tries++) {
                 uint64_t taken_back = turns_taken_back(map);
                 bool in_order = true;
                 struct hot hot = { map, false };
@@ -626,7 +627,7 @@ DEFINE_TEST("turns", turns_alternate)
         ammap_t *map = new_map(100, 1);
 
         no_bias(map);
-        for (int round = 0; round < rounds(20);) {
+        for (int round = 0, tries = 0; round < rounds(20) && tries < 2 * rounds(20); tries++) {
                 uint64_t taken_back = turns_taken_back(map);
                 uint64_t sequence = sequence_of(map), first, second;
                 struct waiter readers[3], writers[2];
@@ -686,7 +687,7 @@ DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
         ammap_t *map = new_map(100, 1);
 
         no_bias(map);
-        for (int round = 0; round < rounds(10);) {
+        for (int round = 0, tries = 0; round < rounds(10) && tries < 2 * rounds(10); tries++) {
                 uint64_t taken_back = turns_taken_back(map);
                 struct long_reader reader = { .map = map };
                 struct waiter writer;
