@@ -565,7 +565,7 @@ DEFINE_LOOP_TEST("detach", from_hand_to_hand, 0, ALL)
         for (int i = 0; i < HANDS; i++)
                 task_start(&hands[i], hand_body, &office);
         task_start(&clerk, clerk_body, &office);
-        while (atomic_load(&office.given) < (uint64_t)rounds_or_all(2000, 20000))
+        while (atomic_load(&office.given) < (uint64_t)rounds_or_all(200, 20000))
                 pause_ms(1);
         atomic_store(&office.over, true);
         for (int i = 0; i < HANDS; i++)
