@@ -104,9 +104,11 @@ coverage()
         rm -f "$out"/*.profraw
         tool=$(command -v llvm-cov || command -v llvm-cov-14)
         # shellcheck disable=SC2086
-        "$tool" report -ignore-filename-regex="/(fuzz|include)/" -instr-profile="$out/all.profdata" $programs |
-                awk '/^-/ { print; next } NF == 13 || $1 == "TOTAL" { name = $1; sub(".*/lib/", "lib/", name)
-                        printf "%-28s", name; for (i = 2; i <= NF; i++) printf " %9s", $i; print "" }' | tee "$out/coverage"
+        "$tool" report -ignore-filename-regex='/(fuzz|include)/[a-z]*\.(c|h)$' -instr-profile="$out/all.profdata" $programs |
+                awk '/^Filename/ { printf "%-26s %9s %9s %9s %9s\n", "of", "regions", "functions", "lines", "branches" }
+                        NF == 13 && !/^Filename/ { name = $1; sub(".*/lib/", "", name)
+                        printf "%-26s %9s %9s %9s %9s\n", name == "TOTAL" ? "all" : "lib/" name, $4, $7, $10, $13 }' |
+                tee "$out/coverage"
 }
 
 corpus()
