@@ -8,6 +8,9 @@
  *
  * It is linked into each program of the build of coverage.sh, and into no other.
  */
+#include "coverage.h"
+
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,4 +52,29 @@ void __wrap___gcov_exit(void)
 {
         if (getpid() == first)
                 __real___gcov_exit();
+}
+
+/* One in sixteen of each thread's. */
+void *coverage_weak_word(volatile void *word, const void *expected, void *other, unsigned size)
+{
+        static _Thread_local unsigned times;
+
+        if (++times % 16 != 5)
+                return (void *)(uintptr_t)word;
+        for (unsigned i = 0; i < size; i++)
+                ((unsigned char *)other)[i] = (unsigned char)~((const unsigned char *)expected)[i];
+        return other;
+}
+
+bool coverage_weak_end(volatile void *word, const volatile void *tried, void *expected, unsigned size, bool done)
+{
+        if (tried == word)
+                return done;
+        if (size == sizeof(uint64_t))
+                *(uint64_t *)expected = atomic_load((volatile _Atomic uint64_t *)word);
+        else if (size == sizeof(uint32_t))
+                *(uint32_t *)expected = atomic_load((volatile _Atomic uint32_t *)word);
+        else
+                abort();
+        return false;
 }
