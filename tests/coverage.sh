@@ -83,5 +83,10 @@ awk -F '[:,]' -v top="$top/" -v least="$least" '
                         exit 1
                 }
         }' lib.info || failed=1
+# Of a file that no program has run there are no counts at all.
+# shellcheck disable=SC2044 # the names are ours
+for notes in $(find lib -name '*.gcno'); do
+        test -f "${notes%.gcno}.gcda" || { echo "nothing of it has run: ${notes%.gcno}"; failed=1; }
+done
 echo "each line: $PWD/html/index.html"
 test -z "${failed-}"
