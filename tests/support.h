@@ -495,6 +495,14 @@ static inline long sleeps_of(int process, int thread)
  * takes: who relies on being patient has slept hundreds of times. */
 enum { SLEEPS_FEW = 60 };
 
+/* Of the calling thread; no cancellation point. */
+static inline long own_sleeps(void)
+{
+        struct rusage usage;
+
+        return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : -1;
+}
+
 static inline void *task_main(void *argument)
 {
         struct task *task = argument;
@@ -502,7 +510,7 @@ static inline void *task_main(void *argument)
 
         atomic_store(&task->tid, own_tid());
         result = task->body(task->argument);
-        task->sleeps = sleeps_of(getpid(), own_tid());
+        task->sleeps = own_sleeps();
         atomic_store(&task->done, true);
         return result;
 }
