@@ -55,7 +55,7 @@ struct lanes {
 };
 
 /* A slice.  What it keeps others out of for certain are its lanes; and perhaps those of a longer one
- * beside which its thread took it (ammap_as_slice(3)), in a place that the two share. */
+ * beside which its thread took it (ammap(7), Limits), in a place that the two share. */
 struct hold {
         struct handle *handle; /* NULL: there is none */
         enum actor owner;
