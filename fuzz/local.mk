@@ -14,7 +14,6 @@
 # by fuzz/replay-TARGET FILE, or fuzz/out/TARGET.fuzz FILE with the sanitizers.
 
 FUZZ_TARGETS = calls import file hostile
-TIME = 60
 FUZZ_CC = clang
 
 fuzz_headers = fuzz/forged.h fuzz/input.h fuzz/model.h fuzz/session.h fuzz/sharing.h fuzz/slices.h fuzz/step.h \
