@@ -52,24 +52,42 @@ static int wait_until_unread_from(struct shared *shared, struct slot *slot, stru
         return shared_wait_end(&w, 0);
 }
 
-/* Copies end soon; whoever pretends to one is not waited for. */
-int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t reach)
+/* Own the lanes, with nobody who reads so far.  On an error none is owned. */
+static int own_to_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t reach,
+                         int64_t deadline)
 {
-        int64_t deadline = os_now() + WAITER_PATIENCE;
         uint32_t lane = lanes.first;
         int rc = 0;
 
-        if (shared_owner_is_mine(shared, lanes) || read_set_mine_reaches(shared, lanes, reach))
-                return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
         while (lane <= lanes.last && (rc = shared_own(shared, slot, lane, TO_SHRINK, deadline)) == 0)
                 lane++;
         if (rc == 0)
                 rc = wait_until_unread_from(shared, slot, lanes, reach, deadline);
-        if (rc < 0) {
+        if (rc < 0)
                 shared_disown_lanes(shared, lanes.first, lane);
-                return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
+        return rc;
+}
+
+/* Copies end soon; whoever pretends to one is not waited for.  A copy from lane to lane may read one
+ * of these and wait for another: so they are let go now and then, and it goes on. */
+int shared_shrink(struct shared *shared, struct slot *slot, struct lane_range lanes, uint64_t reach)
+{
+        enum { FIRST_TRY = 2000000, NAP = 50000 }; /* ns */
+        const int64_t deadline = os_now() + WAITER_PATIENCE;
+        int64_t patience = FIRST_TRY;
+        int rc;
+
+        if (shared_owner_is_mine(shared, lanes) || read_set_mine_reaches(shared, lanes, reach))
+                return AMMAP_ERR_BUSY; /* whom others may wait for, whom this one would wait for */
+        while ((rc = own_to_shrink(shared, slot, lanes, reach, earlier(deadline, os_now() + patience))) ==
+                       AMMAP_ERR_TIMEOUT &&
+               os_now() < deadline) {
+                waiter_nap(NAP);
+                patience *= 2;
         }
-        for (lane = lanes.first; lane <= lanes.last; lane++)
+        if (rc < 0)
+                return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
+        for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
                 shared_open_lane(&shared->lane[lane]);
         return 0;
 }
