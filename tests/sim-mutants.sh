@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Each mutant of mutants.sh, and each mend of the lock undone, must be found by the simulation:
-# sim-mutants.sh [NAME...].  Prints what found it, after how many seconds, and the seed.
+# sim-mutants.sh [NAME...].  Prints what found it, after how many seconds by the clock, and the seed.
 #
-# SIM_TIME: seconds for each, 300 unless told.
+# SIM_TIME: seconds of a processor for each, 300 unless told.
 #
 # Out of reach: that half a million readers are too many, for no run has so many.
 set -eu
@@ -23,6 +23,7 @@ deadlock-of-one-lane|lock/lock.c|/^static bool in_own_way/,/^}/s/request->end/la
 deadlock-before-frozen|lock/lock.c|/^static int write_slow/,/^}/s/!(atomic_load(&lane->word) & (LANE_DEAD | LANE_FROZEN)) && //
 fork-beside-freeze|lock/lock.c|/^void lane_forked/,/^}/s/(word & LANE_WRITER) && (word & LANE_IDLE)/0/
 reader-waits-for-its-waiter|lock/shared_lock.c|/^static int wait_until_unowned/,/^}/s/read_set_is_mine(w->shared, one_lane(number)) && /0 \&\& /
+shrink-keeps-the-lanes|lock/shared_shrink.c|/^int shared_shrink(/,/^}/s/earlier(deadline, os_now() + patience)/deadline/
 copy-between-handles|copy.c|s/if (is_same(to, from))/if (to == from)/
 END
 }

@@ -420,9 +420,8 @@ static void do_sleep(void)
 }
 
 /* Within one map, or from one to another; by whichever handles. */
-static void do_copy(void)
+void do_copy(struct range to, struct range from)
 {
-        struct range to = draw_range(), from = draw_range();
         uint64_t stamp;
         int rc;
 
@@ -629,7 +628,7 @@ static void do_one(enum op op)
                 do_sleep();
                 break;
         case OP_COPY:
-                do_copy();
+                do_copy(range, draw_range());
                 break;
         case OP_RESIZE:
                 do_resize(range.map, below(2) ? words : 1 + below(words));

@@ -17,6 +17,7 @@ struct held *do_mut_slice(struct range range, enum patience patience);
 void do_downgrade(void);
 void do_release(void);
 void do_watch(struct range range);
+void do_copy(struct range to, struct range from);
 void do_resize(unsigned map, unsigned words);
 
 #endif /* DRAW_H */

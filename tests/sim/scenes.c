@@ -99,6 +99,15 @@ static void again(unsigned number)
         }
 }
 
+/* From lane to lane, beside one who takes both to shrink the map. */
+static void copies(unsigned number)
+{
+        if (number == 0)
+                do_copy(second, word);
+        else
+                do_resize(0, 1);
+}
+
 static void watcher(unsigned number)
 {
         if (number == 0)
@@ -133,6 +142,8 @@ static const struct scene {
         { writer_and_reader, "shared_reader", 2, 1, 2 },
         { downgrade, "shared_downgrade", 2, 1, 2 },
         { lanes, "shared_lanes", 2, 2, 2 },
+        { copies, "copies", 2, 2, 0 },
+        { copies, "shared_copies", 2, 2, 2 },
         { again, "again", 2, 1, 0 },
         { again, "shared_again", 2, 1, 2 },
 };
