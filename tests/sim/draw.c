@@ -138,6 +138,9 @@ void draw_scene(void)
 {
         unsigned count = 1 + (below(4) == 0);
 
+        /* A copy between two maps may wait for a slice of one while a shrink of the other waits for it. */
+        if (count > 1 && share[OP_COPY] > 0)
+                share[OP_RESIZE] = 0;
         for (unsigned i = 0; i < count; i++)
                 make_map(below(2) ? 1 : 1 + below(LANES_MAX), sharing);
         if (below(2) && !sharing)

@@ -66,6 +66,7 @@
  *      than x86.  What a release or acquire is missing does not show here.
  *   -  Maps in files, hostile peers, and errors of the system.
  *   -  A child that is made without fork handlers.
+ *   -  Shrinks beside copies between two maps: ammap_resize(3) tells what they may wait for.
  *   -  Memory at two addresses: a descriptor is mapped at one place for all.
  *   -  The assembly of lib/memory/racy.h and copies by vectors: the file's own code in C is taken.
  *   -  What the kernel does for real: pages, descriptors, huge pages.  tests/test-*.c have that.
