@@ -270,11 +270,21 @@ static void leave_parts(const struct part part[2], const span_t span[2], unsigne
                         span_leave(&span[count], HOLD_COPY);
 }
 
+/* A shrink of a map that threads lock waits for each copy that has noted how far beyond the new length
+ * it reaches.  A copy that waits for its second part must not be waited for: the slice in its way may
+ * be of a thread that waits for the shrink.  So it notes that when it has both. */
+static bool reaches_late(const struct part *part)
+{
+        return part->map->kind->enter == span_enter_local;
+}
+
 static int enter_part(const struct part *part, int64_t deadline, span_t *span)
 {
         struct request request = part->request;
 
         request.deadline = deadline;
+        if (reaches_late(part))
+                request.reach = 0;
         return part->map->kind->enter(part->map, &request, span);
 }
 
@@ -303,6 +313,9 @@ static int take_parts(const struct part part[2], unsigned count, span_t span[2])
                         return rc;
                 }
         }
+        for (unsigned i = 0; i < count; i++)
+                if (reaches_late(&part[i]))
+                        span_note_reach(span[i].ammap_hold, part[i].request.reach);
         return 0;
 }
 

@@ -138,8 +138,8 @@ void draw_scene(void)
 {
         unsigned count = 1 + (below(4) == 0);
 
-        /* A copy between two maps may wait for a slice of one while a shrink of the other waits for it. */
-        if (count > 1 && share[OP_COPY] > 0)
+        /* A copy between two shared maps may wait for a slice of one while a shrink of the other waits for it. */
+        if (sharing && count > 1 && share[OP_COPY] > 0)
                 share[OP_RESIZE] = 0;
         for (unsigned i = 0; i < count; i++)
                 make_map(below(2) ? 1 : 1 + below(LANES_MAX), sharing);
@@ -442,8 +442,8 @@ void do_copy(struct range to, struct range from)
                 write_drop(stamp);
 }
 
-/* A shrink waits for copies, and a copy between two maps waits for slices of one while it has
- * the other: so it is with two maps as with two locks. */
+/* A shrink of a shared map waits for copies, and a copy between two maps waits for slices of one while
+ * it has the other: so it is with two maps as with two locks. */
 static bool holds_another(const struct model_map *map)
 {
         const struct held *own = own_holds();
@@ -461,7 +461,7 @@ void do_resize(unsigned number, unsigned to)
         uint64_t stamp = 0;
         int rc;
 
-        if (map->resizing || holds_another(map))
+        if (map->resizing || (map->shared && holds_another(map)))
                 return;
         map->resizing++;
         map->resizer = current->number + 1;

@@ -108,6 +108,26 @@ static void copies(unsigned number)
                 do_resize(0, 1);
 }
 
+/* A copy between two maps waits for a slice of one, whose thread tries to read what a shrink of the
+ * other takes. */
+static void between(unsigned number)
+{
+        const struct range there = { 1, 0, 2 }, last = { 0, WORDS - 1, 1 };
+
+        switch (number) {
+        case 0:
+                do_copy(there, word);
+                break;
+        case 1:
+                do_mut_slice(there, WAITS);
+                do_read(last, TRIES);
+                do_release();
+                break;
+        default:
+                do_resize(0, 1);
+        }
+}
+
 static void watcher(unsigned number)
 {
         if (number == 0)
@@ -136,6 +156,7 @@ static const struct scene {
         { biased, "biased_three", 3, 1, 0 },
         { downgrade, "downgrade", 2, 1, 0 },
         { lanes, "lanes", 2, 2, 0 },
+        { between, "between", 3, 1, 0 },
         { watcher, "watcher", 2, 1, 0 },
         { three, "three", 3, 1, 0 },
         { two_writers, "shared_writers", 2, 1, 2 },
@@ -169,6 +190,8 @@ void scene_plan(unsigned preemptions)
 void scene_begin(void)
 {
         make_map(scene[scenario].lanes, scene[scenario].processes > 0);
+        if (scene[scenario].body == between)
+                make_map(1, false);
         if (scene[scenario].body == biased)
                 warm_up();
         if (plan.processes > 1)
