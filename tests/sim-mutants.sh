@@ -24,6 +24,7 @@ deadlock-before-frozen|lock/lock.c|/^static int write_slow/,/^}/s/!(atomic_load(
 fork-beside-freeze|lock/lock.c|/^void lane_forked/,/^}/s/(word & LANE_WRITER) && (word & LANE_IDLE)/0/
 reader-waits-for-its-waiter|lock/shared_lock.c|/^static int wait_until_unowned/,/^}/s/read_set_is_mine(w->shared, one_lane(number)) && /0 \&\& /
 shrink-keeps-the-lanes|lock/shared_shrink.c|/^int shared_shrink(/,/^}/s/earlier(deadline, os_now() + patience)/deadline/
+copy-reaches-early|copy.c|s/request.reach = 0;/request.deadline = deadline;/
 copy-between-handles|copy.c|s/if (is_same(to, from))/if (to == from)/
 END
 }

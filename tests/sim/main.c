@@ -2,10 +2,12 @@
  *
  * SPDX-License-Identifier: MIT
  *
- *      sim [--seed N] [--time SECONDS | --runs N] [--replay SEED [--trace]] [--exhaustive N]
+ *      sim [--seed N] [--time SECONDS | --runs N] [--replay SEED [--trace]]
+ *      sim --exhaustive PREEMPTIONS [--runs N]
  *
- * Without --time and --runs it is some thousands of runs.  The first that fails is told, and ends
- * it with status 1.
+ * Without --time and --runs it is some thousands of runs; of a search, of each scene in each of four
+ * ways, and what is not searched whole says so.  The first that fails is told, and ends it with
+ * status 1.
  */
 #include "model.h"
 
@@ -88,13 +90,17 @@ static uint64_t run_seed(uint64_t seed)
         return steps;
 }
 
-/* All runs of a scene with so many preemptions at most, up to a number of runs. */
+/* All runs of a scene with so many preemptions at most, up to a number of runs in each way. */
 static uint64_t search(unsigned number, unsigned preemptions, uint64_t most)
 {
         uint64_t runs = 0;
+        bool whole = true;
 
         scenario = number;
         for (unsigned way = 0; way < 4; way++) {
+                uint64_t left = most;
+                bool more;
+
                 search_begin();
                 do {
                         begin_run();
@@ -106,9 +112,12 @@ static uint64_t search(unsigned number, unsigned preemptions, uint64_t most)
                         scheduler_run(&plan, scene_thread);
                         model_end();
                         look_at_the_end();
-                } while (++runs % most != 0 && search_next());
+                        more = search_next();
+                        runs++;
+                } while (--left > 0 && more);
+                whole = whole && !more;
         }
-        printf("sim: %-20s %8" PRIu64 " runs\n", scene_name(), runs);
+        printf("sim: %-20s %8" PRIu64 " runs%s\n", scene_name(), runs, whole ? "" : ", and there are more");
         return runs;
 }
 
@@ -137,15 +146,15 @@ int main(int argc, char **argv)
                 else if (strcmp(argv[i - 1], "--replay") == 0)
                         seed = strtoull(value, NULL, 10), wanted = 1;
                 else
-                        return fprintf(stderr,
-                                       "usage: sim [--seed N] [--time S | --runs N] [--replay SEED [--trace]]\n"),
+                        return fprintf(stderr, "usage: sim [--seed N] [--time S | --runs N] [--replay SEED [--trace]]\n"
+                                               "       sim --exhaustive PREEMPTIONS [--runs N]\n"),
                                2;
         }
         begin_signals();
         memory_begin();
         if (preemptions > 0) {
                 for (unsigned number = 0; number < scenarios; number++)
-                        runs += search(number, preemptions, 20000);
+                        runs += search(number, preemptions, wanted);
                 used = seconds();
                 printf("sim: %" PRIu64 " runs; %.0f a second of a processor\n", runs,
                        (double)runs / (used > 0 ? used : 1));
