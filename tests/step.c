@@ -16,8 +16,8 @@
  * "warm" calls have been made before by the same thread; "first" ones have not,
  * and are longer.  Each call is killed so many times, and the four that everybody
  * makes, warm, and those that another waits for, eight times as often; at how many
- * of its instructions that was is printed.  Each time it is others; AMMAP_TEST_LONG
- * asks for all.
+ * of its instructions that was is printed.  Each time it is others.  With AMMAP_TEST_LONG
+ * it is a thousand times, which is all of them but for the longest calls.
  */
 #include "lead.h"
 
