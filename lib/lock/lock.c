@@ -204,8 +204,11 @@
  *
  * A shrink must not wait for the slices that it leaves whole, so it enters no lane.  It
  * publishes the shorter length, runs a heavy fence, and waits for those whom a hold shows
- * to reach beyond it, and for a writer whom no hold shows.  Everyone else enters, notes how
- * far he reaches, fences lightly, and looks at the length.  lane_bump_sequence then adds to
+ * to reach beyond it, and for a writer whom no hold shows; but not for one who writes no byte
+ * (IDLE), who freezes the map, say: he needs the mutex of the resize before he goes on, and may wait
+ * for a copy that waits for the shrink's thread.  Everyone else enters, notes how far he reaches,
+ * fences lightly, and looks at the length.  A copy with two parts notes it when it has both: while
+ * it waits for one of them it must not be waited for.  lane_bump_sequence then adds to
  * the sequence, so that no copy without entering succeeds over what is taken away.  A writer
  * that is in keeps such copies out, and adds to the sequence when he leaves.
  *
@@ -941,7 +944,7 @@ bool lane_writes_unseen(const struct lane *lane)
 {
         uint64_t word = atomic_load(&lane->word);
 
-        return (word & LANE_WRITER) && !(word & LANE_DEAD) && !thread_any_writes(lane) &&
+        return (word & LANE_WRITER) && !(word & (LANE_DEAD | LANE_IDLE)) && !thread_any_writes(lane) &&
                atomic_load(&lane->word) == word;
 }
 

@@ -117,9 +117,10 @@
  *                  word stays as it is.  Whoever must know asks os_thread_gone.
  *   fork           The slots stay the parent's.  The list of the thread that forked is in
  *                  the child's memory.  glibc empties it.  musl goes on with it, and would
- *                  mark the parent's words when that thread ends.  So forget detaches.  The
- *                  view stays, because musl links new entries to it.  The mutex stays locked,
- *                  because unlocking it would bring the old list back into glibc's new one.
+ *                  mark the parent's words when that thread ends.  So os_robust_forget cuts it
+ *                  where the parent's part begins, and forget detaches.  The view stays,
+ *                  because what the child locks before the cut is linked to it.  The mutex stays
+ *                  locked, because unlocking it would bring the old list back into glibc's new one.
  *                  Views of other threads are on no list here.  But only the word tells whose
  *                  a slot is, and anyone may have written it, so all are treated alike.
  *   bare clone     libc writes the parent's ID, and the kernel knows no list: -ENOSYS.

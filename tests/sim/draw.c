@@ -521,17 +521,17 @@ static void do_recover(void)
                 map->since = since;
 }
 
-static void do_freeze(void)
+void do_freeze(unsigned number)
 {
-        struct model_map *map = &model_map[below(maps)];
+        struct model_map *map = &model_map[number];
         int rc;
 
         if (holds_any() || map->freezing)
                 return;
         map->freezing = model_tick();
-        call_begin((struct range){ (unsigned)(map - model_map), 0, map->words }, HOW_WRITE, WAITS, INT64_MAX);
+        call_begin((struct range){ number, 0, map->words }, HOW_WRITE, WAITS, INT64_MAX);
         call_freezes();
-        rc = ammap_freeze(handle_of((unsigned)(map - model_map)));
+        rc = ammap_freeze(handle_of(number));
         call_over();
         if (rc == 0)
                 map->frozen = model_tick();
@@ -649,7 +649,7 @@ static void do_one(enum op op)
                 do_fork();
                 break;
         default:
-                do_freeze();
+                do_freeze(below(maps));
         }
 }
 

@@ -19,5 +19,6 @@ void do_release(void);
 void do_watch(struct range range);
 void do_copy(struct range to, struct range from);
 void do_resize(unsigned map, unsigned words);
+void do_freeze(unsigned map);
 
 #endif /* DRAW_H */

@@ -128,6 +128,25 @@ static void between(unsigned number)
         }
 }
 
+/* The same slice's thread shrinks the map, and another one freezes it, which waits for the copy. */
+static void between_frozen(unsigned number)
+{
+        const struct range there = { 1, 0, 2 };
+
+        switch (number) {
+        case 0:
+                do_copy(there, second);
+                break;
+        case 1:
+                do_mut_slice(there, WAITS);
+                do_resize(0, 1);
+                do_release();
+                break;
+        default:
+                do_freeze(0);
+        }
+}
+
 static void watcher(unsigned number)
 {
         if (number == 0)
@@ -157,6 +176,7 @@ static const struct scene {
         { downgrade, "downgrade", 2, 1, 0 },
         { lanes, "lanes", 2, 2, 0 },
         { between, "between", 3, 1, 0 },
+        { between_frozen, "between_frozen", 3, 2, 0 },
         { watcher, "watcher", 2, 1, 0 },
         { three, "three", 3, 1, 0 },
         { two_writers, "shared_writers", 2, 1, 2 },
@@ -190,7 +210,7 @@ void scene_plan(unsigned preemptions)
 void scene_begin(void)
 {
         make_map(scene[scenario].lanes, scene[scenario].processes > 0);
-        if (scene[scenario].body == between)
+        if (scene[scenario].body == between || scene[scenario].body == between_frozen)
                 make_map(1, false);
         if (scene[scenario].body == biased)
                 warm_up();
