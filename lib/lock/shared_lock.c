@@ -521,6 +521,7 @@ static NOINLINE int name_slow(struct shared *shared, struct slot *slot, unsigned
 
         if (!shared_frozen(shared) && shared_owner_is_mine(shared, lanes))
                 return AMMAP_ERR_DEADLOCK;
+        w.alone = read_set_is_mine(shared, lanes); /* the same owner may come to wait for that */
         do {
                 uint32_t lane;
 
@@ -551,6 +552,7 @@ static int reach_further(struct shared *shared, struct slot *slot, unsigned i, c
 
         if (was >= request->reach)
                 return 0;
+        w.alone = true; /* the same owner may come to wait for the set */
         do {
                 uint32_t lane = lanes.first;
 

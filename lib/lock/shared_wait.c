@@ -26,7 +26,8 @@
  * when it ends its wait, whatever the reason, or goes on to another lane, or finds the lane kept
  * for one who is to come next, which may be one of them.  While one lives who owns the lane,
  * the others have nothing to do, whoever it is.  Who may have something to do all the same
- * (alone: it shrinks the map) relies on nobody.
+ * relies on nobody (alone): who shrinks the map, and who reads the lane already, for which it
+ * matters whether the owner shrinks the map or has come to write.
  *
  * When it ends since it has waited for too long, or has got the lane to write, the lane is
  * as it was for the others: one is woken, which becomes the lookout.  If that one ends its wait
