@@ -169,7 +169,14 @@ static inline void give_up_locking(void)
         syscall(SYS_capset, &header, data);
 }
 
-static inline bool set_limit(int resource, uint64_t value)
+/* glibc has an enumeration, and musl an int. */
+#ifdef __GLIBC__
+typedef __rlimit_resource_t limit_number;
+#else
+typedef int limit_number;
+#endif
+
+static inline bool set_limit(limit_number resource, uint64_t value)
 {
         struct rlimit limit;
 

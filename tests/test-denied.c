@@ -284,7 +284,7 @@ static bool may_answer(const struct denial *denial, int rc)
 static bool enter(const struct denial *denial)
 {
         if (denial->resource >= 0)
-                return set_limit(denial->resource, denial->limit);
+                return set_limit((limit_number)denial->resource, denial->limit);
         if (denial->proc && !mount_small("/proc", "64k")) {
                 printf("no /proc: nothing can be mounted, and the library's open and stat find none\n");
                 deny_proc = true;
