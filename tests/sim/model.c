@@ -30,11 +30,12 @@ struct write {
 static struct write written[WRITES_MAX];
 static unsigned writes;
 
+enum { RANGES = 2 };
 struct call {
         bool is;
         unsigned ranges;
-        struct range range[2];
-        enum how how[2];
+        struct range range[RANGES];
+        enum how how[RANGES];
         enum patience patience;
         int64_t deadline, latest; /* latest: as the library has it, that reads the clock later */
         int64_t slept;            /* when it first slept; 0: not yet */
@@ -43,9 +44,9 @@ struct call {
         bool starving;      /* it sleeps, and waited for long before */
         unsigned map, lane; /* ... for that one */
         enum how for_what;
-        unsigned passed;     /* by so many since */
-        uint64_t lanes_dead; /* of its ranges, some lane was dead when it began */
-        uint64_t recovered;
+        unsigned passed;         /* by so many since */
+        bool lanes_dead[RANGES]; /* some lane was when it began */
+        uint64_t recovered[RANGES];
         bool watches, freezes;
         int64_t free_since; /* nobody seems to be in its way; 0: somebody is */
         int64_t woke;
@@ -499,12 +500,9 @@ static bool may_be_dead(struct range range, uint64_t begin)
 
 void call_begin(struct range range, enum how how, enum patience patience, int64_t deadline)
 {
-        call[me()] = (struct call){ .is = true,
-                                    .ranges = 0,
-                                    .patience = patience,
-                                    .deadline = deadline,
-                                    .begin = model_tick(),
-                                    .recovered = model_map[range.map].recovered };
+        call[me()] = (struct call){
+                .is = true, .ranges = 0, .patience = patience, .deadline = deadline, .begin = model_tick()
+        };
         call_also(range, how);
 }
 
@@ -512,10 +510,11 @@ void call_also(struct range range, enum how how)
 {
         struct call *own = &call[me()];
 
+        own->lanes_dead[own->ranges] = dead_since_before(range);
+        own->recovered[own->ranges] = model_map[range.map].recovered;
         own->range[own->ranges] = range;
         own->how[own->ranges++] = how;
         own->own |= own_hold(range, how);
-        own->lanes_dead |= dead_since_before(range);
 }
 
 /* It writes no byte. */
@@ -617,9 +616,12 @@ int call_end(int rc)
         case 0:
                 if (own->own)
                         fail("a call succeeds that the thread's own slices are in the way of");
-                if (own->lanes_dead && !own->watches && model_map[own->range[0].map].recovered == own->recovered &&
-                    !model_map[own->range[0].map].recovering)
-                        fail("a call succeeds in a lane whose writer died");
+                for (unsigned r = 0; r < own->ranges && !own->watches; r++) {
+                        const struct model_map *map = &model_map[own->range[r].map];
+
+                        if (own->lanes_dead[r] && map->recovered == own->recovered[r] && !map->recovering)
+                                fail("a call succeeds in a lane whose writer died");
+                }
                 for (unsigned r = 0; r < own->ranges; r++) {
                         if (own->how[r] == HOW_WRITE && model_map[own->range[r].map].frozen &&
                             model_map[own->range[r].map].frozen < own->begin)
