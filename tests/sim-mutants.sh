@@ -58,7 +58,8 @@ try()
         else
                 start=$(date +%s)
                 found=no
-                "$dir/sim" --time 10 >"$dir/log" 2>&1 && "$dir/sim" --exhaustive 2 >"$dir/log" 2>&1 &&
+                "$dir/sim" --exhaustive 1 >"$dir/log" 2>&1 && "$dir/sim" --time 10 >"$dir/log" 2>&1 &&
+                        "$dir/sim" --exhaustive 2 >"$dir/log" 2>&1 &&
                         "$dir/sim" --seed 100000000 --time "$time" >"$dir/log" 2>&1 ||
                         found="$(($(date +%s) - start)) s, $(sed -n 's/^sim: \(seed\)/\1/p; s/^sim: \(scene .*\)/ (\1)/p' "$dir/log" | tr -d '\n')"
         fi
