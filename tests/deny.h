@@ -9,6 +9,7 @@
 #ifndef AMMAP_TESTS_DENY_H
 #define AMMAP_TESTS_DENY_H
 
+#include "os/linux-abi.h"
 #include "share.h"
 
 #include <linux/capability.h>
@@ -16,29 +17,6 @@
 #include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
-
-/* What a libc's headers may be too old for. */
-#ifndef MADV_COLD
-#define MADV_COLD 20
-#define MADV_PAGEOUT 21
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#endif
-#ifndef F_OFD_SETLK
-#define F_OFD_GETLK 36
-#define F_OFD_SETLK 37
-#endif
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#endif
 
 /* A call; or of one argument (0: the first) the bits of a mask have this value. */
 struct flavour {
@@ -66,7 +44,7 @@ struct flavour {
 static const struct flavour flavours[] = {
         DENY(membarrier),
         DENY(memfd_create),
-        DENY_FLAG(memfd_create, 1, 8U /* MFD_NOEXEC_SEAL */),
+        DENY_FLAG(memfd_create, 1, MFD_NOEXEC_SEAL),
         DENY_IF(futex, 1, FUTEX_WAIT_BITSET_PRIVATE),
         DENY_IF(futex, 1, FUTEX_WAIT_BITSET),
         DENY(madvise),

@@ -10,6 +10,7 @@
 #include "os/os.h"
 
 #include "os/calm.h"
+#include "os/linux-abi.h"
 
 #include <ammap.h>
 
@@ -26,15 +27,8 @@
 #include <unistd.h>
 
 /* What a libc's headers may be too old for. */
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8U
-#endif
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x10
-#endif
-#ifndef F_OFD_SETLK
-#define F_OFD_GETLK 36
-#define F_OFD_SETLK 37
 #endif
 #ifndef HUGETLBFS_MAGIC
 #define HUGETLBFS_MAGIC 0x958458f6

@@ -10,6 +10,7 @@
 #include "os/os.h"
 
 #include "os/calm.h"
+#include "os/linux-abi.h"
 #include "os/linux.h"
 
 #include <fcntl.h>
@@ -18,29 +19,6 @@
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-/* What a libc's headers may be too old for. */
-#ifndef MADV_WIPEONFORK
-#define MADV_WIPEONFORK 18
-#endif
-#ifndef MADV_COLD
-#define MADV_COLD 20
-#define MADV_PAGEOUT 21
-#endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#endif
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d41
-#define PR_SET_VMA_ANON_NAME 0
-#endif
 
 /* --- Advice on memory --- */
 

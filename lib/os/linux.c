@@ -7,6 +7,7 @@
 #include "os/os.h"
 
 #include "os/calm.h"
+#include "os/linux-abi.h"
 #include "os/linux.h"
 
 #include <errno.h>
@@ -26,9 +27,6 @@
 #include <unistd.h>
 
 /* What a libc's headers may be too old for. */
-#ifndef MADV_WIPEONFORK
-#define MADV_WIPEONFORK 18
-#endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
