@@ -19,7 +19,7 @@ static struct mutex all_maps_mutex;
 static void *all_maps;
 
 static pthread_once_t started = PTHREAD_ONCE_INIT;
-static int at_fork_result; /* after the start: by all_maps_mutex */
+static bool forks_known; /* by all_maps_mutex */
 static _Atomic bool threads_known;
 
 /* The map in a block; NULL: there is none. */
@@ -143,22 +143,21 @@ static void start(void)
 {
         os_start();
         thread_at_end(slot_thread_exit);
-        at_fork_result = os_at_fork(fork_before, fork_after, fork_child);
 }
 
 /* Where there was no room for the fork handlers, or for what a thread has of its own, it
  * is tried again.  A fork meanwhile has os_fork_check. */
 int map_start(void)
 {
-        int rc;
+        int rc = 0;
 
         pthread_once(&started, start);
         if (atomic_load_explicit(&threads_known, memory_order_acquire))
                 return 0;
         lock_maps();
-        if (at_fork_result < 0)
-                at_fork_result = os_at_fork(fork_before, fork_after, fork_child);
-        rc = at_fork_result;
+        if (!forks_known)
+                rc = os_at_fork(fork_before, fork_after, fork_child);
+        forks_known = rc == 0;
         if (rc == 0 && !atomic_load(&threads_known) && (rc = lane_start(lane_left)) == 0)
                 atomic_store_explicit(&threads_known, true, memory_order_release);
         unlock_maps();
