@@ -167,9 +167,6 @@ BETWEEN(int, os_find_locked, (int fd, struct os_locked *locked), (fd, locked))
 BETWEEN(int, os_next_data, (int fd, uint64_t offset, uint64_t *start, uint64_t *end), (fd, offset, start, end))
 BETWEEN(int, os_is_file, (int fd, uint64_t device, uint64_t inode), (fd, device, inode))
 BETWEEN(int64_t, os_now, (void), ())
-BETWEEN(int, os_wait, (const _Atomic uint32_t *word, uint32_t expected, int64_t deadline), (word, expected, deadline))
-BETWEEN(int, os_wait_shared, (const _Atomic uint32_t *word, uint32_t expected, int64_t deadline),
-        (word, expected, deadline))
 BETWEEN(int, os_wake_shared, (const _Atomic uint32_t *word, int count), (word, count))
 BETWEEN(bool, os_slot_taken, (uint32_t word), (word))
 BETWEEN(bool, os_fork_check, (void), ())
@@ -181,6 +178,37 @@ void __wrap_ammap__os_fence_heavy(void)
         step_in();
         __real_ammap__os_fence_heavy();
 }
+
+/* How long sleeps were to be, and those that nobody ended: on memory of this process, on the map's. */
+static struct {
+        _Atomic int64_t longest;
+        _Atomic long alone;
+} naps[2];
+
+static int nap(bool shared, int64_t until, int rc)
+{
+        int64_t longest = atomic_load(&naps[shared].longest);
+
+        while (longest < until && !atomic_compare_exchange_weak(&naps[shared].longest, &longest, until))
+                ;
+        if (rc == -ETIMEDOUT)
+                atomic_fetch_add(&naps[shared].alone, 1);
+        return rc;
+}
+
+#define NAP(name, shared)                                                                                              \
+        int __real_ammap__##name(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);                   \
+        int __wrap_ammap__##name(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);                   \
+        int __wrap_ammap__##name(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)                    \
+        {                                                                                                              \
+                int64_t until = deadline - now_ns();                                                                   \
+                                                                                                                       \
+                step_in();                                                                                             \
+                return nap(shared, until, __real_ammap__##name(word, expected, deadline));                             \
+        }
+
+NAP(os_wait, 0)
+NAP(os_wait_shared, 1)
 
 /* --- The calls ------------------------------------------------------------------ */
 
@@ -399,6 +427,61 @@ DEFINE_LOOP_TEST("between", calls_hold_whatever_comes_between, 0, COUNT_OF(scene
                                         places++;
         printf("test-os-between: %s: %ld places\n", scenes[_i].name, places);
         ck_assert_int_gt(places, 0);
+}
+
+/* --- How soon a death is noticed -------------------------------------------------- *
+ *
+ * Nobody wakes those who wait for one that is killed.  Of a process somebody looks every 10 ms, and tells the others,
+ * so that nobody learns it by a long sleep of its own.  How busy the machine is does not count: how long a sleep was
+ * to be does, and that somebody ended it.
+ */
+
+static void *wait_for_bytes(void *argument)
+{
+        return (void *)(intptr_t)op_run(OP_SLICE, argument, 0, SHORT, 0);
+}
+
+/* How many of them found the death by a sleep of their own. */
+static long learn_of_a_death(const struct scene *scene)
+{
+        enum { MANY = 16 };
+        struct place place = { INHERIT, NULL, -1, NULL, AMMAP_OPTIONS_INIT };
+        struct path path = path_of("between");
+        ammap_t *map = make_place(scene, &path, &place);
+        struct task tasks[MANY];
+        struct remote remote;
+        void *rc;
+
+        remote_start(&remote, &place);
+        remote_hold(&remote, true, 0, SHORT);
+        for (int i = 0; i < MANY; i++)
+                task_start(&tasks[i], wait_for_bytes, map);
+        for (int i = 0; i < MANY; i++)
+                ck_assert(task_sleeps(&tasks[i]));
+        atomic_store(&naps[0].alone, 0);
+        remote_kill(&remote);
+        for (int i = 0; i < MANY; i++) {
+                ck_assert_int_eq(pthread_join(tasks[i].thread, &rc), 0);
+                ck_assert_int_eq((intptr_t)rc, AMMAP_ERR_OWNER_DEAD);
+        }
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        return atomic_load(&naps[0].alone);
+}
+
+DEFINE_LOOP_TEST("between", many_learn_soon_of_a_death, 0, COUNT_OF(scenes))
+{
+        enum { TRIES = 4 /* one that looks may not come to run for a second */ };
+        long alone = 1;
+
+        if (scenes[_i].thread || scenes[_i].file == BY_KERNEL)
+                return;
+        atomic_store(&naps[1].longest, 0);
+        for (int tries = 0; tries < TRIES && alone > 0; tries++)
+                alone = learn_of_a_death(&scenes[_i]);
+        ck_assert_int_eq(alone, 0);
+        ck_assert_int_gt(atomic_load(&naps[1].longest), 0);
+        ck_assert_int_le(atomic_load(&naps[1].longest), 10 * MS);
 }
 
 int main(void)
