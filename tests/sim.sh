@@ -6,8 +6,12 @@
 # sim.sh ARGUMENT...              runs the program with these (sim/main.c)
 # sim.sh build DIRECTORY [LIB]    only makes DIRECTORY/sim, of the sources in LIB; what DIRECTORY/base
 #                                 has been made of files that are the same is not compiled again
+#
+# Flags of coverage.sh's, which counts branches: SIM_CFLAGS, with which the library's sources are compiled beside, and
+# SIM_LD, of the linker as it makes one piece of them.
 set -eu
 : "${top_srcdir:=$(cd "$(dirname "$0")/.." && pwd)}" "${CC:=cc}" "${CPPFLAGS:=}" "${LDFLAGS:=}" "${LIBS:=}"
+: "${SIM_CFLAGS:=}" "${SIM_LD:=}"
 
 skip()
 {
@@ -64,10 +68,11 @@ done >"$work/sources"
 # shellcheck disable=SC2016,SC2086
 xargs -P 2 -n 4 sh -c 'compile=$0 work=$1; shift; for s; do
         $compile -c -o "$work/o/$(basename "$s" .c).o" "$s" || exit 255; done' \
-        "$compile $record -I$top_srcdir/tests/sim/shadow -I$lib" "$work" <"$work/sources" 2>"$work/log" ||
+        "$compile $record $SIM_CFLAGS -I$top_srcdir/tests/sim/shadow -I$lib" "$work" <"$work/sources" 2>"$work/log" ||
         { cat "$work/log" >&2; exit 1; }
 # The library's data is one piece, and what it calls is the simulation's.
-ld -r -o "$work/all.o" "$work"/o/*.o
+# shellcheck disable=SC2086
+ld -r $SIM_LD -o "$work/all.o" "$work"/o/*.o
 # shellcheck disable=SC2086
 objcopy $calls --set-section-flags .bss=alloc,load,contents,data --rename-section .bss=simbss \
         --rename-section .data=simdata "$work/all.o" "$work/library.o"
@@ -95,4 +100,5 @@ if test $# -gt 0; then
 else
         "$work/sim" --exhaustive 1
         "$work/sim" --runs 30000
+        "$work/sim" --lies --runs 3000
 fi

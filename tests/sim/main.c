@@ -4,6 +4,7 @@
  *
  *      sim [--seed N] [--time SECONDS | --runs N] [--replay SEED [--trace]]
  *      sim --exhaustive PREEMPTIONS [--runs N]
+ *      sim --lies [--seed N] [--time SECONDS | --runs N] [--replay SEED [--trace]]
  *
  * Without --time and --runs it is some thousands of runs; of a search, of each scene in each of four
  * ways, and what is not searched whole says so.  The first that fails is told, and ends it with
@@ -90,6 +91,13 @@ static uint64_t run_seed(uint64_t seed)
         return steps;
 }
 
+static uint64_t run_lies(uint64_t seed)
+{
+        begin_run();
+        lies_run(seed);
+        return steps;
+}
+
 /* All runs of a scene with so many preemptions at most, up to a number of runs in each way. */
 static uint64_t search(unsigned number, unsigned preemptions, uint64_t most)
 {
@@ -124,6 +132,7 @@ static uint64_t search(unsigned number, unsigned preemptions, uint64_t most)
 int main(int argc, char **argv)
 {
         uint64_t seed = 1, runs = 0, wanted = 20000, all_steps = 0;
+        uint64_t (*run)(uint64_t seed) = run_seed;
         unsigned preemptions = 0;
         double limit = 0, used;
 
@@ -132,6 +141,10 @@ int main(int argc, char **argv)
 
                 if (strcmp(argv[i], "--trace") == 0) {
                         tracing = true;
+                        continue;
+                }
+                if (strcmp(argv[i], "--lies") == 0) {
+                        run = run_lies;
                         continue;
                 }
                 i++;
@@ -147,7 +160,8 @@ int main(int argc, char **argv)
                         seed = strtoull(value, NULL, 10), wanted = 1;
                 else
                         return fprintf(stderr, "usage: sim [--seed N] [--time S | --runs N] [--replay SEED [--trace]]\n"
-                                               "       sim --exhaustive PREEMPTIONS [--runs N]\n"),
+                                               "       sim --exhaustive PREEMPTIONS [--runs N]\n"
+                                               "       sim --lies [as the first]\n"),
                                2;
         }
         begin_signals();
@@ -161,7 +175,7 @@ int main(int argc, char **argv)
                 return 0;
         }
         while (limit > 0 ? runs % 64 != 0 || seconds() < limit : runs < wanted) {
-                all_steps += run_seed(seed++);
+                all_steps += run(seed++);
                 runs++;
         }
         used = seconds();

@@ -17,6 +17,7 @@
  *      os.c          the rest of lib/os/os.h, and the mutexes of POSIX threads
  *      model.c       what is to be true: bytes, exclusion, answers, wake-ups
  *      draw.c        which operations a seed stands for; scenes.c: short ones to be searched
+ *      lies.c        runs beside somebody who stores what he likes in the header of a shared map
  *      main.c        options
  *
  * Who goes on
@@ -64,7 +65,7 @@
  *
  *   -  Loads that are made early, and stores that overtake stores: processors that are weaker
  *      than x86.  What a release or acquire is missing does not show here.
- *   -  Maps in files, hostile peers, and errors of the system.
+ *   -  Maps in files, and errors of the system; hostile peers in the runs of lies.c alone.
  *   -  A child that is made without fork handlers.
  *   -  Shrinks beside copies between two maps: ammap_resize(3) tells what they may wait for.
  *   -  Memory at two addresses: a descriptor is mapped at one place for all.
@@ -375,6 +376,7 @@ void step(const char *what, const volatile void *address)
         if (++steps > STEPS_MAX)
                 fail("no end: more than %d steps", STEPS_MAX);
         clock_now += STEP_NS;
+        lies_step();
         if (is_among(jump, plan.jumps))
                 clock_now += (int64_t)draw_wide(&scheduling, 26);
         if (plan.drain > 1 && draw_below(&scheduling, plan.drain) == 0)

@@ -199,4 +199,10 @@ void scene_plan(unsigned preemptions);
 const char *scene_name(void);
 extern const unsigned scenarios;
 
+/* --- lies.c --- */
+
+/* A run of its own, with its seed; and a step of any run. */
+void lies_run(uint64_t seed);
+void lies_step(void);
+
 #endif /* SIM_H */

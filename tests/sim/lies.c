@@ -1,0 +1,472 @@
+/* lies.c - somebody who can write the header of a shared map, and stores there what he likes
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Threads of some processes make calls, and at some steps, drawn before, a word of the header becomes another one:
+ * at any instruction, which no process of a real machine can be made to do.  What is to hold is the threat model of
+ * ammap(7): no access outside of the map, no fault, only codes that there are, and each call comes to its end.  One
+ * that has no timeout may wait for as long as the header says that somebody is in its way; so after many steps the
+ * header is made as it is when nobody is in, now and then.  Bytes and exclusion are not looked at.
+ */
+#include "sim.h"
+
+#include "lock/slot.h"
+#include "memory/format.h"
+
+#include <ammap.h>
+#include <errno.h>
+
+enum {
+        LIES_MAX = 12,
+        HELD_MAX = 4,
+        LANES = 3,
+        LENGTH = LANES * 128,
+        PAGE = 4096,
+        MEND_AFTER = 20000,
+        MEND_EVERY = 512
+};
+
+static struct chance chance;
+static ammap_t *handle[PROCESSES_MAX];
+static struct format_head *head; /* NULL: nobody lies */
+static unsigned lanes, lies, operations;
+static uint64_t lie_at[LIES_MAX], to_mend;
+
+static struct held_slice {
+        bool is, writes;
+        ammap_slice_t read;
+        ammap_mut_slice_t write;
+} held[THREADS_MAX][HELD_MAX];
+
+static uint32_t below(uint32_t count)
+{
+        return draw_below(&chance, count);
+}
+
+/* --- What is said ------------------------------------------------------------- */
+
+static struct format_lane *lane_of(unsigned number)
+{
+        return format_first_lane(head) + number;
+}
+
+static struct format_slot *record_of(unsigned number)
+{
+        return (struct format_slot *)(void *)((unsigned char *)head + format_slots(lanes)) + number;
+}
+
+static _Atomic uint32_t *lock_word_of(unsigned number)
+{
+        unsigned char *pages = (unsigned char *)head + format_pages(lanes, FORMAT_SLOTS, PAGE);
+
+        return (_Atomic uint32_t *)(void *)(pages + (number + 1) * (size_t)PAGE - os_slot_word());
+}
+
+/* One that is taken, mostly. */
+static unsigned any_slot(void)
+{
+        return below(16) == 0 ? below(FORMAT_SLOTS) : below(plan.threads + 1);
+}
+
+static uint64_t any_owner(void)
+{
+        const unsigned slot = any_slot();
+        uint64_t id = 0;
+
+        switch (below(8)) {
+        case 0:
+                break;
+        case 1:
+                id = draw(&chance);
+                break;
+        case 2: /* whoever goes on next, perhaps */
+                id = current && my_slots.all ? my_slots.all->owner_id : 0;
+                break;
+        case 3: /* one that was there before */
+                id = (atomic_load(&record_of(slot)->generation) + 1) << (2 + OWNER_INDEX_BITS) | (slot + UINT64_C(1))
+                                                                                                         << 2;
+                break;
+        default:
+                id = atomic_load(&record_of(slot)->generation) << (2 + OWNER_INDEX_BITS) | (slot + UINT64_C(1)) << 2;
+        }
+        return (id & OWNER_ID) | below(4);
+}
+
+static uint32_t any_set(void)
+{
+        const uint32_t first = below(lanes);
+
+        switch (below(8)) {
+        case 0:
+                return (uint32_t)draw(&chance);
+        case 1:
+        case 2:
+                return 0;
+        default:
+                return SET_HELD | (below(2) ? SET_SLICE : 0) | below(lanes - first) << 12 | first;
+        }
+}
+
+static uint32_t any_lock_word(void)
+{
+        switch (below(6)) {
+        case 0:
+                return 0;
+        case 1:
+                return FORMAT_WORD_DIED;
+        case 2:
+                return FORMAT_WORD_PROCESS | below(1024);
+        case 3:
+                return os_thread();
+        case 4:
+                return 1000 + below(plan.threads);
+        default:
+                return (uint32_t)draw(&chance);
+        }
+}
+
+static uint64_t other(uint64_t value, uint64_t most)
+{
+        switch (below(6)) {
+        case 0:
+                return 0;
+        case 1:
+                return value - 1;
+        case 2:
+                return draw(&chance);
+        case 3:
+                return most;
+        case 4:
+                return value ^ 1;
+        default:
+                return value + 1;
+        }
+}
+
+static void lie_of_lane(struct format_lane *lane)
+{
+        switch (below(8)) {
+        case 0:
+        case 1:
+        case 2:
+                atomic_store(&lane->owner, any_owner());
+                break;
+        case 3:
+        case 4:
+                atomic_store(&lane->sequence, other(atomic_load(&lane->sequence), 1));
+                break;
+        case 5:
+                atomic_store(&lane->next, any_owner());
+                break;
+        case 6:
+                atomic_store(&lane->rescan, below(3) ? 1 : 0);
+                break;
+        default:
+                atomic_store(&lane->dead_process, (uint32_t)draw(&chance));
+                atomic_store(&lane->dead_thread, (uint32_t)draw(&chance));
+        }
+}
+
+static void lie_of_slot(unsigned number)
+{
+        struct format_slot *record = record_of(number);
+
+        switch (below(10)) {
+        case 0:
+                atomic_store(&record->generation, other(atomic_load(&record->generation), OWNER_GENERATIONS));
+                break;
+        case 1:
+                atomic_store(&record->thread, below(2) ? any_lock_word() : 1000 + below(plan.threads));
+                break;
+        case 2:
+                atomic_store(&record->process, below(2) ? (uint32_t)draw(&chance) : 100 + below(plan.processes));
+                break;
+        case 3:
+                atomic_store(&record->mut_slices, below(3));
+                break;
+        case 4:
+                atomic_store(&record->reach[below(FORMAT_SETS)], other(LENGTH, UINT64_MAX));
+                atomic_store(&record->copy_reach, other(LENGTH, UINT64_MAX));
+                break;
+        case 5:
+        case 6:
+                atomic_store(lock_word_of(number), any_lock_word());
+                break;
+        default:
+                atomic_store(&record->read_set[below(FORMAT_PLACES)], any_set());
+        }
+}
+
+static void lie(void)
+{
+        switch (below(16)) {
+        case 0:
+                atomic_store(&head->slots_used, (uint32_t)other(atomic_load(&head->slots_used), UINT32_MAX));
+                break;
+        case 1:
+                if (below(8) == 0)
+                        atomic_store(&head->frozen, below(3));
+                else
+                        atomic_store(&head->length, other(atomic_load(&head->length), atomic_load(&head->length) / 2));
+                break;
+        case 2: /* no place is free */
+                for (unsigned i = 0; i < FORMAT_SLOTS; i++)
+                        if (!os_slot_taken(atomic_load(lock_word_of(i))))
+                                atomic_store(lock_word_of(i), 999);
+                break;
+        case 3:
+        case 4:
+        case 5:
+        case 6:
+        case 7:
+        case 8:
+                lie_of_lane(lane_of(below(lanes + 1)));
+                break;
+        default:
+                lie_of_slot(any_slot());
+        }
+}
+
+/* As if nobody were in. */
+static void mend(void)
+{
+        for (unsigned i = 0; i <= lanes; i++) {
+                struct format_lane *lane = lane_of(i);
+
+                atomic_store(&lane->sequence, (atomic_load(&lane->sequence) + 1) & ~UINT64_C(1));
+                atomic_store(&lane->owner, 0);
+                atomic_store(&lane->next, 0);
+        }
+        for (unsigned i = 0; i < FORMAT_SLOTS; i++)
+                for (unsigned place = 0; place < FORMAT_PLACES; place++)
+                        atomic_store(&record_of(i)->read_set[place], 0);
+        if (atomic_load(&head->slots_used) > 2 * THREADS_MAX) /* or each look at all of them is many steps */
+                atomic_store(&head->slots_used, 2 * THREADS_MAX);
+}
+
+void lies_step(void)
+{
+        if (!head)
+                return;
+        for (unsigned i = 0; i < lies; i++)
+                if (lie_at[i] == steps)
+                        lie();
+        if (steps >= to_mend) {
+                mend();
+                to_mend = steps + MEND_EVERY;
+        }
+}
+
+/* --- What is called ------------------------------------------------------------ */
+
+/* Whatever the header says: a code that there is, and none of the system, which refuses nothing here. */
+static int answer(const char *call, int rc)
+{
+        if (rc > 0 || rc < AMMAP_ERR_LIMIT || (rc < 0 && rc > AMMAP_ERR_INVALID && rc != -EAGAIN))
+                fail("%s answers %d", call, rc);
+        return rc;
+}
+
+static int64_t timeout(void)
+{
+        return below(3) == 0 ? -1 : (int64_t)draw_wide(&chance, 25);
+}
+
+static struct held_slice *find_held(bool is)
+{
+        struct held_slice *found = NULL;
+
+        for (unsigned i = 0, count = 0; i < HELD_MAX; i++) {
+                struct held_slice *one = &held[current->number][i];
+
+                if (one->is == is && below(++count) == 0)
+                        found = one;
+        }
+        return found;
+}
+
+static void look(const void *data, uint64_t offset, uint64_t length)
+{
+        if (length == 0 || offset + length > LENGTH || !files_have((uintptr_t)data, (size_t)length))
+                fail("a slice of %d bytes is not in the map", (int)length);
+}
+
+static void take(ammap_t *map, uint64_t offset, uint64_t length, bool writes)
+{
+        struct held_slice *one = find_held(false);
+        const unsigned how = below(writes ? 4 : 3);
+        int rc;
+
+        if (!one)
+                return;
+        *one = (struct held_slice){ .writes = writes };
+        if (writes)
+                rc = how == 0   ? ammap_as_mut_slice(map, offset, length, &one->write)
+                     : how == 1 ? ammap_try_as_mut_slice(map, offset, length, &one->write)
+                     : how == 2 ? ammap_timed_as_mut_slice(map, offset, length, timeout(), &one->write)
+                                : ammap_recover_as_mut_slice(map, offset, length, &one->write);
+        else
+                rc = how == 0   ? ammap_as_slice(map, offset, length, &one->read)
+                     : how == 1 ? ammap_try_as_slice(map, offset, length, &one->read)
+                                : ammap_timed_as_slice(map, offset, length, timeout(), &one->read);
+        if (how == 3 && rc == 1) /* its writer had died */
+                rc = 0;
+        if (answer("a slice", rc) < 0)
+                return;
+        one->is = true;
+        look(writes ? one->write.data : one->read.data, offset, length);
+}
+
+static void release(struct held_slice *one)
+{
+        if (!one)
+                return;
+        one->is = false;
+        answer("a release", one->writes ? ammap_mut_slice_release(&one->write) : ammap_slice_release(&one->read));
+}
+
+/* Of a slice: it becomes one to read; or the process's. */
+static void change(struct held_slice *one, bool detach)
+{
+        if (!one || (!detach && !one->writes))
+                return;
+        if (detach)
+                answer("detach", one->writes ? ammap_mut_slice_detach(&one->write) : ammap_slice_detach(&one->read));
+        else if (answer("downgrade", ammap_mut_slice_downgrade(&one->write, &one->read)) == 0)
+                one->writes = false;
+}
+
+static void call(void)
+{
+        const uint64_t offset = below(LENGTH / 8) * UINT64_C(8),
+                       length = 8 * (1 + (uint64_t)below((LENGTH - (uint32_t)offset) / 8));
+        ammap_t *map = handle[current->process];
+        unsigned char bytes[LENGTH] = { 0 };
+        ammap_holder_t holders[4];
+        uint64_t generation = 0;
+        int rc;
+
+        switch (below(20)) {
+        case 0:
+        case 1:
+                answer("read_into", ammap_timed_read_into(map, offset, bytes, length, timeout()));
+                break;
+        case 2:
+                answer("try_read_into", ammap_try_read_into(map, offset, bytes, length));
+                break;
+        case 3:
+        case 4:
+                answer("update", ammap_timed_update_region(map, offset, bytes, length, timeout()));
+                break;
+        case 5:
+                answer("try_update", ammap_try_update_region(map, offset, bytes, length));
+                break;
+        case 6:
+        case 7:
+        case 8:
+                take(map, offset, length, false);
+                break;
+        case 9:
+        case 10:
+        case 11:
+                take(map, offset, length, true);
+                break;
+        case 12:
+        case 13:
+                release(find_held(true));
+                break;
+        case 14:
+                change(find_held(true), false);
+                break;
+        case 15:
+                change(find_held(true), true);
+                break;
+        case 16:
+                answer("resize", ammap_resize(map, 8 * (1 + (uint64_t)below(LENGTH / 8))));
+                break;
+        case 17:
+                answer("recover", ammap_recover(map));
+                break;
+        case 18:
+                rc = ammap_holders(map, 0, 8, holders, 4);
+                answer("holders", rc > 0 ? 0 : rc);
+                break;
+        default:
+                if (below(8) == 0)
+                        answer("freeze", ammap_freeze(map));
+                else
+                        answer("wait_change", ammap_wait_change(map, offset, 8, &generation, draw_wide(&chance, 25)));
+        }
+}
+
+static void make_calls(unsigned number)
+{
+        const bool dies = below(4) == 0;
+
+        (void)number;
+        for (unsigned i = 0; i < operations; i++)
+                call();
+        for (struct held_slice *one; !dies && (one = find_held(true));)
+                release(one);
+}
+
+/* --- A run ---------------------------------------------------------------------- */
+
+static void draw_lies(uint64_t seed)
+{
+        chance.state = seed;
+        plan = (struct plan){ .seed = seed,
+                              .order = below(2) ? ORDER_WALK : ORDER_PRIORITIES,
+                              .threads = 1 + below(4) };
+        plan.processes = 1 + below(plan.threads);
+        plan.changes = below(8);
+        plan.length = 64U << below(6);
+        plan.walk = 2U << below(6);
+        plan.drain = 1;
+        plan.spins = below(4) == 0;
+        plan.asymmetric = below(2);
+        plan.kills = below(4) == 0;
+        to_mend = MEND_AFTER;
+        operations = 1 + below(12);
+        lies = 1 + below(LIES_MAX);
+        for (unsigned i = 0; i < lies; i++)
+                lie_at[i] = i > 0 && below(2) ? lie_at[i - 1] + 1 + below(24) : 1 + below(plan.length);
+}
+
+static void make_maps(void)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        int rc;
+
+        lanes = 1 + below(LANES);
+        options.lanes = lanes;
+        options.share = AMMAP_SHARED;
+        if ((rc = ammap_new_with(&handle[0], LENGTH, &options)) < 0)
+                fail("no map: %d", rc);
+        for (unsigned p = 1; p < plan.processes; p++) {
+                enter_process(p);
+                if ((rc = ammap_import(&handle[p], ammap_fd(handle[0]), NULL)) < 0)
+                        fail("no import: %d", rc);
+        }
+        enter_process(0);
+        head = (struct format_head *)(void *)memory_object(0, 0);
+}
+
+void lies_run(uint64_t seed)
+{
+        static const struct held_slice none;
+
+        for (unsigned t = 0; t < THREADS_MAX; t++)
+                for (unsigned i = 0; i < HELD_MAX; i++)
+                        held[t][i] = none;
+        draw_lies(seed);
+        make_maps();
+        scheduler_run(&plan, make_calls);
+        mend();
+        head = NULL;
+        for (unsigned p = 0; p < plan.processes; p++)
+                if (!process_is_gone(p)) {
+                        enter_process(p);
+                        answer("free", ammap_free(handle[p]));
+                }
+}
