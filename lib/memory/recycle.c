@@ -166,9 +166,10 @@ static struct kept *shrink_to(uint64_t keep)
 {
         struct kept *gone = NULL;
 
-        for (unsigned class = CLASSES; class -- > 0 && kept_bytes > keep;)
-                while (list[class].oldest && kept_bytes > keep) {
-                        struct kept *kept = list[class].oldest;
+        /* I2: where bytes are kept, a class has them. */
+        for (unsigned i = CLASSES - 1; kept_bytes > keep; i--)
+                while (list[i].oldest && kept_bytes > keep) {
+                        struct kept *kept = list[i].oldest;
 
                         unlink_kept(kept);
                         leaving_bytes += kept->weight;

@@ -356,7 +356,7 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
                 region->fork = AMMAP_FORK_OMIT; /* a child that took zeros for a key would not be told */
         region->noreserve = options->noreserve != AMMAP_NO;
         /* A neighbour that is huge too would be one mapping with it, and the
-         * kernel's account of both would be one. */
+         * kernel's account of both would be one: so nothing that is aligned is bare. */
         if (huge && region->size >= huge) {
                 align = huge;
                 after = page;
@@ -366,7 +366,7 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
                  !backing;
         open = marked || (before + after == 0 && region->used == region->size && !backing);
 
-        bare = backing && before + after == 0 && align == page;
+        bare = backing && before + after == 0;
 
         if (bare)
                 rc = map_bare(region);

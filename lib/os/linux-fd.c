@@ -42,12 +42,12 @@
 
 /* --- Opening --- */
 
-/* What is written to a standard stream that is closed must not go to a map. */
+/* One that has just been opened.  What is written to a standard stream that is closed must not go to a map. */
 static int keep(int fd)
 {
         int kept, rc;
 
-        if (fd < 0 || fd >= OS_FD_MIN)
+        if (fd >= OS_FD_MIN)
                 return fd;
         kept = fcntl(fd, F_DUPFD_CLOEXEC, OS_FD_MIN);
         rc = kept < 0 ? -errno : kept;
@@ -198,8 +198,7 @@ static void take_signal(const struct held *held, int rc)
         sigemptyset(&ours);
         sigaddset(&ours, SIGXFSZ);
         if (rc == -EFBIG && !held->pending)
-                while (sigtimedwait(&ours, NULL, &at_once) < 0 && errno == EINTR)
-                        ;
+                (void)sigtimedwait(&ours, NULL, &at_once); /* who does not wait is not interrupted */
         pthread_sigmask(SIG_SETMASK, &held->before, NULL);
 }
 
@@ -432,7 +431,7 @@ int os_send(int socket, int fd)
         ssize_t n;
 
         memset(&control, 0, sizeof control);
-        header = CMSG_FIRSTHDR(&message);
+        header = &control.align; /* the first */
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
         header->cmsg_len = CMSG_LEN(sizeof fd);
@@ -467,7 +466,8 @@ static bool is_datagram(int socket)
         int type = 0;
         socklen_t size = sizeof type;
 
-        return getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
+        (void)getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size); /* refused, the type stays none */
+        return type == SOCK_DGRAM;
 }
 
 /* Close what came but the first that was sent; how many were. */
