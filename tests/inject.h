@@ -150,6 +150,20 @@ static inline int inject_next(enum inject_point point)
         return point == inject.always.point ? inject.always.error : 0;
 }
 
+/* In musl's headers, up to 1.2.3, these are macros, and would make a second wrapper of each. */
+#undef mmap64
+#undef ftruncate64
+#undef fallocate64
+#undef fstat64
+#undef stat64
+#undef fstatfs64
+#undef lseek64
+#undef pread64
+#undef pwrite64
+#undef open64
+#undef fcntl64
+#undef getrlimit64
+
 /* --- Blocks of memory -------------------------------------------------------- */
 
 /* Alive, of those that the objects of this program have allocated. */

@@ -164,6 +164,13 @@ static inline bool is_mapped(const void *address, size_t size)
         return mapped;
 }
 
+/* musl's malloc maps its memory and has ENOMEM for all that mmap is refused with, and its mmap itself for EPERM. */
+#ifdef __GLIBC__
+#define LIBC_HIDES_MMAP false
+#else
+#define LIBC_HIDES_MMAP true
+#endif
+
 /* What the library has given back a sanitizer's own thread may map since, for itself. */
 static inline bool is_given_back(const void *address, size_t size)
 {

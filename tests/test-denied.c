@@ -278,6 +278,8 @@ static bool may_answer(const struct denial *denial, int rc)
                 return true;
         if (denial->resource == RLIMIT_AS && rc == -EAGAIN)
                 return true; /* of a thread, which had no memory */
+        if (denial->flavour && denial->flavour->number == SYS_mmap && rc == -ENOMEM && LIBC_HIDES_MMAP)
+                return true;
         return rc == -denial->error;
 }
 

@@ -477,7 +477,9 @@ static void try_variant(const struct variant *variant, const struct injection *l
         run.variant = variant;
         run.lacks = lacks;
         run.next = (unsigned)(variant - variants);
+#ifdef M_ARENA_MAX /* of glibc */
         mallopt(M_ARENA_MAX, 1);
+#endif
         for (size_t c = 0; c < COUNT_OF(api_calls); c++) {
                 run.call = &api_calls[c];
                 if (call_is_for(run.call, &variant->kind))

@@ -200,7 +200,8 @@ static bool is_absent(int error)
 static bool may_answer(const struct refusal *refusal, int rc, int plain)
 {
         return rc >= 0 || rc == plain || rc == -refusal->error ||
-               (rc == AMMAP_ERR_UNSUPPORTED && is_absent(refusal->error));
+               (rc == AMMAP_ERR_UNSUPPORTED && is_absent(refusal->error)) ||
+               (rc == -ENOMEM && refusal->number == SYS_mmap && LIBC_HIDES_MMAP);
 }
 
 static void complain(const struct world *world, const struct api_call *call, const struct refusal *refusal,
