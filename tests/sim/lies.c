@@ -7,6 +7,10 @@
  * ammap(7): no access outside of the map, no fault, only codes that there are, and each call comes to its end.  One
  * that has no timeout may wait for as long as the header says that somebody is in its way; so after many steps the
  * header is made as it is when nobody is in, now and then.  Bytes and exclusion are not looked at.
+ *
+ * So a run may be what the model does not know.  Handles only read, or read beside one that writes; slices are
+ * the process's, and whoever comes releases them, also twice; the system has no memory left, for once or for good.
+ * Some runs are of a private map, of which nobody can lie.
  */
 #include "sim.h"
 
@@ -27,16 +31,19 @@ enum {
 };
 
 static struct chance chance;
-static ammap_t *handle[PROCESSES_MAX];
-static struct format_head *head; /* NULL: nobody lies */
-static unsigned lanes, lies, operations;
+static ammap_t *handle[PROCESSES_MAX], *reading[PROCESSES_MAX]; /* reading: one that only reads; or NULL */
+static struct format_head *head;                                /* NULL: nobody lies */
+static bool sharing, detaches;
+static unsigned refusal; /* memory is refused once in so many times; 0: never */
+static uint64_t nag_from, nag_until;
+static unsigned lanes, lies, operations, late;
 static uint64_t lie_at[LIES_MAX], to_mend;
 
 static struct held_slice {
         bool is, writes;
         ammap_slice_t read;
         ammap_mut_slice_t write;
-} held[THREADS_MAX][HELD_MAX];
+} held[THREADS_MAX][HELD_MAX], detached[PROCESSES_MAX];
 
 static uint32_t below(uint32_t count)
 {
@@ -227,6 +234,17 @@ static void lie(void)
         }
 }
 
+/* At each step: nobody changes an owner, or has looked for readers once for all, before it is another one. */
+static void nag(void)
+{
+        struct format_lane *lane = lane_of(below(lanes));
+        uint64_t owner = atomic_load(&lane->owner);
+
+        if (!(owner & OWNER_ID))
+                atomic_store(&lane->owner, OWNER_RESERVED | (~owner & OWNER_WAITERS));
+        atomic_store(&lane->rescan, 1);
+}
+
 /* As if nobody were in. */
 static void mend(void)
 {
@@ -251,25 +269,34 @@ void lies_step(void)
         for (unsigned i = 0; i < lies; i++)
                 if (lie_at[i] == steps)
                         lie();
+        if (steps >= nag_from && steps < nag_until)
+                nag();
         if (steps >= to_mend) {
                 mend();
                 to_mend = steps + MEND_EVERY;
         }
 }
 
+bool lies_refuse(void)
+{
+        return refusal && current && below(refusal) == 0;
+}
+
 /* --- What is called ------------------------------------------------------------ */
 
-/* Whatever the header says: a code that there is, and none of the system, which refuses nothing here. */
+/* Whatever the header says: a code that there is, and none of the system but what it has refused. */
 static int answer(const char *call, int rc)
 {
-        if (rc > 0 || rc < AMMAP_ERR_LIMIT || (rc < 0 && rc > AMMAP_ERR_INVALID && rc != -EAGAIN))
+        if (rc > 0 || rc < AMMAP_ERR_LIMIT ||
+            (rc < 0 && rc > AMMAP_ERR_INVALID && rc != -EAGAIN && !(refusal && rc == -ENOMEM)))
                 fail("%s answers %d", call, rc);
         return rc;
 }
 
+/* Where nobody mends anything, none waits for ever while others may wait for what it holds. */
 static int64_t timeout(void)
 {
-        return below(3) == 0 ? -1 : (int64_t)draw_wide(&chance, 25);
+        return sharing && below(3) == 0 ? -1 : (int64_t)draw_wide(&chance, 25);
 }
 
 static struct held_slice *find_held(bool is)
@@ -287,18 +314,22 @@ static struct held_slice *find_held(bool is)
 
 static void look(const void *data, uint64_t offset, uint64_t length)
 {
-        if (length == 0 || offset + length > LENGTH || !files_have((uintptr_t)data, (size_t)length))
+        if (length == 0 || offset + length > LENGTH || (sharing && !files_have((uintptr_t)data, (size_t)length)))
                 fail("a slice of %d bytes is not in the map", (int)length);
+        memory_look((uintptr_t)data, (size_t)length);
 }
 
 static void take(ammap_t *map, uint64_t offset, uint64_t length, bool writes)
 {
         struct held_slice *one = find_held(false);
-        const unsigned how = below(writes ? 4 : 3);
+        const bool waits = sharing || (!detaches && !find_held(true));
+        unsigned how = below(writes ? 4 : 3);
         int rc;
 
         if (!one)
                 return;
+        if (!waits && how != 1)
+                how = 2;
         *one = (struct held_slice){ .writes = writes };
         if (writes)
                 rc = how == 0   ? ammap_as_mut_slice(map, offset, length, &one->write)
@@ -330,23 +361,43 @@ static void change(struct held_slice *one, bool detach)
 {
         if (!one || (!detach && !one->writes))
                 return;
-        if (detach)
-                answer("detach", one->writes ? ammap_mut_slice_detach(&one->write) : ammap_slice_detach(&one->read));
-        else if (answer("downgrade", ammap_mut_slice_downgrade(&one->write, &one->read)) == 0)
+        if (detach) {
+                struct held_slice *there = &detached[current->process];
+
+                if (answer("detach",
+                           one->writes ? ammap_mut_slice_detach(&one->write) : ammap_slice_detach(&one->read)) == 0 &&
+                    !there->is) {
+                        *there = *one;
+                        one->is = false;
+                }
+        } else if (answer("downgrade", ammap_mut_slice_downgrade(&one->write, &one->read)) == 0)
                 one->writes = false;
+}
+
+/* By whichever thread of the process; and once more, perhaps at the same time where a lie could have it so. */
+static void release_detached(void)
+{
+        struct held_slice *there = &detached[current->process], one = *there;
+
+        if (!one.is)
+                return;
+        there->is = sharing;
+        release(&one);
+        there->is = below(2) && (there->is || !sharing);
 }
 
 static void call(void)
 {
         const uint64_t offset = below(LENGTH / 8) * UINT64_C(8),
                        length = 8 * (1 + (uint64_t)below((LENGTH - (uint32_t)offset) / 8));
-        ammap_t *map = handle[current->process];
+        const unsigned process = current->process;
+        ammap_t *map = reading[process] && below(2) ? reading[process] : handle[process];
         unsigned char bytes[LENGTH] = { 0 };
         ammap_holder_t holders[4];
         uint64_t generation = 0;
         int rc;
 
-        switch (below(20)) {
+        switch (below(22)) {
         case 0:
         case 1:
                 answer("read_into", ammap_timed_read_into(map, offset, bytes, length, timeout()));
@@ -379,7 +430,8 @@ static void call(void)
                 change(find_held(true), false);
                 break;
         case 15:
-                change(find_held(true), true);
+                if (detaches)
+                        change(find_held(true), true);
                 break;
         case 16:
                 answer("resize", ammap_resize(map, 8 * (1 + (uint64_t)below(LENGTH / 8))));
@@ -388,14 +440,18 @@ static void call(void)
                 answer("recover", ammap_recover(map));
                 break;
         case 18:
+                release_detached();
+                break;
+        case 19:
+                if (below(4) == 0 && (sharing || !detaches)) /* it has no timeout */
+                        answer("freeze", ammap_freeze(map));
+                break;
+        case 20:
                 rc = ammap_holders(map, 0, 8, holders, 4);
                 answer("holders", rc > 0 ? 0 : rc);
                 break;
         default:
-                if (below(8) == 0)
-                        answer("freeze", ammap_freeze(map));
-                else
-                        answer("wait_change", ammap_wait_change(map, offset, 8, &generation, draw_wide(&chance, 25)));
+                answer("wait_change", ammap_wait_change(map, offset, 8, &generation, draw_wide(&chance, 25)));
         }
 }
 
@@ -403,7 +459,8 @@ static void make_calls(unsigned number)
 {
         const bool dies = below(4) == 0;
 
-        (void)number;
+        for (unsigned i = 0; number > 0 && i < late; i++) /* others may be at their end when it begins */
+                step("it is late", NULL);
         for (unsigned i = 0; i < operations; i++)
                 call();
         for (struct held_slice *one; !dies && (one = find_held(true));)
@@ -418,7 +475,9 @@ static void draw_lies(uint64_t seed)
         plan = (struct plan){ .seed = seed,
                               .order = below(2) ? ORDER_WALK : ORDER_PRIORITIES,
                               .threads = 1 + below(4) };
-        plan.processes = 1 + below(plan.threads);
+        sharing = below(4) > 0;
+        detaches = sharing || below(2);
+        plan.processes = sharing ? 1 + below(plan.threads) : 1;
         plan.changes = below(8);
         plan.length = 64U << below(6);
         plan.walk = 2U << below(6);
@@ -426,7 +485,12 @@ static void draw_lies(uint64_t seed)
         plan.spins = below(4) == 0;
         plan.asymmetric = below(2);
         plan.kills = below(4) == 0;
+        plan.stops = below(8) == 0;
         to_mend = MEND_AFTER;
+        nag_from = below(plan.length);
+        nag_until = below(16) == 0 ? nag_from + draw_wide(&chance, 14) : 0;
+        refusal = below(3) == 0 ? 1U << below(7) : 0;
+        late = below(4) == 0 ? draw_wide(&chance, 10) : 0;
         operations = 1 + below(12);
         lies = 1 + below(LIES_MAX);
         for (unsigned i = 0; i < lies; i++)
@@ -436,16 +500,24 @@ static void draw_lies(uint64_t seed)
 static void make_maps(void)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
-        int rc;
+        int rc, fd;
 
         lanes = 1 + below(LANES);
         options.lanes = lanes;
-        options.share = AMMAP_SHARED;
+        options.share = sharing ? AMMAP_SHARED : AMMAP_PRIVATE;
         if ((rc = ammap_new_with(&handle[0], LENGTH, &options)) < 0)
                 fail("no map: %d", rc);
-        for (unsigned p = 1; p < plan.processes; p++) {
+        if (!sharing)
+                return;
+        fd = ammap_fd(handle[0]);
+        options = (ammap_options_t)AMMAP_OPTIONS_INIT;
+        for (unsigned p = 0; p < plan.processes; p++) {
                 enter_process(p);
-                if ((rc = ammap_import(&handle[p], ammap_fd(handle[0]), NULL)) < 0)
+                options.read_only = true;
+                if (below(3) == 0 && (rc = ammap_import(&reading[p], fd, &options)) < 0)
+                        fail("no import to read: %d", rc);
+                options.read_only = below(8) == 0;
+                if (p > 0 && (rc = ammap_import(&handle[p], fd, &options)) < 0)
                         fail("no import: %d", rc);
         }
         enter_process(0);
@@ -459,14 +531,21 @@ void lies_run(uint64_t seed)
         for (unsigned t = 0; t < THREADS_MAX; t++)
                 for (unsigned i = 0; i < HELD_MAX; i++)
                         held[t][i] = none;
+        for (unsigned p = 0; p < PROCESSES_MAX; p++) {
+                detached[p] = none;
+                handle[p] = reading[p] = NULL;
+        }
         draw_lies(seed);
         make_maps();
         scheduler_run(&plan, make_calls);
-        mend();
+        if (head)
+                mend();
         head = NULL;
         for (unsigned p = 0; p < plan.processes; p++)
                 if (!process_is_gone(p)) {
                         enter_process(p);
+                        if (reading[p])
+                                answer("free", ammap_free(reading[p]));
                         answer("free", ammap_free(handle[p]));
                 }
 }

@@ -11,6 +11,7 @@
 #include "lock/thread.h"
 #include "os/os.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,21 +255,25 @@ static void *take(size_t align, size_t size)
 
 void *__wrap_malloc(size_t size)
 {
-        unsigned char *got = take(GRANULE, size);
+        unsigned char *got = lies_refuse() ? NULL : take(GRANULE, size);
 
+        if (!got)
+                return NULL;
         memset(got, 0xa5, size);
         return got;
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-        return take(GRANULE, count * size);
+        return lies_refuse() ? NULL : take(GRANULE, count * size);
 }
 
 void *__wrap_aligned_alloc(size_t align, size_t size)
 {
-        unsigned char *got = take(align, size);
+        unsigned char *got = lies_refuse() ? NULL : take(align, size);
 
+        if (!got)
+                return NULL;
         memset(got, 0xa5, size);
         return got;
 }
@@ -276,7 +281,7 @@ void *__wrap_aligned_alloc(size_t align, size_t size)
 int __wrap_posix_memalign(void **memory, size_t align, size_t size)
 {
         *memory = __wrap_aligned_alloc(align, size);
-        return 0;
+        return *memory ? 0 : ENOMEM;
 }
 
 void __wrap_free(void *memory)
@@ -319,6 +324,8 @@ int os_map(void **address, size_t length)
         size_t count = (length + PAGE - 1) / PAGE;
 
         system_call("os_map", NULL);
+        if (lies_refuse())
+                return -ENOMEM;
         if (here->pages_used + count > PAGES)
                 fail("the pages of the simulation are used up");
         *address = pages + here->pages_used * PAGE;

@@ -147,6 +147,8 @@ int os_thread_key(void (*exit_thread)(void *value))
 
 int os_thread_set(void *value)
 {
+        if (value && lies_refuse())
+                return -ENOMEM;
         if (current)
                 current->at_end = value;
         return 0;

@@ -201,8 +201,9 @@ extern const unsigned scenarios;
 
 /* --- lies.c --- */
 
-/* A run of its own, with its seed; and a step of any run. */
+/* A run of its own, with its seed; a step of any run; and whether the system refuses memory for once. */
 void lies_run(uint64_t seed);
 void lies_step(void);
+bool lies_refuse(void);
 
 #endif /* SIM_H */
