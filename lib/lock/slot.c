@@ -755,7 +755,7 @@ void slot_forked(void)
 bool slot_thread_exit(bool last)
 {
         for (struct slot *slot = my_slots.all; slot && !last; slot = slot->next)
-                if (slot->shared_name && slot_holds_any(slot))
+                if (slot_holds_any(slot))
                         return true;
         while (my_slots.all)
                 give_up(my_slots.all, &my_slots.all);

@@ -181,7 +181,7 @@ static ALWAYS_INLINE bool holds_free(struct holds *block, struct hold **free)
 {
         struct hold *hold = block->hold;
 
-        ASSUME(block);
+        ASSUME(block); /* LCOV_EXCL_BR_LINE: said to the compiler, and never asked */
         for (; unlikely(hold_lane(hold)); hold++)
                 if (hold == &hold_block(hold)->hold[HOLDS - 1])
                         return false;
