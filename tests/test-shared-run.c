@@ -187,11 +187,20 @@ DEFINE_TEST("shared-run", a_write_that_the_machine_cut_short)
         ammap_options_t options = options_of(0);
         unsigned char boot[sizeof(((struct format_head *)0)->boot)];
         ammap_t *map, *reader;
+        ammap_mut_slice_t mut;
+        int fd, kept;
 
         leave(&path, &left, true);
         options.read_only = true;
         ck_assert_int_eq(ammap_open(&reader, left.text, 0, &options), 0);
         check_left(reader, false);
+        fd = ammap_fd(reader);
+        kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        ck_assert_int_ge(kept, 0);
+        ck_assert_int_eq(close(fd), 0); /* where it can be read by no more, it is still what it was */
+        ck_assert_int_eq(op_run(OP_TRY_READ, reader, LANE, 10, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(dup2(kept, fd), fd);
+        close(kept);
         map = make_in(&left, 0);
         memcpy(boot, head_of(&path).boot, sizeof(boot));
         ck_assert_mem_eq(head_of(&left).boot, boot, sizeof(boot));
@@ -199,6 +208,9 @@ DEFINE_TEST("shared-run", a_write_that_the_machine_cut_short)
         check_left(map, true);
         /* Who came first believes those of this run. */
         ck_assert_int_eq(op_run(OP_TRY_READ, reader, 0, SIZE, 0), 0);
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, 10, &mut), 0);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_READ, reader, 0, 10), AMMAP_ERR_BUSY);
+        ammap_mut_slice_release(&mut);
         ck_assert_int_eq(ammap_free(reader), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }

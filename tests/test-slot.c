@@ -93,6 +93,7 @@ static void *resize_body(void *argument)
 struct copier {
         ammap_t *map;
         uint64_t reach;
+        enum access access; /* or in */
         int result;
         sem_t in, finish;
         struct task task;
@@ -101,9 +102,11 @@ struct copier {
 static void *copier_body(void *argument)
 {
         struct copier *copier = argument;
-        const struct request request = {
-                .lanes = { 0, 0 }, .reach = copier->reach, .access = READ, .use = HOLD_COPY, .deadline = LANE_FOR_EVER
-        };
+        const struct request request = { .lanes = { 0, 0 },
+                                         .reach = copier->reach,
+                                         .access = copier->access,
+                                         .use = HOLD_COPY,
+                                         .deadline = LANE_FOR_EVER };
         struct shared_hold *hold;
 
         copier->result = shared_enter(copier->map->shared, &request, &hold);
@@ -115,15 +118,21 @@ static void *copier_body(void *argument)
         return NULL;
 }
 
-static void copier_start(struct copier *copier, ammap_t *map, uint64_t reach)
+static void copier_begin(struct copier *copier, ammap_t *map, uint64_t reach, enum access access)
 {
         copier->map = map;
         copier->reach = reach;
+        copier->access = access;
         sem_init(&copier->in, 0, 0);
         sem_init(&copier->finish, 0, 0);
         task_start(&copier->task, copier_body, copier);
         sem_wait_surely(&copier->in);
         ck_assert_int_eq(copier->result, 0);
+}
+
+static void copier_start(struct copier *copier, ammap_t *map, uint64_t reach)
+{
+        copier_begin(copier, map, reach, READ);
 }
 
 static void copier_stop(struct copier *copier)
@@ -311,6 +320,30 @@ DEFINE_LOOP_TEST("slot", a_shrink_behind_a_writer, 0, 2)
 
 /* Where the flag is set nothing else is looked at: not an owner id that is nobody's, nor
  * an odd sequence of a writer, or a freezer, who has died with the lane, or lives. */
+/* Of the threads of a process one looks after a lane for those that wait there; but a slice may come in the way of a
+ * shrink, which no owner tells. */
+DEFINE_TEST("slot", a_shrink_relies_on_nobody)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1);
+        struct call slice = { .op = OP_SLICE, .map = map, .length = 1 };
+        struct resize resize = { map, SIZE / 2, -1 };
+        struct copier writer;
+        struct task waits, shrinks;
+
+        copier_begin(&writer, map, SIZE, WRITE);
+        task_start(&waits, call_body, &slice);
+        ck_assert(task_sleeps(&waits) && task_looks_again(&waits));
+        task_start(&shrinks, resize_body, &resize);
+        ck_assert(task_sleeps(&shrinks) && task_looks_again(&shrinks));
+        copier_stop(&writer);
+        task_ends(&waits);
+        task_ends(&shrinks);
+        ck_assert_int_eq(slice.result, 0);
+        ck_assert_int_eq(resize.result, 0);
+        is_free(map, SIZE / 2);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 DEFINE_TEST("slot", a_frozen_map_read_only)
 {
         enum { FORGED_OWNER, ALIVE, DEAD, WAYS };
@@ -1116,6 +1149,7 @@ DEFINE_TEST_IF(!TEST_TSAN, "slot", more_maps_than_places)
         static ammap_t *maps[MANY];
         static ammap_slice_t slices[MANY];
         struct rlimit limit, raised;
+        ammap_t *frozen, *reader;
         int count = 0;
 
         ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -1124,6 +1158,10 @@ DEFINE_TEST_IF(!TEST_TSAN, "slot", more_maps_than_places)
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &raised), 0);
         if (raised.rlim_cur < 4 * MANY)
                 return; /* so many descriptors there cannot be */
+        frozen = make_shared(1, 0, 1);
+        reader = import_again(frozen, AMMAP_READ);
+        ck_assert_int_eq(ammap_freeze(frozen), 0);
+        ck_assert_int_eq(op_run(OP_SLICE, reader, 0, 1, 0), 0); /* by a slot that has no place */
         for (int i = 0; i < MANY; i++) {
                 maps[i] = make_shared(1, 0, 1);
                 ck_assert_int_eq(ammap_update_region(maps[i], 0, "x", 1), 0);
@@ -1143,6 +1181,8 @@ DEFINE_TEST_IF(!TEST_TSAN, "slot", more_maps_than_places)
                 ammap_slice_release(&slices[i]);
                 ck_assert_int_eq(ammap_free(maps[i]), 0);
         }
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(frozen), 0);
         setrlimit(RLIMIT_NOFILE, &limit);
 }
 

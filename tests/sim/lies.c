@@ -83,8 +83,8 @@ static uint64_t any_owner(void)
         switch (below(8)) {
         case 0:
                 break;
-        case 1:
-                id = draw(&chance);
+        case 1: /* perhaps of no slot at all */
+                id = draw(&chance) << (below(2) ? 2 + OWNER_INDEX_BITS : 0);
                 break;
         case 2: /* whoever goes on next, perhaps */
                 id = current && my_slots.all ? my_slots.all->owner_id : 0;
