@@ -1,0 +1,1025 @@
+/* test-meanwhile.c - one thing goes another way at one place of a call
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A call of the library makes calls of lib/os.  Here one of those, which a test names and counts, is refused with a
+ * code of the system's; or before it goes on somebody else acts: another thread, another process, a fork, one who cuts
+ * the file.  What test-failing and test-os-between try everywhere needs a fresh map, or one deed; the cases here are
+ * those that need a map that was left in some state, two deeds, or a certain moment.
+ */
+#include "share.h"
+
+#include "lock/file_head.h"
+#include "os/os.h"
+
+enum { LENGTH = 720, LANES = 3, MUCH = 768 };
+
+/* --- A place in a call ---------------------------------------------------------- */
+
+#define POINTS(point)                                                                                                  \
+        point(at_fork) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map)    \
+                point(next_data) point(open) point(peek) point(peek_pieces) point(poke) point(poke_pieces)             \
+                        point(random) point(read_at) point(reopen) point(resize_file) point(write_at)
+
+enum point {
+#define NUMBER(name) AT_##name,
+        POINTS(NUMBER) POINT_COUNT
+};
+
+static _Thread_local bool is_led;
+
+static struct {
+        enum point point;
+        long nth; /* 0: all of them */
+        int rc;   /* instead of what it does; 0: it does it */
+        void (*act)(void);
+        long seen, done;
+        int64_t leap; /* that the clock makes each time it is looked at */
+        _Atomic int64_t leapt;
+        bool no_memory, no_slots;
+        void (*locks)(enum os_lock lock); /* before one, and after an unlock */
+} plan = { .point = POINT_COUNT };
+
+static void plan_next(enum point point, long nth, int rc, void (*act)(void))
+{
+        plan.point = point;
+        plan.nth = nth;
+        plan.rc = rc;
+        plan.act = act;
+        plan.seen = plan.done = 0;
+        is_led = true;
+}
+
+/* How often it came to what was planned. */
+static long plan_end(void)
+{
+        is_led = false;
+        return plan.done;
+}
+
+static int step(enum point point)
+{
+        if (!is_led || point != plan.point)
+                return 0;
+        plan.seen++;
+        if (plan.nth != 0 && plan.seen != plan.nth)
+                return 0;
+        plan.done++;
+        is_led = false;
+        if (plan.act)
+                plan.act();
+        is_led = true;
+        return plan.rc;
+}
+
+#define STEP(type, name, parameters, arguments)                                                                        \
+        type __real_ammap__os_##name parameters;                                                                       \
+        type __wrap_ammap__os_##name parameters;                                                                       \
+        type __wrap_ammap__os_##name parameters                                                                        \
+        {                                                                                                              \
+                int rc = step(AT_##name);                                                                              \
+                return rc != 0 ? (type)rc : __real_ammap__os_##name arguments;                                         \
+        }
+
+STEP(int, at_fork, (void (*before)(void), void (*after)(void), void (*child)(void)), (before, after, child))
+STEP(int, file, (int fd, struct os_file *file), (fd, file))
+STEP(int, find_locked, (int fd, struct os_locked *locked), (fd, locked))
+STEP(int, is_file, (int fd, uint64_t device, uint64_t inode), (fd, device, inode))
+STEP(int, map, (void **address, size_t length), (address, length))
+STEP(int, next_data, (int fd, uint64_t offset, uint64_t *start, uint64_t *end), (fd, offset, start, end))
+STEP(int, open, (const char *path, bool write, bool create), (path, write, create))
+STEP(int, peek, (void *to, const void *from, size_t length), (to, from, length))
+STEP(int, peek_pieces, (const struct os_piece *pieces, size_t count), (pieces, count))
+STEP(int, poke_pieces, (const struct os_piece *pieces, size_t count), (pieces, count))
+STEP(int, random, (void *bytes, size_t length), (bytes, length))
+STEP(int, read_at, (int fd, uint64_t offset, void *buffer, size_t length), (fd, offset, buffer, length))
+STEP(int, reopen, (int fd, bool write), (fd, write))
+STEP(int, resize_file, (int fd, uint64_t size), (fd, size))
+STEP(int, write_at, (int fd, uint64_t offset, const void *bytes, size_t length), (fd, offset, bytes, length))
+
+int __real_ammap__os_poke(void *to, const void *from, size_t length, size_t *done);
+int __wrap_ammap__os_poke(void *to, const void *from, size_t length, size_t *done);
+int __wrap_ammap__os_poke(void *to, const void *from, size_t length, size_t *done)
+{
+        int rc = step(AT_poke);
+
+        *done = 0;
+        return rc != 0 ? rc : __real_ammap__os_poke(to, from, length, done);
+}
+
+/* Nothing is to be done about an unlock that fails. */
+int __real_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock);
+int __wrap_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock);
+int __wrap_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock)
+{
+        int rc = lock == OS_UNLOCK ? 0 : step(AT_lock_bytes);
+
+        if (plan.locks && lock != OS_UNLOCK)
+                plan.locks(lock);
+        if (rc == 0)
+                rc = __real_ammap__os_lock_bytes(fd, offset, count, lock);
+        if (plan.locks && lock == OS_UNLOCK)
+                plan.locks(lock);
+        return rc;
+}
+
+bool __real_ammap__os_fork_check(void);
+bool __wrap_ammap__os_fork_check(void);
+bool __wrap_ammap__os_fork_check(void)
+{
+        step(AT_fork_check);
+        return __real_ammap__os_fork_check();
+}
+
+int64_t __real_ammap__os_now(void);
+int64_t __wrap_ammap__os_now(void);
+int64_t __wrap_ammap__os_now(void)
+{
+        return __real_ammap__os_now() + atomic_fetch_add(&plan.leapt, plan.leap) + plan.leap;
+}
+
+size_t __real_ammap__os_slot_word(void);
+size_t __wrap_ammap__os_slot_word(void);
+size_t __wrap_ammap__os_slot_word(void)
+{
+        return plan.no_slots ? 0 : __real_ammap__os_slot_word();
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+        return plan.no_memory ? NULL : __real_malloc(size);
+}
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size)
+{
+        return plan.no_memory ? NULL : __real_calloc(count, size);
+}
+
+/* --- Maps in files --------------------------------------------------------------- */
+
+static ammap_options_t file_options(uint64_t lanes)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.lanes = lanes;
+        options.capacity = lanes ? MUCH : 0;
+        options.allow_faults = true;
+        return options;
+}
+
+static ammap_t *make_file(enum in_file by, const struct path *path, uint64_t lanes)
+{
+        const ammap_options_t options = file_options(lanes);
+        ammap_t *map;
+
+        ck_assert_int_eq(open_in_file(by, &map, path->text, LENGTH, &options), 0);
+        return map;
+}
+
+static ammap_t *open_again(const struct path *path, bool read_only)
+{
+        ammap_options_t options = file_options(0);
+        ammap_t *map;
+
+        options.read_only = read_only;
+        ck_assert_int_eq(ammap_open(&map, path->text, 0, &options), 0);
+        return map;
+}
+
+/* Another process that has the file open by itself. */
+static void remote_open(struct remote *remote, struct place *place, const struct path *path)
+{
+        *place = (struct place){ OPEN, NULL, -1, path->text, file_options(0) };
+        remote_start(remote, place);
+}
+
+/* A thread ends with a mut slice. */
+static void leave_dead(ammap_t *map, uint64_t offset, uint64_t length)
+{
+        struct holder holder;
+
+        holder_start(&holder, map, offset, length, true);
+        holder_vanish(&holder);
+}
+
+/* --- Opening ----------------------------------------------------------------------- */
+
+/* Who makes a file, or makes it longer, does not wait for ever: no lock of these is held for long. */
+DEFINE_TEST("opening", nobody_is_waited_for_for_ever)
+{
+        struct path path = path_of("waiting");
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES), *again;
+        const ammap_options_t options = file_options(0);
+        int fd = open(path.text, O_RDWR | O_CLOEXEC);
+
+        ck_assert_int_eq(os_lock_byte(fd, FILE_OPENING, OS_LOCK_WRITE), 0);
+        plan.leap = SECOND;
+        ck_assert_int_eq(ammap_open(&again, path.text, 0, &options), AMMAP_ERR_TIMEOUT);
+        ck_assert_ptr_null(again);
+        ck_assert_int_eq(os_lock_byte(fd, FILE_OPENING, OS_UNLOCK), 0);
+        ck_assert_int_eq(os_lock_byte(fd, FILE_LANES + LANES, OS_LOCK_WRITE), 0);
+        ck_assert_int_eq(ammap_resize(map, MUCH), AMMAP_ERR_BUSY);
+        plan.leap = 0;
+        close(fd);
+        ck_assert_int_eq(ammap_resize(map, MUCH), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+static const struct refusal {
+        enum point point;
+        int rc;
+} refusals_of_opening[] = {
+        { AT_lock_bytes, -ENOSYS }, { AT_read_at, -EIO }, { AT_random, -ENOSYS }, { AT_resize_file, -EFBIG },
+        { AT_write_at, -EIO },      { AT_file, -EIO },    { AT_reopen, -EMFILE }, { AT_open, -EMFILE },
+};
+
+enum { NEW, FOUND, HALF_MADE, ON_WAYS };
+
+static void begin_way(int way, const struct path *path, const char magic[8])
+{
+        int fd;
+
+        if (way == FOUND)
+                return;
+        unlink(path->text);
+        if (way != HALF_MADE)
+                return;
+        fd = open(path->text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        ck_assert_int_eq(write(fd, magic, 8), 8);
+        close(fd);
+}
+
+/* A map is opened, or the system's code comes back with no map, and the next one opens it. */
+DEFINE_LOOP_TEST("opening", what_an_opening_is_refused, 0, COUNT_OF(refusals_of_opening))
+{
+        const struct refusal *refusal = &refusals_of_opening[_i];
+        struct path path = path_of("refused");
+        long refused = 0, failed = 0;
+
+        for (int careful = 0; careful < 2; careful++)
+                for (int way = 0; way < ON_WAYS; way++)
+                        for (long nth = 1, done = 1; done > 0; nth++) {
+                                ammap_options_t options = file_options(LANES);
+                                ammap_t *map;
+                                int rc;
+
+                                options.allow_faults = !careful;
+                                if (nth == 1)
+                                        unlink(path.text);
+                                ck_assert_int_eq(way == FOUND ? ammap_open(&map, path.text, LENGTH, &options) : 0, 0);
+                                ck_assert_int_eq(way == FOUND ? ammap_free(map) : 0, 0);
+                                begin_way(way, &path, FORMAT_MAGIC);
+                                plan_next(refusal->point, nth, refusal->rc, NULL);
+                                rc = ammap_open(&map, path.text, LENGTH, &options);
+                                done = plan_end();
+                                refused += done;
+                                failed += rc < 0;
+                                ck_assert(rc == 0 || rc == refusal->rc ||
+                                          (rc == AMMAP_ERR_UNSUPPORTED && refusal->rc == -ENOSYS));
+                                ck_assert(!map == (rc < 0));
+                                ck_assert_int_eq(ammap_free(map), 0);
+                                ck_assert_int_eq(ammap_open(&map, path.text, LENGTH, &options), 0);
+                                ck_assert_int_eq(op_run(OP_UPDATE, map, 0, LENGTH, 0), 0);
+                                ck_assert_int_eq(ammap_free(map), 0);
+                        }
+        if (refusal->point != AT_reopen)
+                ck_assert_int_gt(failed, 0);
+        ck_assert(refused > 0 || refusal->point == AT_reopen);
+}
+
+/* The same of a raw map, whose file gets its length once. */
+DEFINE_LOOP_TEST("opening", what_a_raw_map_is_refused, 0, COUNT_OF(refusals_of_opening))
+{
+        const struct refusal *refusal = &refusals_of_opening[_i];
+        ammap_options_t options = file_options(0);
+
+        options.share = AMMAP_RAW;
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                struct path path = path_of("raw");
+                ammap_t *map;
+                int rc;
+
+                plan_next(refusal->point, nth, refusal->rc, NULL);
+                rc = ammap_open(&map, path.text, LENGTH, &options);
+                done = plan_end();
+                ck_assert(rc == 0 || rc == refusal->rc || (rc == AMMAP_ERR_UNSUPPORTED && refusal->rc == -ENOSYS));
+                ck_assert(!map == (rc < 0));
+                ck_assert_int_eq(ammap_free(map), 0);
+                ck_assert_int_eq(ammap_open(&map, path.text, LENGTH, &options), 0);
+                ck_assert_uint_eq(ammap_len(map), LENGTH);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+}
+
+/* A file that is there and may not be written is opened to be read. */
+DEFINE_TEST("opening", what_may_not_be_written_is_read)
+{
+        static const int errors[] = { -EACCES, -EPERM, -EROFS, -ETXTBSY };
+        struct path path = path_of("readable");
+        const ammap_options_t options = file_options(0);
+        ammap_t *map = make_file(BY_KERNEL, &path, 1);
+
+        ck_assert_int_eq(ammap_free(map), 0);
+        for (size_t i = 0; i < COUNT_OF(errors); i++) {
+                plan_next(AT_open, 1, errors[i], NULL);
+                ck_assert_int_eq(ammap_open(&map, path.text, 0, &options), 0);
+                ck_assert_int_eq(plan_end(), 1);
+                ck_assert(stat_of(map).read_only);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+        plan_next(AT_open, 1, -EMFILE, NULL);
+        ck_assert_int_eq(ammap_open(&map, path.text, 0, &options), -EMFILE);
+        plan_end();
+}
+
+static void *make_one(void *argument)
+{
+        ammap_t *map;
+
+        thread_check_int(ammap_new(&map, 1), 0);
+        thread_check_int(ammap_free(map), 0);
+        return argument;
+}
+
+static void make_one_elsewhere(void)
+{
+        struct task task;
+
+        task_start(&task, make_one, NULL);
+        task_join(&task);
+}
+
+/* Of a process that has no map yet: what is refused is tried again, and two threads may come at once. */
+DEFINE_TEST("opening", the_first_call_of_a_process)
+{
+        struct path path = path_of("first");
+        ammap_options_t options = file_options(1);
+        int fd = memory_file(MUCH, F_SEAL_SHRINK), pair[2];
+        ammap_t *map;
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        options.share = AMMAP_RAW;
+        options.capacity = 0;
+        plan_next(AT_at_fork, 0, -ENOMEM, NULL);
+        if (ammap_new(&map, 1) == -ENOMEM) { /* else it has: the tests share a process */
+                ck_assert_int_eq(ammap_open(&map, path.text, LENGTH, &options), -ENOMEM);
+                ck_assert_int_eq(ammap_import(&map, fd, &options), -ENOMEM);
+                ck_assert_int_eq(ammap_recv(&map, pair[0], &options), -ENOMEM);
+                ck_assert_ptr_null(map);
+                ck_assert_int_eq(plan_end(), 4);
+                plan_next(AT_fork_check, 1, 0, make_one_elsewhere);
+        } else {
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+        ck_assert_int_eq(ammap_import(&map, fd, &options), 0);
+        plan_end();
+        ck_assert_int_eq(ammap_free(map), 0);
+        close(fd);
+        close(pair[0]);
+        close(pair[1]);
+}
+
+/* What stands in a header must fit together. */
+DEFINE_TEST("opening", headers_that_lie)
+{
+        struct path path = path_of("liar");
+        ammap_options_t options = file_options(0);
+        const uint64_t none = 0, few = LANES - 1;
+        ammap_t *map = make_shared(LENGTH, MUCH, LANES), *again;
+        int fd = export_of(map, AMMAP_READ | AMMAP_WRITE);
+
+        options.share = AMMAP_SHARED;
+        ck_assert_int_eq(pwrite(fd, &none, sizeof(none), offsetof(struct format_head, capacity)), sizeof(none));
+        ck_assert_int_eq(ammap_import(&again, fd, &options), AMMAP_ERR_FORMAT);
+        close(fd);
+        ck_assert_int_eq(ammap_free(map), 0);
+
+        map = make_file(BY_KERNEL, &path, LANES);
+        fd = open(path.text, O_RDWR | O_CLOEXEC);
+        ck_assert_int_eq(pwrite(fd, &few, sizeof(few), offsetof(struct format_head, capacity)), sizeof(few));
+        ck_assert_int_eq(ammap_open(&again, path.text, 0, &options), AMMAP_ERR_FORMAT);
+        ck_assert_ptr_null(again);
+        close(fd);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* An import says what the map is to be like, too. */
+DEFINE_TEST("opening", another_capacity_is_refused)
+{
+        struct path path = path_of("capacity");
+        ammap_options_t options = file_options(0);
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES), *again;
+
+        options.capacity = MUCH + 1;
+        ck_assert_int_eq(ammap_import(&again, ammap_fd(map), &options), AMMAP_ERR_INVALID);
+        options.capacity = MUCH;
+        ck_assert_int_eq(ammap_import(&again, ammap_fd(map), &options), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+
+        /* Where nothing can be opened anew it is the pages alone that cannot be written. */
+        options = shared_options();
+        options.read_only = true;
+        ck_assert_int_eq(ammap_free(map), 0);
+        map = make_shared(LENGTH, MUCH, 1);
+        plan_next(AT_reopen, 0, -ENOSYS, NULL);
+        ck_assert_int_eq(ammap_import(&again, ammap_fd(map), &options), 0);
+        ck_assert_int_eq(plan_end(), 1);
+        ck_assert(stat_of(again).read_only);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* No thread's end is told of: there are no locks of words, and a file is locked by the kernel. */
+DEFINE_TEST("opening", where_there_are_no_slots)
+{
+        struct path path = path_of("no-slots"), words = path_of("words");
+        const ammap_options_t options = file_options(0), shared = shared_options();
+        ammap_t *map = make_shared(LENGTH, MUCH, 1), *other;
+
+        ck_assert_int_eq(ammap_free(make_file(BY_WORDS, &words, 1)), 0);
+        plan.no_slots = true;
+        ck_assert_int_eq(ammap_new_with(&other, LENGTH, &shared), AMMAP_ERR_UNSUPPORTED);
+        ck_assert_int_eq(ammap_import(&other, ammap_fd(map), &shared), AMMAP_ERR_UNSUPPORTED);
+        ck_assert_int_lt(ammap_open(&other, words.text, 0, &options), 0);
+        ck_assert_ptr_null(other);
+        ck_assert_int_eq(ammap_open(&other, path.text, LENGTH, &options), 0);
+        ck_assert_int_eq(op_run(OP_UPDATE, other, 0, LENGTH, 0), 0);
+        ck_assert_uint_eq(stat_of(other).slots_max, 0);
+        ck_assert_int_eq(ammap_free(other), 0);
+        plan.no_slots = false;
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* --- Seals --------------------------------------------------------------------------- */
+
+/* What cannot be sealed says so. */
+DEFINE_TEST("seals", what_cannot_be_sealed)
+{
+        struct path path = path_of("raw");
+        ammap_options_t options = file_options(0);
+        int plain = memfd_create("test", MFD_CLOEXEC), fd;
+        char name[64];
+        ammap_t *map;
+
+        options.share = AMMAP_RAW;
+        ck_assert_int_eq(ammap_open(&map, path.text, LENGTH, &options), 0);
+        ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_GROW), AMMAP_ERR_UNSUPPORTED);
+        ck_assert_int_eq(ammap_export(map, AMMAP_READ, &fd), AMMAP_ERR_UNSUPPORTED);
+        ck_assert_int_eq(ammap_free(map), 0);
+
+        ck_assert_int_eq(ftruncate(plain, MUCH), 0);
+        ck_assert_int_eq(ammap_import(&map, plain, &options), 0);
+        ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_GROW), AMMAP_ERR_UNSUPPORTED);
+        ck_assert_int_eq(ammap_free(map), 0);
+
+        /* A map with a header in memory that has seals, which nobody asked for. */
+        options = file_options(1);
+        ck_assert_int_eq(ftruncate(plain, 0), 0);
+        snprintf(name, sizeof(name), "/proc/self/fd/%d", plain);
+        ck_assert_int_eq(open_by_kernel(&map, name, LENGTH, &options), 0);
+        ck_assert_int_eq(ammap_export(map, AMMAP_READ, &fd), AMMAP_ERR_UNSUPPORTED);
+        ck_assert_int_eq(fd, -1);
+        ck_assert_int_eq(ammap_free(map), 0);
+        close(plain);
+
+        /* It is sealed against writers, and so another descriptor of it does. */
+        map = make_shared(LENGTH, MUCH, 1);
+        plan_next(AT_reopen, 0, -ENOSYS, NULL);
+        ck_assert_int_eq(ammap_export(map, AMMAP_READ, &fd), 0);
+        ck_assert_int_eq(plan_end(), 1);
+        ck_assert_int_ne(fcntl(fd, F_GET_SEALS) & F_SEAL_FUTURE_WRITE, 0);
+        close(fd);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* --- Refused in the middle --------------------------------------------------------------- */
+
+enum deed { UPDATES, FILLS, READS, GROWS, SHRINKS, FREEZES, CLONES, RECOVERS, RECOVERS_A_SLICE, DOWNGRADES, DEEDS };
+
+static int run_one(enum deed deed, ammap_t *map)
+{
+        unsigned char bytes[LENGTH];
+        ammap_mut_slice_t mut = { 0 };
+        ammap_slice_t slice = { 0 };
+        ammap_t *copy = NULL;
+        int rc = 0;
+
+        memset(bytes, 7, sizeof(bytes));
+        switch (deed) {
+        case UPDATES:
+                return ammap_update_region(map, 0, bytes, LENGTH / 4);
+        case FILLS:
+                return ammap_fill(map, 0, LENGTH, 7);
+        case READS:
+                return ammap_read_into(map, 0, bytes, LENGTH);
+        case GROWS:
+                return ammap_resize(map, MUCH);
+        case SHRINKS:
+                return ammap_resize(map, LENGTH / 2);
+        case FREEZES:
+                return ammap_freeze(map);
+        case CLONES:
+                rc = ammap_clone(map, &copy);
+                ck_assert(!copy == (rc < 0));
+                ck_assert_int_eq(ammap_free(copy), 0);
+                return rc;
+        case RECOVERS:
+                return ammap_recover(map);
+        case RECOVERS_A_SLICE:
+                rc = ammap_recover_as_mut_slice(map, 0, LENGTH, &mut);
+                ammap_mut_slice_release(&mut);
+                return rc;
+        case DOWNGRADES:
+                rc = ammap_as_mut_slice(map, 0, LENGTH, &mut);
+                if (rc == 0)
+                        rc = ammap_mut_slice_downgrade(&mut, &slice);
+                ammap_slice_release(&slice);
+                ammap_mut_slice_release(&mut);
+                return rc;
+        case DEEDS:
+                break;
+        }
+        return INT_MIN;
+}
+
+static const struct refusal refusals_of_files[] = {
+        { AT_lock_bytes, -ENOLCK },  { AT_peek, -ENOMEM },   { AT_poke, -ENOMEM },   { AT_peek_pieces, -ENOMEM },
+        { AT_poke_pieces, -ENOMEM }, { AT_next_data, -EIO }, { AT_reopen, -EMFILE }, { AT_file, -EIO },
+};
+
+/* Who has died in the map. */
+enum { NOBODY, IN_ONE_LANE, IN_TWO, STATES };
+
+static void try_refusal(const struct refusal *refusal, enum deed deed, int state, uint64_t lanes)
+{
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                struct path path = path_of("middle");
+                ammap_t *map = make_file(BY_KERNEL, &path, lanes), *again = open_again(&path, false);
+                uint64_t length;
+                int rc;
+
+                ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 7), 0);
+                if (state != NOBODY)
+                        leave_dead(map, 0, state == IN_ONE_LANE ? 1 : LENGTH);
+                plan_next(refusal->point, nth, refusal->rc, NULL);
+                rc = run_one(deed, map);
+                done = plan_end();
+                ck_assert_msg(rc == 0 || rc == refusal->rc || rc == AMMAP_ERR_OWNER_DEAD ||
+                                      (rc == 1 && deed == RECOVERS_A_SLICE) || rc == AMMAP_ERR_BUSY,
+                              "call %d refused at %d, %ld, state %d: %s", (int)deed, (int)refusal->point, nth, state,
+                              ammap_errname(rc));
+                /* Both handles have all of it, once what died is recovered from. */
+                ck_assert_int_eq(ammap_recover(map), 0);
+                length = ammap_len(map);
+                ck_assert(length == LENGTH || length == (deed == GROWS ? MUCH : deed == SHRINKS ? LENGTH / 2 : LENGTH));
+                ck_assert_uint_eq(ammap_len(again), length);
+                ck_assert(holds(again, 0, length < LENGTH ? length : LENGTH, 7));
+                if (deed != FREEZES) {
+                        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, length, 0), 0);
+                        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, 0, length, 0), 0);
+                        ck_assert_int_eq(ammap_resize(again, MUCH), 0);
+                        ck_assert(length == MUCH || holds(map, length, MUCH - length, 0));
+                }
+                ck_assert_int_eq(ammap_free(again), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+}
+
+DEFINE_LOOP_TEST("middle", what_a_call_is_refused, 0, COUNT_OF(refusals_of_files))
+{
+        for (enum deed deed = 0; deed < DEEDS; deed++)
+                for (int state = 0; state < STATES; state++)
+                        try_refusal(&refusals_of_files[_i], deed, state, state == NOBODY ? 1 : LANES + (uint64_t)state);
+}
+
+/* --- Death in the middle of a shrink ------------------------------------------------------- */
+
+static const struct path *shrunk_path;
+static long dies_at;
+
+static void die(void)
+{
+        _exit(0);
+}
+
+static void shrink_and_die(void *argument)
+{
+        const ammap_options_t options = file_options(0);
+        ammap_t *map;
+
+        (void)argument;
+        child_must_int(ammap_open(&map, shrunk_path->text, 0, &options), 0);
+        plan_next(AT_poke, dies_at, 0, die);
+        child_must_int(ammap_resize(map, LENGTH / 2), 0);
+        _exit(2);
+}
+
+/* It is mended by one who may write, as often as that is refused, and not by others. */
+static void mend(ammap_t *map, const struct path *path)
+{
+        ammap_t *reader = open_again(path, true);
+        int rc = AMMAP_ERR_OWNER_DEAD;
+
+        ck_assert_int_eq(ammap_recover(reader), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        for (size_t i = 0; i < COUNT_OF(refusals_of_files) && rc < 0; i++)
+                for (long nth = 1, done = 1; done > 0 && rc < 0; nth++) {
+                        const struct refusal *refusal = &refusals_of_files[i];
+
+                        plan_next(refusal->point, nth, refusal->rc, NULL);
+                        rc = ammap_recover(map);
+                        done = plan_end();
+                        ck_assert(rc == 0 || rc == refusal->rc);
+                }
+        ck_assert_int_eq(ammap_recover(map), 0);
+}
+
+DEFINE_LOOP_TEST("middle", who_dies_in_a_shrink, 1, LANES + 1)
+{
+        long half = 0;
+        int status = 0;
+
+        for (dies_at = 1; status == 0; dies_at++) {
+                struct path path = path_of("shrunk");
+                ammap_t *map = make_file(BY_KERNEL, &path, (uint64_t)_i);
+                uint64_t length;
+                int rc;
+
+                ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 7), 0);
+                shrunk_path = &path;
+                status = child_status(shrink_and_die, NULL);
+                ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 1);
+                rc = ammap_resize(map, ammap_len(map));
+                ck_assert(rc == 0 || (rc == AMMAP_ERR_OWNER_DEAD && status == 0));
+                if (rc < 0) {
+                        half++;
+                        mend(map, &path);
+                }
+                ck_assert_int_eq(ammap_recover(map), 0); /* the lanes that it had */
+                length = ammap_len(map);
+                ck_assert(length == LENGTH || length == LENGTH / 2);
+                ck_assert_int_eq(ammap_resize(map, MUCH), 0);
+                ck_assert(holds(map, 0, length, 7) && holds(map, length, MUCH - length, 0));
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+        ck_assert_int_gt(half, 0);
+}
+
+/* A dead lane, for one who may not write it. */
+DEFINE_TEST("middle", readers_do_not_recover)
+{
+        struct path path = path_of("reader");
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES), *reader = open_again(&path, true);
+
+        ck_assert_int_eq(ammap_recover(reader), 0);
+        leave_dead(map, 0, 1);
+        ck_assert_int_eq(ammap_recover(reader), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_recover(reader), 0);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* The living are in no one's way who recovers, whoever of them looks, and where that is refused. */
+DEFINE_TEST("middle", the_living_are_not_recovered_from)
+{
+        struct path path = path_of("living");
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES);
+        struct place place;
+        struct remote remote;
+        ammap_slice_t slice;
+
+        remote_open(&remote, &place, &path);
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
+        remote_hold(&remote, true, LENGTH - 1, 1);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                int rc;
+
+                plan_next(AT_peek, nth, -ENOMEM, NULL);
+                rc = ammap_recover(map);
+                done = plan_end();
+                ck_assert(rc == 0 || rc == -ENOMEM);
+        }
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, LENGTH - 1, 1, 0), AMMAP_ERR_BUSY);
+        remote_release(&remote);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, LENGTH - 1, 1, 0), 0);
+        ck_assert_int_eq(ammap_slice_release(&slice), 0);
+        remote_end(&remote);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* --- Meanwhile ------------------------------------------------------------------------------- */
+
+static struct {
+        ammap_t *map;
+        const struct remote *remote;
+        const struct path *path;
+        uint64_t length;
+        long times;
+} other;
+
+static void *recover_other(void *argument)
+{
+        thread_check_int(ammap_recover(other.map), 0);
+        return argument;
+}
+
+static void recover_meanwhile(void)
+{
+        struct task task;
+
+        task_start(&task, recover_other, NULL);
+        task_join(&task);
+}
+
+/* The length is being changed: that is nothing to recover from. */
+DEFINE_TEST("meanwhile", one_recovers_while_it_grows)
+{
+        struct path path = path_of("grows");
+
+        other.map = make_file(BY_KERNEL, &path, 1);
+        plan_next(AT_next_data, 1, 0, recover_meanwhile);
+        ck_assert_int_eq(ammap_resize(other.map, MUCH), 0);
+        ck_assert_int_eq(plan_end(), 1);
+        ck_assert_uint_eq(ammap_len(other.map), MUCH);
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+static void resize_meanwhile(void)
+{
+        ck_assert_int_eq(remote_resize(other.remote, other.length), 0);
+}
+
+/* It is shorter by the time that its length is looked at. */
+DEFINE_TEST("meanwhile", a_lane_is_cut_off)
+{
+        struct path path = path_of("lane");
+        uint64_t begin, length;
+        struct remote remote;
+        struct place place;
+
+        other.map = make_file(BY_KERNEL, &path, LANES);
+        remote_open(&remote, &place, &path);
+        other.remote = &remote;
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                int rc;
+
+                other.length = LENGTH / 4;
+                ck_assert_int_eq(remote_resize(&remote, LENGTH), 0);
+                ck_assert_uint_eq(ammap_len(other.map), LENGTH);
+                plan_next(AT_peek, nth, 0, resize_meanwhile);
+                rc = ammap_lane(other.map, LENGTH / 2, &begin, &length);
+                done = plan_end();
+                ck_assert(rc == AMMAP_ERR_BOUNDS || (rc == 0 && (done == 0 || nth > 1)));
+                ck_assert(rc == 0 || (begin == 0 && length == 0));
+        }
+        remote_end(&remote);
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+static void leave_and_cut(void)
+{
+        remote_release(other.remote);
+        ck_assert_int_eq(remote_resize(other.remote, 1), 0);
+}
+
+/* Who had a lane has left, and cut it off. */
+DEFINE_TEST("meanwhile", a_holder_leaves)
+{
+        struct path path = path_of("holder");
+        ammap_holder_t holders[4];
+        struct remote remote;
+        struct place place;
+        long seen = 0;
+
+        other.map = make_file(BY_KERNEL, &path, LANES);
+        ck_assert_int_eq(ammap_resize(other.map, MUCH), 0);
+        remote_open(&remote, &place, &path);
+        other.remote = &remote;
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                int rc;
+
+                ck_assert_int_eq(ammap_resize(other.map, MUCH), 0);
+                remote_hold(&remote, true, MUCH - 1, 1);
+                plan_next(AT_peek, nth, 0, leave_and_cut);
+                rc = ammap_holders(other.map, LENGTH / 2, MUCH - LENGTH / 2, holders, COUNT_OF(holders));
+                done = plan_end();
+                ck_assert(rc == 0 || rc == 1 || rc == AMMAP_ERR_BOUNDS);
+                if (rc == 1) {
+                        ck_assert_int_eq((int)holders[0].hold, AMMAP_HOLD_WRITE);
+                        seen += holders[0].length == 0;
+                }
+                if (done == 0) {
+                        ck_assert_int_eq(rc, 1);
+                        leave_and_cut();
+                }
+        }
+        ck_assert_int_gt(seen, 0);
+        remote_end(&remote);
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+/* Somebody makes it shorter each time one is about to lock it, and longer again when one has left. */
+static void come_and_go(enum os_lock lock)
+{
+        const bool is_short = other.times % 2 != 0;
+
+        if (is_short != (lock == OS_UNLOCK) || lock == OS_LOOK_READ || lock == OS_LOOK_WRITE)
+                return;
+        other.times++;
+        ck_assert_int_eq(remote_resize(other.remote, is_short ? LENGTH : 1), 0);
+}
+
+DEFINE_LOOP_TEST("meanwhile", a_map_that_comes_and_goes, 0, 2)
+{
+        enum { OFTEN = 100 };
+        struct path path = path_of("comes"), path_of_other = path_of("other");
+        struct remote remote;
+        struct place place;
+        ammap_t *to;
+        int rc;
+
+        other.map = make_file(BY_KERNEL, &path, 1);
+        to = make_file(BY_KERNEL, &path_of_other, 1);
+        remote_open(&remote, &place, &path);
+        other.remote = &remote;
+        other.times = 0;
+        plan.locks = come_and_go;
+        rc = _i ? ammap_copy(to, 0, other.map, 0, LENGTH) : ammap_fill(other.map, 0, LENGTH, 7);
+        plan.locks = NULL;
+        ck_assert_int_eq(rc, AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(other.times, 2 * OFTEN);
+        ck_assert_uint_eq(ammap_len(other.map), LENGTH);
+        ck_assert_int_eq(ammap_fill(other.map, 0, LENGTH, 7), 0);
+        remote_end(&remote);
+        ck_assert_int_eq(ammap_free(to), 0);
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+/* --- In a child -------------------------------------------------------------------------------- */
+
+static void look_in_vain(void *argument)
+{
+        child_must_int(op_run(OP_TRY_READ, argument, 0, 1, 0), AMMAP_ERR_UNSUPPORTED);
+        child_must(ammap_len(argument) == 0);
+}
+
+static void look_in_vain_twice(void *argument)
+{
+        pid_t child;
+        int status;
+
+        look_in_vain(argument);
+        child = fork();
+        child_must(child >= 0);
+        if (child == 0) {
+                look_in_vain(argument);
+                child_must_int(ammap_free(argument), 0);
+                _exit(0);
+        }
+        child_must(waitpid(child, &status, 0) == child && status == 0);
+        child_must_int(ammap_free(argument), 0);
+}
+
+/* The number that ammap_fd told is another file's by now, and the child has no map; nor has its child. */
+DEFINE_TEST("child", the_descriptor_is_another_files)
+{
+        struct path path = path_of("another");
+        ammap_t *map = make_file(BY_KERNEL, &path, 1);
+        int file = memory_file(MUCH, 0), fd = ammap_fd(map);
+
+        ck_assert_int_eq(dup2(file, fd), fd);
+        child_passes(look_in_vain_twice, map);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, map, 0, 1, 0), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(close(fd), 0);
+        ck_assert_int_eq(close(file), 0);
+}
+
+/* --- Maps of one file ------------------------------------------------------------------------- */
+
+/* The file was emptied, and another map made in it, while one had the first. */
+DEFINE_TEST("twins", one_with_fewer_lanes)
+{
+        struct path path = path_of("twin"), path_of_other = path_of("other");
+        ammap_t *old = make_file(BY_KERNEL, &path, 1), *map, *again, *elsewhere;
+        ammap_holder_t holders[8];
+        struct remote remote;
+        struct place place;
+        ammap_slice_t slice;
+
+        ck_assert_int_eq(truncate(path.text, 0), 0);
+        map = make_file(BY_KERNEL, &path, LANES);
+        elsewhere = make_file(BY_KERNEL, &path_of_other, 1);
+        again = open_again(&path, false);
+        remote_open(&remote, &place, &path);
+
+        /* Of another process: whose it is nobody tells.  Of this one: by whichever map. */
+        remote_hold(&remote, true, LENGTH - 1, 1);
+        ck_assert_int_eq(ammap_holders(map, 0, LENGTH, holders, COUNT_OF(holders)), 1);
+        ck_assert_int_eq((int)holders[0].hold, AMMAP_HOLD_WRITE);
+        ck_assert_int_eq(holders[0].pid, 0);
+        remote_release(&remote);
+        ck_assert_int_eq(ammap_as_slice(again, 0, 1, &slice), 0);
+        ck_assert_int_eq(ammap_holders(map, 0, LENGTH, holders, COUNT_OF(holders)), 1);
+        ck_assert_int_eq(holders[0].pid, getpid());
+        ck_assert_int_eq(ammap_slice_release(&slice), 0);
+
+        /* A generation is looked at while another process writes. */
+        for (int dead = 0; dead < 2; dead++) {
+                uint64_t generation = 0;
+
+                remote_hold(&remote, true, 0, 1);
+                ck_assert_int_eq(ammap_wait_change(map, 0, 1, &generation, 0), 0);
+                ck_assert_int_eq(ammap_wait_change(map, 0, 1, &generation, 1), AMMAP_ERR_TIMEOUT);
+                remote_release(&remote);
+                ck_assert_int_eq(ammap_wait_change(map, 0, 1, &generation, 0), 0);
+        }
+        remote_end(&remote);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(elsewhere), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(old), 0);
+}
+
+/* Who reads a lane, and finds the file cut when it reads it again, has it yet. */
+DEFINE_TEST("twins", cut_between_two_slices)
+{
+        struct path path = path_of("cut");
+        ammap_t *map = make_file(BY_KERNEL, &path, 1);
+        ammap_slice_t slice, more;
+
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
+        ck_assert_int_eq(truncate(path.text, 0), 0);
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &more), AMMAP_ERR_FAULT);
+        ck_assert(slice_is_zero(&more));
+        ck_assert_int_eq(ammap_free(map), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(ammap_slice_release(&slice), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* Who reads what is frozen has locked nothing, and leaves nothing when its thread ends. */
+DEFINE_TEST("twins", a_thread_ends_that_reads_what_is_frozen)
+{
+        struct path path = path_of("ended");
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES), *again = open_again(&path, false);
+        struct holder holder;
+
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        for (int i = 0; i < 2; i++) {
+                holder_start(&holder, i ? map : again, 0, LENGTH, false);
+                holder_vanish(&holder);
+        }
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, map, 0, LENGTH, 0), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* What an old pointer stored beyond the end that is to come is not looked at yet, nor kept. */
+DEFINE_TEST("twins", a_store_far_beyond_the_end)
+{
+        struct path path = path_of("beyond");
+        ammap_options_t options = file_options(0);
+        uint64_t data;
+        ammap_t *map;
+        int fd;
+
+        options.capacity = 16 * PAGE;
+        ck_assert_int_eq(open_by_kernel(&map, path.text, PAGE, &options), 0);
+        fd = open(path.text, O_RDWR | O_CLOEXEC);
+        data = data_of(fd);
+        ck_assert_int_eq(pwrite(fd, "far", 3, (off_t)(data + 15 * PAGE)), 3);
+        ck_assert_int_eq(ammap_resize(map, 2 * PAGE), 0);
+        ck_assert(holds(map, PAGE, PAGE, 0));
+        ck_assert_int_eq(ammap_resize(map, 16 * PAGE), 0);
+        ck_assert(holds(map, 0, 16 * PAGE, 0));
+        close(fd);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* Link-time optimisation binds the library's calls before the linker can.  In a child: no map has been made yet. */
+static bool is_wrapped(void)
+{
+        pid_t child = fork();
+        int status = 1;
+        ammap_t *map;
+
+        if (child == 0) {
+                plan_next(AT_open, 0, -EMFILE, NULL);
+                _exit(ammap_open(&map, "/dev/null", 0, NULL) == -EMFILE && plan_end() > 0 ? 0 : 1);
+        }
+        return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+int main(void)
+{
+        if (is_wrapped())
+                return run_sharing("meanwhile");
+        printf("meanwhile: the linker did not wrap the calls\n");
+        return SKIPPED;
+}
