@@ -10,16 +10,20 @@
 #include "share.h"
 
 #include "lock/file_head.h"
+#include "lock/waiter.h"
 #include "os/os.h"
 
 enum { LENGTH = 720, LANES = 3, MUCH = 768 };
 
 /* --- A place in a call ---------------------------------------------------------- */
 
-#define POINTS(point)                                                                                                  \
-        point(at_fork) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map)    \
-                point(next_data) point(open) point(peek) point(peek_pieces) point(poke) point(poke_pieces)             \
-                        point(random) point(read_at) point(reopen) point(resize_file) point(write_at)
+/* clang-format off */
+#define POINTS(point) \
+        point(at_fork) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
+        point(next_data) point(open) point(peek) point(peek_pieces) point(peer_begin) point(peer_ended) point(poke) \
+        point(poke_pieces) point(protect) point(random) point(read_at) point(reopen) point(resize_file) \
+        point(write_at)
+/* clang-format on */
 
 enum point {
 #define NUMBER(name) AT_##name,
@@ -91,6 +95,9 @@ STEP(int, open, (const char *path, bool write, bool create), (path, write, creat
 STEP(int, peek, (void *to, const void *from, size_t length), (to, from, length))
 STEP(int, peek_pieces, (const struct os_piece *pieces, size_t count), (pieces, count))
 STEP(int, poke_pieces, (const struct os_piece *pieces, size_t count), (pieces, count))
+STEP(int, peer_begin, (struct os_peer * peer, int32_t pid), (peer, pid))
+STEP(bool, peer_ended, (const struct os_peer *peer), (peer))
+STEP(int, protect, (void *address, size_t length, enum os_access access), (address, length, access))
 STEP(int, random, (void *bytes, size_t length), (bytes, length))
 STEP(int, read_at, (int fd, uint64_t offset, void *buffer, size_t length), (fd, offset, buffer, length))
 STEP(int, reopen, (int fd, bool write), (fd, write))
@@ -1000,6 +1007,421 @@ DEFINE_TEST("twins", a_store_far_beyond_the_end)
         ck_assert(holds(map, 0, 16 * PAGE, 0));
         close(fd);
         ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* --- Threads of one process ------------------------------------------------------------------- */
+
+static void *recover_a_slice(void *argument)
+{
+        ammap_mut_slice_t mut;
+
+        thread_check_int(ammap_recover_as_mut_slice(other.map, 0, 1, &mut), 1);
+        thread_check_int(ammap_mut_slice_release(&mut), 0);
+        return argument;
+}
+
+static struct task recovering;
+static _Atomic bool ends;
+
+/* The thread that ends has given its lane back to the file, and is about to leave it to the others of its process. */
+static void wait_for_the_dying(enum os_lock lock)
+{
+        if (lock != OS_UNLOCK || !atomic_exchange(&ends, false))
+                return;
+        task_start(&recovering, recover_a_slice, NULL);
+        ck_assert(task_sleeps(&recovering));
+}
+
+DEFINE_TEST("threads", one_recovers_while_another_dies)
+{
+        struct path path = path_of("dying");
+        struct holder holder;
+
+        other.map = make_file(BY_KERNEL, &path, 1);
+        holder_start(&holder, other.map, 0, 1, true);
+        plan.locks = wait_for_the_dying;
+        atomic_store(&ends, true);
+        holder_vanish(&holder);
+        ck_assert(!atomic_load(&ends));
+        task_join(&recovering);
+        plan.locks = NULL;
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, other.map, 0, LENGTH, 0), 0);
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+static void *shrink_other(void *argument)
+{
+        thread_check_int(ammap_resize(other.map, LENGTH / 2 + 1), 0);
+        return argument;
+}
+
+static void shrink_elsewhere(void)
+{
+        struct task task;
+
+        task_start(&task, shrink_other, NULL);
+        task_join(&task);
+}
+
+/* A writer had died in the first lane, and the last one is cut before it is locked: who was to recover leaves it as
+ * it was. */
+DEFINE_TEST("threads", what_is_recovered_is_cut)
+{
+        long cut = 0;
+
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                ammap_mut_slice_t mut;
+                int rc;
+
+                other.map = new_map(LENGTH, 2);
+                leave_dead(other.map, 0, 1);
+                plan_next(AT_fork_check, nth, 0, shrink_elsewhere);
+                rc = ammap_recover_as_mut_slice(other.map, 0, LENGTH, &mut);
+                done = plan_end();
+                ck_assert(rc == 1 || rc == AMMAP_ERR_BOUNDS);
+                cut += rc < 0;
+                ck_assert_int_eq(ammap_mut_slice_release(&mut), 0);
+                ck_assert_int_eq(op_run(OP_TRY_UPDATE, other.map, 0, 1, 0), rc < 0 ? AMMAP_ERR_OWNER_DEAD : 0);
+                ck_assert_int_eq(ammap_free(other.map), 0);
+        }
+        ck_assert_int_gt(cut, 0);
+}
+
+/* Of several lanes all are the process's, or all stay the thread's. */
+DEFINE_LOOP_TEST("threads", no_room_to_detach, 0, 2)
+{
+        enum { MANY = 100 };
+        ammap_mut_slice_t mut[MANY];
+        ammap_slice_t slice[MANY];
+        ammap_t *map[MANY];
+        int rc = 0, count = 0;
+
+        while (rc == 0 && count < MANY) {
+                map[count] = new_map(LENGTH, _i ? 7 : 5);
+                memset(&mut[count], 0, sizeof(mut[count]));
+                memset(&slice[count], 0, sizeof(slice[count]));
+                if (_i) {
+                        ck_assert_int_eq(ammap_as_slice(map[count], 0, LENGTH, &slice[count]), 0);
+                        plan_next(AT_map, 0, -ENOMEM, NULL);
+                        rc = ammap_slice_detach(&slice[count]);
+                } else {
+                        ck_assert_int_eq(ammap_as_mut_slice(map[count], 0, LENGTH, &mut[count]), 0);
+                        plan_next(AT_map, 0, -ENOMEM, NULL);
+                        rc = ammap_mut_slice_detach(&mut[count]);
+                }
+                plan_end();
+                count++;
+        }
+        ck_assert_int_eq(rc, -ENOMEM);
+        ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map[count - 1], 0, 1), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(_i ? ammap_slice_detach(&slice[count - 1]) : ammap_mut_slice_detach(&mut[count - 1]), 0);
+        while (count-- > 0) {
+                ck_assert_int_eq(ammap_slice_release(&slice[count]), 0);
+                ck_assert_int_eq(ammap_mut_slice_release(&mut[count]), 0);
+                ck_assert_int_eq(op_elsewhere(OP_TRY_MUT_SLICE, map[count], 0, LENGTH), 0);
+                ck_assert_int_eq(ammap_free(map[count]), 0);
+        }
+}
+
+/* With one processor nobody spins. */
+DEFINE_TEST("threads", on_one_processor)
+{
+        ammap_t *map = new_map(LENGTH, 1);
+        const bool may_spin = waiter_may_spin;
+        struct holder holder;
+
+        holder_start(&holder, map, 0, 1, true);
+        waiter_may_spin = false;
+        ck_assert_int_eq(op_run(OP_TRY_READ, map, 0, 1, 0), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(op_run(OP_TIMED_READ, map, 0, 1, MS), AMMAP_ERR_TIMEOUT);
+        waiter_may_spin = may_spin;
+        holder_stop(&holder);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* Another thread forks while the pages of a map are about to be frozen.  The child ends that: they can be written; or
+ * they stay as they are, where the system refuses. */
+static bool thaws;
+
+static void *fork_beside(void *argument)
+{
+        pid_t child;
+        int status;
+
+        plan_next(AT_protect, 0, thaws ? 0 : -ENOMEM, NULL);
+        child = fork();
+        if (child == 0) {
+                int rc;
+
+                plan_end();
+                alarm(test_time());
+                rc = ammap_fill(other.map, 0, LENGTH, 9);
+                if (thaws && rc == AMMAP_ERR_OWNER_DEAD) {
+                        child_must_int(ammap_recover(other.map), 0);
+                        rc = ammap_fill(other.map, 0, LENGTH, 9);
+                }
+                child_must_int(rc, thaws ? 0 : AMMAP_ERR_READ_ONLY);
+                child_must(holds(other.map, 0, LENGTH, thaws ? 9 : 7));
+                child_must_int(ammap_free(other.map), 0);
+                _exit(0);
+        }
+        plan_end();
+        thread_check(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+        return argument;
+}
+
+static void fork_elsewhere(void)
+{
+        struct task task;
+
+        task_start(&task, fork_beside, NULL);
+        task_join(&task);
+}
+
+DEFINE_LOOP_TEST_IF(!TEST_TSAN, "threads", one_forks_in_a_freeze, 0, 2)
+{
+        thaws = _i != 0;
+        other.map = new_map(LENGTH, 1);
+        ck_assert_int_eq(ammap_fill(other.map, 0, LENGTH, 7), 0);
+        plan_next(AT_protect, 1, 0, fork_elsewhere);
+        ck_assert_int_eq(ammap_freeze(other.map), 0);
+        plan_end();
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, other.map, 0, 1, 0), AMMAP_ERR_READ_ONLY);
+        ck_assert(holds(other.map, 0, LENGTH, 7));
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+/* --- Shared maps -------------------------------------------------------------------------------- */
+
+static void cut_to_the_data(void)
+{
+        int fd = open(other.path->text, O_RDWR | O_CLOEXEC);
+
+        ck_assert_int_eq(ftruncate(fd, (off_t)data_of(fd)), 0);
+        close(fd);
+}
+
+/* A file is cut after its header has been looked at: it has no bytes. */
+DEFINE_TEST("shared", cut_while_it_is_opened)
+{
+        long empty = 0;
+
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                struct path path = path_of("words");
+                const ammap_options_t options = file_options(0);
+                unsigned char byte;
+                ammap_t *map;
+                int rc;
+
+                ck_assert_int_eq(ammap_free(make_file(BY_WORDS, &path, 1)), 0);
+                other.path = &path;
+                plan_next(AT_file, nth, 0, cut_to_the_data);
+                rc = ammap_open(&map, path.text, 0, &options);
+                done = plan_end();
+                ck_assert(rc == 0 || (rc == AMMAP_ERR_FORMAT && !map));
+                if (rc == 0 && ammap_len(map) == 0) {
+                        empty++;
+                        ck_assert_int_eq(ammap_read_into(map, 0, &byte, 1), AMMAP_ERR_BOUNDS);
+                }
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+        ck_assert_int_gt(empty, 0);
+}
+
+static void grow_and_die(void *argument)
+{
+        plan_next(AT_resize_file, 1, 0, die);
+        child_must_int(ammap_resize(argument, 8 * PAGE), 0);
+}
+
+/* Who was to make it longer died: the length is mended by one who may write. */
+DEFINE_TEST("shared", who_dies_in_a_growth)
+{
+        ammap_t *map = make_shared(PAGE, 8 * PAGE, LANES), *reader = import_again(map, AMMAP_READ);
+
+        ck_assert_int_eq(ammap_fill(map, 0, PAGE, 7), 0);
+        child_passes(grow_and_die, map);
+        ck_assert_int_eq(ammap_resize(map, 8 * PAGE), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(reader), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_recover(reader), 0);
+        ck_assert_int_eq(ammap_resize(map, 8 * PAGE), 0);
+        ck_assert(holds(map, 0, PAGE, 7) && holds(map, PAGE, 7 * PAGE, 0));
+        leave_dead(map, 0, 1);
+        ck_assert_int_eq(ammap_recover(reader), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* argument: there is no memory, which Check wants, too. */
+static void *clone_other(void *argument)
+{
+        ammap_t *clone;
+        int rc;
+
+        plan.no_memory = argument != NULL;
+        rc = ammap_clone(other.map, &clone);
+        plan.no_memory = false;
+        thread_check(!clone == (rc < 0));
+        thread_check_int(ammap_free(clone), 0);
+        return (void *)(intptr_t)rc;
+}
+
+/* Who may only read looks again until no writer is in: but not for ever, and not where he died. */
+DEFINE_TEST("shared", a_reader_clones)
+{
+        ammap_t *map = make_shared(LENGTH, MUCH, LANES);
+        struct holder holder;
+        struct task task;
+        void *rc;
+
+        other.map = import_again(map, AMMAP_READ);
+        holder_start(&holder, map, 0, 1, true);
+        task_start(&task, clone_other, NULL);
+        task_sleeps(&task);
+        holder_stop(&holder);
+        ck_assert_int_eq(pthread_join(task.thread, &rc), 0);
+        ck_assert_ptr_null(rc);
+
+        holder_start(&holder, map, 0, 1, true);
+        plan.leap = SECOND;
+        ck_assert_int_eq((intptr_t)clone_other(NULL), AMMAP_ERR_TIMEOUT);
+        plan.leap = 0;
+        holder_vanish(&holder);
+        ck_assert_int_eq((intptr_t)clone_other(NULL), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(map), 0);
+
+        ck_assert_int_eq((intptr_t)clone_other(&other), -ENOMEM);
+        ck_assert_int_eq(ammap_free(other.map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* A copy out of what one may only read takes memory, and not where there is none. */
+DEFINE_TEST("shared", a_copy_for_which_there_is_no_memory)
+{
+        ammap_t *map = make_shared(LENGTH, MUCH, 1), *reader = import_again(map, AMMAP_READ), *to = new_map(LENGTH, 1);
+        int rc;
+
+        ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 7), 0);
+        plan.no_memory = true;
+        rc = ammap_copy(to, 0, reader, 0, LENGTH);
+        plan.no_memory = false;
+        ck_assert_int_eq(rc, -ENOMEM);
+        ck_assert(holds(to, 0, LENGTH, 0));
+        ck_assert_int_eq(ammap_copy(to, 0, reader, 0, LENGTH), 0);
+        ck_assert(holds(to, 0, LENGTH, 7));
+        ck_assert_int_eq(ammap_free(to), 0);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* In memory and in a file: two maps, though both are locked by words. */
+DEFINE_TEST("shared", a_copy_between_two_places)
+{
+        struct path path = path_of("words");
+        ammap_t *map = make_shared(LENGTH, MUCH, LANES), *file = make_file(BY_WORDS, &path, LANES);
+
+        ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 7), 0);
+        ck_assert_int_eq(ammap_copy(file, 0, map, 0, LENGTH), 0);
+        ck_assert(holds(file, 0, LENGTH, 7));
+        ck_assert_int_eq(ammap_fill(file, 0, LENGTH, 8), 0);
+        ck_assert_int_eq(ammap_copy(map, 0, file, 0, LENGTH), 0);
+        ck_assert(holds(map, 0, LENGTH, 8));
+        ck_assert_int_eq(ammap_free(file), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+static void *read_other(void *argument)
+{
+        return (void *)(intptr_t)ammap_read_into(other.map, 0, argument, LENGTH);
+}
+
+static struct format_head *head_of(ammap_t *map)
+{
+        void *head = mmap(NULL, sizeof(struct format_head), PROT_READ | PROT_WRITE, MAP_SHARED, ammap_fd(map), 0);
+
+        ck_assert_ptr_ne(head, MAP_FAILED);
+        return head;
+}
+
+/* It is frozen, or said to be, while one who may only read waits for a writer. */
+DEFINE_TEST("shared", frozen_under_a_reader)
+{
+        ammap_t *map = make_shared(LENGTH, MUCH, LANES);
+        struct format_head *head = head_of(map);
+        unsigned char bytes[LENGTH];
+        struct holder holder;
+        struct task task;
+        void *rc;
+
+        other.map = import_again(map, AMMAP_READ);
+        holder_start(&holder, map, 0, 1, true);
+        task_start(&task, read_other, bytes);
+        ck_assert(task_sleeps(&task));
+        atomic_store(&head->frozen, 1);
+        ck_assert_int_eq(pthread_join(task.thread, &rc), 0);
+        ck_assert_ptr_null(rc);
+        ck_assert(is_all(bytes, 0, LENGTH));
+        /* And what it has not is not read. */
+        ck_assert_int_eq(ammap_read_into(other.map, LENGTH / 2, bytes, LENGTH), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_read_into(map, LENGTH / 2, bytes, LENGTH), AMMAP_ERR_BOUNDS);
+        holder_stop(&holder);
+        munmap(head, sizeof(*head));
+        ck_assert_int_eq(ammap_free(other.map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* A length of 0 is a lie: there is nothing to clone. */
+DEFINE_LOOP_TEST("shared", a_length_that_is_a_lie, 0, 3)
+{
+        ammap_t *map = make_shared(LENGTH, MUCH, 1), *reader, *clone;
+        struct format_head *head = head_of(map);
+
+        reader = import_again(map, AMMAP_READ);
+        atomic_store(&head->length, 0);
+        if (_i == 2)
+                atomic_store(&head->frozen, 1);
+        ck_assert_int_eq(ammap_clone(_i == 1 ? reader : map, &clone), AMMAP_ERR_SIZE);
+        ck_assert_ptr_null(clone);
+        munmap(head, sizeof(*head));
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* Who has not seen it grow sees as much of it as there was when it was frozen. */
+DEFINE_TEST("shared", frozen_with_a_new_length)
+{
+        ammap_t *map = make_shared(PAGE, 8 * PAGE, 1), *again = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        unsigned char bytes[2];
+
+        ck_assert_int_eq(ammap_resize(map, 2 * PAGE + 1), 0);
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_uint_eq(ammap_len(again), 2 * PAGE + 1);
+        ck_assert_int_eq(ammap_read_into(again, 2 * PAGE, bytes, 1), 0);
+        ck_assert_int_eq(ammap_read_into(again, 2 * PAGE, bytes, 2), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+static void store_one(void)
+{
+        const uint32_t one = 1;
+
+        ck_assert_int_eq(ammap_update_region(other.map, 0, &one, sizeof(one)), 0);
+}
+
+/* The peer has ended, or there is none; but what it stored before counts. */
+DEFINE_LOOP_TEST("shared", what_an_ended_peer_has_stored, 0, 4)
+{
+        const enum point point = _i & 1 ? AT_peer_ended : AT_peer_begin;
+        const bool stores = _i & 2;
+
+        other.map = make_shared(LENGTH, MUCH, 1);
+        plan_next(point, 1, point == AT_peer_ended ? 1 : -ESRCH, stores ? store_one : NULL);
+        ck_assert_int_eq(ammap_wait_u32_peer(other.map, 0, 0, -1, getpid()), stores ? 0 : AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(plan_end(), 1);
+        ck_assert_int_eq(ammap_free(other.map), 0);
 }
 
 /* Link-time optimisation binds the library's calls before the linker can.  In a child: no map has been made yet. */
