@@ -178,6 +178,56 @@ DEFINE_TEST("change", by_another_thread)
                         }
 }
 
+/* For as long as it takes: of one who may only read, or who keeps writers out of some of the lanes. */
+struct patient {
+        ammap_t *map;
+        uint64_t length, generation;
+        bool reads;
+        int result;
+};
+
+static void *wait_for_ever(void *argument)
+{
+        struct patient *patient = argument;
+        ammap_slice_t slice = { 0 };
+
+        if (patient->reads)
+                thread_check_int(ammap_as_slice(patient->map, 0, 1, &slice), 0);
+        patient->result = ammap_wait_change(patient->map, 0, patient->length, &patient->generation, -1);
+        thread_check_int(ammap_slice_release(&slice), 0);
+        return NULL;
+}
+
+DEFINE_TEST("change", for_as_long_as_it_takes)
+{
+        for (size_t k = 0; k < COUNT_OF(world_kinds); k++)
+                for (int reader = 0; reader < (world_kinds[k].share == AMMAP_SHARED ? 2 : 1); reader++) {
+                        ammap_options_t options = AMMAP_OPTIONS_INIT;
+                        struct patient patient = { .result = 1 };
+                        ammap_t *import = NULL;
+                        struct world world;
+                        struct task task;
+
+                        world_begin(&world, &world_kinds[k]);
+                        options.share = world_kinds[k].share;
+                        options.allow_faults = world_kinds[k].file != NO_FILE;
+                        options.read_only = true;
+                        if (reader)
+                                ck_assert_int_eq(ammap_import(&import, ammap_fd(world.map), &options), 0);
+                        patient.map = reader ? import : world.map;
+                        patient.length = world.size;
+                        patient.reads = !reader && world_kinds[k].lanes == WORLD_LANES;
+                        patient.generation = generation_of(patient.map, 0, patient.length);
+                        task_start(&task, wait_for_ever, &patient);
+                        ck_assert(task_sleeps(&task));
+                        ck_assert_int_eq(ammap_update_region(world.map, world.size - 1, "x", 1), 0);
+                        task_join(&task);
+                        ck_assert_int_eq(patient.result, 0);
+                        ck_assert_int_eq(ammap_free(import), 0);
+                        world_end(&world);
+                }
+}
+
 /* A freeze, a shrink and a death are no writes, but wake. */
 enum event { EVENT_FREEZE, EVENT_SHRINK, EVENT_DEATH, EVENTS };
 

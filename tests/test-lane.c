@@ -479,6 +479,7 @@ static void *end_late(void *argument)
 DEFINE_LOOP_TEST_IF(!TEST_TSAN, "lane", a_writer_that_ended_unseen_is_dead, 0, COUNT_OF(kinds))
 {
         ammap_t *map = make(_i);
+        struct holder holder;
         struct task task;
         struct found found;
 
@@ -489,6 +490,13 @@ DEFINE_LOOP_TEST_IF(!TEST_TSAN, "lane", a_writer_that_ended_unseen_is_dead, 0, C
         ck_assert_int_eq(found.count, 1);
         ck_assert_int_eq(found.at[0].hold, AMMAP_HOLD_DEAD);
         ck_assert_int_eq(ammap_recover(map), 0);
+
+        /* What it left is forgotten, and what others hold is not. */
+        holder_start(&holder, map, 2 * LANE, 1, true);
+        task_start(&task, end_late, map);
+        task_join(&task);
+        ck_assert_int_eq(ammap_free(map), AMMAP_ERR_BUSY);
+        holder_stop(&holder);
         ck_assert_int_eq(pthread_key_delete(late_key), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
@@ -518,6 +526,9 @@ DEFINE_KIND_TEST(views_are_listed)
         ck_assert_int_eq(look(map, 12, 1).count, 0);
         ck_assert_int_eq(look(map, 2 * LANE + 23, 1).count, 1);
         ck_assert_int_eq(look(map, 2 * LANE + 24, 1).count, 0);
+        ck_assert_int_eq(look(map, 4 * LANE - 1, 1).count, 1);
+        ck_assert_int_eq(look(map, 4 * LANE, 1).count, 1);
+        ck_assert_int_eq(look(map, 4 * LANE + 1, 1).count, 0);
         ck_assert_int_eq(ammap_free(map), AMMAP_ERR_BUSY);
         ammap_u32_view_release(&one);
         ammap_u32_view_release(&none);
