@@ -29,6 +29,20 @@
 #include <sys/uio.h>
 #include <sys/vfs.h>
 
+/* Names that musl has for the ones without the number: here they are functions, which nobody calls. */
+#undef open64
+#undef mmap64
+#undef stat64
+#undef fstat64
+#undef fstatfs64
+#undef ftruncate64
+#undef fallocate64
+#undef lseek64
+#undef pread64
+#undef pwrite64
+#undef fcntl64
+#undef getrlimit64
+
 /* clang-format off */
 /* Names of calls, by what they are for where that says what they can fail with. */
 #define INJECT_POINTS(point) \

@@ -8,6 +8,7 @@
 #include "answers.h"
 #include "proc.h"
 
+#include "os/linux-abi.h"
 #include "os/linux.h"
 #include "os/os.h"
 
@@ -666,6 +667,7 @@ DEFINE_TEST("accounts", scans_that_do_not_end)
         struct os_usage usage;
 
         ck_assert_int_eq(os_map((void **)&page, 16 * PAGE), 0);
+        os_advise(page, 16 * PAGE, OS_NOHUGEPAGE);
         for (size_t i = 0; i < 16; i += 2)
                 page[i * PAGE] = 1;
         for (int way = 0; way < 3; way++) {
