@@ -26,6 +26,12 @@ reader-waits-for-its-waiter|lock/shared_lock.c|/^static int wait_until_unowned/,
 shrink-keeps-the-lanes|lock/shared_shrink.c|/^int shared_shrink(/,/^}/s/earlier(deadline, os_now() + patience)/deadline/
 copy-reaches-early|copy.c|s/request.reach = 0;/request.deadline = deadline;/
 copy-between-handles|copy.c|s/if (is_same(to, from))/if (to == from)/
+detach-asks-no-rescan|lock/shared_detach.c|s/ask_rescan(shared, read_set_lanes(from->set));/(void)0;/
+detach-lets-go-first|lock/shared_detach.c|/^static int detach_to_read/,/^}/{/shared_leave(from/d;s/name_set(hold, hold->set, reach);/shared_leave(from, HOLD_SLICE); &/}
+mend-of-dead-alone|lock/shared_lock.c|s/if (unlikely(request->recovers))/if (0)/
+shrink-under-a-view|map/local.c|s/rc = views_reach(map, size) ? AMMAP_ERR_BUSY : 0;/rc = 0;/
+holder-of-one-lane|lock/holders.c|s/last->lanes.last = next->lanes.last;/;/
+clone-without-a-lock|map/clone.c|s/rc = span_take(map, &request, &span);/rc = map_check(map, 0, length);/;s/^.*span_leave(.*//
 END
 }
 

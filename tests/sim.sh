@@ -55,6 +55,7 @@ same_headers()
 }
 
 mkdir -p "$work/o"
+# The shadow's header comes first by name: a source would find the one in its own folder before.
 same=no
 if test -d "$work/base" && same_headers; then same=yes; fi
 for source in "$lib"/*.c "$lib"/map/*.c "$lib"/lock/*.c "$lib"/memory/*.c; do
@@ -68,7 +69,7 @@ done >"$work/sources"
 # shellcheck disable=SC2016,SC2086
 xargs -P 2 -n 4 sh -c 'compile=$0 work=$1; shift; for s; do
         $compile -c -o "$work/o/$(basename "$s" .c).o" "$s" || exit 255; done' \
-        "$compile $record $SIM_CFLAGS -I$top_srcdir/tests/sim/shadow -I$lib" "$work" <"$work/sources" 2>"$work/log" ||
+        "$compile $record $SIM_CFLAGS -I$top_srcdir/tests/sim/shadow -I$lib -include memory/racy.h" "$work" <"$work/sources" 2>"$work/log" ||
         { cat "$work/log" >&2; exit 1; }
 # The library's data is one piece, and what it calls is the simulation's.
 # shellcheck disable=SC2086

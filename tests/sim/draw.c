@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+enum { CLONES_MAX = 4 }; /* of a run: each has memory of its own */
+
 enum op {
         OP_READ,
         OP_UPDATE,
@@ -24,20 +26,31 @@ enum op {
         OP_RECOVER,
         OP_FREEZE,
         OP_FORK,
-        OPS
+        /* From here on: in some runs alone. */
+        OP_DETACH,
+        OP_MEND,
+        OP_CLONE,
+        OP_VIEW,
+        OP_LOAD,
+        OP_WAIT_WORD,
+        OP_WAKE_WORD,
+        OP_HOLDERS,
+        OPS,
+        OPS_ALWAYS = OP_DETACH
 };
 
 static struct chance chance[THREADS_MAX + 1]; /* the last one: what is drawn before */
 static uint32_t share[OPS];                   /* how often each is drawn */
 static unsigned length;                       /* operations of a thread */
 static bool dies, small, waits, sharing, doubled;
+static unsigned clones_left;
 
-static struct chance *mine(void)
+struct chance *mine(void)
 {
         return &chance[current ? current->number : THREADS_MAX];
 }
 
-static uint32_t below(uint32_t count)
+uint32_t below(uint32_t count)
 {
         return draw_below(mine(), count);
 }
@@ -46,6 +59,14 @@ static void begin_chances(uint64_t seed)
 {
         for (unsigned i = 0; i <= THREADS_MAX; i++)
                 chance[i].state = seed * (THREADS_MAX + 2) + i + 1;
+}
+
+/* A few of the others, so that what has been found with those above is found as soon. */
+static void draw_others(bool any)
+{
+        for (unsigned op = OPS_ALWAYS; op < OPS; op++)
+                share[op] = any && below(3) == 0 ? 1 + below(8) : 0;
+        clones_left = CLONES_MAX;
 }
 
 void draw_plan(uint64_t seed)
@@ -72,7 +93,7 @@ void draw_plan(uint64_t seed)
         dies = below(8) == 0;
         small = below(2);
         waits = below(2);
-        for (unsigned op = 0; op < OPS; op++)
+        for (unsigned op = 0; op < OPS_ALWAYS; op++)
                 share[op] = below(3) == 0 ? 0 : 1 + below(8);
         share[OP_RELEASE] += 2;
         share[OP_FREEZE] = below(16) == 0;
@@ -84,6 +105,7 @@ void draw_plan(uint64_t seed)
                 share[OP_RESIZE] = 0;
         if (plan.kills)
                 share[OP_FREEZE] = 0;
+        draw_others(below(4) == 0);
 }
 
 /* --- Maps --- */
@@ -149,7 +171,7 @@ void draw_scene(void)
                 import_maps();
 }
 
-static struct range draw_range(void)
+struct range draw_range(void)
 {
         unsigned map = below(maps), lane = below(model_map[map].lanes);
         struct range range = { map, lane * WORDS, 1 };
@@ -174,7 +196,7 @@ static struct range draw_range(void)
         return range;
 }
 
-static uint64_t offset_of(struct range range)
+uint64_t offset_of(struct range range)
 {
         return (uint64_t)range.first * 8;
 }
@@ -192,12 +214,16 @@ static unsigned lane_of(unsigned word)
 }
 
 /* Whether the thread may wait for it, whatever it holds. */
-static bool may_wait(struct range range, enum how how)
+bool may_wait(struct range range, enum how how)
 {
         struct held *own = own_holds();
 
         if (own_hold(range, how))
                 return true;
+        /* What has been detached of a shared map may keep more lanes than it has (still_named). */
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (own[i].is && own[i].detached && model_map[own[i].range.map].shared)
+                        return false;
         for (unsigned m = 0; m < maps; m++)
                 if (own_names(m))
                         return false;
@@ -208,13 +234,14 @@ static bool may_wait(struct range range, enum how how)
                         continue;
                 if (own[i].range.map > range.map || last > lane_of(range.first))
                         return false;
-                if (last == lane_of(range.first) && (how == HOW_WRITE || own[i].how == HOW_WRITE))
+                /* Beside what is detached even a reader waits, behind writers who wait. */
+                if (last == lane_of(range.first) && (how == HOW_WRITE || own[i].how == HOW_WRITE || own[i].detached))
                         return false;
         }
         return true;
 }
 
-static bool holds_any(void)
+bool holds_any(void)
 {
         struct held *own = own_holds();
 
@@ -231,7 +258,7 @@ static enum patience patience_for(struct range range, enum how how)
         return patience == WAITS && !may_wait(range, how) ? TRIES : patience;
 }
 
-static int64_t begin(struct range range, enum how how, enum patience patience)
+int64_t begin(struct range range, enum how how, enum patience patience)
 {
         int64_t timeout = patience == TIMED ? (int64_t)draw_wide(mine(), 25) : -1;
 
@@ -274,19 +301,23 @@ void do_update(struct range range, enum patience patience)
 
 static void do_zero(struct range range)
 {
-        uint64_t stamp;
+        uint64_t stamp, size = (uint64_t)range.count * 8;
+        ammap_t *map;
+        int rc;
 
         if (!may_wait(range, HOW_WRITE))
                 return;
         stamp = write_begin(range, true);
         begin(range, HOW_WRITE, WAITS);
-        if (call_end(ammap_fill(handle_of(range.map), offset_of(range), (uint64_t)range.count * 8, 0)) == 0)
+        map = handle_of(range.map);
+        rc = below(2) ? ammap_fill(map, offset_of(range), size, 0) : ammap_discard(map, offset_of(range), size);
+        if (call_end(rc) == 0)
                 write_end(stamp);
         else
                 write_drop(stamp);
 }
 
-static bool has_room(void)
+bool has_room(void)
 {
         struct held *own = own_holds();
 
@@ -327,7 +358,7 @@ struct held *do_slice(struct range range, enum patience patience)
         return own;
 }
 
-static void overwrite(const struct held *own)
+void overwrite(const struct held *own)
 {
         uint64_t *data = own->slice.write.data, value = write_value(own->stamp);
 
@@ -364,12 +395,12 @@ struct held *do_mut_slice(struct range range, enum patience patience)
 static void do_one(enum op op);
 static enum op draw_op(void);
 
-static void release(struct held *own)
+void release(struct held *own)
 {
         struct held was = *own;
         int rc;
 
-        if (was.how == HOW_READ)
+        if (was.how == HOW_READ && !was.detached) /* which another thread may release the while */
                 look_at(own, was.slice.read.data, model_tick());
         hold_end(own);
         rc = was.how == HOW_READ ? ammap_slice_release(&was.slice.read) : ammap_mut_slice_release(&was.slice.write);
@@ -377,10 +408,12 @@ static void release(struct held *own)
                 fail("a release answers %d", rc);
         if (was.how == HOW_WRITE)
                 write_end(was.stamp);
+        if (was.recovers)
+                recovery_end(was.range, was.taken);
         hold_ended(was.range.map);
 }
 
-static struct held *any_own(enum how how, bool whichever)
+struct held *any_own(enum how how, bool whichever)
 {
         struct held *own = own_holds(), *found = NULL;
         unsigned count = 0;
@@ -405,13 +438,17 @@ void do_downgrade(void)
         ammap_slice_t slice;
         int rc;
 
-        if (!own)
+        if (!own || own->detached)
                 return;
         hold_downgrade(own);
         rc = ammap_mut_slice_downgrade(&own->slice.write, &slice);
         if (rc != 0)
                 fail("a downgrade answers %d", rc);
         write_end(own->stamp);
+        if (own->recovers)
+                recovery_end(own->range, own->taken);
+        own->recovers = false;
+        own->since = model_tick();
         own->slice.read = slice;
 }
 
@@ -458,11 +495,12 @@ void do_resize(unsigned number, unsigned to)
 {
         struct model_map *map = &model_map[number];
         unsigned from = map->length;
-        uint64_t stamp = 0;
+        uint64_t stamp = 0, begun;
         int rc;
 
         if (map->resizing || (map->shared && holds_another(map)))
                 return;
+        begun = model_tick();
         map->resizing++;
         map->resizer = current->number + 1;
         if (to < from)
@@ -474,6 +512,8 @@ void do_resize(unsigned number, unsigned to)
         visit_end((unsigned)(map - model_map));
         if (rc != 0 && rc != AMMAP_ERR_BUSY && rc != AMMAP_ERR_OWNER_DEAD && rc != AMMAP_ERR_READ_ONLY)
                 fail("a resize answers %d", rc);
+        if (rc == 0 && to < from && view_behind(number, to, begun))
+                fail("a map is made shorter, and a view ends behind that");
         if (rc == 0)
                 map->length = to;
         if (stamp && rc == 0)
@@ -505,37 +545,39 @@ void do_watch(struct range range)
 
 static void do_recover(void)
 {
-        struct model_map *map = &model_map[below(maps)];
+        const unsigned map = below(maps);
+        const struct range all = { map, 0, model_map[map].words };
         uint64_t since = model_tick();
         int rc;
 
-        map->recovering++;
-        visit_begin((unsigned)(map - model_map));
-        rc = ammap_recover(handle_of((unsigned)(map - model_map)));
-        visit_end((unsigned)(map - model_map));
+        recovery_begin(all);
+        visit_begin(map);
+        rc = ammap_recover(handle_of(map));
+        visit_end(map);
         if (rc != 0)
                 fail("a recovery answers %d", rc);
-        map->recovering--;
-        map->recovered = model_tick();
-        if (since > map->since)
-                map->since = since;
+        recovery_end(all, since);
 }
 
 void do_freeze(unsigned number)
 {
         struct model_map *map = &model_map[number];
+        uint64_t begun;
         int rc;
 
         if (holds_any() || map->freezing)
                 return;
+        begun = model_tick();
         map->freezing = model_tick();
         call_begin((struct range){ number, 0, map->words }, HOW_WRITE, WAITS, INT64_MAX);
         call_freezes();
         rc = ammap_freeze(handle_of(number));
         call_over();
+        if (rc == 0 && view_behind(number, 0, begun))
+                fail("a map is frozen, and a view is alive");
         if (rc == 0)
                 map->frozen = model_tick();
-        else if (rc != AMMAP_ERR_OWNER_DEAD)
+        else if (rc != AMMAP_ERR_OWNER_DEAD && !(rc == AMMAP_ERR_BUSY && any_view(current->process, number, begun)))
                 fail("a freeze answers %d", rc);
 }
 
@@ -579,8 +621,31 @@ static void look_at_copy(unsigned m, uint64_t since)
         if ((rc = ammap_resize(map, (uint64_t)model_map[m].words * 8)) != 0 &&
             !(rc == AMMAP_ERR_READ_ONLY && forked_lane(m, 0).may_be_frozen))
                 fail("a forked child resizes its copy of a map: %d", rc);
-        if ((rc = ammap_free(map)) != 0)
+        if ((rc = ammap_free(map)) != 0 && !(rc == AMMAP_ERR_BUSY && forked_lane(m, 0).viewed))
                 fail("a forked child frees its copy of a map: %d", rc);
+}
+
+/* A thread that has detached what it holds may fork all the same. */
+static bool holds_for_good(void)
+{
+        const struct held *own = own_holds();
+
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (own[i].is && !own[i].detached)
+                        return true;
+        return false;
+}
+
+/* Before a thread's end. */
+static void end_tasks(void)
+{
+        struct held *own = own_holds();
+
+        thread_closes();
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (own[i].is && own[i].detached && (below(2) || !hold_hand_over(&own[i])))
+                        release(&own[i]);
+        do_view_end();
 }
 
 /* The child goes on with maps that are shared, and has a look at its copies of the others. */
@@ -588,7 +653,7 @@ static void do_fork(void)
 {
         uint64_t since = model_tick();
 
-        if (holds_any() || fork_process() != 0)
+        if (holds_for_good() || own_view() || fork_process() != 0)
                 return;
         if (!sharing)
                 thread_is_alone();
@@ -596,6 +661,7 @@ static void do_fork(void)
                 look_at_copy(m, since);
         for (unsigned done = 0; done < length && sharing; done++)
                 do_one(draw_op());
+        end_tasks();
         for (struct held *own; (own = any_own(HOW_READ, true));)
                 release(own);
         end_thread();
@@ -648,6 +714,34 @@ static void do_one(enum op op)
         case OP_FORK:
                 do_fork();
                 break;
+        case OP_DETACH:
+                do_detach();
+                break;
+        case OP_MEND:
+                if (has_room())
+                        do_mend(range);
+                break;
+        case OP_CLONE:
+                if (clones_left > 0) {
+                        clones_left--;
+                        do_clone(range.map);
+                }
+                break;
+        case OP_VIEW:
+                do_view(range);
+                break;
+        case OP_LOAD:
+                do_load(range);
+                break;
+        case OP_WAIT_WORD:
+                do_wait_word(range);
+                break;
+        case OP_WAKE_WORD:
+                do_wake_word(range);
+                break;
+        case OP_HOLDERS:
+                do_holders(range);
+                break;
         default:
                 do_freeze(below(maps));
         }
@@ -672,6 +766,7 @@ void draw_thread(unsigned number)
         (void)number;
         for (unsigned done = 0; done < length; done++)
                 do_one(draw_op());
+        end_tasks();
         if (dies && below(2)) {
                 thread_dies();
                 return;

@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FDS_MAX = 64, OBJECTS_MAX = 4, LOCKS_MAX = 64, DEVICE = 1 };
+enum { FDS_MAX = 64, OBJECTS_MAX = 8, LOCKS_MAX = 64, DEVICE = 1 };
 
 struct object {
         unsigned char *bytes;

@@ -75,7 +75,7 @@ static void look_at_the_end(void)
                         read_check(range, value, since);
                 if ((rc = ammap_free(map)) == 0 && model_map[m].other[process])
                         rc = ammap_free(model_map[m].other[process]);
-                if (rc != 0)
+                if (rc != 0 && !(rc == AMMAP_ERR_BUSY && any_view(process, m, UINT64_MAX - 1))) /* of who was forked */
                         fail("in the end nobody is there, and ammap_free answers %d", rc);
         }
 }

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { HEAP = 1 << 20, PAGES = 2048, GRANULE = 16, PAGE = 4096, DATA_MAX = 1 << 13, OBJECTS = 4, OBJECT = 1 << 22 };
+enum { HEAP = 1 << 20, PAGES = 2048, GRANULE = 16, PAGE = 4096, DATA_MAX = 1 << 13, OBJECTS = 8, OBJECT = 1 << 22 };
 enum { FREE, TAKEN, GIVEN_BACK };
 
 /* The linker makes these of the sections that the build renames. */

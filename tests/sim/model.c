@@ -44,21 +44,26 @@ struct call {
         bool starving;      /* it sleeps, and waited for long before */
         unsigned map, lane; /* ... for that one */
         enum how for_what;
-        unsigned passed;         /* by so many since */
-        bool lanes_dead[RANGES]; /* some lane was when it began */
-        uint64_t recovered[RANGES];
+        unsigned passed;             /* by so many since */
+        unsigned lanes_dead[RANGES]; /* those that were when it began, a bit for each */
         bool watches, freezes;
-        int64_t free_since; /* nobody seems to be in its way; 0: somebody is */
+        bool looks, recovers; /* it takes no lane; also lanes whose writer died */
+        int64_t free_since;   /* nobody seems to be in its way; 0: somebody is */
         int64_t woke;
         uint64_t since; /* ... for writes that begin after that */
 };
 static struct call call[THREADS_MAX];
 static struct held held[THREADS_MAX][HOLDS_MAX];
+static struct held ending[THREADS_MAX]; /* what a thread is about to release, and may wait for a mutex the while */
 static uint64_t there_until[THREADS_MAX][MAPS_MAX]; /* the last tick of a call or a hold */
 /* Of a shared map: lanes that a slice named which has left a place in the record that another one
  * shares.  They stay named, and in the way of writers, until the thread has no slice of the map. */
-static unsigned still_named[THREADS_MAX][MAPS_MAX];
-static bool alone[THREADS_MAX]; /* of a forked child, where nobody is in its way */
+static unsigned still_named[THREADS_MAX + PROCESSES_MAX][MAPS_MAX]; /* behind the threads' those of the processes */
+static bool alone[THREADS_MAX];                                     /* of a forked child, where nobody is in its way */
+static bool closing[THREADS_MAX];                                   /* it takes nothing over any more */
+static struct viewed viewed[THREADS_MAX];
+static uint64_t view_until[PROCESSES_MAX][MAPS_MAX]; /* the last tick of a view */
+static bool inherited[PROCESSES_MAX][MAPS_MAX];      /* a fork has left a view that nobody will end */
 static uint64_t ticks;
 
 uint64_t model_tick(void)
@@ -71,9 +76,14 @@ void model_begin(void)
         memset(model_map, 0, sizeof model_map);
         memset(call, 0, sizeof call);
         memset(held, 0, sizeof held);
+        memset(ending, 0, sizeof ending);
         memset(there_until, 0, sizeof there_until);
         memset(still_named, 0, sizeof still_named);
         memset(alone, 0, sizeof alone);
+        memset(closing, 0, sizeof closing);
+        memset(viewed, 0, sizeof viewed);
+        memset(view_until, 0, sizeof view_until);
+        memset(inherited, 0, sizeof inherited);
         maps = 0;
         writes = 1; /* the first one is of the zeros that maps begin with */
         ticks = 0;
@@ -246,7 +256,8 @@ bool own_hold(struct range range, enum how how)
         for (unsigned i = 0; i < HOLDS_MAX; i++) {
                 const struct held *own = &held[me()][i];
 
-                if (own->is && lanes_meet(own->range, range) && (how == HOW_WRITE || own->how == HOW_WRITE))
+                if (own->is && !own->detached && lanes_meet(own->range, range) &&
+                    (how == HOW_WRITE || own->how == HOW_WRITE))
                         return true;
         }
         return false;
@@ -258,7 +269,7 @@ static void passes(struct range range, enum how how);
 static bool reads_already(struct range range)
 {
         for (unsigned i = 0; i < HOLDS_MAX; i++)
-                if (held[me()][i].is && lanes_meet(held[me()][i].range, range))
+                if (held[me()][i].is && !held[me()][i].detached && lanes_meet(held[me()][i].range, range))
                         return true;
         return false;
 }
@@ -279,7 +290,7 @@ struct held *hold_begin(struct range range, enum how how)
                 }
         if (how == HOW_READ && !reads_already(range))
                 passes(range, HOW_READ);
-        *free = (struct held){ .is = true, .range = range, .how = how };
+        *free = (struct held){ .is = true, .range = range, .how = how, .since = ++ticks, .taken = ticks };
         if (how == HOW_WRITE)
                 free->stamp = write_begin(range, false);
         return free;
@@ -289,6 +300,7 @@ struct held *hold_begin(struct range range, enum how how)
 void hold_downgrade(struct held *own)
 {
         own->how = HOW_READ;
+        own->since = NOT_YET;
 }
 
 static unsigned mask_of(struct range range)
@@ -303,19 +315,82 @@ bool own_names(unsigned map)
         return still_named[me()][map];
 }
 
+static unsigned owner_of(const struct held *own)
+{
+        return (unsigned)(own - &held[0][0]) / HOLDS_MAX;
+}
+
+/* A slice is no more the thread's, or the process's, that had it. */
+static void unname(const struct held *own, bool detached)
+{
+        unsigned thread_of = owner_of(own), process = thread[thread_of].process, map = own->range.map;
+        unsigned *named = &still_named[detached ? THREADS_MAX + process : thread_of][map];
+        bool any = false;
+
+        for (unsigned t = 0; t < plan.threads; t++)
+                for (unsigned i = 0; i < HOLDS_MAX && (detached ? thread[t].process == process : t == thread_of); i++)
+                        any |= held[t][i].is && held[t][i].range.map == map && held[t][i].detached == detached;
+        if (!any)
+                *named = 0;
+        else if (model_map[map].shared && own->how == HOW_READ)
+                *named |= mask_of(own->range);
+}
+
 /* Before the call. */
 void hold_end(struct held *own)
 {
-        bool any = false;
-
+        ending[me()] = *own;
         own->is = false;
-        for (unsigned i = 0; i < HOLDS_MAX; i++)
-                any |= held[me()][i].is && held[me()][i].range.map == own->range.map;
-        if (!any)
-                still_named[me()][own->range.map] = 0;
-        else if (model_map[own->range.map].shared && own->how == HOW_READ)
-                still_named[me()][own->range.map] |= mask_of(own->range);
+        unname(own, own->detached);
         there_until[me()][own->range.map] = NOT_YET; /* until the call has ended */
+}
+
+/* After the call.  The thread has it still, but as a task. */
+void hold_detached(struct held *own)
+{
+        own->detached = true;
+        own->since = model_tick();
+        unname(own, false);
+}
+
+struct held *holds_of(unsigned number)
+{
+        return held[number];
+}
+
+void thread_closes(void)
+{
+        closing[me()] = true;
+}
+
+static bool is_at_work(unsigned t)
+{
+        bool any = call[t].is;
+
+        for (unsigned m = 0; m < maps; m++)
+                any |= there_until[t][m] == NOT_YET;
+        return any;
+}
+
+/* Another thread is to release it: one that makes no call now, so that it knows when it is to wait. */
+bool hold_hand_over(struct held *own)
+{
+        unsigned from = draw_below(&scheduling, plan.threads);
+
+        for (unsigned i = 0; i < plan.threads; i++) {
+                unsigned t = (from + i) % plan.threads;
+
+                if (t == me() || thread[t].state == ENDED || !thread[t].begun ||
+                    thread[t].process != current->process || is_at_work(t) || alone[t] || closing[t])
+                        continue;
+                for (unsigned at = 0; at < HOLDS_MAX; at++)
+                        if (!held[t][at].is) {
+                                held[t][at] = *own;
+                                own->is = false;
+                                return true;
+                        }
+        }
+        return false;
 }
 
 void visit_begin(unsigned map)
@@ -331,6 +406,7 @@ void visit_end(unsigned map)
 /* After it. */
 void hold_ended(unsigned map)
 {
+        ending[me()].is = false;
         visit_end(map);
 }
 
@@ -347,6 +423,44 @@ static void lanes_die(struct range range, bool certain)
         }
 }
 
+static void recovers_no_more(unsigned number, struct range range)
+{
+        for (unsigned lane = lanes_of(range).first; lane <= lanes_of(range).last; lane++)
+                model_map[range.map].recovering[number][lane]--;
+}
+
+static bool is_recovering(unsigned map, unsigned lane)
+{
+        for (unsigned t = 0; t < THREADS_MAX; t++)
+                if (model_map[map].recovering[t][lane])
+                        return true;
+        return false;
+}
+
+void recovery_begin(struct range range)
+{
+        for (unsigned lane = lanes_of(range).first; lane <= lanes_of(range).last; lane++)
+                model_map[range.map].recovering[me()][lane]++;
+}
+
+/* From since on none of the lanes was dead, but for writers that died later. */
+void recovery_end(struct range range, uint64_t since)
+{
+        struct model_map *map = &model_map[range.map];
+
+        recovery_drop(range);
+        for (unsigned lane = lanes_of(range).first; lane <= lanes_of(range).last; lane++) {
+                map->recovered[lane] = model_tick();
+                if (since > map->since[lane])
+                        map->since[lane] = since;
+        }
+}
+
+void recovery_drop(struct range range)
+{
+        recovers_no_more(me(), range);
+}
+
 void thread_dies(void)
 {
         for (unsigned i = 0; i < HOLDS_MAX; i++) {
@@ -357,6 +471,8 @@ void thread_dies(void)
                         continue;
                 own->is = false;
                 there_until[me()][own->range.map] = NOT_YET;
+                if (own->recovers)
+                        recovers_no_more(me(), own->range);
                 if (own->how == HOW_READ)
                         continue;
                 written[own->stamp].torn = true;
@@ -385,14 +501,25 @@ void model_killed(unsigned number)
         struct call *own = &call[number];
 
         for (unsigned i = 0; i < HOLDS_MAX; i++)
-                if (held[number][i].is && held[number][i].how == HOW_WRITE)
+                if (held[number][i].is && held[number][i].how == HOW_WRITE) {
                         lanes_die(held[number][i].range, true);
+                        if (held[number][i].recovers)
+                                recovers_no_more(number, held[number][i].range);
+                }
+        for (unsigned m = 0; m < maps; m++)
+                for (unsigned lane = 0; lane < model_map[m].lanes; lane++)
+                        if (model_map[m].recovering[number][lane] > 0) { /* it has done so, or not */
+                                model_map[m].recovering[number][lane] = 0;
+                                lanes_die((struct range){ m, lane * WORDS, 1 }, false);
+                        }
         for (unsigned i = 0; i < HOLDS_MAX; i++) {
                 if (held[number][i].is)
                         there_until[number][held[number][i].range.map] = model_tick();
                 held[number][i].is = false;
         }
         memset(still_named[number], 0, sizeof still_named[number]);
+        memset(still_named[THREADS_MAX + thread[number].process], 0, sizeof still_named[number]);
+        viewed[number].is = viewed[number].may_be = ending[number].is = false;
         for (unsigned i = 1; i < writes; i++)
                 if (written[i].thread == number && written[i].end == NOT_YET && !written[i].dropped) {
                         written[i].torn = true;
@@ -423,6 +550,58 @@ void thread_is_alone(void)
 
 static struct forked forked[THREADS_MAX][MAPS_MAX][LANES_MAX];
 
+/* --- Views --- */
+
+/* Before the call; and after it. */
+void view_begin(struct range range)
+{
+        viewed[me()] = (struct viewed){ .range = range, .may_be = true };
+        view_until[current->process][range.map] = NOT_YET;
+}
+
+void view_begun(void)
+{
+        viewed[me()].is = true;
+        viewed[me()].since = model_tick();
+}
+
+/* Before the call; and after it. */
+void view_end(void)
+{
+        viewed[me()].is = false;
+}
+
+void view_ended(unsigned map)
+{
+        uint64_t *until = &view_until[current->process][map];
+        bool any = inherited[current->process][map];
+
+        viewed[me()].may_be = false;
+        for (unsigned t = 0; t < plan.threads; t++)
+                any |= viewed[t].may_be && viewed[t].range.map == map && thread[t].process == current->process;
+        *until = any ? NOT_YET : model_tick();
+}
+
+const struct viewed *own_view(void)
+{
+        return viewed[me()].is ? &viewed[me()] : NULL;
+}
+
+bool any_view(unsigned process, unsigned map, uint64_t since)
+{
+        return view_until[process][map] > since;
+}
+
+/* Whether one that reaches behind a length has been there since before. */
+bool view_behind(unsigned map, unsigned length, uint64_t before)
+{
+        for (unsigned t = 0; t < plan.threads; t++)
+                if (viewed[t].is && thread[t].process == current->process && viewed[t].range.map == map &&
+                    viewed[t].range.first + viewed[t].range.count > length && viewed[t].since < before)
+                        return true;
+        return false;
+}
+
 struct forked forked_lane(unsigned map, unsigned lane)
 {
         return forked[me()][map][lane];
@@ -437,17 +616,19 @@ static bool is_lane_of(struct range range, unsigned map, unsigned lane)
 static struct forked look_at_lane(unsigned m, unsigned lane)
 {
         const struct model_map *map = &model_map[m];
-        struct forked of = { .may_be_dead = map->deaths[lane] > 0,
+        struct forked of = { .viewed = any_view(current->process, m, 0),
+                             .may_be_dead = map->deaths[lane] > 0,
                              .frozen = map->frozen,
                              .may_be_frozen = map->freezing,
                              .cut = map->resizing || map->unsure || map->length < map->words };
 
         for (unsigned t = 0; t < plan.threads; t++) {
+                for (unsigned i = 0; i < HOLDS_MAX; i++)
+                        of.dead |= held[t][i].is && (t != me() || held[t][i].detached) && held[t][i].how == HOW_WRITE &&
+                                   is_lane_of(held[t][i].range, m, lane);
+                of.may_be_dead |= of.dead;
                 if (t == me())
                         continue;
-                for (unsigned i = 0; i < HOLDS_MAX; i++)
-                        of.dead |=
-                                held[t][i].is && held[t][i].how == HOW_WRITE && is_lane_of(held[t][i].range, m, lane);
                 for (unsigned i = 1; i < writes; i++)
                         of.may_be_dead |= written[i].end == NOT_YET && is_lane_of(written[i].range, m, lane);
                 for (unsigned r = 0; call[t].is && !call[t].freezes && r < call[t].ranges; r++)
@@ -465,9 +646,14 @@ void model_fork(const struct thread *child)
         memset(held[child->number], 0, sizeof held[0]);
         memset(there_until[child->number], 0, sizeof there_until[0]);
         memset(still_named[child->number], 0, sizeof still_named[0]);
+        memset(still_named[THREADS_MAX + child->process], 0, sizeof still_named[0]);
+        closing[child->number] = ending[child->number].is = false;
+        viewed[child->number].is = viewed[child->number].may_be = false;
         for (unsigned m = 0; m < maps; m++) {
                 model_map[m].handle[child->process] = model_map[m].handle[current->process];
                 model_map[m].other[child->process] = model_map[m].other[current->process];
+                inherited[child->process][m] = view_until[current->process][m] == NOT_YET;
+                view_until[child->process][m] = inherited[child->process][m] ? NOT_YET : 0;
                 for (unsigned lane = 0; lane < model_map[m].lanes; lane++)
                         forked[child->number][m][lane] = look_at_lane(m, lane);
         }
@@ -475,13 +661,27 @@ void model_fork(const struct thread *child)
 
 /* --- Calls --- */
 
-static bool dead_since_before(struct range range)
+static unsigned dead_since_before(struct range range)
 {
         const struct model_map *map = &model_map[range.map];
         struct lanes lanes = lanes_of(range);
+        unsigned found = 0;
 
         for (unsigned lane = lanes.first; lane <= lanes.last; lane++)
-                if (map->dead[lane] > map->deaths[lane] && map->deaths[lane] > map->recovered && map->recovering == 0)
+                if (map->dead[lane] > map->deaths[lane] && map->deaths[lane] > map->recovered[lane] &&
+                    !is_recovering(range.map, lane))
+                        found |= 1U << lane;
+        return found;
+}
+
+/* Of lanes that were dead when a call began: nobody has recovered them since. */
+static bool still_dead(const struct call *own, unsigned r)
+{
+        const struct model_map *map = &model_map[own->range[r].map];
+
+        for (unsigned lane = 0; lane < map->lanes; lane++)
+                if ((own->lanes_dead[r] >> lane & 1) && map->recovered[lane] < own->begin &&
+                    !is_recovering(own->range[r].map, lane))
                         return true;
         return false;
 }
@@ -493,7 +693,8 @@ static bool may_be_dead(struct range range, uint64_t begin)
 
         for (unsigned lane = lanes.first; lane <= lanes.last; lane++)
                 if (map->deaths[lane] > 0 &&
-                    (map->dead[lane] < map->deaths[lane] || map->since < map->dead[lane] || map->recovered > begin))
+                    (map->dead[lane] < map->deaths[lane] || map->since[lane] < map->dead[lane] ||
+                     map->recovered[lane] > begin || is_recovering(range.map, lane)))
                         return true;
         return false;
 }
@@ -511,7 +712,6 @@ void call_also(struct range range, enum how how)
         struct call *own = &call[me()];
 
         own->lanes_dead[own->ranges] = dead_since_before(range);
-        own->recovered[own->ranges] = model_map[range.map].recovered;
         own->range[own->ranges] = range;
         own->how[own->ranges++] = how;
         own->own |= own_hold(range, how);
@@ -521,6 +721,28 @@ void call_also(struct range range, enum how how)
 void call_freezes(void)
 {
         call[me()].freezes = true;
+}
+
+/* It takes no lane. */
+void call_looks(void)
+{
+        call[me()].looks = true;
+}
+
+/* It succeeds where the writer died. */
+void call_recovers(void)
+{
+        call[me()].recovers = true;
+}
+
+bool call_saw_dead(void)
+{
+        return may_be_dead(call[me()].range[0], call[me()].begin);
+}
+
+bool call_must_recover(void)
+{
+        return still_dead(&call[me()], 0);
 }
 
 void call_watches(uint64_t since)
@@ -543,6 +765,10 @@ static bool was_written(const struct call *own, int64_t before)
 static bool anyone_was_there(const struct call *own)
 {
         for (unsigned t = 0; t < plan.threads; t++) {
+                for (unsigned r = 0; r < own->ranges; r++)
+                        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                                if (held[t][i].is && held[t][i].detached && held[t][i].range.map == own->range[r].map)
+                                        return true;
                 if (t == me())
                         continue;
                 if (thread[t].stores > 0 || thread[t].published > own->begin)
@@ -560,6 +786,20 @@ static bool anyone_was_there(const struct call *own)
                                         return true;
                 }
         }
+        return false;
+}
+
+/* Whether a thread may have had a part of a map since then. */
+bool was_there(unsigned t, unsigned map, uint64_t since)
+{
+        if (thread[t].stores > 0 || thread[t].published > since || there_until[t][map] >= since || still_named[t][map])
+                return true;
+        for (unsigned r = 0; call[t].is && r < call[t].ranges; r++)
+                if (call[t].range[r].map == map)
+                        return true;
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (held[t][i].is && held[t][i].range.map == map)
+                        return true;
         return false;
 }
 
@@ -614,14 +854,11 @@ int call_end(int rc)
                         fail("a map is frozen, and who would write it is answered %d", rc);
         switch (rc) {
         case 0:
-                if (own->own)
+                if (own->own && !own->looks)
                         fail("a call succeeds that the thread's own slices are in the way of");
-                for (unsigned r = 0; r < own->ranges && !own->watches; r++) {
-                        const struct model_map *map = &model_map[own->range[r].map];
-
-                        if (own->lanes_dead[r] && map->recovered == own->recovered[r] && !map->recovering)
+                for (unsigned r = 0; r < own->ranges && !own->watches && !own->looks && !own->recovers; r++)
+                        if (still_dead(own, r))
                                 fail("a call succeeds in a lane whose writer died");
-                }
                 for (unsigned r = 0; r < own->ranges; r++) {
                         if (own->how[r] == HOW_WRITE && model_map[own->range[r].map].frozen &&
                             model_map[own->range[r].map].frozen < own->begin)
@@ -657,7 +894,7 @@ int call_end(int rc)
 
                 for (unsigned r = 0; r < own->ranges; r++)
                         may |= may_be_dead(own->range[r], own->begin);
-                if (!may)
+                if (!may || own->looks || own->recovers)
                         fail("OWNER_DEAD, and no writer has died");
                 break;
         }
@@ -666,7 +903,7 @@ int call_end(int rc)
                         fail("BOUNDS, and the map was never shorter");
                 break;
         case AMMAP_ERR_READ_ONLY:
-                if ((!writes_any && !own->watches) ||
+                if ((!writes_any && !own->watches && !own->looks) ||
                     (!model_map[own->range[0].map].freezing && !model_map[own->range[own->ranges - 1].map].freezing))
                         fail("READ_ONLY, and nobody has frozen the map");
                 break;
@@ -734,10 +971,10 @@ void model_sleep(int64_t deadline)
 /* Whether a thread may hold a lane that it does not sleep for. */
 static bool may_hold(unsigned t, unsigned map, unsigned lane, enum how how)
 {
-        if (how == HOW_WRITE && (still_named[t][map] >> lane & 1))
+        if (how == HOW_WRITE && ((still_named[t][map] | still_named[THREADS_MAX + thread[t].process][map]) >> lane & 1))
                 return true;
-        for (unsigned i = 0; i < HOLDS_MAX; i++) {
-                const struct held *other = &held[t][i];
+        for (unsigned i = 0; i <= HOLDS_MAX; i++) {
+                const struct held *other = i < HOLDS_MAX ? &held[t][i] : &ending[t];
 
                 if (other->is && other->range.map == map && lane >= lanes_of(other->range).first &&
                     lane <= lanes_of(other->range).last && (how == HOW_WRITE || other->how == HOW_WRITE))
@@ -753,8 +990,20 @@ static bool may_hold(unsigned t, unsigned map, unsigned lane, enum how how)
         return false;
 }
 
+/* Of the thread itself: what it has given to its process. */
+static bool own_detached(unsigned t, unsigned map, unsigned lane, enum how how)
+{
+        for (unsigned i = 0; i < HOLDS_MAX; i++)
+                if (held[t][i].is && held[t][i].detached && is_lane_of(held[t][i].range, map, lane) &&
+                    (how == HOW_WRITE || held[t][i].how == HOW_WRITE))
+                        return true;
+        return how == HOW_WRITE && (still_named[THREADS_MAX + thread[t].process][map] >> lane & 1);
+}
+
 static bool is_in_the_way(unsigned sleeper, unsigned map, unsigned lane, enum how how)
 {
+        if (own_detached(sleeper, map, lane, how))
+                return true;
         for (unsigned t = 0; t < plan.threads; t++) {
                 unsigned other_map, other_lane;
                 enum how other_how;
@@ -791,8 +1040,9 @@ static void look_for_stall(unsigned number)
                 struct lanes lanes = lanes_of(own->range[r]);
 
                 for (unsigned t = 0; t < plan.threads; t++)
-                        for (unsigned lane = lanes.first; lane <= lanes.last && t != number; lane++)
-                                any |= may_hold(t, own->range[r].map, lane, own->how[r]);
+                        for (unsigned lane = lanes.first; lane <= lanes.last; lane++)
+                                any |= t != number ? may_hold(t, own->range[r].map, lane, own->how[r])
+                                                   : own_detached(t, own->range[r].map, lane, own->how[r]);
         }
         if (any || !own->free_since)
                 own->free_since = any ? 0 : clock_now;

@@ -28,8 +28,9 @@ struct model_map {
         uint64_t freezing, frozen;  /* when that began, and ended; 0: never */
         uint64_t deaths[LANES_MAX], dead[LANES_MAX]; /* when a writer of the lane began to die, and had died */
         unsigned dying[LANES_MAX];                   /* whose writer that is: the thread's number, plus 1 */
-        uint64_t recovered, since; /* when the last recovery ended; when the latest that has ended began */
-        unsigned recovering;
+        /* Of a lane: when the last recovery ended; when the latest that has ended began; by whom one goes on. */
+        uint64_t recovered[LANES_MAX], since[LANES_MAX];
+        unsigned char recovering[THREADS_MAX][LANES_MAX];
         bool unsure; /* who was killed may have changed its length, or frozen it, or not */
 };
 extern struct model_map model_map[MAPS_MAX];
@@ -42,8 +43,13 @@ ammap_t *handle_of(unsigned map);
 void call_begin(struct range range, enum how how, enum patience patience, int64_t deadline);
 void call_also(struct range range, enum how how);
 void call_watches(uint64_t since);
+void call_looks(void);
+void call_recovers(void);
+bool call_saw_dead(void);     /* a lane may have been dead since the call began */
+bool call_must_recover(void); /* ... is */
 void call_freezes(void);
 int call_end(int rc);
+bool was_there(unsigned thread, unsigned map, uint64_t since);
 void call_over(void); /* of a call whose answer is looked at elsewhere */
 
 /* The current thread does something with a map that is no call with a range. */
@@ -55,7 +61,10 @@ struct held {
         bool is;
         struct range range;
         enum how how;
-        uint64_t stamp; /* of what is written */
+        uint64_t stamp;        /* of what is written */
+        uint64_t taken, since; /* since: in this way, by this thread or process; UINT64_MAX: a call is changing that */
+        bool detached;         /* it is the process's; the thread is to release it, and another one may */
+        bool recovers;         /* lanes whose writer had died */
         union {
                 ammap_slice_t read;
                 ammap_mut_slice_t write;
@@ -68,6 +77,29 @@ void hold_ended(unsigned map);
 bool own_hold(struct range range, enum how how);
 struct held *own_holds(void);
 bool own_names(unsigned map); /* more than it holds */
+void hold_detached(struct held *held);
+bool hold_hand_over(struct held *held); /* to another thread of the process; false: there is none */
+struct held *holds_of(unsigned thread);
+void thread_closes(void); /* nothing is handed to it any more */
+
+/* Around what ends the state of lanes whose writer died; or it comes to nothing. */
+void recovery_begin(struct range range);
+void recovery_end(struct range range, uint64_t since);
+void recovery_drop(struct range range);
+
+/* Views, one of a thread at most. */
+struct viewed {
+        bool is, may_be; /* may_be: a call may have made it, or not ended it */
+        struct range range;
+        uint64_t since;
+};
+void view_begin(struct range range);
+void view_begun(void);
+void view_end(void);
+void view_ended(unsigned map);
+const struct viewed *own_view(void);
+bool any_view(unsigned process, unsigned map, uint64_t since);
+bool view_behind(unsigned map, unsigned length, uint64_t before);
 
 /* What is written; not after all; or it may be there in part. */
 uint64_t write_begin(struct range range, bool zeros);
@@ -85,7 +117,8 @@ void read_check(struct range range, const uint64_t *value, uint64_t since);
 struct forked {
         bool dead, may_be_dead; /* another thread wrote there; or may have */
         bool frozen, may_be_frozen;
-        bool cut; /* it may be */
+        bool cut;    /* it may be */
+        bool viewed; /* there may be a view */
 };
 void thread_is_alone(void); /* from here on it is never to sleep */
 struct forked forked_lane(unsigned map, unsigned lane);

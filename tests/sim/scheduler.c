@@ -17,6 +17,8 @@
  *      os.c          the rest of lib/os/os.h, and the mutexes of POSIX threads
  *      model.c       what is to be true: bytes, exclusion, answers, wake-ups
  *      draw.c        which operations a seed stands for; scenes.c: short ones to be searched
+ *      tasks.c       ... slices that are the process's; words.c: views and words
+ *      looks.c       ... who holds what, and copies of whole maps
  *      lies.c        runs beside somebody who stores what he likes in the header of a shared map
  *      main.c        options
  *
@@ -57,6 +59,8 @@
  *      where a writer ended within.
  *   -  Wake-ups: when nobody can go on, each who sleeps for a lane has someone in its way.  That
  *      finds one that is lost even if the sleep has an end.
+ *   -  Accounts: who has had a slice all the while is named as a holder, and who is named was there.
+ *   -  Views: no map is cut or frozen under one.
  *   -  Progress: a run has a bounded number of steps, and what goes on past one that waits is
  *      counted.
  *   -  Memory that was given back is not touched.
