@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -59,8 +60,9 @@ enum answer_call {
         ANSWER_FSTAT,   /* the descriptor */
         ANSWER_FSTATFS, /* the value is the file system's number */
         ANSWER_STAT,
-        ANSWER_KILL,  /* the process */
-        ANSWER_IOCTL, /* the request */
+        ANSWER_KILL,    /* the process */
+        ANSWER_RECVMSG, /* the descriptor */
+        ANSWER_IOCTL,   /* the request */
         ANSWER_GETRANDOM,
         ANSWER_SYSCONF, /* the name */
         ANSWER_SYSCALL, /* the number */
@@ -289,6 +291,7 @@ ANSWER_WRAP(int, ioctl, (int fd, unsigned long request, ...))
 }
 ANSWER_CALL(ssize_t, getrandom, GETRANDOM, length, bytes, (void *bytes, size_t length, unsigned flags),
             (bytes, length, flags))
+ANSWER_CALL(ssize_t, recvmsg, RECVMSG, fd, message, (int fd, struct msghdr *message, int flags), (fd, message, flags))
 ANSWER_CALL(int, kill, KILL, pid, 0, (pid_t pid, int number), (pid, number))
 ANSWER_CALL(long, sysconf, SYSCONF, name, 0, (int name), (name))
 ANSWER_WRAP(long, syscall, (long number, ...))

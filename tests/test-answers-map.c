@@ -415,7 +415,7 @@ static void look_at_wiped(void *argument)
 {
         struct wiping *wiping = argument;
         unsigned char bytes[200];
-        int rc = ammap_read_into(wiping->map, PAGE, bytes, sizeof(bytes));
+        int zeros, rc = ammap_read_into(wiping->map, PAGE, bytes, sizeof(bytes));
 
         if (wiping->refused) {
                 child_must_int(rc, AMMAP_ERR_UNSUPPORTED);
@@ -426,6 +426,8 @@ static void look_at_wiped(void *argument)
                 child_must(is_all(ammap_as_ptr(wiping->map), 0, 3 * PAGE));
                 child_must_int((int)answers.given, 1);
                 child_must_int(ammap_update_region(wiping->map, 0, "a", 1), AMMAP_ERR_READ_ONLY);
+                child_must((zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC)) >= 0);
+                child_must(read(zeros, (void *)(uintptr_t)ammap_as_ptr(wiping->map), 1) < 0 && errno == EFAULT);
         }
 }
 
@@ -631,6 +633,7 @@ static void rob(void *unused)
 /* Others have closed the map's descriptor, or its number is another file's: that is not asked, nor given room. */
 DEFINE_LOOP_TEST("files", of_which_nothing_can_be_learned, 0, 2)
 {
+        enum { LONG_ENOUGH = 64 << 20 }; /* for the map and its header */
         ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct stat there;
         ammap_t *map;
@@ -640,7 +643,7 @@ DEFINE_LOOP_TEST("files", of_which_nothing_can_be_learned, 0, 2)
         ck_assert_int_eq(ammap_new_with(&map, 8 * PAGE, &options), 0);
         robbed.descriptor = descriptor_named("/memfd:robbed");
         ck_assert_int_ge(robbed.descriptor, 0);
-        robbed.other = _i ? os_memory("another", 64 * PAGE) : -1;
+        robbed.other = _i ? os_memory("another", LONG_ENOUGH) : -1;
         answer_with(.call = ANSWER_MADVISE, .argument = MADV_POPULATE_WRITE, .times = 1, .error = EFAULT,
                     .besides = rob);
         answer_value(ANSWER_FALLOCATE, ANSWER_ANY, ANSWER_ALWAYS, 0);
@@ -651,7 +654,7 @@ DEFINE_LOOP_TEST("files", of_which_nothing_can_be_learned, 0, 2)
         ck_assert_int_eq(ammap_free(map), 0);
         if (_i) {
                 ck_assert_int_eq(fstat(robbed.descriptor, &there), 0); /* it is let be */
-                ck_assert_uint_eq((uint64_t)there.st_size, 64 * PAGE);
+                ck_assert_uint_eq((uint64_t)there.st_size, LONG_ENOUGH);
                 close(robbed.descriptor);
                 close(robbed.other);
         }
