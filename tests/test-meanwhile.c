@@ -19,7 +19,7 @@ enum { LENGTH = 720, LANES = 3, MUCH = 768 };
 
 /* clang-format off */
 #define POINTS(point) \
-        point(at_fork) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
+        point(add_seals) point(at_fork) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
         point(next_data) point(open) point(peek) point(peek_pieces) point(peer_begin) point(peer_ended) point(poke) \
         point(poke_pieces) point(protect) point(random) point(read_at) point(reopen) point(resize_file) \
         point(write_at)
@@ -85,6 +85,7 @@ static int step(enum point point)
                 return rc != 0 ? (type)rc : __real_ammap__os_##name arguments;                                         \
         }
 
+STEP(int, add_seals, (int fd, unsigned seals), (fd, seals))
 STEP(int, at_fork, (void (*before)(void), void (*after)(void), void (*child)(void)), (before, after, child))
 STEP(int, file, (int fd, struct os_file *file), (fd, file))
 STEP(int, find_locked, (int fd, struct os_locked *locked), (fd, locked))
@@ -445,13 +446,19 @@ DEFINE_TEST("opening", where_there_are_no_slots)
 {
         struct path path = path_of("no-slots"), words = path_of("words");
         const ammap_options_t options = file_options(0), shared = shared_options();
+        const uint32_t none = 0;
         ammap_t *map = make_shared(LENGTH, MUCH, 1), *other;
+        int fd;
 
         ck_assert_int_eq(ammap_free(make_file(BY_WORDS, &words, 1)), 0);
         plan.no_slots = true;
         ck_assert_int_eq(ammap_new_with(&other, LENGTH, &shared), AMMAP_ERR_UNSUPPORTED);
         ck_assert_int_eq(ammap_import(&other, ammap_fd(map), &shared), AMMAP_ERR_UNSUPPORTED);
-        ck_assert_int_lt(ammap_open(&other, words.text, 0, &options), 0);
+        ck_assert_int_eq(ammap_open(&other, words.text, 0, &options), AMMAP_ERR_FORMAT);
+        fd = open(words.text, O_RDWR | O_CLOEXEC);
+        ck_assert_int_eq(pwrite(fd, &none, sizeof(none), offsetof(struct format_head, lock_word)), sizeof(none));
+        close(fd);
+        ck_assert_int_eq(ammap_open(&other, words.text, 0, &options), AMMAP_ERR_UNSUPPORTED);
         ck_assert_ptr_null(other);
         ck_assert_int_eq(ammap_open(&other, path.text, LENGTH, &options), 0);
         ck_assert_int_eq(op_run(OP_UPDATE, other, 0, LENGTH, 0), 0);
@@ -500,18 +507,37 @@ DEFINE_TEST("seals", what_cannot_be_sealed)
         ck_assert_int_eq(plan_end(), 1);
         ck_assert_int_ne(fcntl(fd, F_GET_SEALS) & F_SEAL_FUTURE_WRITE, 0);
         close(fd);
+        plan_next(AT_add_seals, 0, -EINVAL, NULL); /* a seal that this kernel has not: it says so itself */
+        ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_GROW), -EINVAL);
+        ck_assert_int_eq(plan_end(), 1);
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
 /* --- Refused in the middle --------------------------------------------------------------- */
 
-enum deed { UPDATES, FILLS, READS, GROWS, SHRINKS, FREEZES, CLONES, RECOVERS, RECOVERS_A_SLICE, DOWNGRADES, DEEDS };
+enum deed {
+        UPDATES,
+        FILLS,
+        READS,
+        GROWS,
+        SHRINKS,
+        FREEZES,
+        CLONES,
+        RECOVERS,
+        RECOVERS_A_SLICE,
+        DOWNGRADES,
+        LISTS,
+        WAITS,
+        DEEDS
+};
 
 static int run_one(enum deed deed, ammap_t *map)
 {
         unsigned char bytes[LENGTH];
         ammap_mut_slice_t mut = { 0 };
         ammap_slice_t slice = { 0 };
+        ammap_holder_t holders[LANES];
+        uint64_t generation = 0;
         ammap_t *copy = NULL;
         int rc = 0;
 
@@ -547,6 +573,12 @@ static int run_one(enum deed deed, ammap_t *map)
                 ammap_slice_release(&slice);
                 ammap_mut_slice_release(&mut);
                 return rc;
+        case LISTS:
+                rc = ammap_holders(map, 0, LENGTH, holders, COUNT_OF(holders));
+                return rc > 0 ? 0 : rc;
+        case WAITS:
+                rc = ammap_wait_change(map, 0, LENGTH / 4, &generation, 0);
+                return rc < 0 ? rc : ammap_wait_change(map, 0, LENGTH / 4, &generation, 1);
         case DEEDS:
                 break;
         }
@@ -576,7 +608,8 @@ static void try_refusal(const struct refusal *refusal, enum deed deed, int state
                 rc = run_one(deed, map);
                 done = plan_end();
                 ck_assert_msg(rc == 0 || rc == refusal->rc || rc == AMMAP_ERR_OWNER_DEAD ||
-                                      (rc == 1 && deed == RECOVERS_A_SLICE) || rc == AMMAP_ERR_BUSY,
+                                      (rc == 1 && deed == RECOVERS_A_SLICE) || rc == AMMAP_ERR_BUSY ||
+                                      (rc == AMMAP_ERR_TIMEOUT && deed == WAITS),
                               "call %d refused at %d, %ld, state %d: %s", (int)deed, (int)refusal->point, nth, state,
                               ammap_errname(rc));
                 /* Both handles have all of it, once what died is recovered from. */
@@ -723,7 +756,7 @@ DEFINE_TEST("middle", the_living_are_not_recovered_from)
 /* --- Meanwhile ------------------------------------------------------------------------------- */
 
 static struct {
-        ammap_t *map;
+        ammap_t *map, *writer;
         const struct remote *remote;
         const struct path *path;
         uint64_t length;
@@ -742,6 +775,108 @@ static void recover_meanwhile(void)
 
         task_start(&task, recover_other, NULL);
         task_join(&task);
+}
+
+/* A lane is recovered from while somebody looks who is dead. */
+DEFINE_LOOP_TEST("meanwhile", one_recovers_while_another_looks, 0, 2)
+{
+        long alive = 0;
+
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                struct path path = path_of("looks");
+                ammap_t *map = make_file(BY_KERNEL, &path, LANES);
+                ammap_holder_t holder;
+                uint64_t generation = 0;
+                int rc;
+
+                other.map = open_again(&path, false);
+                leave_dead(map, 0, 1);
+                plan_next(AT_peek, nth, 0, recover_meanwhile);
+                if (_i) {
+                        rc = ammap_holders(map, 0, 1, &holder, 1);
+                        ck_assert(rc == 0 || (rc == 1 && holder.hold == AMMAP_HOLD_DEAD));
+                        alive += rc == 0;
+                } else {
+                        ck_assert_int_eq(ammap_wait_change(map, 0, 1, &generation, 0), 0);
+                        rc = ammap_wait_change(map, 0, 1, &generation, 0);
+                        ck_assert(rc == AMMAP_ERR_OWNER_DEAD || rc == AMMAP_ERR_TIMEOUT || rc == 0);
+                        alive += rc != AMMAP_ERR_OWNER_DEAD;
+                }
+                done = plan_end();
+                ck_assert_int_eq(ammap_recover(map), 0);
+                ck_assert_int_eq(ammap_free(other.map), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
+        ck_assert_int_gt(alive, 0);
+}
+
+static void leave_and_come_back(void)
+{
+        remote_release(other.remote);
+        remote_hold(other.remote, true, 0, 1);
+}
+
+/* A writer that leaves and comes back is none that died. */
+DEFINE_TEST("meanwhile", a_writer_comes_back)
+{
+        struct path path = path_of("back");
+        struct remote remote;
+        struct place place;
+
+        other.map = make_file(BY_KERNEL, &path, 1);
+        remote_open(&remote, &place, &path);
+        other.remote = &remote;
+        for (long nth = 1; nth < 8; nth++) {
+                remote_hold(&remote, true, 0, 1);
+                plan_next(AT_peek, nth, 0, leave_and_come_back);
+                ck_assert_int_eq(ammap_recover(other.map), 0);
+                ck_assert_int_eq(plan_end(), 1);
+                ck_assert_int_eq(op_run(OP_TRY_UPDATE, other.map, 0, 1, 0), AMMAP_ERR_BUSY);
+                remote_release(&remote);
+        }
+        remote_end(&remote);
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+static void cut_file(void)
+{
+        ck_assert_int_eq(truncate(other.path->text, 0), 0);
+}
+
+/* Cut between two looks: it is no map. */
+DEFINE_TEST("meanwhile", cut_while_its_header_is_read)
+{
+        struct path path = path_of("header");
+        const ammap_options_t options = file_options(0);
+        ammap_t *map;
+
+        ck_assert_int_eq(ammap_free(make_file(BY_KERNEL, &path, 1)), 0);
+        other.path = &path;
+        plan_next(AT_read_at, 1, 0, cut_file);
+        ck_assert_int_eq(ammap_open(&map, path.text, 0, &options), AMMAP_ERR_FORMAT);
+        ck_assert_ptr_null(map);
+        ck_assert_int_eq(plan_end(), 1);
+}
+
+/* ... and while a length is mended: there is nothing to be made zero any more, nor to be recovered. */
+DEFINE_TEST("meanwhile", cut_while_it_is_mended)
+{
+        for (int point = AT_next_data; point <= AT_peek; point += AT_peek - AT_next_data)
+                for (long nth = 1; nth < 4; nth++) {
+                        struct path path = path_of("mended");
+                        ammap_t *map = make_file(BY_KERNEL, &path, 1);
+                        int rc;
+
+                        ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 7), 0);
+                        shrunk_path = other.path = &path;
+                        dies_at = 4; /* the length stands in the file */
+                        child_passes(shrink_and_die, NULL);
+                        ck_assert_int_eq(ammap_resize(map, MUCH), AMMAP_ERR_OWNER_DEAD);
+                        plan_next((enum point)point, nth, 0, cut_file);
+                        rc = ammap_recover(map);
+                        ck_assert(plan_end() > 0 ? rc == AMMAP_ERR_FAULT || rc == AMMAP_ERR_FORMAT : rc == 0);
+                        ck_assert_int_eq(ammap_free(map), 0);
+                }
 }
 
 /* The length is being changed: that is nothing to recover from. */
@@ -1028,6 +1163,7 @@ static void wait_for_the_dying(enum os_lock lock)
 {
         if (lock != OS_UNLOCK || !atomic_exchange(&ends, false))
                 return;
+        ck_assert_int_eq(op_elsewhere(OP_TRY_UPDATE, other.map, 0, 1), AMMAP_ERR_OWNER_DEAD);
         task_start(&recovering, recover_a_slice, NULL);
         ck_assert(task_sleeps(&recovering));
 }
@@ -1268,6 +1404,13 @@ static void *clone_other(void *argument)
         return (void *)(intptr_t)rc;
 }
 
+static void store_one(void)
+{
+        const uint32_t one = 1;
+
+        ck_assert_int_eq(ammap_update_region(other.writer, 0, &one, sizeof(one)), 0);
+}
+
 /* Who may only read looks again until no writer is in: but not for ever, and not where he died. */
 DEFINE_TEST("shared", a_reader_clones)
 {
@@ -1293,6 +1436,13 @@ DEFINE_TEST("shared", a_reader_clones)
         ck_assert_int_eq(ammap_recover(map), 0);
 
         ck_assert_int_eq((intptr_t)clone_other(&other), -ENOMEM);
+
+        /* A write came by: the clone is made once more. */
+        other.writer = map;
+        plan_next(AT_file, 1, 0, store_one);
+        ck_assert_int_eq((intptr_t)clone_other(NULL), 0);
+        ck_assert_int_eq(plan_end(), 1);
+        ck_assert_int_ge(plan.seen, 2);
         ck_assert_int_eq(ammap_free(other.map), 0);
         ck_assert_int_eq(ammap_free(map), 0);
 }
@@ -1404,20 +1554,13 @@ DEFINE_TEST("shared", frozen_with_a_new_length)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
-static void store_one(void)
-{
-        const uint32_t one = 1;
-
-        ck_assert_int_eq(ammap_update_region(other.map, 0, &one, sizeof(one)), 0);
-}
-
 /* The peer has ended, or there is none; but what it stored before counts. */
 DEFINE_LOOP_TEST("shared", what_an_ended_peer_has_stored, 0, 4)
 {
         const enum point point = _i & 1 ? AT_peer_ended : AT_peer_begin;
         const bool stores = _i & 2;
 
-        other.map = make_shared(LENGTH, MUCH, 1);
+        other.map = other.writer = make_shared(LENGTH, MUCH, 1);
         plan_next(point, 1, point == AT_peer_ended ? 1 : -ESRCH, stores ? store_one : NULL);
         ck_assert_int_eq(ammap_wait_u32_peer(other.map, 0, 0, -1, getpid()), stores ? 0 : AMMAP_ERR_OWNER_DEAD);
         ck_assert_int_eq(plan_end(), 1);
