@@ -186,6 +186,9 @@ WRAP_RANGE(os_advise, (void *address, size_t length, enum os_advice advice), (ad
 /* What is to be done while the kernel is asked. */
 static ammap_t *resized_beside;
 
+/* The kernel accounts for all memory: it takes the wish to leave some out, and does not do it. */
+static bool accounts_for_all;
+
 static void *resize_beside(void *argument)
 {
         thread_check_int(ammap_resize(resized_beside, 5 * PAGE), 0);
@@ -205,8 +208,12 @@ int __wrap_ammap__os_usage(const void *address, size_t length, struct os_usage *
                 task_start(&task, resize_beside, NULL);
                 task_join(&task);
         }
-        if (rc == 0)
-                return __real_ammap__os_usage(address, length, usage);
+        if (rc == 0) {
+                rc = __real_ammap__os_usage(address, length, usage);
+                if (accounts_for_all)
+                        usage->unreserved = 0;
+                return rc;
+        }
         *usage = (struct os_usage){ OS_UNKNOWN, OS_UNKNOWN, OS_UNKNOWN, OS_UNKNOWN };
         return rc;
 }
@@ -705,6 +712,29 @@ DEFINE_TEST("refusals", codes_are_those_of_the_system)
                                 ck_assert_int_eq(ammap_free(map), 0);
                                 ck_assert_footprint(before);
                         }
+}
+
+/* That nothing is kept free for a map is told as the kernel tells it; or, where that does not, as it was made. */
+DEFINE_TEST_IF(TEST_OS_LINUX, "refusals", what_noreserve_came_to)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        ammap_t *map;
+
+        options.noreserve = AMMAP_TRY;
+        ck_assert_int_eq(ammap_new_with(&map, 20 * PAGE, &options), 0);
+        ck_assert_int_eq(ammap_stat(map, &stat), 0);
+        if (stat.noreserve) {
+                plan_refusal(CALL_os_usage, -EINVAL, 0);
+                ck_assert_int_eq(ammap_stat(map, &stat), 0);
+                plan_nothing();
+                ck_assert(stat.noreserve);
+                accounts_for_all = true;
+                ck_assert_int_eq(ammap_stat(map, &stat), 0);
+                accounts_for_all = false;
+                ck_assert(!stat.noreserve);
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 /* Huge pages are off: madvise says 0, and none come. */

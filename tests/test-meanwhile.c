@@ -19,7 +19,7 @@ enum { LENGTH = 720, LANES = 3, MUCH = 768 };
 
 /* clang-format off */
 #define POINTS(point) \
-        point(add_seals) point(at_fork) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
+        point(add_seals) point(at_fork) point(fence_heavy) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
         point(next_data) point(open) point(peek) point(peek_pieces) point(peer_begin) point(peer_ended) point(poke) \
         point(poke_pieces) point(protect) point(random) point(read_at) point(reopen) point(resize_file) \
         point(write_at)
@@ -144,6 +144,14 @@ int64_t __wrap_ammap__os_now(void);
 int64_t __wrap_ammap__os_now(void)
 {
         return __real_ammap__os_now() + atomic_fetch_add(&plan.leapt, plan.leap) + plan.leap;
+}
+
+void __real_ammap__os_fence_heavy(void);
+void __wrap_ammap__os_fence_heavy(void);
+void __wrap_ammap__os_fence_heavy(void)
+{
+        step(AT_fence_heavy);
+        __real_ammap__os_fence_heavy();
 }
 
 size_t __real_ammap__os_slot_word(void);
@@ -1324,6 +1332,50 @@ DEFINE_LOOP_TEST_IF(!TEST_TSAN, "threads", one_forks_in_a_freeze, 0, 2)
         plan_end();
         ck_assert_int_eq(op_run(OP_TRY_UPDATE, other.map, 0, 1, 0), AMMAP_ERR_READ_ONLY);
         ck_assert(holds(other.map, 0, LENGTH, 7));
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+/* ... or while a map is made shorter, which the child ends: there it is as short, or not at all. */
+static bool is_omitted;
+
+static void *fork_beside_a_shrink(void *argument)
+{
+        pid_t child = fork();
+        int status;
+
+        if (child == 0) {
+                alarm(test_time());
+                child_must(ammap_len(other.map) == (is_omitted ? 0 : LENGTH) || ammap_len(other.map) == LENGTH / 2);
+                child_must_int(ammap_resize(other.map, MUCH), is_omitted ? AMMAP_ERR_UNSUPPORTED : 0);
+                child_must(is_omitted || holds(other.map, 0, LENGTH / 2, 7));
+                child_must_int(ammap_free(other.map), 0);
+                _exit(0);
+        }
+        thread_check(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+        return argument;
+}
+
+static void fork_beside_it(void)
+{
+        struct task task;
+
+        task_start(&task, fork_beside_a_shrink, NULL);
+        task_join(&task);
+}
+
+DEFINE_LOOP_TEST_IF(!TEST_TSAN, "threads", one_forks_in_a_shrink, 0, 2)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        is_omitted = _i != 0;
+        options.capacity = MUCH;
+        options.fork = is_omitted ? AMMAP_FORK_OMIT : AMMAP_FORK_COPY;
+        other.map = make_with(LENGTH, &options);
+        ck_assert_int_eq(ammap_fill(other.map, 0, LENGTH, 7), 0);
+        plan_next(AT_fence_heavy, 1, 0, fork_beside_it);
+        ck_assert_int_eq(ammap_resize(other.map, LENGTH / 2), 0);
+        ck_assert_int_eq(plan_end(), 1);
+        ck_assert_uint_eq(ammap_len(other.map), LENGTH / 2);
         ck_assert_int_eq(ammap_free(other.map), 0);
 }
 

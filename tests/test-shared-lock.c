@@ -822,7 +822,8 @@ DEFINE_LOOP_TEST("shared-lock", ended_threads, 0, COUNT_OF(kinds))
 /* --- Other PID namespaces ---------------------------------------------------------------- */
 
 struct elsewhere {
-        ammap_t *inherited;
+        ammap_t *inherited, *reader;
+        ammap_why_t why; /* the reader */
         pid_t pid;
         int fd, made;
         bool refused;
@@ -847,6 +848,15 @@ static void check_foreign(ammap_t *map)
         child_must_int(ammap_free(map), 0);
 }
 
+static ammap_why_t why_read_only(ammap_t *map)
+{
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+
+        child_must_int(ammap_stat(map, &stat), 0);
+        child_must(stat.read_only);
+        return stat.why_read_only;
+}
+
 static void namespace_body(struct peer *parent, void *argument)
 {
         struct elsewhere *elsewhere = argument;
@@ -866,6 +876,15 @@ static void namespace_body(struct peer *parent, void *argument)
                 child_must(getpid() == 1);
                 child_must_int(ammap_import(&map, elsewhere->fd, NULL), 0);
                 check_foreign(map);
+                /* Who could only read it before says so; and the child's child is not nearer. */
+                child_must(why_read_only(elsewhere->reader) == elsewhere->why);
+                child = fork();
+                child_must(child >= 0);
+                if (child == 0) {
+                        check_foreign(elsewhere->inherited);
+                        _exit(0);
+                }
+                child_must(waitpid(child, &status, 0) == child && status == 0);
                 check_foreign(elsewhere->inherited);
                 _exit(0);
         }
@@ -875,11 +894,13 @@ static void namespace_body(struct peer *parent, void *argument)
 
 DEFINE_TEST("namespaces", another_pid_namespace)
 {
-        ammap_t *map = make_shared(SIZE, 0, 2);
+        ammap_t *map = make_shared(SIZE, 0, 2), *seen = make_shared(SIZE, 0, 1);
         struct elsewhere *elsewhere = board_of(sizeof(*elsewhere));
         struct peer peer;
 
         elsewhere->inherited = map;
+        elsewhere->reader = import_again(seen, AMMAP_READ);
+        elsewhere->why = stat_of(elsewhere->reader).why_read_only;
         elsewhere->fd = ammap_fd(map);
         ck_assert_int_eq(ammap_fill(map, 0, SIZE, 7), 0);
         peer_start(&peer, namespace_body, elsewhere);
@@ -887,6 +908,8 @@ DEFINE_TEST("namespaces", another_pid_namespace)
         if (elsewhere->refused)
                 skip_part(__func__, "no PID namespaces here");
         check_ops(map, 0, SIZE, 0);
+        ck_assert_int_eq(ammap_free(elsewhere->reader), 0);
+        ck_assert_int_eq(ammap_free(seen), 0);
         ck_assert_int_eq(ammap_free(map), 0);
         munmap(elsewhere, sizeof(*elsewhere));
 }
