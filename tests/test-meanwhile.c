@@ -1171,9 +1171,9 @@ static void wait_for_the_dying(enum os_lock lock)
 {
         if (lock != OS_UNLOCK || !atomic_exchange(&ends, false))
                 return;
-        ck_assert_int_eq(op_elsewhere(OP_TRY_UPDATE, other.map, 0, 1), AMMAP_ERR_OWNER_DEAD);
+        thread_check_int(op_elsewhere(OP_TRY_UPDATE, other.map, 0, 1), AMMAP_ERR_OWNER_DEAD);
         task_start(&recovering, recover_a_slice, NULL);
-        ck_assert(task_sleeps(&recovering));
+        thread_check(task_sleeps(&recovering));
 }
 
 DEFINE_TEST("threads", one_recovers_while_another_dies)
@@ -1448,9 +1448,11 @@ static void *clone_other(void *argument)
         ammap_t *clone;
         int rc;
 
-        plan.no_memory = argument != NULL;
+        if (argument)
+                plan.no_memory = true;
         rc = ammap_clone(other.map, &clone);
-        plan.no_memory = false;
+        if (argument)
+                plan.no_memory = false;
         thread_check(!clone == (rc < 0));
         thread_check_int(ammap_free(clone), 0);
         return (void *)(intptr_t)rc;
