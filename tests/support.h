@@ -304,6 +304,18 @@ static inline void skip_part(const char *part, const char *why)
         fflush(stdout);
 }
 
+/* ... and this is the usual reason: what looks on, or is linked, has not what the test wants. */
+static inline const char *why_not_here(void)
+{
+        if (under_valgrind())
+                return "not with valgrind";
+        if (TEST_SANITIZED)
+                return "not with this sanitizer";
+        if (!TEST_OS_LINUX)
+                return "not of the portable backend";
+        return "not in this build, on this system, or in so short a run";
+}
+
 /* A loop that never runs would leave the test out, and not be seen: DEFINE_LOOP_TEST_IF is. */
 static inline void test_check_loop(const char *name, int from, int to)
 {
@@ -350,7 +362,7 @@ static inline bool is_left_out(const char *name, int loop)
                 int first_i, end_i;                                                                                    \
                                                                                                                        \
                 if (!(condition)) {                                                                                    \
-                        skip_part(#name, "not in this build, or not on this system");                                  \
+                        skip_part(#name, why_not_here());                                                              \
                         return;                                                                                        \
                 }                                                                                                      \
                 first_i = (int)(from);                                                                                 \

@@ -385,7 +385,7 @@ DEFINE_LOOP_TEST("counted", one_lane_of_many_costs_what_one_costs, 0, COUNT_OF(o
         long one, many;
 
         if (!can_count()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         alone.lanes = false;

@@ -501,7 +501,7 @@ DEFINE_TEST("refusals", half_a_lock)
         ammap_t *map;
 
         if (TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         warm_up();

@@ -120,7 +120,7 @@ DEFINE_TEST("map", the_systems_refusal_is_passed_on)
 
         /* These need address space for themselves. */
         if (TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);

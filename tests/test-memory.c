@@ -346,7 +346,7 @@ DEFINE_TEST("properties", a_map_is_light)
         unsigned long before, each;
 
         if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         maps[0] = make(PAGE, NULL); /* and what a thread has */
@@ -367,7 +367,7 @@ DEFINE_TEST("properties", locked_pages_are_there_and_counted)
         ammap_t *map;
 
         if (TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         options.lock = AMMAP_MUST;
@@ -456,7 +456,7 @@ static void lock_too_much(void *argument)
 DEFINE_TEST("properties", locking_stays_within_the_limit)
 {
         if (TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         child_passes(lock_too_much, NULL);
@@ -493,7 +493,7 @@ static void run_out_of_space(void *argument)
 DEFINE_TEST("properties", no_address_space_leaves_nothing_behind)
 {
         if (TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         child_passes(run_out_of_space, NULL);
@@ -585,7 +585,7 @@ DEFINE_TEST("properties", nodump_and_secret_reach_the_system)
         ammap_t *map;
 
         if (TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         options.nodump = AMMAP_MUST;
@@ -617,7 +617,7 @@ static void check_obtained(ammap_t *map)
         ammap_stat_t stat = stat_of(map);
 
         if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         ck_assert_int_eq(stat.nodump, vma_has(ammap_as_ptr(map), " dd"));
@@ -1047,7 +1047,7 @@ static void at_the_limit(void *argument)
 DEFINE_LOOP_TEST("freeze", too_many_mappings, 0, 5)
 {
         if (TEST_SANITIZED || under_valgrind() || !TEST_OS_LINUX) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         child_passes(at_the_limit, &_i);
@@ -1550,7 +1550,7 @@ DEFINE_LOOP_TEST("accounts", huge_shared, 0, 2)
         ammap_t *map;
 
         if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         options.share = _i ? AMMAP_RAW : AMMAP_SHARED;

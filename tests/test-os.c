@@ -79,7 +79,7 @@ DEFINE_LOOP_TEST("os", accounts_of_parts, 0, 4)
         void *address = NULL;
 
         if (!TEST_OS_LINUX || TEST_SANITIZED || under_valgrind()) {
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         ck_assert_int_eq(os_map(&address, pages * page), 0);

@@ -1093,7 +1093,7 @@ DEFINE_LOOP_TEST("shared-lock", exec_lets_go, 0, COUNT_OF(kinds))
         struct world world;
 
         if (under_valgrind()) { /* which that would be the program */
-                skip_part(__func__, "not in this build, or not on this system");
+                skip_part(__func__, why_not_here());
                 return;
         }
         world_open(&world, _i);
