@@ -32,6 +32,8 @@ mend-of-dead-alone|lock/shared_lock.c|s/if (unlikely(request->recovers))/if (0)/
 shrink-under-a-view|map/local.c|s/rc = views_reach(map, size) ? AMMAP_ERR_BUSY : 0;/rc = 0;/
 holder-of-one-lane|lock/holders.c|s/last->lanes.last = next->lanes.last;/;/
 clone-without-a-lock|map/clone.c|s/rc = span_take(map, &request, &span);/rc = map_check(map, 0, length);/;s/^.*span_leave(.*//
+thread-begun-though-refused|lock/thread.c|/os_thread_set(NULL);/d
+freeze-never-cancelled|map/shared.c|/^static int freeze(/,/^}/s/handle_freeze_cancel(shared);/(void)0;/
 END
 }
 

@@ -106,6 +106,7 @@ void draw_plan(uint64_t seed)
         if (plan.kills)
                 share[OP_FREEZE] = 0;
         draw_others(below(4) == 0);
+        plan.refusals = below(6) == 0 ? 2 + below(12) : 0;
 }
 
 /* --- Maps --- */
@@ -501,6 +502,7 @@ void do_resize(unsigned number, unsigned to)
         if (map->resizing || (map->shared && holds_another(map)))
                 return;
         begun = model_tick();
+        refusals_forget();
         map->resizing++;
         map->resizer = current->number + 1;
         if (to < from)
@@ -510,7 +512,8 @@ void do_resize(unsigned number, unsigned to)
         visit_begin((unsigned)(map - model_map));
         rc = ammap_resize(handle_of((unsigned)(map - model_map)), (uint64_t)to * 8);
         visit_end((unsigned)(map - model_map));
-        if (rc != 0 && rc != AMMAP_ERR_BUSY && rc != AMMAP_ERR_OWNER_DEAD && rc != AMMAP_ERR_READ_ONLY)
+        if (rc != 0 && rc != AMMAP_ERR_BUSY && rc != AMMAP_ERR_OWNER_DEAD && rc != AMMAP_ERR_READ_ONLY &&
+            !was_refused(rc))
                 fail("a resize answers %d", rc);
         if (rc == 0 && to < from && view_behind(number, to, begun))
                 fail("a map is made shorter, and a view ends behind that");
@@ -552,11 +555,15 @@ static void do_recover(void)
 
         recovery_begin(all);
         visit_begin(map);
+        refusals_forget();
         rc = ammap_recover(handle_of(map));
         visit_end(map);
-        if (rc != 0)
+        if (rc != 0 && !was_refused(rc))
                 fail("a recovery answers %d", rc);
-        recovery_end(all, since);
+        if (rc != 0)
+                recovery_fail(all);
+        else
+                recovery_end(all, since);
 }
 
 void do_freeze(unsigned number)
@@ -575,9 +582,14 @@ void do_freeze(unsigned number)
         call_over();
         if (rc == 0 && view_behind(number, 0, begun))
                 fail("a map is frozen, and a view is alive");
-        if (rc == 0)
+        if (rc == 0) {
                 map->frozen = model_tick();
-        else if (rc != AMMAP_ERR_OWNER_DEAD && !(rc == AMMAP_ERR_BUSY && any_view(current->process, number, begun)))
+                return;
+        }
+        map->freezing = 0;
+        map->cancelled = model_tick();
+        if (rc != AMMAP_ERR_OWNER_DEAD && !was_refused(rc) &&
+            !(rc == AMMAP_ERR_BUSY && any_view(current->process, number, begun)))
                 fail("a freeze answers %d", rc);
 }
 
@@ -655,8 +667,10 @@ static void do_fork(void)
 
         if (holds_for_good() || own_view() || fork_process() != 0)
                 return;
-        if (!sharing)
+        if (!sharing) {
                 thread_is_alone();
+                current->spared = true;
+        }
         for (unsigned m = 0; m < maps && !sharing; m++)
                 look_at_copy(m, since);
         for (unsigned done = 0; done < length && sharing; done++)

@@ -81,6 +81,8 @@ int os_memory(const char *name, uint64_t size)
 {
         (void)name;
         system_call("os_memory");
+        if (refuses(NO_DESCRIPTOR))
+                return -EMFILE;
         if (objects == OBJECTS_MAX)
                 fail("the simulation has no more memory to be shared");
         object[objects].bytes = memory_object(objects, (size_t)size);
@@ -91,12 +93,16 @@ int os_memory(const char *name, uint64_t size)
 int os_dup(int fd)
 {
         system_call("os_dup");
+        if (refuses(NO_DESCRIPTOR))
+                return -EMFILE;
         return object_of(fd) ? open_object(description[fd].object, description[fd].write) : -EBADF;
 }
 
 int os_reopen(int fd, bool write)
 {
         system_call("os_reopen");
+        if (refuses(NO_DESCRIPTOR))
+                return -EMFILE;
         return object_of(fd) ? open_object(description[fd].object, write) : -EBADF;
 }
 
@@ -158,6 +164,8 @@ int os_resize_file(int fd, uint64_t size)
         system_call("os_resize_file");
         if (!of)
                 return -EBADF;
+        if (refuses(NO_SPACE))
+                return -ENOSPC;
         memory_object(description[fd].object, (size_t)size);
         if (size < of->size)
                 memset(of->bytes + size, 0, of->size - (size_t)size);
@@ -233,8 +241,8 @@ int os_map_file_anywhere(void **address, size_t length, int fd, uint64_t offset,
 
         (void)access;
         system_call("os_map_file_anywhere");
-        if (!of)
-                return -EBADF;
+        if (!of || refuses(NO_MEMORY))
+                return of ? -ENOMEM : -EBADF;
         memory_object(description[fd].object, (size_t)offset + length);
         *address = of->bytes + offset;
         return 0;
@@ -362,6 +370,8 @@ int os_life_begin(int fd, uint64_t offset, void **life)
                 return -EBADF;
         if (!is_free(FDS_MAX, description[fd].object, byte))
                 return -EBUSY;
+        if (refuses(NO_DESCRIPTOR))
+                return -EMFILE;
         lock = add_lock();
         *lock = (struct byte_lock){ true,   true,      true, current ? current->process : 0, description[fd].object,
                                     offset, offset + 1 };

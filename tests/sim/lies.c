@@ -12,7 +12,7 @@
  * the process's, and whoever comes releases them, also twice; the system has no memory left, for once or for good.
  * Some runs are of a private map, of which nobody can lie.
  */
-#include "sim.h"
+#include "model.h"
 
 #include "lock/slot.h"
 #include "memory/format.h"
@@ -34,7 +34,6 @@ static struct chance chance;
 static ammap_t *handle[PROCESSES_MAX], *reading[PROCESSES_MAX]; /* reading: one that only reads; or NULL */
 static struct format_head *head;                                /* NULL: nobody lies */
 static bool sharing, detaches;
-static unsigned refusal; /* memory is refused once in so many times; 0: never */
 static uint64_t nag_from, nag_until;
 static unsigned lanes, lies, operations, late;
 static uint64_t lie_at[LIES_MAX], to_mend;
@@ -277,18 +276,13 @@ void lies_step(void)
         }
 }
 
-bool lies_refuse(void)
-{
-        return refusal && current && below(refusal) == 0;
-}
-
 /* --- What is called ------------------------------------------------------------ */
 
 /* Whatever the header says: a code that there is, and none of the system but what it has refused. */
 static int answer(const char *call, int rc)
 {
         if (rc > 0 || rc < AMMAP_ERR_LIMIT ||
-            (rc < 0 && rc > AMMAP_ERR_INVALID && rc != -EAGAIN && !(refusal && rc == -ENOMEM)))
+            (rc < 0 && rc > AMMAP_ERR_INVALID && rc != -EAGAIN && !(current && was_refused(rc))))
                 fail("%s answers %d", call, rc);
         return rc;
 }
@@ -489,7 +483,7 @@ static void draw_lies(uint64_t seed)
         to_mend = MEND_AFTER;
         nag_from = below(plan.length);
         nag_until = below(16) == 0 ? nag_from + draw_wide(&chance, 14) : 0;
-        refusal = below(3) == 0 ? 1U << below(7) : 0;
+        plan.refusals = below(3) == 0 ? 1U << below(7) : 0;
         late = below(4) == 0 ? draw_wide(&chance, 10) : 0;
         operations = 1 + below(12);
         lies = 1 + below(LIES_MAX);

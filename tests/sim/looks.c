@@ -153,7 +153,9 @@ void do_clone(unsigned number)
                 return;
         if (!map->resizing && !map->unsure && map->resized < since && ammap_len(copy) != (uint64_t)length * 8)
                 fail("a copy of a map has another length");
+        current->spared = true;
         look_at_clone(copy, number, since);
+        current->spared = false;
         if ((rc = ammap_free(copy)) != 0)
                 fail("a copy of a map is freed: %d", rc);
 }

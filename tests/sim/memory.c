@@ -255,7 +255,7 @@ static void *take(size_t align, size_t size)
 
 void *__wrap_malloc(size_t size)
 {
-        unsigned char *got = lies_refuse() ? NULL : take(GRANULE, size);
+        unsigned char *got = refuses(NO_MEMORY) ? NULL : take(GRANULE, size);
 
         if (!got)
                 return NULL;
@@ -265,12 +265,12 @@ void *__wrap_malloc(size_t size)
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-        return lies_refuse() ? NULL : take(GRANULE, count * size);
+        return refuses(NO_MEMORY) ? NULL : take(GRANULE, count * size);
 }
 
 void *__wrap_aligned_alloc(size_t align, size_t size)
 {
-        unsigned char *got = lies_refuse() ? NULL : take(align, size);
+        unsigned char *got = refuses(NO_MEMORY) ? NULL : take(align, size);
 
         if (!got)
                 return NULL;
@@ -324,7 +324,7 @@ int os_map(void **address, size_t length)
         size_t count = (length + PAGE - 1) / PAGE;
 
         system_call("os_map", NULL);
-        if (lies_refuse())
+        if (refuses(NO_MEMORY))
                 return -ENOMEM;
         if (here->pages_used + count > PAGES)
                 fail("the pages of the simulation are used up");
@@ -354,7 +354,7 @@ int os_protect(void *address, size_t length, enum os_access access)
 {
         (void)length, (void)access;
         system_call("os_protect", address);
-        return 0;
+        return refuses(NO_MEMORY) ? -ENOMEM : 0;
 }
 
 int os_discard(void *address, size_t length)

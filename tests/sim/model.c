@@ -456,6 +456,29 @@ void recovery_end(struct range range, uint64_t since)
         }
 }
 
+void recovery_fail(struct range range)
+{
+        struct model_map *map = &model_map[range.map];
+
+        recovery_drop(range);
+        for (unsigned lane = lanes_of(range).first; lane <= lanes_of(range).last; lane++)
+                if (map->deaths[lane])
+                        map->deaths[lane] = model_tick();
+}
+
+bool was_refused(int rc)
+{
+        for (unsigned why = 0; why < REFUSALS; why++)
+                if (rc < 0 && (current->refused >> why & 1) && rc == refusal_code(why))
+                        return true;
+        return false;
+}
+
+void refusals_forget(void)
+{
+        current->refused = 0;
+}
+
 void recovery_drop(struct range range)
 {
         recovers_no_more(me(), range);
@@ -704,6 +727,7 @@ void call_begin(struct range range, enum how how, enum patience patience, int64_
         call[me()] = (struct call){
                 .is = true, .ranges = 0, .patience = patience, .deadline = deadline, .begin = model_tick()
         };
+        refusals_forget();
         call_also(range, how);
 }
 
@@ -839,6 +863,13 @@ void call_over(void)
         own->is = false;
 }
 
+static bool was_freezing(const struct call *own, unsigned r)
+{
+        const struct model_map *map = &model_map[own->range[r].map];
+
+        return map->freezing || map->cancelled > own->begin;
+}
+
 int call_end(int rc)
 {
         struct call *own = &call[me()];
@@ -849,7 +880,7 @@ int call_end(int rc)
         call_over();
         for (unsigned r = 0; r < own->ranges; r++)
                 if (rc != AMMAP_ERR_READ_ONLY && rc != AMMAP_ERR_OWNER_DEAD && rc != AMMAP_ERR_BOUNDS &&
-                    own->how[r] == HOW_WRITE && model_map[own->range[r].map].frozen &&
+                    !was_refused(rc) && own->how[r] == HOW_WRITE && model_map[own->range[r].map].frozen &&
                     model_map[own->range[r].map].frozen < own->begin)
                         fail("a map is frozen, and who would write it is answered %d", rc);
         switch (rc) {
@@ -904,11 +935,12 @@ int call_end(int rc)
                 break;
         case AMMAP_ERR_READ_ONLY:
                 if ((!writes_any && !own->watches && !own->looks) ||
-                    (!model_map[own->range[0].map].freezing && !model_map[own->range[own->ranges - 1].map].freezing))
+                    (!was_freezing(own, 0) && !was_freezing(own, own->ranges - 1)))
                         fail("READ_ONLY, and nobody has frozen the map");
                 break;
         default:
-                fail("a call answers %d", rc);
+                if (!was_refused(rc) || own->watches)
+                        fail("a call answers %d", rc);
         }
         return rc;
 }

@@ -23,6 +23,7 @@ struct model_map {
         bool shared;
         unsigned lanes, words;      /* words: as made */
         unsigned length;            /* in words; what it is cut to and grown from, by whoever has resizing */
+        uint64_t cancelled;         /* when the last freeze failed */
         uint64_t resized;           /* when the last resize ended; 0: never */
         unsigned resizing, resizer; /* the thread's number, plus 1 */
         uint64_t freezing, frozen;  /* when that began, and ended; 0: never */
@@ -86,6 +87,11 @@ void thread_closes(void); /* nothing is handed to it any more */
 void recovery_begin(struct range range);
 void recovery_end(struct range range, uint64_t since);
 void recovery_drop(struct range range);
+void recovery_fail(struct range range); /* of some lanes it may have come to something */
+
+/* Whether a code is the system's, and was the answer to the current thread since that was forgotten. */
+bool was_refused(int rc);
+void refusals_forget(void);
 
 /* Views, one of a thread at most. */
 struct viewed {

@@ -19,6 +19,7 @@ _Atomic uint32_t *os_fork_word;
 
 struct process {
         bool gone;
+        bool asymmetric, settled; /* membarrier is relied on; nobody relies on it any more */
         _Atomic uint32_t fork_word;
         void (*exit_of_thread)(void *value);
         void (*before)(void), (*after)(void), (*child)(void);
@@ -33,12 +34,16 @@ void os_reset(void)
         memset(process, 0, sizeof process);
         for (unsigned i = 0; i < PROCESSES_MAX; i++)
                 process[i].fork_word = 1;
+        own = NULL;
         os_enter(0);
 }
 
 void os_enter(unsigned number)
 {
+        if (own)
+                own->asymmetric = os_fence_asymmetric;
         own = &process[number];
+        os_fence_asymmetric = own->asymmetric;
         os_fork_word = &own->fork_word;
 }
 
@@ -83,13 +88,22 @@ unsigned os_cpus(void)
 void os_start(void)
 {
         atomic_store(&os_fence_asymmetric, plan.asymmetric);
+        own->settled = !plan.asymmetric;
 }
 
 void os_fence_heavy(void)
 {
         system_call("os_fence_heavy", NULL);
-        if (plan.asymmetric)
+        if (own->settled)
+                return;
+        if (refuses(NO_ANSWER)) { /* from now on, as in linux.c: who still relies on it is fenced once */
+                atomic_store(&os_fence_asymmetric, false);
+                step("... without membarrier", NULL);
                 stores_flush_all();
+                own->settled = true;
+                return;
+        }
+        stores_flush_all();
 }
 
 /* --- Sleep --- */
@@ -97,7 +111,7 @@ void os_fence_heavy(void)
 int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
         system_call("os_wait", word);
-        if (__atomic_load_n((const uint32_t *)word, __ATOMIC_RELAXED) != expected)
+        if (__atomic_load_n((const uint32_t *)word, __ATOMIC_RELAXED) != expected || refuses(NO_ANSWER))
                 return 0;
         return fall_asleep(word, deadline) ? 0 : -ETIMEDOUT;
 }
@@ -113,8 +127,11 @@ int os_wait_shared(const _Atomic uint32_t *word, uint32_t expected, int64_t dead
         return os_wait(word, expected, deadline);
 }
 
+/* Refused by a peer that sleeps there in a way of its own (FUTEX_WAIT_REQUEUE_PI). */
 int os_wake_shared(const _Atomic uint32_t *word, int count)
 {
+        if (refuses(NO_ANSWER))
+                return 0;
         return os_wake(word, count);
 }
 
@@ -147,7 +164,7 @@ int os_thread_key(void (*exit_thread)(void *value))
 
 int os_thread_set(void *value)
 {
-        if (value && lies_refuse())
+        if (value && refuses(NO_MEMORY))
                 return -ENOMEM;
         if (current)
                 current->at_end = value;
@@ -324,6 +341,8 @@ int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
         was = atomic_load(word);
         if (os_slot_taken(was))
                 return -EBUSY;
+        if (refuses(NO_MEMORY))
+                return -ENOMEM;
         *place_for(NULL) = word;
         step("... takes it", word);
         was = atomic_load(word);

@@ -43,6 +43,12 @@
  * words of their slots and lets the locks of bytes go, and nothing else is done for it.  A fork
  * doubles the memory and the stack of the thread that forks; the two have turns on its addresses.
  *
+ * Refusals
+ *
+ * In some runs the system refuses memory, descriptors, the place of a thread or a process in a shared
+ * map, a wake-up of other processes, and membarrier once it has granted it; a sleep may end at once.
+ * The call then succeeds, or answers with the system's code where its page has one, and has done nothing.
+ *
  * Time
  *
  * A step takes some nanoseconds.  When all sleep, the clock goes to the next deadline.  It jumps
@@ -69,7 +75,7 @@
  *
  *   -  Loads that are made early, and stores that overtake stores: processors that are weaker
  *      than x86.  What a release or acquire is missing does not show here.
- *   -  Maps in files, and errors of the system; hostile peers in the runs of lies.c alone.
+ *   -  Maps in files; hostile peers in the runs of lies.c alone.
  *   -  A child that is made without fork handlers.
  *   -  Shrinks beside copies between two maps: ammap_resize(3) tells what they may wait for.
  *   -  Memory at two addresses: a descriptor is mapped at one place for all.
@@ -82,6 +88,7 @@
  */
 #include "sim.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -440,6 +447,25 @@ int wake_sleepers(const volatile void *word, int count)
                 }
         }
         return woken;
+}
+
+/* --- Refusals --- */
+
+bool refuses(enum refusal why)
+{
+        if (!current || plan.refusals == 0 || current->spared || draw_below(&scheduling, plan.refusals) > 0)
+                return false;
+        if (tracing)
+                printf("         thread %u is refused: %d\n", current->number, refusal_code(why));
+        current->refused |= 1U << why;
+        return true;
+}
+
+int refusal_code(enum refusal why)
+{
+        static const int code[REFUSALS] = { -ENOMEM, -EMFILE, -ENOSPC, 0 };
+
+        return code[why];
 }
 
 void enter_process(unsigned number)

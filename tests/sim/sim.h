@@ -63,6 +63,7 @@ struct plan {
         unsigned jumps;    /* of the clock */
         unsigned stops;    /* of a thread that was woken */
         unsigned kills;    /* of processes */
+        unsigned refusals; /* one in so many calls of the system that may fail does; 0: none */
 };
 
 /* --- Threads --- */
@@ -87,6 +88,8 @@ struct thread {
         unsigned number, process;
         enum state state;
         bool begun, stopped, timed_out, in_step;
+        bool spared;               /* nothing is refused it */
+        unsigned refused;          /* what was, a bit for each of enum refusal */
         const volatile void *word; /* ASLEEP on it */
         int64_t deadline;          /* ... until then; of a thread that is stopped: until then */
         uint64_t priority;
@@ -129,6 +132,15 @@ int wake_sleepers(const volatile void *word, int count);
 
 /* Ends the program, with the seed and the step. */
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* --- What the system may refuse --- */
+
+enum refusal { NO_MEMORY, NO_DESCRIPTOR, NO_SPACE, NO_ANSWER, REFUSALS };
+
+/* Whether it does so now. */
+bool refuses(enum refusal why);
+/* Its code; 0: there is none, and it only does nothing. */
+int refusal_code(enum refusal why);
 
 /* --- Stores that are delayed --- */
 
@@ -201,9 +213,8 @@ extern const unsigned scenarios;
 
 /* --- lies.c --- */
 
-/* A run of its own, with its seed; a step of any run; and whether the system refuses memory for once. */
+/* A run of its own, with its seed; and a step of any run. */
 void lies_run(uint64_t seed);
 void lies_step(void);
-bool lies_refuse(void);
 
 #endif /* SIM_H */

@@ -30,8 +30,13 @@ static void detach(struct held *own)
 
         own->since = UINT64_MAX;
         visit_begin(map);
+        refusals_forget();
         rc = own->how == HOW_READ ? ammap_slice_detach(&own->slice.read) : ammap_mut_slice_detach(&own->slice.write);
         visit_end(map);
+        if (was_refused(rc)) {
+                own->since = model_tick();
+                return;
+        }
         if (rc != 0)
                 fail("a slice is detached: %d", rc);
         hold_detached(own);

@@ -90,7 +90,7 @@ void do_load(struct range range)
         call_looks();
         map = handle_of(word.map);
         rc = half ? ammap_load_u32(map, offset_of(word), &low) : ammap_load_u64(map, offset_of(word), &value);
-        if (rc == AMMAP_ERR_READ_ONLY)
+        if (rc == AMMAP_ERR_READ_ONLY || was_refused(rc))
                 fail("a load answers %d", rc);
         if (call_end(rc) < 0)
                 return;
@@ -114,7 +114,7 @@ void do_wait_word(struct range range)
         call_looks();
         deadline = clock_now + timeout;
         rc = ammap_wait_u32(map, offset_of(word), expected, timeout);
-        if (rc == AMMAP_ERR_READ_ONLY)
+        if (rc == AMMAP_ERR_READ_ONLY || was_refused(rc))
                 fail("a wait answers %d", rc);
         if (rc == AMMAP_ERR_TIMEOUT) {
                 if (clock_now < deadline)
@@ -132,7 +132,7 @@ void do_wake_word(struct range range)
         begin(word, HOW_READ, WAITS);
         call_looks();
         rc = ammap_wake_u32(handle_of(word.map), offset_of(word), count);
-        if (rc > count || rc == AMMAP_ERR_READ_ONLY)
+        if (rc > count || rc == AMMAP_ERR_READ_ONLY || was_refused(rc))
                 fail("a wake-up of %d answers %d", count, rc);
         call_end(rc > 0 ? 0 : rc);
 }
