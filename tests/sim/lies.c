@@ -281,6 +281,7 @@ void lies_step(void)
 /* Whatever the header says: a code that there is, and none of the system but what it has refused. */
 static int answer(const char *call, int rc)
 {
+        due_end();
         if (rc > 0 || rc < AMMAP_ERR_LIMIT ||
             (rc < 0 && rc > AMMAP_ERR_INVALID && rc != -EAGAIN && !(current && was_refused(rc))))
                 fail("%s answers %d", call, rc);
@@ -290,7 +291,7 @@ static int answer(const char *call, int rc)
 /* Where nobody mends anything, none waits for ever while others may wait for what it holds. */
 static int64_t timeout(void)
 {
-        return sharing && below(3) == 0 ? -1 : (int64_t)draw_wide(&chance, 25);
+        return due_begin(sharing && below(3) == 0 ? -1 : (int64_t)draw_wide(&chance, 25));
 }
 
 static struct held_slice *find_held(bool is)
@@ -391,6 +392,8 @@ static void call(void)
         uint64_t generation = 0;
         int rc;
 
+        if (below(8) == 0)
+                honest_look(process);
         switch (below(22)) {
         case 0:
         case 1:
@@ -445,7 +448,8 @@ static void call(void)
                 answer("holders", rc > 0 ? 0 : rc);
                 break;
         default:
-                answer("wait_change", ammap_wait_change(map, offset, 8, &generation, draw_wide(&chance, 25)));
+                answer("wait_change",
+                       ammap_wait_change(map, offset, 8, &generation, due_begin(draw_wide(&chance, 25))));
         }
 }
 
@@ -530,7 +534,10 @@ void lies_run(uint64_t seed)
                 handle[p] = reading[p] = NULL;
         }
         draw_lies(seed);
+        honest_forget();
         make_maps();
+        if (sharing && below(2))
+                honest_begin();
         scheduler_run(&plan, make_calls);
         if (head)
                 mend();
@@ -538,6 +545,7 @@ void lies_run(uint64_t seed)
         for (unsigned p = 0; p < plan.processes; p++)
                 if (!process_is_gone(p)) {
                         enter_process(p);
+                        honest_end(p);
                         if (reading[p])
                                 answer("free", ammap_free(reading[p]));
                         answer("free", ammap_free(handle[p]));

@@ -83,6 +83,7 @@ static void look_at_the_end(void)
 static uint64_t run_seed(uint64_t seed)
 {
         begin_run();
+        honest_forget();
         draw_plan(seed);
         draw_scene();
         scheduler_run(&plan, draw_thread);

@@ -77,6 +77,7 @@ int64_t os_deadline(int64_t timeout_ns)
         if (timeout_ns >= OS_NEVER - now)
                 return OS_NEVER;
         model_deadline(now + timeout_ns);
+        due_set(now + timeout_ns);
         return now + timeout_ns;
 }
 

@@ -20,6 +20,7 @@
  *      tasks.c       ... slices that are the process's; words.c: views and words
  *      looks.c       ... who holds what, and copies of whole maps
  *      lies.c        runs beside somebody who stores what he likes in the header of a shared map
+ *      honest.c      ... what he does not reach: other maps, and the time of a call
  *      main.c        options
  *
  * Who goes on
@@ -388,6 +389,7 @@ void step(const char *what, const volatile void *address)
                 fail("no end: more than %d steps", STEPS_MAX);
         clock_now += STEP_NS;
         lies_step();
+        due_step();
         if (is_among(jump, plan.jumps))
                 clock_now += (int64_t)draw_wide(&scheduling, 26);
         if (plan.drain > 1 && draw_below(&scheduling, plan.drain) == 0)
@@ -414,6 +416,7 @@ bool fall_asleep(const volatile void *word, int64_t deadline)
                 printf("         thread %u sleeps on %s\n", t->number, memory_name(word));
         t->word = word;
         model_sleep(deadline);
+        due_sleep(word, deadline);
         t->state = ASLEEP;
         t->deadline = deadline;
         t->timed_out = false;

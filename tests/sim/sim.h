@@ -217,4 +217,20 @@ extern const unsigned scenarios;
 void lies_run(uint64_t seed);
 void lies_step(void);
 
+/* --- honest.c --- */
+
+/* Maps that nobody lies about. */
+void honest_begin(void);
+void honest_look(unsigned process);
+void honest_end(unsigned process);
+void honest_forget(void);
+
+/* The call that the current thread is about to make has so much time; when that is over, by the library's
+ * clock; and a step of it, and a sleep. */
+int64_t due_begin(int64_t timeout);
+void due_end(void);
+void due_set(int64_t deadline);
+void due_step(void);
+void due_sleep(const volatile void *word, int64_t deadline);
+
 #endif /* SIM_H */
