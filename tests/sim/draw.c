@@ -7,6 +7,8 @@
  */
 #include "draw.h"
 
+#include "map/map.h"
+
 #include <string.h>
 
 enum { CLONES_MAX = 4 }; /* of a run: each has memory of its own */
@@ -157,6 +159,29 @@ void warm_up(void)
                 }
 }
 
+static struct lane *lane_at(struct range range)
+{
+        return &model_map[range.map].handle[current ? current->process : 0]->lane[range.first / WORDS];
+}
+
+void bias_soon(struct range range)
+{
+        atomic_store(&lane_at(range)->bias_countdown, 0);
+}
+
+void add_readers(struct range range, uint64_t count)
+{
+        atomic_fetch_add(&lane_at(range)->word, count * LANE_READER);
+        model_map[range.map].crowd = count;
+        model_map[range.map].crowded = true;
+}
+
+void take_readers(struct range range)
+{
+        atomic_fetch_sub(&lane_at(range)->word, model_map[range.map].crowd * LANE_READER);
+        model_map[range.map].crowd = 0;
+}
+
 void draw_scene(void)
 {
         unsigned count = 1 + (below(4) == 0);
@@ -259,9 +284,25 @@ static enum patience patience_for(struct range range, enum how how)
         return patience == WAITS && !may_wait(range, how) ? TRIES : patience;
 }
 
+static int64_t timeout_of[THREADS_MAX]; /* 0: it is drawn */
+
+void next_timeout(int64_t time)
+{
+        timeout_of[current->number] = time;
+}
+
+static int64_t draw_timeout(void)
+{
+        int64_t *given = current ? &timeout_of[current->number] : NULL, timeout = given ? *given : 0;
+
+        if (given)
+                *given = 0;
+        return timeout ? timeout : (int64_t)draw_wide(mine(), 25);
+}
+
 int64_t begin(struct range range, enum how how, enum patience patience)
 {
-        int64_t timeout = patience == TIMED ? (int64_t)draw_wide(mine(), 25) : -1;
+        int64_t timeout = patience == TIMED ? draw_timeout() : -1;
 
         call_begin(range, how, patience, timeout < 0 ? INT64_MAX : clock_now + timeout);
         return timeout;
@@ -365,11 +406,11 @@ void overwrite(const struct held *own)
 
         for (unsigned i = 0; i < own->range.count; i++) {
                 step("the program writes", data + i);
-                ((volatile uint64_t *)data)[i] = value;
+                store_delayed((uintptr_t)(data + i), value, sizeof *data);
         }
         for (unsigned i = 0; i < own->range.count; i++) {
                 step("the program reads", data + i);
-                if (((volatile uint64_t *)data)[i] != value)
+                if (load_seen((uintptr_t)(data + i), sizeof *data) != value)
                         fail("another thread has written within a mut slice");
         }
 }
@@ -404,14 +445,21 @@ void release(struct held *own)
         if (was.how == HOW_READ && !was.detached) /* which another thread may release the while */
                 look_at(own, was.slice.read.data, model_tick());
         hold_end(own);
+        if (was.how == HOW_WRITE)
+                fair_leave(was.range);
         rc = was.how == HOW_READ ? ammap_slice_release(&was.slice.read) : ammap_mut_slice_release(&was.slice.write);
         if (rc != 0)
                 fail("a release answers %d", rc);
-        if (was.how == HOW_WRITE)
+        if (was.how == HOW_WRITE) {
+                fair_left(was.range);
                 write_end(was.stamp);
+        } else {
+                fair_read(was.range.map);
+        }
         if (was.recovers)
                 recovery_end(was.range, was.taken);
         hold_ended(was.range.map);
+        reach_end(was.range);
 }
 
 struct held *any_own(enum how how, bool whichever)
@@ -453,11 +501,16 @@ void do_downgrade(void)
         own->slice.read = slice;
 }
 
-static void do_sleep(void)
+void do_rest(int64_t time)
 {
         static char nothing;
 
-        fall_asleep(&nothing, clock_now + (int64_t)draw_wide(mine(), below(4) == 0 ? 25 : 14));
+        fall_asleep(&nothing, clock_now + time);
+}
+
+static void do_sleep(void)
+{
+        do_rest((int64_t)draw_wide(mine(), below(4) == 0 ? 25 : 14));
 }
 
 /* Within one map, or from one to another; by whichever handles. */
@@ -517,6 +570,9 @@ void do_resize(unsigned number, unsigned to)
                 fail("a resize answers %d", rc);
         if (rc == 0 && to < from && view_behind(number, to, begun))
                 fail("a map is made shorter, and a view ends behind that");
+        if (rc == AMMAP_ERR_BUSY && !map->shared &&
+            (to >= from || !(was_reached(number, to, begun) || any_view(current->process, number, begun))))
+                fail("map %u is not made shorter, to %u words, and no slice was in the way", number, to);
         if (rc == 0)
                 map->length = to;
         if (stamp && rc == 0)

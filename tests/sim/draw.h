@@ -20,6 +20,38 @@ void do_watch(struct range range);
 void do_copy(struct range to, struct range from);
 void do_resize(unsigned map, unsigned words);
 void do_freeze(unsigned map);
+void do_rest(int64_t time); /* asleep, and for nothing that others have */
+
+/* How long the current thread's next call is to wait that has a time. */
+void next_timeout(int64_t time);
+
+/* As if a lane had been read so often that it is to have its bias at the next counted read. */
+void bias_soon(struct range range);
+
+/* As if so many others read in a lane; and no more. */
+void add_readers(struct range range, uint64_t count);
+void take_readers(struct range range);
+
+/* turns.c: scenes of those who wait for long */
+void past_a_writer(unsigned number);
+void past_a_turn(unsigned number);
+void past_a_look(unsigned number);
+void past_a_reader(unsigned number);
+void past_writers(unsigned number);
+void claimed_in_vain(unsigned number);
+void given_up(unsigned number);
+void one_wake_up(unsigned number);
+void turn_of_nobody(unsigned number);
+void turn_of_no_reader(unsigned number);
+void stopped(unsigned number);
+void named(unsigned number);
+void bias_back(unsigned number);
+void settled_back(unsigned number);
+void settled(unsigned number);
+void asks(unsigned number);
+void crowded(unsigned number);
+void shrinks(unsigned number);
+void another_slice(unsigned number);
 
 /* What a thread draws, and what it has. */
 struct chance *mine(void);

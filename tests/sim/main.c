@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: MIT
  *
  *      sim [--seed N] [--time SECONDS | --runs N] [--replay SEED [--trace]]
- *      sim --exhaustive PREEMPTIONS [--runs N]
+ *      sim --exhaustive PREEMPTIONS [--runs N] [--scene NAME] [--trace]
  *      sim --lies [--seed N] [--time SECONDS | --runs N] [--replay SEED [--trace]]
  *
  * Without --time and --runs it is some thousands of runs; of a search, of each scene in each of four
@@ -73,6 +73,7 @@ static void look_at_the_end(void)
 
                 if (rc == 0)
                         read_check(range, value, since);
+                fair_end(map, range);
                 if ((rc = ammap_free(map)) == 0 && model_map[m].other[process])
                         rc = ammap_free(model_map[m].other[process]);
                 if (rc != 0 && !(rc == AMMAP_ERR_BUSY && any_view(process, m, UINT64_MAX - 1))) /* of who was forked */
@@ -80,13 +81,24 @@ static void look_at_the_end(void)
         }
 }
 
+/* One in four is of a scene, in turn, as the seed has it. */
 static uint64_t run_seed(uint64_t seed)
 {
+        enum { SCENES = 4, SLACK = 50000 };
+        bool of_scene = seed % SCENES == 0;
+
         begin_run();
         honest_forget();
         draw_plan(seed);
-        draw_scene();
-        scheduler_run(&plan, draw_thread);
+        plan.slack = seed / SCENES % 2 ? SLACK : 0;
+        if (of_scene) {
+                scenario = (unsigned)(seed / SCENES % scenarios);
+                scene_players();
+                scene_begin();
+        } else {
+                draw_scene();
+        }
+        scheduler_run(&plan, of_scene ? scene_thread : draw_thread);
         model_end();
         look_at_the_end();
         return steps;
@@ -100,12 +112,11 @@ static uint64_t run_lies(uint64_t seed)
 }
 
 /* All runs of a scene with so many preemptions at most, up to a number of runs in each way. */
-static uint64_t search(unsigned number, unsigned preemptions, uint64_t most)
+static uint64_t search(unsigned preemptions, uint64_t most)
 {
         uint64_t runs = 0;
         bool whole = true;
 
-        scenario = number;
         for (unsigned way = 0; way < 4; way++) {
                 uint64_t left = most;
                 bool more;
@@ -135,6 +146,7 @@ int main(int argc, char **argv)
         uint64_t seed = 1, runs = 0, wanted = 20000, all_steps = 0;
         uint64_t (*run)(uint64_t seed) = run_seed;
         unsigned preemptions = 0;
+        const char *only = NULL;
         double limit = 0, used;
 
         for (int i = 1; i < argc; i++) {
@@ -157,19 +169,23 @@ int main(int argc, char **argv)
                         limit = strtod(value, NULL);
                 else if (strcmp(argv[i - 1], "--exhaustive") == 0)
                         preemptions = (unsigned)strtoul(value, NULL, 10);
+                else if (strcmp(argv[i - 1], "--scene") == 0)
+                        only = value;
                 else if (strcmp(argv[i - 1], "--replay") == 0)
                         seed = strtoull(value, NULL, 10), wanted = 1;
                 else
-                        return fprintf(stderr, "usage: sim [--seed N] [--time S | --runs N] [--replay SEED [--trace]]\n"
-                                               "       sim --exhaustive PREEMPTIONS [--runs N]\n"
-                                               "       sim --lies [as the first]\n"),
+                        return fprintf(stderr,
+                                       "usage: sim [--seed N] [--time S | --runs N] [--replay SEED [--trace]]\n"
+                                       "       sim --exhaustive PREEMPTIONS [--runs N] [--scene NAME] [--trace]\n"
+                                       "       sim --lies [as the first]\n"),
                                2;
         }
         begin_signals();
         memory_begin();
         if (preemptions > 0) {
-                for (unsigned number = 0; number < scenarios; number++)
-                        runs += search(number, preemptions, wanted);
+                for (scenario = 0; scenario < scenarios; scenario++)
+                        if (!only || strcmp(only, scene_name()) == 0)
+                                runs += search(preemptions, wanted);
                 used = seconds();
                 printf("sim: %" PRIu64 " runs; %.0f a second of a processor\n", runs,
                        (double)runs / (used > 0 ? used : 1));

@@ -10,6 +10,7 @@
 
 #include "map/map.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,13 +39,8 @@ struct call {
         enum how how[RANGES];
         enum patience patience;
         int64_t deadline, latest; /* latest: as the library has it, that reads the clock later */
-        int64_t slept;            /* when it first slept; 0: not yet */
         uint64_t begin;
-        bool own;           /* own slices are in the way */
-        bool starving;      /* it sleeps, and waited for long before */
-        unsigned map, lane; /* ... for that one */
-        enum how for_what;
-        unsigned passed;             /* by so many since */
+        bool own;                    /* own slices are in the way */
         unsigned lanes_dead[RANGES]; /* those that were when it began, a bit for each */
         bool watches, freezes;
         bool looks, recovers; /* it takes no lane; also lanes whose writer died */
@@ -54,7 +50,9 @@ struct call {
 };
 static struct call call[THREADS_MAX];
 static struct held held[THREADS_MAX][HOLDS_MAX];
-static struct held ending[THREADS_MAX]; /* what a thread is about to release, and may wait for a mutex the while */
+static struct held ending[THREADS_MAX];   /* what a thread is about to release, and may wait for a mutex the while */
+static struct range leaving[THREADS_MAX]; /* what a thread is releasing; of no word: nothing */
+static uint64_t reached_until[MAPS_MAX][WORDS_MAX]; /* the last tick of a slice or of a call that has the word */
 static uint64_t there_until[THREADS_MAX][MAPS_MAX]; /* the last tick of a call or a hold */
 /* Of a shared map: lanes that a slice named which has left a place in the record that another one
  * shares.  They stay named, and in the way of writers, until the thread has no slice of the map. */
@@ -78,12 +76,15 @@ void model_begin(void)
         memset(held, 0, sizeof held);
         memset(ending, 0, sizeof ending);
         memset(there_until, 0, sizeof there_until);
+        memset(leaving, 0, sizeof leaving);
+        memset(reached_until, 0, sizeof reached_until);
         memset(still_named, 0, sizeof still_named);
         memset(alone, 0, sizeof alone);
         memset(closing, 0, sizeof closing);
         memset(viewed, 0, sizeof viewed);
         memset(view_until, 0, sizeof view_until);
         memset(inherited, 0, sizeof inherited);
+        fair_begin();
         maps = 0;
         writes = 1; /* the first one is of the zeros that maps begin with */
         ticks = 0;
@@ -233,6 +234,20 @@ static void compare(unsigned map, const struct write *a, unsigned word_a, const 
                      word_a);
 }
 
+/* A word is zero, and another one is of a write that has both: then the zero is of a later write of zeros
+ * that has not the other word. */
+static void compare_zero(unsigned map, unsigned zero, const struct write *b, unsigned word)
+{
+        if (b->torn || b->zeros || b->copies || !has_word(b, map, zero))
+                return;
+        for (unsigned i = 1; i < writes; i++)
+                if (written[i].zeros && !written[i].dropped && has_word(&written[i], map, zero) &&
+                    written[i].end >= b->begin &&
+                    (written[i].torn || !has_word(&written[i], map, word) || b->end == NOT_YET))
+                        return;
+        fail("map %u, word %u is zero, and word %u is of a write that has both: it is torn", map, zero, word);
+}
+
 void read_check(struct range range, const uint64_t *value, uint64_t since)
 {
         const struct write *from[WORDS_MAX];
@@ -242,6 +257,9 @@ void read_check(struct range range, const uint64_t *value, uint64_t since)
         for (unsigned i = 0; i < range.count; i++)
                 for (unsigned j = i + 1; j < range.count; j++)
                         compare(range.map, from[i], range.first + i, from[j], range.first + j);
+        for (unsigned i = 0; i < range.count; i++)
+                for (unsigned j = 0; from[i]->zeros && j < range.count; j++)
+                        compare_zero(range.map, range.first + i, from[j], range.first + j);
 }
 
 /* --- Holds --- */
@@ -263,8 +281,6 @@ bool own_hold(struct range range, enum how how)
         return false;
 }
 
-static void passes(struct range range, enum how how);
-
 /* Then it must not wait for a writer. */
 static bool reads_already(struct range range)
 {
@@ -277,6 +293,7 @@ static bool reads_already(struct range range)
 struct held *hold_begin(struct range range, enum how how)
 {
         struct held *free = NULL;
+        uint64_t readers = 1 + model_map[range.map].crowd;
 
         for (unsigned t = 0; t < plan.threads; t++)
                 for (unsigned i = 0; i < HOLDS_MAX; i++) {
@@ -284,12 +301,15 @@ struct held *hold_begin(struct range range, enum how how)
 
                         if (!other->is && t == me())
                                 free = other;
+                        readers += other->is && lanes_meet(other->range, range);
                         if (other->is && lanes_meet(other->range, range) &&
                             (how == HOW_WRITE || other->how == HOW_WRITE))
                                 fail("threads %u and %u have slices of one lane, and one of them writes", t, me());
                 }
+        if (how == HOW_READ && model_map[range.map].crowd && readers > LANE_READERS)
+                fail("a lane has more readers than it can count");
         if (how == HOW_READ && !reads_already(range))
-                passes(range, HOW_READ);
+                fair_enter(range, HOW_READ, call[me()].begin, fair_has_slept(me()));
         *free = (struct held){ .is = true, .range = range, .how = how, .since = ++ticks, .taken = ticks };
         if (how == HOW_WRITE)
                 free->stamp = write_begin(range, false);
@@ -339,6 +359,9 @@ static void unname(const struct held *own, bool detached)
 /* Before the call. */
 void hold_end(struct held *own)
 {
+        if (own->how == HOW_READ)
+                fair_read(own->range.map);
+        leaving[me()] = own->range;
         ending[me()] = *own;
         own->is = false;
         unname(own, own->detached);
@@ -389,6 +412,36 @@ bool hold_hand_over(struct held *own)
                                 own->is = false;
                                 return true;
                         }
+        }
+        return false;
+}
+
+void reach_end(struct range range)
+{
+        leaving[me()].count = 0;
+        for (unsigned i = 0; i < range.count; i++)
+                if (reached_until[range.map][range.first + i] != NOT_YET)
+                        reached_until[range.map][range.first + i] = model_tick();
+}
+
+/* Whether anyone may have had a slice since then that ends behind a word. */
+bool was_reached(unsigned map, unsigned word, uint64_t since)
+{
+        for (unsigned i = word; i < model_map[map].words; i++)
+                if (reached_until[map][i] > since)
+                        return true;
+        for (unsigned t = 0; t < plan.threads; t++) {
+                if (thread[t].stores > 0 || thread[t].published > since)
+                        return true;
+                if (leaving[t].count > 0 && leaving[t].map == map && leaving[t].first + leaving[t].count > word)
+                        return true;
+                for (unsigned i = 0; i < HOLDS_MAX; i++)
+                        if (held[t][i].is && held[t][i].range.map == map &&
+                            held[t][i].range.first + held[t][i].range.count > word)
+                                return true;
+                for (unsigned r = 0; call[t].is && r < call[t].ranges; r++)
+                        if (call[t].range[r].map == map && call[t].range[r].first + call[t].range[r].count > word)
+                                return true;
         }
         return false;
 }
@@ -496,6 +549,8 @@ void thread_dies(void)
                 there_until[me()][own->range.map] = NOT_YET;
                 if (own->recovers)
                         recovers_no_more(me(), own->range);
+                for (unsigned w = 0; w < own->range.count; w++)
+                        reached_until[own->range.map][own->range.first + w] = NOT_YET; /* until somebody buries it */
                 if (own->how == HOW_READ)
                         continue;
                 written[own->stamp].torn = true;
@@ -728,6 +783,7 @@ void call_begin(struct range range, enum how how, enum patience patience, int64_
                 .is = true, .ranges = 0, .patience = patience, .deadline = deadline, .begin = model_tick()
         };
         refusals_forget();
+        fair_call(me());
         call_also(range, how);
 }
 
@@ -739,6 +795,8 @@ void call_also(struct range range, enum how how)
         own->range[own->ranges] = range;
         own->how[own->ranges++] = how;
         own->own |= own_hold(range, how);
+        if (how == HOW_READ)
+                fair_read(range.map);
 }
 
 /* It writes no byte. */
@@ -839,27 +897,16 @@ static bool could_be_short(const struct call *own)
         return false;
 }
 
-/* Whether one who sleeps, and has waited for long, has been passed by others, how often. */
-static void passes(struct range range, enum how how)
-{
-        for (unsigned t = 0; t < plan.threads; t++) {
-                struct call *other = &call[t];
-
-                if (t == me() || !other->is || !other->starving || thread[t].state != ASLEEP || plan.stops)
-                        continue;
-                if (other->map == range.map && other->lane >= lanes_of(range).first &&
-                    other->lane <= lanes_of(range).last && (how == HOW_WRITE || other->for_what == HOW_WRITE) &&
-                    ++other->passed > 2 * plan.threads)
-                        fail("thread %u sleeps, and %u others have gone past it", t, other->passed);
-        }
-}
-
 void call_over(void)
 {
         struct call *own = &call[me()];
 
-        for (unsigned r = 0; r < own->ranges; r++)
+        for (unsigned r = 0; r < own->ranges; r++) {
                 visit_end(own->range[r].map);
+                reach_end(own->range[r]);
+                if (own->how[r] == HOW_READ)
+                        fair_read(own->range[r].map);
+        }
         own->is = false;
 }
 
@@ -895,7 +942,7 @@ int call_end(int rc)
                             model_map[own->range[r].map].frozen < own->begin)
                                 fail("a map that is frozen has been written");
                         if (own->how[r] == HOW_WRITE) /* one who reads need not have entered */
-                                passes(own->range[r], HOW_WRITE);
+                                fair_enter(own->range[r], HOW_WRITE, own->begin, fair_has_slept(me()));
                 }
                 break;
         case AMMAP_ERR_DEADLOCK:
@@ -938,6 +985,10 @@ int call_end(int rc)
                     (!was_freezing(own, 0) && !was_freezing(own, own->ranges - 1)))
                         fail("READ_ONLY, and nobody has frozen the map");
                 break;
+        case -EAGAIN:
+                if (!model_map[own->range[0].map].crowded)
+                        fail("EAGAIN, and few read");
+                break;
         default:
                 if (!was_refused(rc) || own->watches)
                         fail("a call answers %d", rc);
@@ -947,8 +998,7 @@ int call_end(int rc)
 
 /* --- Sleep --- */
 
-/* The lane that a thread sleeps for, and as what; false: it sleeps on something else. */
-static bool sleeps_for(const struct thread *t, unsigned *map, unsigned *lane, enum how *how)
+bool sleeps_for(const struct thread *t, unsigned *map, unsigned *lane, enum how *how)
 {
         for (unsigned m = 0; m < maps; m++) {
                 const struct ammap *of = model_map[m].shared ? NULL : model_map[m].handle[t->process];
@@ -990,14 +1040,12 @@ void model_sleep(int64_t deadline)
                 fail("a call sleeps that is not to wait");
         if (own->patience == TIMED && deadline > own->latest)
                 fail("a call sleeps for longer than its timeout");
-        if (!own->slept || own->map != map || own->lane != lane)
-                own->slept = clock_now;
-        own->starving = clock_now - own->slept > WAITER_STARVING_AFTER;
-        if (own->map != map || own->lane != lane)
-                own->passed = 0;
-        own->map = map;
-        own->lane = lane;
-        own->for_what = how;
+        fair_sleep(map, lane, how);
+}
+
+void model_now(void)
+{
+        fair_now();
 }
 
 /* Whether a thread may hold a lane that it does not sleep for. */
@@ -1032,14 +1080,15 @@ static bool own_detached(unsigned t, unsigned map, unsigned lane, enum how how)
         return how == HOW_WRITE && (still_named[THREADS_MAX + thread[t].process][map] >> lane & 1);
 }
 
-static bool is_in_the_way(unsigned sleeper, unsigned map, unsigned lane, enum how how)
+/* moving: those do not count that are stopped in their sleep, whose turn may be out. */
+static bool is_in_the_way(unsigned sleeper, unsigned map, unsigned lane, enum how how, bool moving)
 {
         if (own_detached(sleeper, map, lane, how))
                 return true;
         for (unsigned t = 0; t < plan.threads; t++) {
                 unsigned other_map, other_lane;
                 enum how other_how;
-                bool sleeps = thread[t].state == ASLEEP && !thread[t].stopped &&
+                bool sleeps = thread[t].state == ASLEEP && !(thread[t].stopped && !moving) &&
                               sleeps_for(&thread[t], &other_map, &other_lane, &other_how);
 
                 if (t == sleeper)
@@ -1055,7 +1104,7 @@ static bool is_in_the_way(unsigned sleeper, unsigned map, unsigned lane, enum ho
                                     lane <= lanes_of(held[t][i].range).last &&
                                     (how == HOW_WRITE || held[t][i].how == HOW_WRITE))
                                         return true;
-                        if (how == HOW_READ && other_how == HOW_WRITE && is_in_the_way(t, map, lane, HOW_WRITE))
+                        if (how == HOW_READ && other_how == HOW_WRITE && is_in_the_way(t, map, lane, HOW_WRITE, moving))
                                 return true;
                 }
         }
@@ -1082,8 +1131,11 @@ static void look_for_stall(unsigned number)
                 fail("thread %u sleeps again and again, and nobody is in its way", number);
 }
 
+static bool kept_out; /* somebody, by threads that are stopped */
+
 void model_quiet(void)
 {
+        kept_out = false;
         for (unsigned t = 0; t < plan.threads; t++) {
                 unsigned map, lane;
                 enum how how;
@@ -1100,10 +1152,17 @@ void model_quiet(void)
                         look_for_stall(t);
                         continue;
                 }
-                if (!is_in_the_way(t, map, lane, how))
+                fair_claimed(t);
+                kept_out |= !is_in_the_way(t, map, lane, how, true);
+                if (!is_in_the_way(t, map, lane, how, false))
                         fail("thread %u sleeps for lane %u of map %u, and nobody is in its way: a wake-up is lost", t,
                              lane, map);
         }
+}
+
+void model_passed(int64_t time)
+{
+        fair_quiet(time, kept_out);
 }
 
 /* For who reads of a failure. */

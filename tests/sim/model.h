@@ -32,7 +32,9 @@ struct model_map {
         /* Of a lane: when the last recovery ended; when the latest that has ended began; by whom one goes on. */
         uint64_t recovered[LANES_MAX], since[LANES_MAX];
         unsigned char recovering[THREADS_MAX][LANES_MAX];
-        bool unsure; /* who was killed may have changed its length, or frozen it, or not */
+        uint64_t crowd; /* so many others read its first lane */
+        bool crowded;   /* they have done so */
+        bool unsure;    /* who was killed may have changed its length, or frozen it, or not */
 };
 extern struct model_map model_map[MAPS_MAX];
 extern unsigned maps;
@@ -54,6 +56,8 @@ bool was_there(unsigned thread, unsigned map, uint64_t since);
 void call_over(void); /* of a call whose answer is looked at elsewhere */
 
 /* The current thread does something with a map that is no call with a range. */
+void reach_end(struct range range);
+bool was_reached(unsigned map, unsigned word, uint64_t since);
 void visit_begin(unsigned map);
 void visit_end(unsigned map);
 
@@ -128,6 +132,23 @@ struct forked {
 };
 void thread_is_alone(void); /* from here on it is never to sleep */
 struct forked forked_lane(unsigned map, unsigned lane);
+
+/* fair.c */
+void fair_begin(void);
+void fair_now(void);
+void fair_call(unsigned number);
+void fair_sleep(unsigned map, unsigned lane, enum how how);
+bool fair_has_slept(unsigned number);
+void fair_read(unsigned map);
+void fair_enter(struct range range, enum how how, uint64_t begun, bool slept);
+void fair_claimed(unsigned number);
+void fair_quiet(int64_t time, bool kept_out);
+void fair_leave(struct range range);
+void fair_left(struct range range);
+void fair_end(ammap_t *map, struct range all);
+
+/* The lane of a private map that a thread sleeps for, and as what; false: it sleeps on something else. */
+bool sleeps_for(const struct thread *t, unsigned *map, unsigned *lane, enum how *how);
 
 void thread_dies(void);
 void thread_is_dead(unsigned number);

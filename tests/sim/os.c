@@ -26,6 +26,8 @@ struct process {
 };
 static struct process process[PROCESSES_MAX], *own;
 
+unsigned os_wakes;
+
 static _Atomic uint32_t *outside[SLOTS_MAX]; /* slots of who makes calls outside of a run */
 
 void os_reset(void)
@@ -65,6 +67,7 @@ static void system_call(const char *what, const volatile void *address)
 int64_t os_now(void)
 {
         clock_now++;
+        model_now();
         return clock_now;
 }
 
@@ -119,6 +122,7 @@ int os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 
 int os_wake(const _Atomic uint32_t *word, int count)
 {
+        os_wakes++;
         system_call("os_wake", word);
         return wake_sleepers(word, count);
 }
@@ -432,6 +436,8 @@ int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex)
         struct lock *lock = lock_of(mutex);
 
         system_call("pthread_mutex_trylock", mutex);
+        if (current && lock->owner == 0)
+                current->tried = NULL;
         if (lock->owner == 0) {
                 lock->owner = me();
                 return 0;
@@ -440,8 +446,11 @@ int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex)
                 lock->owner = me();
                 return EOWNERDEAD;
         }
-        if (current)
+        /* Who tries it again at once waits for it. */
+        if (current && current->tried == mutex)
                 give_way();
+        else if (current)
+                current->tried = mutex;
         return EBUSY;
 }
 

@@ -167,6 +167,10 @@ static const struct scene {
         void (*body)(unsigned number);
         const char *name;
         unsigned threads, lanes, processes; /* processes: 0, a private map */
+        bool spins;                         /* there are several processors */
+        unsigned stops;                     /* of a thread that was woken */
+        bool calm;                          /* nobody is preempted */
+        bool plain;                         /* plain accesses are steps, too */
 } scene[] = {
         { two_writers, "two_writers", 2, 1, 0 },
         { writer_and_reader, "writer_and_reader", 2, 1, 0 },
@@ -187,6 +191,25 @@ static const struct scene {
         { copies, "shared_copies", 2, 2, 2 },
         { again, "again", 2, 1, 0 },
         { again, "shared_again", 2, 1, 2 },
+        { past_a_writer, "past_a_writer", 3, 1, 0 },
+        { past_a_turn, "past_a_turn", 4, 1, 0 },
+        { past_a_look, "past_a_look", 4, 1, 0 },
+        { past_a_reader, "past_a_reader", 2, 1, 0 },
+        { past_writers, "past_writers", 2, 1, 0 },
+        { claimed_in_vain, "claimed_in_vain", 3, 1, 0 },
+        { given_up, "given_up", 3, 1, 0 },
+        { one_wake_up, "one_wake_up", 4, 1, 0 },
+        { turn_of_nobody, "turn_of_nobody", 2, 1, 0 },
+        { turn_of_no_reader, "turn_of_no_reader", 2, 1, 0 },
+        { stopped, "stopped", 3, 1, 0, .stops = 1, .calm = true },
+        { named, "named", 2, 1, 0 },
+        { bias_back, "bias_back", 2, 1, 0, .spins = true },
+        { settled_back, "settled_back", 2, 3, 0, .spins = true },
+        { settled, "settled", 2, 2, 0 },
+        { asks, "asks", 2, 1, 0, .spins = true },
+        { crowded, "crowded", 2, 1, 0 },
+        { shrinks, "shrinks", 2, 1, 0, .plain = true },
+        { another_slice, "another_slice", 2, 1, 0 },
 };
 const unsigned scenarios = sizeof scene / sizeof scene[0];
 unsigned scenario;
@@ -200,17 +223,30 @@ const char *scene_name(void)
 void scene_plan(unsigned preemptions)
 {
         const struct scene *of = &scene[scenario];
+        enum { SLACK = 50000 };
 
         plan = (struct plan){ .order = ORDER_SEARCH,
+                              .slack = SLACK,
+                              .spins = of->spins,
+                              .stops = of->stops,
+                              .plain = of->plain,
                               .threads = of->threads,
                               .processes = of->processes ? of->processes : 1,
-                              .preemptions = preemptions };
+                              .preemptions = of->calm ? 0 : preemptions };
+}
+
+void scene_players(void)
+{
+        plan.threads = scene[scenario].threads;
+        plan.processes = scene[scenario].processes ? scene[scenario].processes : 1;
+        plan.kills = 0;
 }
 
 void scene_begin(void)
 {
         make_map(scene[scenario].lanes, scene[scenario].processes > 0);
-        if (scene[scenario].body == between || scene[scenario].body == between_frozen)
+        if (scene[scenario].body == between || scene[scenario].body == between_frozen ||
+            scene[scenario].body == another_slice)
                 make_map(1, false);
         if (scene[scenario].body == biased)
                 warm_up();

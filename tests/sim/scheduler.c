@@ -15,7 +15,7 @@
  *      memory.c      the heap, the pages and the data of each process
  *      files.c       descriptors of shared memory, and locks of bytes
  *      os.c          the rest of lib/os/os.h, and the mutexes of POSIX threads
- *      model.c       what is to be true: bytes, exclusion, answers, wake-ups
+ *      model.c       what is to be true: bytes, exclusion, answers, wake-ups; fair.c: turns
  *      draw.c        which operations a seed stands for; scenes.c: short ones to be searched
  *      tasks.c       ... slices that are the process's; words.c: views and words
  *      looks.c       ... who holds what, and copies of whole maps
@@ -52,7 +52,8 @@
  *
  * Time
  *
- * A step takes some nanoseconds.  When all sleep, the clock goes to the next deadline.  It jumps
+ * A step takes some nanoseconds.  When all sleep, the clock goes to the next deadline, or a little
+ * further, so that who wakes then wakes together with others.  It jumps
  * now and then, as for a thread that the system stopped; and a sleeper that is woken may be
  * stopped for long, as in the handler of a signal, so that what others do without it is seen.
  *
@@ -69,7 +70,7 @@
  *   -  Accounts: who has had a slice all the while is named as a holder, and who is named was there.
  *   -  Views: no map is cut or frozen under one.
  *   -  Progress: a run has a bounded number of steps, and what goes on past one that waits is
- *      counted.
+ *      counted.  fair.c says what is promised.
  *   -  Memory that was given back is not touched.
  *
  * What is not simulated
@@ -112,6 +113,7 @@ struct thread thread[THREADS_MAX];
 struct thread *current;
 struct chance scheduling;
 uint64_t steps;
+uint64_t switches;
 int64_t clock_now;
 bool tracing;
 
@@ -237,6 +239,7 @@ static void go_to(struct thread *next)
         if (next == from)
                 return;
         had = 0;
+        switches++;
         if (from) {
                 locals_save(from->locals);
                 from->low = (unsigned char *)__builtin_frame_address(0) - RED_ZONE;
@@ -293,8 +296,8 @@ static bool pass_time(void)
                         next = thread[i].deadline;
         if (next == INT64_MAX)
                 return false;
-        if (next > clock_now)
-                clock_now = next;
+        if (next + plan.slack > clock_now)
+                clock_now = next + plan.slack;
         return true;
 }
 
@@ -304,6 +307,7 @@ static void go_on(void)
         for (;;) {
                 struct thread *next = choose(NULL);
                 bool any = false;
+                int64_t before;
 
                 if (next) {
                         go_to(next);
@@ -316,8 +320,10 @@ static void go_on(void)
                 if (!any)
                         _longjmp(home, 1);
                 model_quiet();
+                before = clock_now;
                 if (!pass_time())
                         fail("all who are left sleep for ever");
+                model_passed(clock_now - before);
                 if (++steps > STEPS_MAX)
                         fail("no end: the clock goes on, and nobody else");
         }
@@ -406,6 +412,17 @@ void step(const char *what, const volatile void *address)
                 go_to(next);
 }
 
+void work(int64_t time)
+{
+        struct thread *next;
+
+        step("works", NULL);
+        clock_now += time;
+        next = choose(NULL);
+        if (next)
+                go_to(next);
+}
+
 bool fall_asleep(const volatile void *word, int64_t deadline)
 {
         struct thread *t = current;
@@ -428,6 +445,18 @@ bool fall_asleep(const volatile void *word, int64_t deadline)
         return !t->timed_out;
 }
 
+static bool is_to_stop(void)
+{
+        return plan.order == ORDER_SEARCH ? decide(2) == 0 : draw_below(&scheduling, 2) == 0;
+}
+
+static int64_t stop_time(void)
+{
+        enum { LONG = 400000000, SHORT = 1000000 };
+
+        return plan.order == ORDER_SEARCH ? LONG : SHORT + (int64_t)draw_wide(&scheduling, 28);
+}
+
 /* In whatever order.  One that is stopped does not hear of it for a while. */
 int wake_sleepers(const volatile void *word, int count)
 {
@@ -441,10 +470,10 @@ int wake_sleepers(const volatile void *word, int count)
                     (!memory_is_shared((uintptr_t)word) && current && t->process != current->process))
                         continue;
                 woken++;
-                if (stops_left > 0 && draw_below(&scheduling, 2) == 0) {
+                if (stops_left > 0 && is_to_stop()) {
                         stops_left--;
                         t->stopped = true;
-                        t->deadline = clock_now + 1000000 + (int64_t)draw_wide(&scheduling, 28);
+                        t->deadline = clock_now + stop_time();
                 } else {
                         t->state = READY;
                 }

@@ -61,6 +61,7 @@ struct plan {
         bool plain;        /* plain accesses are steps, too */
         unsigned spurious; /* one sleep in so many ends by itself; 0: none */
         unsigned jumps;    /* of the clock */
+        unsigned slack;    /* ns: sleepers whose time ends so near together wake at once */
         unsigned stops;    /* of a thread that was woken */
         unsigned kills;    /* of processes */
         unsigned refusals; /* one in so many calls of the system that may fail does; 0: none */
@@ -91,6 +92,7 @@ struct thread {
         bool spared;               /* nothing is refused it */
         unsigned refused;          /* what was, a bit for each of enum refusal */
         const volatile void *word; /* ASLEEP on it */
+        const void *tried;         /* the mutex that it found locked last */
         int64_t deadline;          /* ... until then; of a thread that is stopped: until then */
         uint64_t priority;
         _Atomic uint32_t *slot[SLOTS_MAX]; /* words that the kernel marks at its end */
@@ -105,6 +107,7 @@ extern struct thread thread[THREADS_MAX];
 extern struct thread *current; /* NULL: outside of a run */
 extern struct chance scheduling;
 extern uint64_t steps;
+extern uint64_t switches; /* of threads, so far */
 extern int64_t clock_now;
 extern bool tracing;
 
@@ -120,6 +123,9 @@ void step(const char *what, const volatile void *address);
 
 /* The calling thread cannot go on by itself: others do, if there are any. */
 void give_way(void);
+
+/* The calling thread is busy with its own affairs for some time, and others go on. */
+void work(int64_t time);
 
 /* Sleep on a word until it is woken (true) or the deadline. */
 bool fall_asleep(const volatile void *word, int64_t deadline);
@@ -181,6 +187,7 @@ void os_after_fork(void);
 void os_fork(unsigned child);
 void os_in_child(void);
 void os_thread_end(struct thread *t);
+extern unsigned os_wakes; /* calls to wake somebody */
 
 /* --- model.c, draw.c --- */
 
@@ -195,8 +202,10 @@ void model_killed(unsigned thread);
 void model_fork(const struct thread *child);
 void model_deadline(int64_t deadline);
 void thread_is_dead(unsigned number);
-/* Nobody can go on before time has passed. */
+/* Nobody can go on before time has passed; so much has. */
 void model_quiet(void);
+void model_passed(int64_t time);
+void model_now(void);
 
 /* Outside of a run: the one whose memory is there, and who makes calls. */
 void enter_process(unsigned number);
@@ -208,6 +217,7 @@ extern unsigned scenario; /* of a search */
 void scene_thread(unsigned number);
 void scene_begin(void);
 void scene_plan(unsigned preemptions);
+void scene_players(void); /* of a plan that has been drawn */
 const char *scene_name(void);
 extern const unsigned scenarios;
 
