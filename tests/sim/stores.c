@@ -6,8 +6,8 @@
  * which it made them, and it sees its own at once (total store order, as of x86).  A full fence,
  * a read-modify-write and a call of the system wait until all have gone out.
  *
- * Atomic stores are delayed, copies, and what the program stores in a slice.  Another plain store goes to memory at once: what it overtakes
- * are stores that no fence keeps before it, as C allows.
+ * Atomic stores are delayed, copies, and what the program stores in a slice.  Another plain store goes
+ * to memory at once: what it overtakes are stores that no fence keeps before it, as C allows.
  */
 #include "sim.h"
 
