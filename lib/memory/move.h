@@ -51,10 +51,9 @@ static ALWAYS_INLINE void move_out(void *buffer, const unsigned char *bytes, siz
                 move_bytes(buffer, bytes, n);
 }
 
-/* n from 1 on. */
 static ALWAYS_INLINE void move_in(unsigned char *bytes, const void *data, size_t n)
 {
-        if (n <= WORD_FEW)
+        if (n > 0 && n <= WORD_FEW)
                 word_copy_in_few(bytes, data, n);
         else
                 move_bytes(bytes, data, n);

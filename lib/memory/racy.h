@@ -50,7 +50,7 @@ RACY_LOAD(racy_load_2, uint16_t, "ldrh %w0, %1", "r", "Q")
 RACY_LOAD(racy_load_1, uint8_t, "ldrb %w0, %1", "r", "Q")
 #endif
 
-/* n from 1 on.  A word is loaded whole, though twice: see word.h. */
+/* A word is loaded whole, though twice: see word.h. */
 static inline void racy_copy_small(unsigned char *to, const unsigned char *from, size_t n)
 {
         if (n >= 8) {
@@ -65,7 +65,7 @@ static inline void racy_copy_small(unsigned char *to, const unsigned char *from,
                 uint16_t head = racy_load_2(from), tail = racy_load_2(from + n - 2);
                 memcpy(to, &head, 2);
                 memcpy(to + n - 2, &tail, 2);
-        } else {
+        } else if (n) {
                 *to = racy_load_1(from);
         }
 }
@@ -119,7 +119,7 @@ static __attribute__((target("avx"), noinline)) void racy_copy_wide(unsigned cha
 }
 #endif
 
-/* n from 1 on.  Up to 16 bytes as two overlapping halves, up to 64 as overlapping vectors,
+/* Up to 16 bytes as two overlapping halves, up to 64 as overlapping vectors,
  * more as a loop of four vectors, of which the last four overlap it. */
 static ALWAYS_INLINE void racy_copy(void *buffer, const void *bytes, size_t n)
 {
