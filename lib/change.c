@@ -32,6 +32,8 @@ static int wait_change(ammap_t *map, uint64_t offset, uint64_t length, uint64_t 
 
                 if (rc < 0)
                         return rc;
+                if (atomic_load(&map->omitted))
+                        return AMMAP_ERR_UNSUPPORTED;
                 lanes = map_lanes(map, offset, length);
                 if ((rc = look(map, lanes, generation, &count)) <= 0)
                         return rc;

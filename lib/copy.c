@@ -299,15 +299,14 @@ static int look_at_own(const struct part *part)
         return rc == AMMAP_ERR_DEADLOCK ? rc : 0;
 }
 
-/* Take all of it, or none.  Before one is waited for one looks at the other, too: only the first of
- * two is tried, and can be busy. */
+/* Take all of it, or none.  Before one is waited for one looks at the other, too. */
 static int take_parts(const struct part part[2], unsigned count, span_t span[2])
 {
         for (unsigned taken = 0; taken < count; taken++) {
                 bool last = taken == count - 1;
                 int rc = enter_part(&part[taken], last ? LANE_FOR_EVER : LANE_TRY, &span[taken]);
 
-                if (rc == AMMAP_ERR_BUSY && (rc = look_at_own(&part[taken + 1])) == 0)
+                if (rc == AMMAP_ERR_BUSY && !last && (rc = look_at_own(&part[taken + 1])) == 0)
                         rc = enter_part(&part[taken], LANE_FOR_EVER, &span[taken]);
                 if (rc < 0) {
                         leave_parts(part, span, taken, rc, 0);

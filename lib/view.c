@@ -34,6 +34,8 @@ static int find_words(ammap_t *map, struct words *words)
         /* A count that overflows in bytes is beyond every map. */
         if ((rc = map_look(map, offset, count > UINT64_MAX / size ? UINT64_MAX : count * size)) < 0)
                 return rc;
+        if (atomic_load(&map->omitted)) /* by a fork, which the length of a shared map does not tell of */
+                return AMMAP_ERR_UNSUPPORTED;
         words->first = map->base + offset;
         return 0;
 }

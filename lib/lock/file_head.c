@@ -264,7 +264,7 @@ bool file_read_unlocked(struct file *file, uint64_t record, const void *from, vo
         };
 
         os_fork_check();
-        if (os_peek_pieces(pieces, sizeof pieces / sizeof pieces[0]) < 0)
+        if (file->fd < 0 || length > sizeof bytes || os_peek_pieces(pieces, sizeof pieces / sizeof pieces[0]) < 0)
                 return false;
         if ((before & 1) || after != before || memcmp(state.identity, file->identity, sizeof state.identity) != 0 ||
             state.length != atomic_load(file->length) || (state.frozen && !atomic_load(file->frozen)))

@@ -179,11 +179,13 @@ static int try_read(struct file *file, uint64_t i, bool past, bool *queued)
 
 /* --- Lanes in a row, under the mutex --- */
 
-/* Whether the process is to give it back then.  Who reads what is frozen has not locked it. */
+/* Whether the process is to give it back then. */
 static bool let_go(struct file_lane *lane, enum access access)
 {
         if (access == READ)
                 return lane->readers > 0 && --lane->readers == 0;
+        if (!lane->writing)
+                return false;
         lane->writing = false;
         return true;
 }
@@ -275,16 +277,17 @@ bool file_has(struct file *file, uint32_t lane)
 /* Whether the calling thread has a lane to read besides what it has just taken. */
 static bool reads_again(const struct lane *lane)
 {
-        return thread_hold_next(lane, lane + 1, thread_hold_next(lane, lane + 1, NULL)) != NULL;
+        const struct hold *hold = thread_hold_next(lane, lane + 1, NULL);
+
+        return hold && thread_hold_next(lane, lane + 1, hold);
 }
 
-/* Whether nobody has had a lane for PASS_AFTER, as far as the looks since then tell.  Of this process
- * nobody writes there: a thread that waits for the lane has it from the others. */
+/* Whether nobody has had a lane for PASS_AFTER, as far as the looks since then tell. */
 static bool is_idle(const struct file *file, uint64_t i, int64_t *since)
 {
         int64_t now;
 
-        if (file->lane[i].readers > 0 || file_lock_lane(file, i, OS_LOOK_WRITE) < 0) {
+        if (file->lane[i].readers > 0 || file->lane[i].writing || file_lock_lane(file, i, OS_LOOK_WRITE) < 0) {
                 *since = 0;
                 return false;
         }

@@ -175,12 +175,19 @@ static int mark(struct file *file, struct lane_range lanes, uint64_t step, bool 
         return rc;
 }
 
-/* as_found: but for what a writer left who died.  Unless the file is gone, or the lanes are, by a fork:
- * then none of them is marked.  What is left at once was entered at once. */
+/* as_found: but for what a writer left who died.  Unless the file is gone, or the lanes are, by
+ * the thread's end or a fork. */
 static void leave_written(struct file *file, struct lane_range lanes, bool as_found)
 {
-        if (file->lane[lanes.first].marked && file_is_same(file))
-                mark(file, lanes, 2, as_found);
+        const bool marked = file->lane[lanes.first].marked;
+
+        for (uint32_t i = lanes.first, last; marked && i <= lanes.last && (i > lanes.first || file_is_same(file));
+             i = last + 1) {
+                for (last = i; last < lanes.last && file->lane[last + 1].writing == file->lane[i].writing;)
+                        last++;
+                if (file->lane[i].writing)
+                        mark(file, (struct lane_range){ i, last }, 2, as_found);
+        }
         file_leave_lanes(file, lanes, lane_count(lanes), WRITE);
 }
 
@@ -213,13 +220,19 @@ int file_enter(struct file *file, const struct request *request)
         int rc = 0;
 
         os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
+        if (access == WRITE && !file->write)
+                return AMMAP_ERR_READ_ONLY;
         if (atomic_load(file->frozen) && (rc = file_refresh(file)) == 0)
                 rc = FILE_FROZEN;
         if (rc == 0)
                 rc = file_enter_lanes(file, request, &entered);
         if (rc != 0) {
                 file_leave_lanes(file, lanes, entered, access);
-                return rc == FILE_FROZEN && access == WRITE ? AMMAP_ERR_READ_ONLY : rc;
+                if (rc == FILE_FROZEN)
+                        return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
+                return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
         }
         rc = check_entered(file, request);
         if (rc < 0)
@@ -231,6 +244,9 @@ int file_enter(struct file *file, const struct request *request)
 
 int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece *bytes)
 {
+        os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
         if (file_write_between(file, lane, bytes, file->lane[lane].sequence) == 0)
                 return 1;
         return mark(file, one_lane(lane), 1, false);
@@ -277,7 +293,8 @@ int file_downgrade(struct file *file, struct lane_range lanes)
 /* What stands in the file says it all, and who recovers may be another process. */
 void file_abandon(struct file *file, uint64_t lane)
 {
-        file_leave_lanes(file, one_lane((uint32_t)lane), 1, WRITE);
+        if (file->fd >= 0)
+                file_leave_lanes(file, one_lane((uint32_t)lane), 1, WRITE);
         lane_recover(&file->local[lane]);
 }
 
@@ -322,12 +339,14 @@ int file_enter_length(struct file *file)
         return rc;
 }
 
-int file_mark_length(struct file *file)
+int file_mark_length(struct file *file, bool changing)
 {
         uint64_t sequence;
         int rc = file_read_sequence(file, file->lanes, &sequence);
 
-        return rc < 0 ? rc : file_write_sequence(file, file->lanes, sequence + 1);
+        if (rc == 0 && (sequence & 1) != changing)
+                rc = file_write_sequence(file, file->lanes, sequence + 1);
+        return rc;
 }
 
 /* --- Death --- */
@@ -392,7 +411,7 @@ static int recover_length(struct file *file, int (*mend)(void *context), void *c
         if (rc == 0 && (sequence & 1)) {
                 rc = file->write ? mend(context) : 1;
                 if (rc == 0)
-                        rc = file_mark_length(file);
+                        rc = file_mark_length(file, false);
         }
         file_leave_length(file);
         return rc;
@@ -404,6 +423,9 @@ int file_recover(struct file *file, int (*mend)(void *context), void *context)
 {
         int rc;
 
+        os_fork_check();
+        if (file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
         if ((rc = file_refresh(file)) == AMMAP_ERR_FORMAT)
                 return rc;
         if (atomic_load(file->frozen))

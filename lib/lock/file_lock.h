@@ -24,12 +24,13 @@ int file_in_use(int fd);
  * writing); to write also mark them as being written, and as written.  On the way
  * it does what file_refresh does.  0; FILE_FROZEN, to read; FILE_RECOVERED, where the
  * request recovers, which goes by the length, too: AMMAP_ERR_BOUNDS;
- * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT or the system's code. */
+ * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
+ * _UNSUPPORTED (a fork left no lock) or the system's code. */
 int file_enter(struct file *file, const struct request *request);
 void file_leave(struct file *file, struct lane_range lanes, enum access access);
 
 /* Write bytes in a lane that a request has entered unmarked.  1; 0: perhaps some of them, and
- * the lane is marked now; AMMAP_ERR_FAULT or the system's code. */
+ * the lane is marked now; AMMAP_ERR_FAULT, _UNSUPPORTED or the system's code. */
 int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece *bytes);
 
 /* Let what is locked to write be locked to read, with nobody in between; then the holds.  0;
@@ -46,8 +47,8 @@ void file_abandon(struct file *file, uint64_t lane);
 int file_enter_length(struct file *file);
 void file_leave_length(struct file *file);
 
-/* Mark the length as being changed, and after that as changed.  For who has locked it. */
-int file_mark_length(struct file *file);
+/* Mark the length as being changed, or as changed.  For who has locked it. */
+int file_mark_length(struct file *file, bool changing);
 
 /* Clear OWNER_DEAD, here and in the file; and that of the length, when mend(context) has
  * made zero what lies behind it.  0, AMMAP_ERR_READ_ONLY, ... */
@@ -60,7 +61,7 @@ int file_writes(struct file *file, struct lane_range lanes, uint64_t *count);
 /* Sleep until they may have been written more often, or a writer may have died. */
 void file_watch(struct file *file, struct lane_range lanes, uint64_t count, int64_t until);
 
-/* Forget it, and free it. */
+/* Forget it, and free it.  It is on the list, or was never. */
 void file_end(struct file *file);
 
 /* In a forked child: begin with nothing, and with a descriptor opened anew for what shown

@@ -41,9 +41,10 @@ void file_unlink(struct file *file)
         struct file **link;
 
         pthread_mutex_lock(&files_mutex);
-        for (link = &files; *link != file; link = &(*link)->next)
+        for (link = &files; *link && *link != file; link = &(*link)->next)
                 ;
-        *link = file->next;
+        if (*link)
+                *link = file->next;
         for (struct file *other = files; other; other = other->next)
                 if (same_file(other, file))
                         atomic_fetch_sub(&other->twins, 1);

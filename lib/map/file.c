@@ -98,16 +98,16 @@ static int shrink_entered(struct ammap *map, uint64_t size, uint64_t length)
         int rc;
 
         mutex_lock(&map->joint_views->mutex);
-        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file);
+        rc = views_reach(map, size) ? AMMAP_ERR_BUSY : file_mark_length(map->file, true);
         if (rc == 0 && (rc = file_set_length(map->file, size)) < 0)
-                file_mark_length(map->file);
+                file_mark_length(map->file, false);
         mutex_unlock(&map->joint_views->mutex);
         if (rc < 0)
                 return rc;
         forget_pages(&map->region, region_pages(size));
         rc = region_zero_careful(&map->region, (size_t)size, (size_t)length, &done);
         if (rc == 0 || rc == AMMAP_ERR_FAULT)
-                file_mark_length(map->file); /* else there is something to recover */
+                file_mark_length(map->file, false); /* else there is something to recover */
         return 0;
 }
 
@@ -141,6 +141,9 @@ static int resize(struct ammap *map, uint64_t size)
         uint64_t length;
         int rc;
 
+        os_fork_check();
+        if (map->file->fd < 0)
+                return AMMAP_ERR_UNSUPPORTED;
         if (!map->file->write || file_frozen(map->file))
                 return AMMAP_ERR_READ_ONLY;
         if ((rc = file_enter_length(map->file)) < 0)
@@ -428,9 +431,7 @@ int file_open(struct ammap **made, struct opening *opening, const ammap_options_
         int rc;
 
         header_options(head, &known);
-        if ((rc = options_check(length, &known)) < 0) /* LCOV_EXCL_BR_LINE: with 32 bits it may be too long */
-                return rc;
-        if ((rc = new_file(&file, opening)) < 0)
+        if ((rc = options_check(length, &known)) < 0 || (rc = new_file(&file, opening)) < 0)
                 return rc;
         recipe.file = file;
         if ((rc = map_make(made, &recipe)) < 0) {

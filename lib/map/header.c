@@ -63,7 +63,7 @@ bool header_is_file(const struct format_head *head, uint64_t size)
 {
         uint64_t length = atomic_load(&head->length);
 
-        return is_known(head) && head->lock_word == 0 && head->page >= os_page_size() &&
+        return is_known(head) && head->lock_word == 0 && head->slots == 0 && head->page >= os_page_size() &&
                (head->page & (head->page - 1)) == 0 && head->lanes > 0 && head->lanes <= AMMAP_LANES_MAX &&
                head->lanes <= head->capacity && head->capacity <= CAPACITY_MAX && length > 0 &&
                length <= head->capacity && format_data_is_right(head) && size >= head->data + head->capacity;

@@ -15,7 +15,7 @@
 void header_fill(struct format_head *head, uint64_t size, const ammap_options_t *options, uint32_t slots);
 
 /* Whether a header found in so many bytes is one of ours, that this library can use on
- * this machine, and does not lie about its numbers: with slots; without, of one that names none. */
+ * this machine, and does not lie about its numbers: with slots, and without. */
 bool header_is_shared(const struct format_head *head, uint64_t size);
 bool header_is_file(const struct format_head *head, uint64_t size);
 

@@ -53,10 +53,11 @@ static int make_new(struct opening *opening, uint64_t size, const ammap_options_
 {
         struct format_head *head = &opening->head;
         ammap_options_t known = *options;
-        int rc, fd = opening->fd;
+        int rc = options_check(size, &known), fd = opening->fd;
 
-        (void)options_check(size, &known); /* it has been: for what it fills in */
-        if ((rc = file_in_use(fd)) != 0)   /* by who cannot tell that it was emptied */
+        if (rc < 0)
+                return rc;
+        if ((rc = file_in_use(fd)) != 0) /* by who cannot tell that it was emptied */
                 return rc > 0 ? AMMAP_ERR_BUSY : unsupported(rc);
         header_fill(head, size, &known, opening->slots);
         if ((rc = os_random(head->identity, sizeof head->identity)) < 0)

@@ -297,12 +297,13 @@ static uint64_t slots(const struct ammap *map, uint64_t *max)
         return slots_taken(map->shared);
 }
 
-/* The writer of the length that died may have been about to cut it.  Where the map is frozen nobody mends it. */
+/* The writer of the length that died may have been about to cut it. */
 static void mend_length(void *context)
 {
         struct ammap *map = context;
 
-        region_cut(&map->region, (size_t)length_of(map), (size_t)look_for_room(map));
+        if (!map->region.frozen)
+                region_cut(&map->region, (size_t)length_of(map), (size_t)look_for_room(map));
 }
 
 static int recover(struct ammap *map)
@@ -320,10 +321,9 @@ static int recover(struct ammap *map)
 
 /* --- Freezing --- */
 
-/* Nobody asks where a fork has left it out. */
 static bool is_frozen(struct ammap *map)
 {
-        if (!atomic_load(&map->frozen) && shared_frozen(map->shared))
+        if (!atomic_load(&map->frozen) && map->shared && shared_frozen(map->shared))
                 atomic_store(&map->frozen, true);
         return atomic_load(&map->frozen);
 }

@@ -139,6 +139,8 @@ static NOINLINE int update(struct ammap *map, uint64_t offset, const void *data,
 
         if (rc < 0)
                 return rc;
+        if (!map->shared)
+                return AMMAP_ERR_UNSUPPORTED;
         if (lane != map_lane_last(map, offset, length))
                 return transfer_write(map, offset, data, length, deadline);
         if ((rc = shared_write(map->shared, lane, deadline, &slot)) < 0)
@@ -176,13 +178,13 @@ static NOINLINE int update_many(const struct ammap *map, uint64_t offset, const 
 static ALWAYS_INLINE int update_lane(struct ammap *map, uint64_t offset, const void *data, size_t length,
                                      int64_t deadline)
 {
-        const struct shared *shared = map->shared;                       /* NULL: a fork left it out */
-        struct slot *slot = likely(shared) ? slot_recent(shared) : NULL; /* who may not write has none */
+        const struct shared *shared = map->shared; /* NULL: a fork left it out */
+        struct slot *slot = likely(shared) ? slot_recent(shared) : NULL;
         const struct format_head *head;
         struct format_lane *lane;
         uint64_t sequence;
 
-        if (unlikely(!slot || os_maybe_forked()))
+        if (unlikely(!slot || !shared->writable || os_maybe_forked()))
                 return update(map, offset, data, length, deadline);
         head = shared->head;
         lane = &shared->lane[map_lane_index(map, offset)];

@@ -329,7 +329,7 @@ void span_abandon(const span_t *span, uint64_t use)
                 shared_abandon(span->ammap_hold, use);
                 return;
         }
-        for (size_t count = span->ammap_count & ~SPAN_FILE; count > 0; count--) {
+        for (size_t count = span->ammap_count & ~SPAN_FILE; count > 0 && hold; count--) {
                 struct hold *rest = count > 1 ? hold->rest : NULL;
 
                 lane_hold_abandon(hold);

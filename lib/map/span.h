@@ -137,7 +137,7 @@ static inline bool span_is_held(const span_t *span)
         const struct hold *hold = span->ammap_hold;
 
         if (span->ammap_count == SPAN_SHARED)
-                return shared_is_held(span->ammap_hold); /* there is one, with such a count */
+                return hold && shared_is_held(span->ammap_hold);
         return hold && hold_lane(hold);
 }
 
