@@ -8,7 +8,6 @@
 #include "answers.h"
 #include "proc.h"
 
-#include "memory/racy.h"
 #include "memory/recycle.h"
 #include "os/linux-abi.h"
 #include "os/os.h"
@@ -712,39 +711,6 @@ DEFINE_TEST("files", a_word_that_never_rests)
         ck_assert_int_eq(ammap_free(map), 0);
         unlink(path);
 }
-
-/* --- Another processor ------------------------------------------------------------------------------------ */
-
-#ifdef RACY_WIDE
-/* What __builtin_cpu_supports looks at: of libgcc, and of compiler-rt. */
-extern HIDDEN unsigned processor[4] __asm__("__cpu_model");
-enum { FEATURES = 3, AVX = 1 << 9 };
-
-/* An old one has narrower registers: the same bytes are copied. */
-DEFINE_TEST("processor", without_avx)
-{
-        const unsigned features = processor[FEATURES];
-        ammap_t *map = new_pattern_map(1200, 1);
-        unsigned char to[1200];
-        bool without, same = true;
-
-        processor[FEATURES] &= ~(unsigned)AVX;
-        without = !__builtin_cpu_supports("avx");
-        for (size_t n = 1; n < 1100 && without; n++)
-                for (size_t at = 0; at < 64; at += 21) {
-                        memset(to, 0xee, sizeof(to));
-                        same = same && ammap_read_into(map, 64 - at, to + at, n) == 0;
-                        for (size_t i = 0; i < n; i++)
-                                same = same && to[at + i] == pattern_byte(64 - at + i);
-                        same = same && is_all(to, 0xee, at) && is_all(to + at + n, 0xee, sizeof(to) - at - n);
-                }
-        processor[FEATURES] = features;
-        ck_assert(same);
-        if (!without)
-                skip_part(__func__, "what the compiler asks is not known");
-        ck_assert_int_eq(ammap_free(map), 0);
-}
-#endif
 
 int main(void)
 {
