@@ -198,7 +198,8 @@ static void take_signal(const struct held *held, int rc)
         sigemptyset(&ours);
         sigaddset(&ours, SIGXFSZ);
         if (rc == -EFBIG && !held->pending)
-                (void)sigtimedwait(&ours, NULL, &at_once); /* who does not wait is not interrupted */
+                while (sigtimedwait(&ours, NULL, &at_once) < 0 && errno == EINTR)
+                        ; /* who filters system calls may interrupt it */
         pthread_sigmask(SIG_SETMASK, &held->before, NULL);
 }
 
