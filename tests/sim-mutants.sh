@@ -31,6 +31,7 @@ shrink-under-a-view|map/local.c|s/rc = views_reach(map, size) ? AMMAP_ERR_BUSY :
 holder-of-one-lane|lock/holders.c|s/last->lanes.last = next->lanes.last;/;/
 clone-without-a-lock|map/clone.c|s/rc = span_take(map, &request, &span);/rc = map_check(map, 0, length);/;s/^.*span_leave(.*//
 thread-begun-though-refused|lock/thread.c|/os_thread_set(NULL);/d
+owner-before-its-sets|lock/shared_holders.c|/^static void add_readers(/,/^}/{s/^        struct slot_owner owner;/        struct slot_owner owner = slot_owner_of(record);/;/^        owner = slot_owner_of/d}
 freeze-never-cancelled|map/shared.c|/^static int freeze(/,/^}/s/handle_freeze_cancel(shared);/(void)0;/
 END
 }

@@ -58,17 +58,25 @@ static void add_reader(const struct looks *looks, uint32_t set, struct slot_owne
                 add(looks, owner, AMMAP_HOLD_READ, lanes);
 }
 
+/* Whoever takes the slot notes its generation, then who it is, and then a set: so who it is is asked after the
+ * sets, and the generation before and after both. */
 static void add_readers(const struct looks *looks, uint32_t index)
 {
         const struct shared *shared = looks->shared;
         const struct format_slot *record = &shared->record[index];
         const uint64_t generation = atomic_load(&record->generation);
-        const struct slot_owner owner = slot_owner_of(record);
+        uint32_t set[FORMAT_PLACES], any = 0;
+        struct slot_owner owner;
 
-        if (!read_set_any(record) || !slot_lives(shared, index, true) || atomic_load(&record->generation) != generation)
+        for (unsigned i = 0; i < FORMAT_PLACES; i++)
+                any |= set[i] = atomic_load(&record->read_set[i]);
+        if (!any)
+                return;
+        owner = slot_owner_of(record);
+        if (!slot_lives(shared, index, true) || atomic_load(&record->generation) != generation)
                 return;
         for (unsigned i = 0; i < FORMAT_PLACES; i++)
-                add_reader(looks, atomic_load(&record->read_set[i]), owner);
+                add_reader(looks, set[i], owner);
 }
 
 /* By a handle without slots, which has read sets only where the map is frozen. */

@@ -52,6 +52,7 @@ void asks(unsigned number);
 void crowded(unsigned number);
 void shrinks(unsigned number);
 void another_slice(unsigned number);
+void next_owner(unsigned number);
 
 /* What a thread draws, and what it has. */
 struct chance *mine(void);

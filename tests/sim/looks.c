@@ -74,8 +74,7 @@ static void look_at_entry(const ammap_holder_t *entry, unsigned map, uint64_t si
                 return;
         if (number >= plan.threads || entry->pid != FIRST_PROCESS + (int32_t)thread[number].process)
                 fail("a thread is told of that is not there: %d of process %d", entry->tid, entry->pid);
-        /* One that ends leaves by stores that may come later than its end. */
-        if (!was_there(number, map, since) && thread[number].state != ENDED)
+        if (!was_there(number, map, since))
                 fail("thread %u holds nothing, and is told of", number);
 }
 

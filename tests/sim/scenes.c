@@ -210,6 +210,7 @@ static const struct scene {
         { crowded, "crowded", 2, 1, 0 },
         { shrinks, "shrinks", 2, 1, 0, .plain = true },
         { another_slice, "another_slice", 2, 1, 0 },
+        { next_owner, "next_owner", 3, 1, 1 },
 };
 const unsigned scenarios = sizeof scene / sizeof scene[0];
 unsigned scenario;

@@ -373,3 +373,22 @@ void another_slice(unsigned number)
                 do_resize(0, 8);
         }
 }
+
+/* A slot has had one thread, and gets another one, while somebody asks who holds what. */
+void next_owner(unsigned number)
+{
+        switch (number) {
+        case 0:
+                slices(word, 1);
+                break;
+        case 1:
+                do_rest(1 * MS);
+                do_slice(word, WAITS);
+                work(1 * US);
+                do_release();
+                break;
+        default:
+                do_rest(1 * MS);
+                do_holders(word);
+        }
+}
