@@ -6,7 +6,8 @@ set -eu
 out=fuzz/out
 mkdir -p "$out/found"
 # The longest calls are some tens of milliseconds; a busy machine may take a thousand times as long.
-run='-timeout=120 -max_len=512 -len_control=10 -use_value_profile=1'
+limits='-timeout=120 -max_len=512'
+run="$limits -len_control=10 -use_value_profile=1"
 
 # objects KIND COMPILER FLAG...: the library, in $out/KIND
 objects()
@@ -119,7 +120,7 @@ corpus()
                 rm -rf "$out/$target.least" && mkdir "$out/$target.least"
                 # Edges alone: how often each is passed makes ten times as many.
                 # shellcheck disable=SC2086
-                "$out/$target.fuzz" -timeout=120 -max_len=512 -use_counters=0 -use_value_profile=0 -set_cover_merge=1 "$out/$target.least" \
+                "$out/$target.fuzz" $limits -use_counters=0 -use_value_profile=0 -set_cover_merge=1 "$out/$target.least" \
                         "$srcdir/fuzz/corpus/$target" "$out/$target" >"$out/$target.log" 2>&1 ||
                         { tail -n 40 "$out/$target.log" && exit 1; }
                 # What was found and named stays.

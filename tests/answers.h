@@ -11,32 +11,7 @@
 #ifndef AMMAP_TESTS_ANSWERS_H
 #define AMMAP_TESTS_ANSWERS_H
 
-#include "support.h"
-
-#include <linux/futex.h>
-#include <stdarg.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <sys/vfs.h>
-
-/* Names that musl has for the ones without the number: here they are functions, which nobody calls. */
-#undef open64
-#undef mmap64
-#undef stat64
-#undef fstat64
-#undef fstatfs64
-#undef ftruncate64
-#undef fallocate64
-#undef lseek64
-#undef pread64
-#undef pwrite64
-#undef fcntl64
-#undef getrlimit64
+#include "wrapped.h"
 
 enum answer_call {
         ANSWER_MALLOC,

@@ -31,6 +31,20 @@ static void write_for(struct range range, int64_t time)
         do_release();
 }
 
+static void work_in_slice(struct range range)
+{
+        do_slice(range, WAITS);
+        work(1 * US);
+        do_release();
+}
+
+static void work_in_mut_slice(struct range range)
+{
+        do_mut_slice(range, WAITS);
+        work(1 * US);
+        do_release();
+}
+
 static void slices(struct range range, unsigned count)
 {
         for (unsigned i = 0; i < count; i++) {
@@ -187,9 +201,7 @@ void one_wake_up(unsigned number)
                 break;
         default:
                 do_rest(2 * MS);
-                do_mut_slice(word, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_mut_slice(word);
         }
 }
 
@@ -253,9 +265,7 @@ void named(unsigned number)
                 make_bias(word);
                 slices(word, 2);
         } else {
-                do_mut_slice(word, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_mut_slice(word);
         }
 }
 
@@ -264,14 +274,10 @@ void bias_back(unsigned number)
 {
         if (number == 0) {
                 make_bias(word);
-                do_slice(word, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_slice(word);
                 work(1 * MS);
                 make_bias(word);
-                do_slice(word, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_slice(word);
         } else {
                 if (do_mut_slice(word, TRIES))
                         do_release();
@@ -285,9 +291,7 @@ void settled_back(unsigned number)
         if (number == 0) {
                 make_bias(third);
                 make_bias(second);
-                do_slice(third, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_slice(third);
                 do_slice(second, WAITS);
                 if (do_mut_slice(all, TRIES))
                         do_release();
@@ -296,9 +300,7 @@ void settled_back(unsigned number)
                 bias_soon(third);
                 make_bias(third);
                 make_bias(second);
-                do_slice(third, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_slice(third);
         } else {
                 if (do_mut_slice(third, TRIES))
                         do_release();
@@ -311,9 +313,7 @@ void settled(unsigned number)
 {
         if (number == 0) {
                 make_bias(second);
-                do_slice(second, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_slice(second);
         } else {
                 writes(both, 1);
         }
@@ -323,9 +323,7 @@ void settled(unsigned number)
 void asks(unsigned number)
 {
         if (number == 0) {
-                do_mut_slice(word, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_mut_slice(word);
         } else {
                 do_read(word, WAITS);
         }
@@ -363,12 +361,8 @@ void another_slice(unsigned number)
 
         if (number == 0) {
                 slices(word, 1);
-                do_slice(word, WAITS);
-                work(1 * US);
-                do_release();
-                do_slice(there, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_slice(word);
+                work_in_slice(there);
         } else {
                 do_resize(0, 8);
         }
@@ -383,9 +377,7 @@ void next_owner(unsigned number)
                 break;
         case 1:
                 do_rest(1 * MS);
-                do_slice(word, WAITS);
-                work(1 * US);
-                do_release();
+                work_in_slice(word);
                 break;
         default:
                 do_rest(1 * MS);
