@@ -13,6 +13,8 @@
 
 #include "wrapped.h"
 
+#include <signal.h>
+
 enum answer_call {
         ANSWER_MALLOC,
         ANSWER_MMAP, /* argument: the descriptor */
@@ -37,6 +39,7 @@ enum answer_call {
         ANSWER_STAT,
         ANSWER_KILL,    /* the process */
         ANSWER_RECVMSG, /* the descriptor */
+        ANSWER_SIGTIMEDWAIT,
         ANSWER_IOCTL,   /* the request */
         ANSWER_GETRANDOM,
         ANSWER_SYSCONF, /* the name */
@@ -267,6 +270,8 @@ ANSWER_WRAP(int, ioctl, (int fd, unsigned long request, ...))
 ANSWER_CALL(ssize_t, getrandom, GETRANDOM, length, bytes, (void *bytes, size_t length, unsigned flags),
             (bytes, length, flags))
 ANSWER_CALL(ssize_t, recvmsg, RECVMSG, fd, message, (int fd, struct msghdr *message, int flags), (fd, message, flags))
+ANSWER_CALL(int, sigtimedwait, SIGTIMEDWAIT, 0, info,
+            (const sigset_t *set, siginfo_t *info, const struct timespec *time), (set, info, time))
 ANSWER_CALL(int, kill, KILL, pid, 0, (pid_t pid, int number), (pid, number))
 ANSWER_CALL(long, sysconf, SYSCONF, name, 0, (int name), (name))
 ANSWER_WRAP(long, syscall, (long number, ...))

@@ -14,6 +14,7 @@
 
 #include <linux/membarrier.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define PAGE os_page_size()
@@ -396,6 +397,29 @@ DEFINE_TEST("memory", a_file_where_nothing_moves)
         ck_assert_int_eq(os_map_file(room, 3 * PAGE, fd, 0, OS_READ), 0);
         ck_assert(is_numbered(room, 3));
         ck_assert_int_eq(os_unmap(room, 3 * PAGE), 0);
+        os_close(fd);
+}
+
+/* By a filter of system calls, say: the signal would kill. */
+static void take_signal_that_is_interrupted(void *argument)
+{
+        const struct rlimit limit = { 8192, 8192 };
+        const int fd = *(const int *)argument;
+        sigset_t pending;
+
+        child_must(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+        answer_error(ANSWER_SIGTIMEDWAIT, ANSWER_ANY, 2, EINTR);
+        child_must_int(os_resize_file(fd, 8193), -EFBIG);
+        child_must_int((int)answers.given, 2);
+        sigpending(&pending);
+        child_must(!sigismember(&pending, SIGXFSZ));
+}
+
+DEFINE_TEST("memory", an_interrupted_end_of_a_limit)
+{
+        int fd = new_memory(8192);
+
+        child_passes(take_signal_that_is_interrupted, &fd);
         os_close(fd);
 }
 
