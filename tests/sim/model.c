@@ -50,8 +50,7 @@ struct call {
 };
 static struct call call[THREADS_MAX];
 static struct held held[THREADS_MAX][HOLDS_MAX];
-static struct held ending[THREADS_MAX];   /* what a thread is about to release, and may wait for a mutex the while */
-static struct range leaving[THREADS_MAX]; /* what a thread is releasing; of no word: nothing */
+static struct held ending[THREADS_MAX]; /* what a thread is about to release, and may wait for a mutex the while */
 static uint64_t reached_until[MAPS_MAX][WORDS_MAX]; /* the last tick of a slice or of a call that has the word */
 static uint64_t there_until[THREADS_MAX][MAPS_MAX]; /* the last tick of a call or a hold */
 /* Of a shared map: lanes that a slice named which has left a place in the record that another one
@@ -76,7 +75,6 @@ void model_begin(void)
         memset(held, 0, sizeof held);
         memset(ending, 0, sizeof ending);
         memset(there_until, 0, sizeof there_until);
-        memset(leaving, 0, sizeof leaving);
         memset(reached_until, 0, sizeof reached_until);
         memset(still_named, 0, sizeof still_named);
         memset(alone, 0, sizeof alone);
@@ -361,7 +359,6 @@ void hold_end(struct held *own)
 {
         if (own->how == HOW_READ)
                 fair_read(own->range.map);
-        leaving[me()] = own->range;
         ending[me()] = *own;
         own->is = false;
         unname(own, own->detached);
@@ -418,7 +415,6 @@ bool hold_hand_over(struct held *own)
 
 void reach_end(struct range range)
 {
-        leaving[me()].count = 0;
         for (unsigned i = 0; i < range.count; i++)
                 if (reached_until[range.map][range.first + i] != NOT_YET)
                         reached_until[range.map][range.first + i] = model_tick();
@@ -433,7 +429,7 @@ bool was_reached(unsigned map, unsigned word, uint64_t since)
         for (unsigned t = 0; t < plan.threads; t++) {
                 if (thread[t].stores > 0 || thread[t].published > since)
                         return true;
-                if (leaving[t].count > 0 && leaving[t].map == map && leaving[t].first + leaving[t].count > word)
+                if (ending[t].is && ending[t].range.map == map && ending[t].range.first + ending[t].range.count > word)
                         return true;
                 for (unsigned i = 0; i < HOLDS_MAX; i++)
                         if (held[t][i].is && held[t][i].range.map == map &&
