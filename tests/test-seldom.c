@@ -8,8 +8,6 @@
  */
 #include "share.h"
 
-#if TEST_OS_LINUX
-
 #include "lock/shared_lock.h"
 #include "lock/slot.h"
 #include "map/map.h"
@@ -624,15 +622,6 @@ DEFINE_TEST_IF(!TEST_TSAN, "seldom", a_child_that_releases_first)
         is_free(map, LENGTH);
         ck_assert_int_eq(ammap_free(map), 0);
 }
-
-#else
-
-DEFINE_TEST("seldom", unsupported)
-{
-        check_unsupported();
-}
-
-#endif
 
 int main(void)
 {
