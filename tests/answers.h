@@ -40,7 +40,7 @@ enum answer_call {
         ANSWER_KILL,    /* the process */
         ANSWER_RECVMSG, /* the descriptor */
         ANSWER_SIGTIMEDWAIT,
-        ANSWER_IOCTL,   /* the request */
+        ANSWER_IOCTL, /* the request */
         ANSWER_GETRANDOM,
         ANSWER_SYSCONF, /* the name */
         ANSWER_SYSCALL, /* the number */
