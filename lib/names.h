@@ -357,9 +357,11 @@
 #define thread_any_names ammap__thread_any_names
 #define thread_any_writes ammap__thread_any_writes
 #define thread_at_end ammap__thread_at_end
+#define thread_begin_detach ammap__thread_begin_detach
 #define thread_bury ammap__thread_bury
 #define thread_detach ammap__thread_detach
 #define thread_each ammap__thread_each
+#define thread_end_detach ammap__thread_end_detach
 #define thread_forked ammap__thread_forked
 #define thread_has_room ammap__thread_has_room
 #define thread_hold_any ammap__thread_hold_any
@@ -371,6 +373,7 @@
 #define thread_life ammap__thread_life
 #define thread_owns ammap__thread_owns
 #define thread_reach ammap__thread_reach
+#define thread_reattach ammap__thread_reattach
 #define thread_room ammap__thread_room
 #define thread_slices ammap__thread_slices
 #define thread_start ammap__thread_start

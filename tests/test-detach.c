@@ -570,10 +570,10 @@ DEFINE_LOOP_TEST("detach", from_hand_to_hand, 0, ALL)
         atomic_store(&office.over, true);
         for (int i = 0; i < HANDS; i++)
                 task_join(&hands[i]);
-        task_join(&clerk);
         for (int i = 0; i < DESK; i++)
                 if (claim_parcel(&office.desk[i], 2))
                         take_off(&office.desk[i]);
+        task_join(&clerk); /* after that: he may wait for them */
         check_free_again(world.map);
         world_end(&world);
 }
@@ -588,6 +588,47 @@ static const struct world_kind joint_kinds[] = {
         { "file, words", AMMAP_SHARED, BY_WORDS, 4, AMMAP_NO },
 };
 enum { JOINT = COUNT_OF(joint_kinds) };
+
+struct cutter {
+        ammap_t *map;
+        uint64_t size;
+        int result;
+};
+
+static void *cutter_body(void *argument)
+{
+        struct cutter *cutter = argument;
+
+        cutter->result = ammap_resize(cutter->map, cutter->size);
+        return NULL;
+}
+
+/* Who shrinks a file waits some time for a slice in a lane that gets shorter; and the slice is
+ * detached, and released, as if he did not.  Where nothing runs for that time it is tried again. */
+DEFINE_LOOP_TEST("detach", a_shrink_that_waits_is_not_waited_for, 0, JOINT)
+{
+        enum { TRIES = 20 };
+        struct cutter cutter = { .result = AMMAP_ERR_BUSY };
+        struct world world;
+
+        if (joint_kinds[_i].file != BY_KERNEL) /* others do not wait */
+                return;
+        world_begin(&world, &joint_kinds[_i]);
+        cutter.map = world.map;
+        cutter.size = world.size - PAGE;
+        for (int i = 0; i < TRIES && cutter.result == AMMAP_ERR_BUSY; i++) {
+                struct task task;
+
+                ck_assert_int_eq(ammap_as_mut_slice(world.map, 0, 64, &world.mut_slice), 0);
+                task_start(&task, cutter_body, &cutter);
+                task_sleeps(&task);
+                ck_assert_int_eq(ammap_mut_slice_detach(&world.mut_slice), 0);
+                ck_assert_int_eq(ammap_mut_slice_release(&world.mut_slice), 0);
+                task_join(&task);
+        }
+        ck_assert_int_eq(cutter.result, 0);
+        world_end(&world);
+}
 
 struct doomed {
         struct world *world;

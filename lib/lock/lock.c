@@ -172,7 +172,7 @@
  * process's, which no thread looks at for its own ways.  A reader that is in by a name is
  * counted in the word first.  Else a writer could look at the new name too early and at
  * the old one too late.  The count makes his compare-and-swap fail.  A shrink, who looks
- * at the holds of readers and writers alike, is kept out meanwhile by the map's mutex.
+ * at the holds of readers and writers alike, is kept out meanwhile by a mutex of thread.c.
  *
  * Death (G5)
  *
@@ -884,7 +884,7 @@ int lane_hold_detach(const struct hold *hold, struct hold **detached)
 
 void lane_hold_reattach(const struct hold *hold, struct hold *detached)
 {
-        hold_drop(detached);
+        thread_reattach(detached);
         if (hold_kind(hold) == HOLD_BIASED)
                 lane_read_leave(hold_lane(hold));
 }

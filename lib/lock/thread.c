@@ -31,7 +31,8 @@ static _Atomic(struct owner *) all_owners;
 
 /* The process, as far as it has holds that are no thread's: all of them are in blocks of
  * his.  Nobody has locked his life, and he is not on the list.  Guard of what is the
- * owner's alone: detaching.  A hold is let go without it. */
+ * owner's alone: detaching.  A hold is let go without it.  While a slice is detached, its holds
+ * stand twice; who counts slices, or looks how far they reach, has the mutex, too. */
 static struct owner process = { .life = PTHREAD_MUTEX_INITIALIZER };
 static struct holds *process_holds;
 static pthread_mutex_t detaching = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
@@ -286,6 +287,17 @@ void thread_has_room(struct holds *block)
         }
 }
 
+void thread_begin_detach(void)
+{
+        os_fork_check();
+        pthread_mutex_lock(&detaching);
+}
+
+void thread_end_detach(void)
+{
+        pthread_mutex_unlock(&detaching);
+}
+
 /* A block that is said to have room may have been filled since, as the current one. */
 static int process_room(struct hold **hold)
 {
@@ -305,18 +317,24 @@ static int process_room(struct hold **hold)
 int thread_detach(const struct hold *hold, uint64_t kind, struct hold **detached)
 {
         uint64_t use = atomic_load_explicit(&hold->use, memory_order_relaxed);
-        int rc;
+        int rc = process_room(detached);
 
-        pthread_mutex_lock(&detaching);
-        rc = process_room(detached);
-        if (rc == 0) {
-                (void)atomic_load_explicit(&(*detached)->lane, memory_order_acquire);
-                hold_note(*detached, hold_lane(hold), (use & ~HOLD_KIND) | kind,
-                          atomic_load_explicit(&hold->reach, memory_order_relaxed));
-                (*detached)->rest = NULL;
-        }
-        pthread_mutex_unlock(&detaching);
-        return rc;
+        if (rc < 0)
+                return rc;
+        (void)atomic_load_explicit(&(*detached)->lane, memory_order_acquire);
+        hold_note(*detached, hold_lane(hold), (use & ~HOLD_KIND) | kind,
+                  atomic_load_explicit(&hold->reach, memory_order_relaxed));
+        (*detached)->rest = NULL;
+        return 0;
+}
+
+void thread_reattach(struct hold *detached)
+{
+        struct holds *block = hold_block(detached);
+
+        atomic_store_explicit(&detached->lane, NULL, memory_order_release);
+        if (block != process_holds)
+                note_room(&process, block);
 }
 
 bool thread_is_detached(const struct hold *hold)
@@ -443,29 +461,32 @@ void thread_each(const struct lane *first, const struct lane *end, thread_found 
 
 enum reach thread_reach(const struct lane *first, const struct lane *end, uint64_t offset)
 {
-        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
         enum reach found = REACH_NONE;
+        struct holds *block;
         uint64_t reach, use;
 
-        for (; block; block = block->next)
+        pthread_mutex_lock(&detaching);
+        block = atomic_load_explicit(&all_holds, memory_order_acquire);
+        for (; block && found != REACH_SLICE; block = block->next)
                 for (unsigned i = 0; i < HOLDS; i++)
-                        if (look(&block->hold[i], first, end, &reach, &use) && reach > offset) {
-                                if (use & HOLD_SLICE)
-                                        return REACH_SLICE;
-                                found = REACH_COPY;
-                        }
+                        if (look(&block->hold[i], first, end, &reach, &use) && reach > offset)
+                                found = (use & HOLD_SLICE) || found == REACH_SLICE ? REACH_SLICE : REACH_COPY;
+        pthread_mutex_unlock(&detaching);
         return found;
 }
 
 uint64_t thread_slices(const struct lane *first, const struct lane *end)
 {
-        struct holds *block = atomic_load_explicit(&all_holds, memory_order_acquire);
         uint64_t reach, use, count = 0;
+        struct holds *block;
 
+        pthread_mutex_lock(&detaching);
+        block = atomic_load_explicit(&all_holds, memory_order_acquire);
         for (; block; block = block->next)
                 for (unsigned i = 0; i < HOLDS; i++)
                         if (look(&block->hold[i], first, end, &reach, &use))
                                 count += use & HOLD_SLICE;
+        pthread_mutex_unlock(&detaching);
         return count;
 }
 

@@ -116,9 +116,15 @@ void thread_has_room(struct holds *block);
 /* Whether a block is the calling thread's. */
 bool thread_owns(struct holds *block);
 
+/* What detaches a slice does so between these two: its holds stand twice in between, and
+ * nobody counts them.  No lane is waited for there. */
+void thread_begin_detach(void);
+void thread_end_detach(void);
+
 /* A hold of the process's that says what one of the calling thread's does, but for its
- * kind.  The thread keeps its own until it drops it.  0, or the system's code. */
+ * kind.  The thread keeps its own until it drops it.  0, or the system's code.  And back. */
 int thread_detach(const struct hold *hold, uint64_t kind, struct hold **detached);
+void thread_reattach(struct hold *detached);
 
 /* Whether a hold is the process's. */
 bool thread_is_detached(const struct hold *hold);

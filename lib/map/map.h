@@ -68,7 +68,7 @@ struct ammap {
         struct lane_common common; /* lane[]'s; sleepers: of the other calls, too */
 
         /* Whoever holds it waits for copies at most, for no slice: a thread that
-         * holds a slice may come for it. */
+         * holds a slice may come for it.  But in a file a shrink waits for slices, not for long. */
         struct mutex resizing;
         _Atomic bool freezing;          /* for a forked child: the pages may be read only though frozen is not set */
         bool recycle;                   /* to be kept when freed; guard: resizing */

@@ -200,17 +200,16 @@ static void reattach_chain(const struct hold *hold, struct hold *detached)
         }
 }
 
-/* Two holds name each lane until all have been doubled.  Who shrinks the map, or counts its
- * slices, sees neither too few nor too many: he has the mutex. */
+/* Two holds name each lane until all have been doubled.  This does not take the map's mutex: who
+ * cuts a file has it while he waits, and perhaps for this slice. */
 static int detach_local(span_t *span)
 {
         const size_t count = span->ammap_count & ~SPAN_FILE;
         struct hold *first = span->ammap_hold, *detached = NULL, **link = &detached;
-        struct ammap *map = hold_lane(first)->map;
         const struct hold *hold = first;
         int rc = 0;
 
-        map_lock(map);
+        thread_begin_detach();
         for (size_t done = 0; done < count && rc == 0; done++, hold = hold->rest) {
                 rc = lane_hold_detach(hold, link);
                 if (rc == 0)
@@ -224,7 +223,7 @@ static int detach_local(span_t *span)
                 drop_chain(first, count);
                 span->ammap_hold = detached;
         }
-        map_unlock(map);
+        thread_end_detach();
         return rc;
 }
 
