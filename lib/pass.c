@@ -128,7 +128,7 @@ static int adopt(struct ammap **made, int fd, const ammap_options_t *options)
         int rc = found_look(fd, &found);
         bool sealed = rc == 0 && (found.seals & AMMAP_SEAL_SHRINK);
 
-        if (rc == 0 && options->read_only && found.file.write) {
+        if (rc == 0 && options->read_only && (found.file.write || (found.seals & UNWRITABLE))) {
                 found.fd = fd = without_write(fd);
                 found.file.write = false;
         }

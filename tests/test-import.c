@@ -369,6 +369,32 @@ DEFINE_LOOP_TEST("import", a_reader_by_choice_writes_nothing, 0, 2)
         ck_assert_int_eq(ammap_free(writer), 0);
 }
 
+/* A seal against writers does not make a descriptor one that can only be read. */
+DEFINE_LOOP_TEST("import", a_reader_by_choice_seals_nothing, 0, 2)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *writer, *reader;
+        int fd;
+
+        options.share = _i ? AMMAP_RAW : AMMAP_SHARED;
+        options.capacity = _i ? 0 : 10000;
+        ck_assert_int_eq(ammap_new_with(&writer, 5000, &options), 0);
+        fd = export_of(writer, AMMAP_READ | AMMAP_WRITE);
+        ck_assert_int_eq(ammap_seal(writer, AMMAP_SEAL_FUTURE_WRITE), 0);
+        options.read_only = true;
+        ck_assert_int_eq(ammap_import(&reader, fd, &options), 0);
+        ck_assert_int_eq(fcntl(ammap_fd(reader), F_GETFL) & O_ACCMODE, O_RDONLY);
+        ck_assert_int_eq(ammap_seal(reader, AMMAP_SEAL_SEAL), -EPERM);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        options.read_only = false;
+        ck_assert_int_eq(ammap_import(&reader, fd, &options), 0);
+        ck_assert(stat_of(reader).read_only);
+        ck_assert_int_eq(ammap_seal(reader, AMMAP_SEAL_SEAL), 0);
+        ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(writer), 0);
+        close(fd);
+}
+
 /* --- Seals --------------------------------------------------------------- */
 
 DEFINE_TEST("import", sealing)
