@@ -162,15 +162,23 @@ static void *counting(void *argument)
         return NULL;
 }
 
-/* Until the word is so much; -ETIME: it never is. */
-static int wait_for_count(ammap_t *map, uint32_t wanted)
+static bool has_failed(pid_t pid)
+{
+        siginfo_t info = { .si_pid = 0 };
+
+        return pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid &&
+               (info.si_code != CLD_EXITED || info.si_status != 0);
+}
+
+/* Until the word is so much; -ETIME: it never is, or the child that counts, too, has failed. */
+static int wait_for_count(ammap_t *map, uint32_t wanted, pid_t pid)
 {
         int64_t deadline = now_ns() + 10 * SECOND;
         uint32_t value = 0;
         int rc;
 
         while ((rc = ammap_load_u32(map, 0, &value)) == 0 && value != wanted) {
-                if (now_ns() > deadline)
+                if (has_failed(pid) || now_ns() > deadline)
                         return -ETIME;
                 rc = ammap_wait_u32(map, 0, value, 100 * MS);
                 if (rc < 0 && rc != AMMAP_ERR_TIMEOUT)
@@ -191,7 +199,7 @@ static void meet_thread(struct world *world, struct note *note)
         note->rc = count_up(world->map, 0);
         pthread_join(thread, NULL);
         if (note->rc == 0 && (note->rc = other.rc) == 0)
-                note->rc = wait_for_count(world->map, 2 * TIMES);
+                note->rc = wait_for_count(world->map, 2 * TIMES, 0);
         note->outcome = DONE;
         note->hash = hash_of(world->map);
 }
@@ -214,7 +222,7 @@ static void meet_process(struct world *world, struct note *note)
         if (world_is_joint(world)) {
                 note->rc = count_up(world->map, 0);
                 if (note->rc == 0)
-                        note->rc = wait_for_count(world->map, 2 * TIMES);
+                        note->rc = wait_for_count(world->map, 2 * TIMES, pid);
         }
         while (waitpid(pid, &status, 0) < 0)
                 ;
