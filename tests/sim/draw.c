@@ -568,8 +568,8 @@ void do_resize(unsigned number, unsigned to)
         if (rc != 0 && rc != AMMAP_ERR_BUSY && rc != AMMAP_ERR_OWNER_DEAD && rc != AMMAP_ERR_READ_ONLY &&
             !was_refused(rc))
                 fail("a resize answers %d", rc);
-        if (rc == 0 && to < from && view_behind(number, to, begun))
-                fail("a map is made shorter, and a view ends behind that");
+        if (rc == 0 && to < from && (view_behind(number, to, begun) || slice_behind(number, to, begun)))
+                fail("a map is made shorter, and a view or a slice ends behind that");
         if (rc == AMMAP_ERR_BUSY && !map->shared &&
             (to >= from || !(was_reached(number, to, begun) || any_view(current->process, number, begun))))
                 fail("map %u is not made shorter, to %u words, and no slice was in the way", number, to);

@@ -442,6 +442,17 @@ bool was_reached(unsigned map, unsigned word, uint64_t since)
         return false;
 }
 
+/* Whether a slice of this process that ends behind a length has been there since before. */
+bool slice_behind(unsigned map, unsigned length, uint64_t before)
+{
+        for (unsigned t = 0; t < plan.threads; t++)
+                for (unsigned i = 0; thread[t].process == current->process && i < HOLDS_MAX; i++)
+                        if (held[t][i].is && held[t][i].range.map == map && held[t][i].taken < before &&
+                            held[t][i].range.first + held[t][i].range.count > length)
+                                return true;
+        return false;
+}
+
 void visit_begin(unsigned map)
 {
         there_until[me()][map] = NOT_YET;

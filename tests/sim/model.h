@@ -110,6 +110,7 @@ void view_ended(unsigned map);
 const struct viewed *own_view(void);
 bool any_view(unsigned process, unsigned map, uint64_t since);
 bool view_behind(unsigned map, unsigned length, uint64_t before);
+bool slice_behind(unsigned map, unsigned length, uint64_t before);
 
 /* What is written; not after all; or it may be there in part. */
 uint64_t write_begin(struct range range, bool zeros);

@@ -99,6 +99,18 @@ static void again(unsigned number)
         }
 }
 
+/* What is detached, beside one who would cut it: it stands twice then, and is not missed. */
+static void detached(unsigned number)
+{
+        if (number == 0) {
+                do_slice(further, WAITS);
+                do_detach();
+                do_release();
+        } else {
+                do_resize(0, 1);
+        }
+}
+
 /* From lane to lane, beside one who takes both to shrink the map. */
 static void copies(unsigned number)
 {
@@ -191,6 +203,7 @@ static const struct scene {
         { copies, "shared_copies", 2, 2, 2 },
         { again, "again", 2, 1, 0 },
         { again, "shared_again", 2, 1, 2 },
+        { detached, "detached", 2, 1, 0 },
         { past_a_writer, "past_a_writer", 3, 1, 0 },
         { past_a_turn, "past_a_turn", 4, 1, 0 },
         { past_a_look, "past_a_look", 4, 1, 0 },

@@ -102,9 +102,9 @@
 enum {
         STACK = 65536,
         STEP_NS = 20,
-        STEPS_MAX = 300000, /* of a run: more are no progress */
-        CHANGES_MAX = 16,   /* of priorities, of the clock */
-        PATIENCE_MIN = 300, /* steps of one thread before it falls behind */
+        STEPS_MAX = 3000000, /* of a run: more are no progress, though six threads nap for ten seconds */
+        CHANGES_MAX = 16,    /* of priorities, of the clock */
+        PATIENCE_MIN = 300,  /* steps of one thread before it falls behind */
         DECISIONS_MAX = 65536,
 };
 
