@@ -144,11 +144,23 @@ static inline bool is_in_part(unsigned long number, unsigned in)
         return test_is_long() || (number + test_part) % in == 0;
 }
 
+/* How many want a processor, for each that there is: what takes a second alone may take so many more. */
+static inline unsigned load_scale(void)
+{
+        const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+        const int error = errno;
+        double load = 0;
+        bool told = getloadavg(&load, 1) == 1 && processors > 0;
+
+        errno = error;
+        return told ? (unsigned)(load / (double)processors) : 0;
+}
+
 /* How long something may take that must not take for ever: no test ends sooner for
  * it, and on the busiest machine nothing takes so long. */
 static inline int64_t patience_ns(void)
 {
-        return 60 * SECOND * test_scale();
+        return 60 * SECOND * test_scale() * (1 + load_scale());
 }
 
 /* --- Memory ------------------------------------------------------------- */
@@ -232,11 +244,19 @@ static inline void thread_check_int_at(const char *file, int line, const char *w
 
 #define thread_check_int(got, want) thread_check_int_at(__FILE__, __LINE__, #got, got, want)
 
+/* On a busy machine, after a time that grows with the load. */
+static int64_t watchdog_since;
+
 static inline void watchdog_bites(int signal_number)
 {
         static const char text[] = "watchdog: the test hangs\n";
+        int64_t rest = test_time() * SECOND * (1 + load_scale()) - (now_ns() - watchdog_since);
 
         (void)signal_number;
+        if (rest > SECOND) {
+                alarm((unsigned)(rest / SECOND));
+                return;
+        }
         if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
                 _exit(71);
         _exit(70);
@@ -248,6 +268,8 @@ static inline void test_setup(void)
 
         memset(&action, 0, sizeof(action));
         action.sa_handler = watchdog_bites;
+        action.sa_flags = SA_RESTART;
+        watchdog_since = now_ns();
         sigaction(SIGALRM, &action, NULL);
         alarm(test_time());
         atomic_store(&thread_failures, 0);
@@ -264,7 +286,7 @@ static inline TCase *test_case(Suite *suite, const char *name)
         TCase *tcase = tcase_create(name);
 
         tcase_add_checked_fixture(tcase, test_setup, test_teardown);
-        tcase_set_timeout(tcase, test_time() + 5.0);
+        tcase_set_timeout(tcase, 100.0 * test_time()); /* the watchdog comes first */
         suite_add_tcase(suite, tcase);
         return tcase;
 }
