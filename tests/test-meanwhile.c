@@ -146,6 +146,14 @@ int64_t __wrap_ammap__os_now(void)
         return __real_ammap__os_now() + atomic_fetch_add(&plan.leapt, plan.leap) + plan.leap;
 }
 
+/* The kernel's clock has not leapt. */
+int __real_ammap__os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+int __wrap_ammap__os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+int __wrap_ammap__os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        return __real_ammap__os_wait(word, expected, plan.leap > 0 ? deadline - plan.leapt : deadline);
+}
+
 void __real_ammap__os_fence_heavy(void);
 void __wrap_ammap__os_fence_heavy(void);
 void __wrap_ammap__os_fence_heavy(void)

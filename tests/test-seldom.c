@@ -33,6 +33,8 @@ int __real_ammap__os_allot(int, uint64_t, uint64_t);
 int __wrap_ammap__os_allot(int, uint64_t, uint64_t);
 int64_t __real_ammap__os_now(void);
 int64_t __wrap_ammap__os_now(void);
+int __real_ammap__os_wait(const _Atomic uint32_t *, uint32_t, int64_t);
+int __wrap_ammap__os_wait(const _Atomic uint32_t *, uint32_t, int64_t);
 void *__real_malloc(size_t);
 void *__wrap_malloc(size_t);
 
@@ -57,6 +59,12 @@ int64_t __wrap_ammap__os_now(void)
                 return __real_ammap__os_now();
         refused.ahead += refused.hurry;
         return __real_ammap__os_now() + refused.ahead;
+}
+
+/* The kernel's clock does not hurry. */
+int __wrap_ammap__os_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+        return __real_ammap__os_wait(word, expected, refused.hurry > 0 ? deadline - refused.ahead : deadline);
 }
 
 void *__wrap_malloc(size_t size)
