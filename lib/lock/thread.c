@@ -273,14 +273,19 @@ static void note_room(struct owner *owner, struct holds *block)
         owner->roomy = block;
 }
 
+static void process_has_room(struct holds *block)
+{
+        if (block != process_holds)
+                note_room(&process, block);
+}
+
 void thread_has_room(struct holds *block)
 {
         struct owner *owner = atomic_load_explicit(&block->owner, memory_order_relaxed);
 
         if (owner == &process) {
                 pthread_mutex_lock(&detaching);
-                if (block != process_holds)
-                        note_room(owner, block);
+                process_has_room(block);
                 pthread_mutex_unlock(&detaching);
         } else if ((owner = self())) {
                 note_room(owner, block);
@@ -330,11 +335,8 @@ int thread_detach(const struct hold *hold, uint64_t kind, struct hold **detached
 
 void thread_reattach(struct hold *detached)
 {
-        struct holds *block = hold_block(detached);
-
         atomic_store_explicit(&detached->lane, NULL, memory_order_release);
-        if (block != process_holds)
-                note_room(&process, block);
+        process_has_room(hold_block(detached));
 }
 
 bool thread_is_detached(const struct hold *hold)
@@ -468,9 +470,9 @@ enum reach thread_reach(const struct lane *first, const struct lane *end, uint64
         pthread_mutex_lock(&detaching);
         block = atomic_load_explicit(&all_holds, memory_order_acquire);
         for (; block && found != REACH_SLICE; block = block->next)
-                for (unsigned i = 0; i < HOLDS; i++)
+                for (unsigned i = 0; i < HOLDS && found != REACH_SLICE; i++)
                         if (look(&block->hold[i], first, end, &reach, &use) && reach > offset)
-                                found = (use & HOLD_SLICE) || found == REACH_SLICE ? REACH_SLICE : REACH_COPY;
+                                found = use & HOLD_SLICE ? REACH_SLICE : REACH_COPY;
         pthread_mutex_unlock(&detaching);
         return found;
 }
