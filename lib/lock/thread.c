@@ -472,7 +472,7 @@ enum reach thread_reach(const struct lane *first, const struct lane *end, uint64
         for (; block && found != REACH_SLICE; block = block->next)
                 for (unsigned i = 0; i < HOLDS && found != REACH_SLICE; i++)
                         if (look(&block->hold[i], first, end, &reach, &use) && reach > offset)
-                                found = use & HOLD_SLICE ? REACH_SLICE : REACH_COPY;
+                                found = (use & HOLD_SLICE) != 0 ? REACH_SLICE : REACH_COPY;
         pthread_mutex_unlock(&detaching);
         return found;
 }
