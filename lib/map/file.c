@@ -353,25 +353,11 @@ static const struct kind kind_file = {
 
 /* --- Making one --- */
 
-static int map_head(struct file *file, int fd)
-{
-        void *address = NULL;
-        int rc = os_reserve(&address, file->head_size, OS_NONE, true);
-
-        if (rc < 0)
-                return rc;
-        rc = os_map_file(address, file->head_size, fd, 0, file->write ? OS_WRITE : OS_READ);
-        if (rc < 0)
-                os_unmap(address, file->head_size);
-        else
-                file->head = address;
-        return rc;
-}
-
 static int new_file(struct file **made, const struct opening *opening)
 {
         const struct format_head *head = &opening->head;
         struct file *file = calloc(1, sizeof *file + head->lanes * sizeof file->lane[0]);
+        void *header = NULL;
         int rc;
 
         if (!file)
@@ -382,10 +368,12 @@ static int new_file(struct file **made, const struct opening *opening)
         file->inode = opening->there.inode;
         memcpy(file->identity, head->identity, sizeof file->identity);
         file->head_size = region_pages(format_slots(head->lanes));
-        if ((rc = map_head(file, opening->shown)) < 0) {
+        rc = os_map_file_anywhere(&header, file->head_size, opening->shown, 0, file->write ? OS_WRITE : OS_READ);
+        if (rc < 0) {
                 free(file);
                 return rc;
         }
+        file->head = header;
         pthread_mutex_init(&file->mutex, NULL);
         *made = file;
         return 0;
