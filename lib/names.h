@@ -48,6 +48,7 @@
 #define file_lock_opening ammap__file_lock_opening
 #define file_look ammap__file_look
 #define file_look_at ammap__file_look_at
+#define file_mark ammap__file_mark
 #define file_mark_length ammap__file_mark_length
 #define file_nap ammap__file_nap
 #define file_open ammap__file_open
@@ -58,6 +59,7 @@
 #define file_read_unlocked ammap__file_read_unlocked
 #define file_recover ammap__file_recover
 #define file_refresh ammap__file_refresh
+#define file_return ammap__file_return
 #define file_set_frozen ammap__file_set_frozen
 #define file_set_length ammap__file_set_length
 #define file_twins_forked ammap__file_twins_forked
@@ -128,13 +130,11 @@
 #define local_frozen ammap__local_frozen
 #define local_holders ammap__local_holders
 #define local_is_held ammap__local_is_held
-#define local_leave_all ammap__local_leave_all
 #define local_length ammap__local_length
 #define local_read ammap__local_read
 #define local_read_again ammap__local_read_again
 #define local_recover ammap__local_recover
 #define local_slices ammap__local_slices
-#define local_take_all ammap__local_take_all
 #define local_write ammap__local_write
 #define local_write_resized ammap__local_write_resized
 #define map_destroy ammap__map_destroy

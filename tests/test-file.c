@@ -1331,6 +1331,209 @@ DEFINE_TEST("file", two_handles_and_a_waiting_writer)
         ck_assert_int_eq(ammap_free(again), 0);
 }
 
+/* Who has a lane through one handle may wait for a later one through another, beside those who want both: each
+ * waits for what comes behind all that he has. */
+DEFINE_TEST("file", two_handles_and_later_lanes)
+{
+        static const struct {
+                enum op op, other;
+        } way[] = { { OP_MUT_SLICE, OP_TIMED_MUT_SLICE },
+                    { OP_MUT_SLICE, OP_TIMED_SLICE },
+                    { OP_SLICE, OP_TIMED_UPDATE } };
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 3 * LANE, 0, 3), *again = open_in(&path);
+
+        for (size_t i = 0; i < COUNT_OF(way); i++) {
+                struct call call = { way[i].op, again, 0, 3 * LANE, 0, INT_MIN, 0 };
+                ammap_mut_slice_t held;
+                struct task task;
+
+                ck_assert_int_eq(ammap_as_mut_slice(map, LANE, 1, &held), 0);
+                task_start(&task, call_body, &call);
+                ck_assert(task_sleeps(&task));
+                ck_assert_int_eq(op_run(way[i].other, again, 2 * LANE, 1, patience_ns()), 0);
+                ck_assert_int_eq(op_run(way[i].other, map, 2 * LANE, 1, patience_ns()), 0);
+                ammap_mut_slice_release(&held);
+                task_join(&task);
+                ck_assert_int_eq(call.result, 0);
+        }
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+}
+
+static void *freeze_body(void *argument)
+{
+        struct call *call = argument;
+
+        call->result = ammap_freeze(call->map);
+        return NULL;
+}
+
+DEFINE_TEST("file", two_handles_and_a_freeze)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 3 * LANE, 0, 3), *again = open_in(&path);
+        struct call call = { .map = again, .result = INT_MIN };
+        ammap_slice_t held;
+        struct task task;
+
+        ck_assert_int_eq(ammap_as_slice(map, LANE, 1, &held), 0);
+        task_start(&task, freeze_body, &call);
+        ck_assert(task_sleeps(&task));
+        ck_assert_int_eq(op_run(OP_TIMED_UPDATE, again, 2 * LANE, 1, patience_ns()), 0);
+        ammap_slice_release(&held);
+        task_join(&task);
+        ck_assert_int_eq(call.result, 0);
+        ck_assert(holds(map, 2 * LANE, 1, OP_BYTE));
+        ck_assert_int_eq(ammap_update_region(map, 0, "x", 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+}
+
+/* The same by one handle in each of two processes, where the first lane is another process's. */
+DEFINE_TEST("file", a_chain_of_three)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 3 * LANE, 0, 3);
+        struct call call = { OP_SLICE, map, 0, 3 * LANE, 0, INT_MIN, 0 };
+        struct place place = place_of(&path);
+        struct remote other;
+        ammap_slice_t held;
+        struct task task;
+
+        ck_assert_int_eq(ammap_as_slice(map, LANE, 1, &held), 0);
+        remote_start(&other, &place);
+        remote_hold(&other, true, 0, 1);
+        remote_send(&other, (struct command){ DO_OP, OP_MUT_SLICE, LANE, 1, 0 });
+        remote_sleeps(&other);
+        task_start(&task, call_body, &call); /* it waits for the other process, which waits for this thread */
+        ck_assert(task_sleeps(&task));
+        ck_assert_int_eq(op_run(OP_TIMED_UPDATE, map, 2 * LANE, 1, patience_ns()), 0);
+        ammap_slice_release(&held);
+        ck_assert_int_eq(remote_reply(&other).result, 0);
+        remote_release(&other);
+        task_join(&task);
+        ck_assert_int_eq(call.result, 0);
+        remote_end(&other);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* The handle comes when the other one waits already. */
+DEFINE_TEST("file", a_handle_that_comes_later)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 4 * LANE, 0, 4), *later;
+        struct call call = { OP_MUT_SLICE, map, 0, 4 * LANE, 0, INT_MIN, 0 };
+        struct place place = place_of(&path);
+        struct remote other;
+        ammap_slice_t held;
+        struct task task;
+
+        remote_start(&other, &place);
+        remote_hold(&other, true, LANE, 1);
+        task_start(&task, call_body, &call);
+        ck_assert(task_sleeps(&task));
+        later = open_in(&path);
+        ck_assert_int_eq(ammap_as_slice(later, 2 * LANE, 1, &held), 0);
+        ck_assert_int_eq(op_run(OP_TIMED_UPDATE, map, 3 * LANE, 1, patience_ns()), 0);
+        remote_release(&other);
+        ammap_slice_release(&held);
+        task_join(&task);
+        ck_assert_int_eq(call.result, 0);
+        remote_end(&other);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(later), 0);
+}
+
+/* What is read through one handle is read through the other, but with a lane that another thread writes it is waited
+ * for: DEADLOCK is said of that which may wait for its reader alone. */
+DEFINE_TEST("file", two_handles_and_another_lane)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2), *again = open_in(&path);
+        struct holder holder;
+        ammap_slice_t held;
+
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &held), 0);
+        holder_start(&holder, again, LANE, 1, true);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, again, 0, SIZE, 0), AMMAP_ERR_BUSY);
+        ck_assert_int_eq(op_run(OP_TIMED_SLICE, again, 0, SIZE, 1000000), AMMAP_ERR_TIMEOUT);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, 0, SIZE, 0), AMMAP_ERR_DEADLOCK);
+        holder_stop(&holder);
+        ck_assert_int_eq(op_run(OP_TRY_SLICE, again, 0, SIZE, 0), 0);
+        ammap_slice_release(&held);
+        /* Nothing was left behind. */
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, map, 0, SIZE, 0), 0);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, 0, SIZE, 0), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+}
+
+static void *recover_body(void *argument)
+{
+        struct call *call = argument;
+        ammap_mut_slice_t slice;
+
+        call->result = ammap_recover_as_mut_slice(call->map, call->offset, call->length, &slice);
+        if (call->result >= 0)
+                ammap_mut_slice_release(&slice);
+        return NULL;
+}
+
+/* What a writer left stays so, where a call that would recover it comes to nothing. */
+DEFINE_TEST("file", two_handles_and_a_dead_lane)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 3 * LANE, 0, 3), *again = open_in(&path);
+        struct call call = { .map = again, .length = 3 * LANE, .result = INT_MIN };
+        struct place place = place_of(&path);
+        struct remote writer;
+        struct holder holder;
+        struct task task;
+
+        remote_start(&writer, &place);
+        remote_hold(&writer, true, 0, 1);
+        remote_kill(&writer);
+        holder_start(&holder, map, LANE, 1, true);
+        task_start(&task, recover_body, &call);
+        ck_assert(task_sleeps(&task));
+        ck_assert_int_eq(ammap_resize(map, 2 * LANE + 1), 0);
+        holder_stop(&holder);
+        task_join(&task);
+        ck_assert_int_eq(call.result, AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(op_run(OP_TRY_READ, map, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, map, LANE, 1, 0), 0);
+        call.length = 2 * LANE;
+        recover_body(&call);
+        ck_assert_int_eq(call.result, 1);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, map, 0, 1, 0), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+}
+
+/* Who would write what is frozen is told so, whoever reads it. */
+DEFINE_TEST("file", frozen_and_read)
+{
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, SIZE, 0, 2), *again = open_in(&path);
+        struct holder holder;
+        ammap_slice_t held;
+
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_int_eq(ammap_as_slice(again, 0, 1, &held), 0);
+        holder_start(&holder, again, LANE, 1, false);
+        for (enum op op = OP_UPDATE; op < OP_COUNT; op++)
+                for (int whole = 0; whole < 2; whole++) {
+                        ck_assert_int_eq(op_run(op, again, 0, whole ? SIZE : 1, -1), AMMAP_ERR_READ_ONLY);
+                        ck_assert_int_eq(op_run(op, map, LANE, 1, -1), AMMAP_ERR_READ_ONLY);
+                        ck_assert_int_eq(op_run(op, again, LANE, 1, -1), AMMAP_ERR_READ_ONLY);
+                }
+        holder_stop(&holder);
+        ammap_slice_release(&held);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+}
+
 /* --- Death ---------------------------------------------------------------------------- */
 
 DEFINE_TEST("file", a_dead_writer)

@@ -55,8 +55,9 @@ struct file {
 };
 
 /* Of one who comes to have lanes, instead of 0: it is frozen, so that nothing has been locked, nor need be to read; or it is
- * locked, and a writer of one of the lanes had died. */
-enum { FILE_FROZEN = 1, FILE_RECOVERED };
+ * locked, and a writer of one of the lanes had died; or somebody is in the way of several, of which none is locked: he is to
+ * come again for fewer. */
+enum { FILE_FROZEN = 1, FILE_RECOVERED, FILE_AGAIN };
 
 /* Bytes of it. */
 int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size);

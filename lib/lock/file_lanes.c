@@ -17,8 +17,7 @@
  *
  * Who wants many lanes tries to have all of them in one step, by one lock of their bytes,
  * which the kernel gives whole or not at all, and one look at all sequences.  If somebody is
- * in the way, he tries half as many, and waits for one at most.  What he has is always the
- * first of his lanes, so the order is the same.
+ * in the way he has none, and comes again for fewer (span.c): he waits for one lane alone.
  *
  * Waiting, and progress (G4)
  *
@@ -335,42 +334,21 @@ static int enter_lane(struct file *file, uint64_t i, const struct request *reque
         return rc;
 }
 
-/* All that nobody is in the way of by one step, and half of them where somebody is; and wait for
- * one. */
-int file_enter_lanes(struct file *file, const struct request *request, uint64_t *entered)
+int file_enter_lanes(struct file *file, const struct request *request)
 {
-        const uint64_t end = (uint64_t)request->lanes.last + 1;
-        uint64_t i = request->lanes.first, step = end - i;
-        int rc = 0;
+        int rc;
 
-        while (i < end && rc == 0) {
-                const struct lane_range row = { (uint32_t)i, (uint32_t)(i + step - 1) };
-
-                if (step == 1) {
-                        rc = enter_lane(file, i, request);
-                } else {
-                        pthread_mutex_lock(&file->mutex);
-                        rc = try_row(file, row, request);
-                        pthread_mutex_unlock(&file->mutex);
-                        if (rc < 0) {
-                                step /= 2;
-                                rc = 0;
-                                continue;
-                        }
-                }
-                if (rc == 0)
-                        i += step;
-                step = 2 * step < end - i ? 2 * step : end - i;
-        }
-        *entered = i - request->lanes.first;
-        return rc;
+        if (request->lanes.first == request->lanes.last)
+                return enter_lane(file, request->lanes.first, request);
+        pthread_mutex_lock(&file->mutex);
+        rc = try_row(file, request->lanes, request);
+        pthread_mutex_unlock(&file->mutex);
+        return rc < 0 ? FILE_AGAIN : rc;
 }
 
-void file_leave_lanes(struct file *file, struct lane_range lanes, uint64_t count, enum access access)
+void file_leave_lanes(struct file *file, struct lane_range lanes, enum access access)
 {
-        if (count == 0)
-                return;
         pthread_mutex_lock(&file->mutex);
-        leave_row(file, (struct lane_range){ lanes.first, (uint32_t)(lanes.first + count - 1) }, access);
+        leave_row(file, lanes, access);
         pthread_mutex_unlock(&file->mutex);
 }

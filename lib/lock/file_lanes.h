@@ -15,12 +15,12 @@ int file_lock_lanes(const struct file *file, struct lane_range lanes, enum os_lo
 /* Between two tries: 0; AMMAP_ERR_BUSY, AMMAP_ERR_TIMEOUT. */
 int file_nap(int64_t deadline, unsigned tries);
 
-/* Have lanes against other processes, and note what has been found there: the first *entered of
- * them are had, whatever it returns.  0; FILE_FROZEN, or a code, as of file_enter. */
-int file_enter_lanes(struct file *file, const struct request *request, uint64_t *entered);
+/* Have lanes against other processes, and note what has been found there: 0, FILE_FROZEN, FILE_AGAIN or a code, as of
+ * file_enter; then none of them is had. */
+int file_enter_lanes(struct file *file, const struct request *request);
 
-/* Give the first of them back. */
-void file_leave_lanes(struct file *file, struct lane_range lanes, uint64_t count, enum access access);
+/* Give them back. */
+void file_leave_lanes(struct file *file, struct lane_range lanes, enum access access);
 
 /* For those who list who is in; of no moment but their own: the first of the lanes that another
  * description than this one has locked, and as many as it has locked in a row, to write or

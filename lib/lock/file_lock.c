@@ -30,7 +30,7 @@
  *
  * How each enters and leaves
  *
- * A thread first takes the lanes that it wants from the other threads of its process
+ * A thread first takes a lane that it wants from the other threads of its process
  * (lock.c), then from other processes (file_lanes.c: which bytes are locked, and who waits
  * for whom, G4; file_twins.c: who is in his own way, G5).  Threads that read one lane share
  * the process's lock of it: the first takes it, the last gives it back.  A writer is alone on
@@ -54,8 +54,10 @@
  *
  *   I1  The sequence is changed only under the lock of the lane's byte, and looked at there
  *       by all but those who read without it, and watch.
- *   I2  Lanes are locked in ascending order, all local ones first.  So nobody waits for a
- *       thread of his own process while he has what others wait for.
+ *   I2  Who waits for a lane has earlier ones alone; of each the local one comes first, then the byte.
+ *       So who waits for a byte has no later local lane either: somebody who has that byte may
+ *       wait for one, since he reads earlier lanes by this map, too, or has them by another map of
+ *       this process in the file.
  *   I3  file->fd has been given to nobody, and nothing is mapped by it.
  *   I4  Where frozen is seen, nothing else is looked at (FILE_FROZEN).
  *
@@ -107,8 +109,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LENGTH_WAIT INT64_C(10000000000) /* ns */
-#define OPENING_WAIT INT64_C(10000000000)
+#define OPENING_WAIT INT64_C(10000000000) /* ns */
 
 /* --- Opening --- */
 
@@ -188,7 +189,7 @@ static void leave_written(struct file *file, struct lane_range lanes, bool as_fo
                 if (file->lane[i].writing)
                         mark(file, (struct lane_range){ i, last }, 2, as_found);
         }
-        file_leave_lanes(file, lanes, lane_count(lanes), WRITE);
+        file_leave_lanes(file, lanes, WRITE);
 }
 
 static bool any_dead(const struct file *file, struct lane_range lanes)
@@ -214,9 +215,7 @@ static int check_entered(const struct file *file, const struct request *request)
 
 int file_enter(struct file *file, const struct request *request)
 {
-        const struct lane_range lanes = request->lanes;
         const enum access access = request->access;
-        uint64_t entered = 0;
         int rc = 0;
 
         os_fork_check();
@@ -227,19 +226,25 @@ int file_enter(struct file *file, const struct request *request)
         if (atomic_load(file->frozen) && (rc = file_refresh(file)) == 0)
                 rc = FILE_FROZEN;
         if (rc == 0)
-                rc = file_enter_lanes(file, request, &entered);
-        if (rc != 0) {
-                file_leave_lanes(file, lanes, entered, access);
-                if (rc == FILE_FROZEN)
-                        return access == WRITE ? AMMAP_ERR_READ_ONLY : FILE_FROZEN;
-                return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file) ? AMMAP_ERR_FORMAT : rc;
-        }
-        rc = check_entered(file, request);
+                rc = file_enter_lanes(file, request);
+        if (rc == FILE_FROZEN && access == WRITE)
+                return AMMAP_ERR_READ_ONLY;
+        if (rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(file))
+                return AMMAP_ERR_FORMAT;
+        if (rc != 0)
+                return rc;
+        if ((rc = check_entered(file, request)) < 0)
+                file_leave_lanes(file, request->lanes, access);
+        return rc == 0 && request->recovers && any_dead(file, request->lanes) ? FILE_RECOVERED : rc;
+}
+
+int file_mark(struct file *file, struct lane_range lanes)
+{
+        int rc = mark(file, lanes, 1, false);
+
         if (rc < 0)
-                file_leave_lanes(file, lanes, lane_count(lanes), access);
-        else if (access == WRITE && !request->unmarked && (rc = mark(file, lanes, 1, false)) < 0)
                 leave_written(file, lanes, true);
-        return rc == 0 && request->recovers && any_dead(file, lanes) ? FILE_RECOVERED : rc;
+        return rc;
 }
 
 int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece *bytes)
@@ -252,15 +257,25 @@ int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece 
         return mark(file, one_lane(lane), 1, false);
 }
 
-void file_leave(struct file *file, struct lane_range lanes, enum access access)
+static void leave(struct file *file, struct lane_range lanes, enum access access, bool as_found)
 {
         os_fork_check();
         if (file->fd < 0)
                 return;
         if (access == WRITE)
-                leave_written(file, lanes, false);
+                leave_written(file, lanes, as_found);
         else
-                file_leave_lanes(file, lanes, lane_count(lanes), READ);
+                file_leave_lanes(file, lanes, READ);
+}
+
+void file_leave(struct file *file, struct lane_range lanes, enum access access)
+{
+        leave(file, lanes, access, false);
+}
+
+void file_return(struct file *file, struct lane_range lanes, enum access access)
+{
+        leave(file, lanes, access, true);
 }
 
 /* All bytes by one call of the kernel's, which does all of it or nothing, and lets nobody in
@@ -294,7 +309,7 @@ int file_downgrade(struct file *file, struct lane_range lanes)
 void file_abandon(struct file *file, uint64_t lane)
 {
         if (file->fd >= 0)
-                file_leave_lanes(file, one_lane((uint32_t)lane), 1, WRITE);
+                file_leave_lanes(file, one_lane((uint32_t)lane), WRITE);
         lane_recover(&file->local[lane]);
 }
 
@@ -320,9 +335,8 @@ void file_leave_length(struct file *file)
         pthread_mutex_unlock(&file->mutex);
 }
 
-int file_enter_length(struct file *file)
+int file_enter_length(struct file *file, int64_t deadline)
 {
-        int64_t deadline = os_now() + LENGTH_WAIT;
         uint64_t sequence;
         int rc;
 

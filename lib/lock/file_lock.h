@@ -20,16 +20,22 @@ int file_use(int fd);
 int file_in_use(int fd);
 
 /* Lock, and unlock, lanes against other processes, for a thread that
- * has them against those of its own, by holds that it has noted (but for
- * writing); to write also mark them as being written, and as written.  On the way
- * it does what file_refresh does.  0; FILE_FROZEN, to read; FILE_RECOVERED, where the
- * request recovers, which goes by the length, too: AMMAP_ERR_BOUNDS;
+ * has them against those of its own, by holds that it has noted.  On the way
+ * it does what file_refresh does.  It waits for one lane, not for several.  0; FILE_FROZEN, to read; FILE_AGAIN, of
+ * several lanes; FILE_RECOVERED, where the request recovers, which goes by the length, too: AMMAP_ERR_BOUNDS;
  * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
- * _UNSUPPORTED (a fork left no lock) or the system's code. */
+ * _UNSUPPORTED (a fork left no lock) or the system's code.  Who leaves marks what is marked as written. */
 int file_enter(struct file *file, const struct request *request);
 void file_leave(struct file *file, struct lane_range lanes, enum access access);
 
-/* Write bytes in a lane that a request has entered unmarked.  1; 0: perhaps some of them, and
+/* Mark lanes that are locked to write as being written.  0, AMMAP_ERR_FAULT or the system's code: they
+ * are not locked any more. */
+int file_mark(struct file *file, struct lane_range lanes);
+
+/* Unlock lanes as they were found: those whose writer had died say so again. */
+void file_return(struct file *file, struct lane_range lanes, enum access access);
+
+/* Write bytes in a lane that is locked to write, and unmarked.  1; 0: perhaps some of them, and
  * the lane is marked now; AMMAP_ERR_FAULT, _UNSUPPORTED or the system's code. */
 int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece *bytes);
 
@@ -43,8 +49,8 @@ void file_abandon(struct file *file, uint64_t lane);
 
 /* Lock the length against other processes, and the other threads of this one,
  * and say whether who had it last died.  0; AMMAP_ERR_OWNER_DEAD, AMMAP_ERR_BUSY
- * after some seconds, AMMAP_ERR_FAULT, ...: it is not locked. */
-int file_enter_length(struct file *file);
+ * at the deadline, AMMAP_ERR_FAULT, ...: it is not locked. */
+int file_enter_length(struct file *file, int64_t deadline);
 void file_leave_length(struct file *file);
 
 /* Mark the length as being changed, or as changed.  For who has locked it. */

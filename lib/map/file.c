@@ -33,6 +33,7 @@
 #include <string.h>
 
 #define SHRINK_WAIT INT64_C(1000000000) /* ns */
+#define LENGTH_WAIT INT64_C(10000000000)
 
 /* --- Its length --- */
 
@@ -115,24 +116,22 @@ static int shrink_entered(struct ammap *map, uint64_t size, uint64_t length)
  * another process, which cannot be told from a copy, is waited for, but not for ever. */
 static int shrink(struct ammap *map, uint64_t size, uint64_t length)
 {
-        const struct lane_range lanes = { (uint32_t)map_lane_index(map, size),
-                                          (uint32_t)map_lane_index(map, length - 1) };
-        const struct request request = { .lanes = lanes, .access = WRITE, .deadline = os_now() + SHRINK_WAIT };
-        uint32_t end;
-        int rc = 0;
+        const struct request request = { .lanes = { (uint32_t)map_lane_index(map, size),
+                                                    (uint32_t)map_lane_index(map, length - 1) },
+                                         .access = WRITE,
+                                         .use = HOLD_COPY,
+                                         .deadline = os_now() + SHRINK_WAIT };
+        span_t span;
+        int rc;
 
         while (thread_reach(map->lane, map->lane + map->lanes, size) == REACH_SLICE)
                 if (!thread_bury(map->lane, map->lane + map->lanes))
                         return AMMAP_ERR_BUSY;
-        for (end = lanes.first; end <= lanes.last; end++)
-                if ((rc = lane_write(&map->lane[end], request.deadline)) < 0)
-                        break;
-        if (rc == 0 && (rc = file_enter(map->file, &request)) == 0) {
+        rc = span_enter_file(map, &request, &span);
+        if (rc == 0) {
                 rc = shrink_entered(map, size, length);
-                file_leave(map->file, lanes, WRITE);
+                span_leave_any(&span, HOLD_COPY);
         }
-        while (end-- > lanes.first)
-                lane_write_leave(&map->lane[end]);
         return rc == AMMAP_ERR_TIMEOUT || rc == AMMAP_ERR_DEADLOCK ? AMMAP_ERR_BUSY : rc;
 }
 
@@ -146,7 +145,7 @@ static int resize(struct ammap *map, uint64_t size)
                 return AMMAP_ERR_UNSUPPORTED;
         if (!map->file->write || file_frozen(map->file))
                 return AMMAP_ERR_READ_ONLY;
-        if ((rc = file_enter_length(map->file)) < 0)
+        if ((rc = file_enter_length(map->file, os_now() + LENGTH_WAIT)) < 0)
                 return rc == AMMAP_ERR_OWNER_DEAD && !file_is_same(map->file) ? AMMAP_ERR_FORMAT : rc;
         rc = file_refresh(map->file);
         length = atomic_load(&map->length);
@@ -172,35 +171,58 @@ static int freeze_file(struct ammap *map)
         return rc;
 }
 
-/* The length last: who cuts a file does not wait for ever for lanes. */
-static int freeze_entered(struct ammap *map)
+/* Whoever makes it longer or shorter does so no more, for a moment. */
+static int wait_for_resizes(struct ammap *map)
 {
-        const struct lane_range all = { 0, (uint32_t)map->lanes - 1 };
-        const struct request request = { .lanes = all, .access = WRITE, .deadline = LANE_FOR_EVER };
-        int rc = file_enter(map->file, &request);
+        int rc;
 
-        if (rc < 0)
-                return rc;
-        rc = file_enter_length(map->file);
-        if (rc == 0) {
-                rc = map_freeze(map, freeze_file);
+        map_lock(map);
+        rc = file_enter_length(map->file, os_now() + LENGTH_WAIT);
+        if (rc == 0)
                 file_leave_length(map->file);
+        map_unlock(map);
+        return rc;
+}
+
+/* All lanes to write, and then the length, which is not waited for the while: who cuts the map has it, and waits for
+ * the lanes. */
+static int take_all(struct ammap *map, span_t *span)
+{
+        const struct request all = {
+                .lanes = { 0, (uint32_t)map->lanes - 1 }, .access = WRITE, .use = HOLD_COPY, .deadline = LANE_FOR_EVER
+        };
+        int rc;
+
+        while ((rc = span_enter_file(map, &all, span)) == 0) {
+                rc = AMMAP_ERR_BUSY;
+                if (mutex_try(&map->resizing)) {
+                        rc = file_enter_length(map->file, LANE_TRY);
+                        if (rc == 0)
+                                return 0;
+                        map_unlock(map);
+                }
+                span_leave_any(span, HOLD_COPY);
+                if (rc == AMMAP_ERR_BUSY)
+                        rc = wait_for_resizes(map);
+                if (rc < 0)
+                        return rc;
         }
-        file_leave(map->file, all, WRITE);
         return rc;
 }
 
 static int freeze(struct ammap *map)
 {
+        span_t span;
         int rc;
 
         if (file_frozen(map->file))
                 return 0;
-        rc = local_take_all(map);
-        if (rc < 0)
-                return rc;
-        rc = freeze_entered(map);
-        local_leave_all(map, rc == 0);
+        if ((rc = take_all(map, &span)) < 0)
+                return rc == AMMAP_ERR_READ_ONLY && file_frozen(map->file) ? 0 : rc;
+        rc = map_freeze(map, freeze_file);
+        file_leave_length(map->file);
+        map_unlock(map);
+        span_leave_any(&span, HOLD_COPY);
         return rc;
 }
 

@@ -168,7 +168,7 @@ static void leave_lanes(struct ammap *map, uint64_t count, bool frozen)
 
 /* All lanes to write, in ascending order, then resizing; which a thread that
  * shrinks the map may hold while it waits for us to leave the lanes. */
-int local_take_all(struct ammap *map)
+static int take_all(struct ammap *map)
 {
         for (;;) {
                 struct lane_request request = { .end = map->lane + map->lanes, .deadline = LANE_FOR_EVER };
@@ -190,7 +190,7 @@ int local_take_all(struct ammap *map)
         }
 }
 
-void local_leave_all(struct ammap *map, bool frozen)
+static void leave_all(struct ammap *map, bool frozen)
 {
         map_unlock(map);
         leave_lanes(map, map->lanes, frozen);
@@ -199,14 +199,14 @@ void local_leave_all(struct ammap *map, bool frozen)
 /* The seal is for those who come later, and the kernel may not know it. */
 int local_freeze(struct ammap *map)
 {
-        int rc = local_take_all(map);
+        int rc = take_all(map);
 
         if (rc < 0)
                 return rc;
         rc = map_freeze(map, map_freeze_pages);
         if (rc == 0 && map->kind->sealable)
                 os_add_seals(map_backing(map)->fd, AMMAP_SEAL_FUTURE_WRITE);
-        local_leave_all(map, rc == 0);
+        leave_all(map, rc == 0);
         return rc;
 }
 

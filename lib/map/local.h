@@ -34,8 +34,4 @@ void local_forked(struct ammap *map);
         .writes = watch_local_writes, .watch = watch_local, .keeps_out = watch_keeps_out_local, .clone = clone_locked, \
         .thread_left = map_no_thread_left, .freeze_forked = map_nothing, .forked = local_forked, .end = map_nothing
 
-/* All lanes to write, and resizing locked.  0, or why not; and back. */
-int local_take_all(struct ammap *map);
-void local_leave_all(struct ammap *map, bool frozen);
-
 #endif /* LOCAL_H */

@@ -122,13 +122,22 @@ int span_enter_shared(struct ammap *map, const struct request *request, span_t *
         return AMMAP_ERR_BOUNDS;
 }
 
+static struct lane_range lanes_in_file(const span_t *span)
+{
+        const struct lane *lane = hold_lane(span->ammap_hold);
+        uint32_t first = (uint32_t)(lane - lane->map->lane);
+
+        return (struct lane_range){ first, first + (uint32_t)(span->ammap_count & ~SPAN_FILE) - 1 };
+}
+
 /* For a thread of this process that has died, and is about to leave the lane to what stands in
  * the file (file_abandon). */
 enum { DYING_NAP = 50000 }; /* ns */
 
 /* Whoever is in the way here may wait for what this thread holds through another map in
- * the file.  file_enter looks at the length that other processes may have changed. */
-int span_enter_file(struct ammap *map, const struct request *request, span_t *span)
+ * the file: so he is not waited for.  file_enter looks at the length that other processes may
+ * have changed.  FILE_AGAIN: somebody is in the way of several. */
+static int enter_row(struct ammap *map, const struct request *request, span_t *span)
 {
         int elsewhere = file_elsewhere(map->file, request->lanes, request->access), rc;
         struct request here = *request;
@@ -142,10 +151,10 @@ int span_enter_file(struct ammap *map, const struct request *request, span_t *sp
         while ((rc = span_enter_local(map, &here, &local)) == AMMAP_ERR_OWNER_DEAD && request->recovers)
                 waiter_nap(DYING_NAP);
         if (rc == AMMAP_ERR_BUSY && elsewhere)
-                return AMMAP_ERR_DEADLOCK;
+                return lane_count(request->lanes) > 1 ? FILE_AGAIN : AMMAP_ERR_DEADLOCK;
         if (rc < 0)
                 return rc;
-        if ((rc = file_enter(map->file, request)) < 0) {
+        if ((rc = file_enter(map->file, request)) < 0 || rc == FILE_AGAIN) {
                 leave_local(&local);
                 return rc;
         }
@@ -154,12 +163,100 @@ int span_enter_file(struct ammap *map, const struct request *request, span_t *sp
         return rc == FILE_RECOVERED;
 }
 
-static struct lane_range lanes_in_file(const span_t *span)
+/* As it was found. */
+static void return_file(const span_t *span)
 {
-        const struct lane *lane = hold_lane(span->ammap_hold);
-        uint32_t first = (uint32_t)(lane - lane->map->lane);
+        struct hold *hold = span->ammap_hold;
 
-        return (struct lane_range){ first, first + (uint32_t)(span->ammap_count & ~SPAN_FILE) - 1 };
+        if (span->ammap_count >= SPAN_FILE)
+                file_return(hold_lane(hold)->map->file, lanes_in_file(span), hold_writes(hold) ? WRITE : READ);
+        return_chain(hold, span->ammap_count & ~SPAN_FILE);
+}
+
+static struct hold *last_of(const span_t *span)
+{
+        struct hold *last = span->ammap_hold;
+
+        for (size_t count = span->ammap_count & ~SPAN_FILE; count > 1; count--)
+                last = last->rest;
+        return last;
+}
+
+/* All lanes by one step; where somebody is in the way of several, half of them, and then more again.  Who
+ * waits has earlier lanes alone (I2 in file_lock.c). */
+static int enter_rows(struct ammap *map, const struct request *request, span_t *span)
+{
+        const uint64_t end = (uint64_t)request->lanes.last + 1;
+        uint64_t i = request->lanes.first, step = end - i;
+        struct request row = *request;
+        struct hold *last = NULL;
+        int died = 0;
+
+        while (i < end) {
+                span_t more;
+                int rc;
+
+                row.lanes = (struct lane_range){ (uint32_t)i, (uint32_t)(i + step - 1) };
+                row.use = last ? HOLD_COPY : request->use;
+                rc = enter_row(map, &row, &more);
+                if (rc == FILE_AGAIN) {
+                        step /= 2;
+                        continue;
+                }
+                if (rc < 0) {
+                        if (last)
+                                return_file(span);
+                        return rc;
+                }
+                if (last && more.ammap_count < SPAN_FILE && span->ammap_count >= SPAN_FILE) {
+                        /* Only a liar has frozen it while we have lanes.  For us it is frozen from here on. */
+                        leave_local(&more);
+                        return_file(span);
+                        last = NULL;
+                        i = request->lanes.first;
+                        step = end - i;
+                        continue;
+                }
+                if (last) {
+                        last->rest = more.ammap_hold;
+                        span->ammap_count += more.ammap_count & ~SPAN_FILE;
+                } else {
+                        *span = more;
+                }
+                last = last_of(&more);
+                died |= rc;
+                i += step;
+                step = 2 * step < end - i ? 2 * step : end - i;
+        }
+        return died;
+}
+
+static bool is_kept_out(int rc)
+{
+        return rc == AMMAP_ERR_BUSY || rc == AMMAP_ERR_TIMEOUT || rc == AMMAP_ERR_DEADLOCK;
+}
+
+/* Who would write a frozen file does not wait for those who read it here, and is not told that they are in
+ * the way. */
+static int enter_to_write(struct ammap *map, const struct request *request, span_t *span)
+{
+        int rc, marked;
+
+        if (atomic_load(&map->frozen))
+                return AMMAP_ERR_READ_ONLY;
+        rc = enter_rows(map, request, span);
+        if (rc < 0)
+                return is_kept_out(rc) && file_frozen(map->file) ? AMMAP_ERR_READ_ONLY : rc;
+        if (request->unmarked || (marked = file_mark(map->file, request->lanes)) == 0)
+                return rc;
+        span->ammap_count &= ~SPAN_FILE; /* they are not locked any more */
+        leave_local(span);
+        return marked;
+}
+
+int span_enter_file(struct ammap *map, const struct request *request, span_t *span)
+{
+        return request->access == WRITE ? enter_to_write(map, request, span) : enter_rows(map, request, span);
 }
 
 static void leave_file(const span_t *span)
