@@ -45,6 +45,7 @@ static struct chance chance[THREADS_MAX + 1]; /* the last one: what is drawn bef
 static uint32_t share[OPS];                   /* how often each is drawn */
 static unsigned length;                       /* operations of a thread */
 static bool dies, small, waits, sharing, doubled;
+static enum place place;
 static unsigned clones_left;
 
 struct chance *mine(void)
@@ -69,6 +70,16 @@ static void draw_others(bool any)
         for (unsigned op = OPS_ALWAYS; op < OPS; op++)
                 share[op] = any && below(3) == 0 ? 1 + below(8) : 0;
         clones_left = CLONES_MAX;
+}
+
+/* Apart from all else that is drawn. */
+static void draw_place(uint64_t seed)
+{
+        struct chance chance = { ~seed };
+
+        place = !sharing ? PRIVATE : draw_below(&chance, 3) == 0 ? IN_FILE : SHARED;
+        if (place == IN_FILE && share[OP_FORK] > 0)
+                plan.refusals = 0; /* a child that is refused a descriptor has no map */
 }
 
 void draw_plan(uint64_t seed)
@@ -109,36 +120,84 @@ void draw_plan(uint64_t seed)
                 share[OP_FREEZE] = 0;
         draw_others(below(4) == 0);
         plan.refusals = below(6) == 0 ? 2 + below(12) : 0;
+        draw_place(seed);
 }
 
 /* --- Maps --- */
 
-void make_map(unsigned lanes, bool shared)
+static ammap_options_t options_of(const struct model_map *map)
 {
-        struct model_map *made = &model_map[maps++];
         ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.lanes = map->lanes;
+        options.capacity = (uint64_t)map->words * 8;
+        options.share = map->place == PRIVATE ? AMMAP_PRIVATE : AMMAP_SHARED;
+        return options;
+}
+
+/* With pointers to it, which whoever makes a file of this kind does not have. */
+static void open_map(const struct model_map *map, ammap_t **handle)
+{
+        const char path[] = { (char)('0' + (map - model_map)), '\0' };
+        ammap_options_t options = options_of(map);
         int rc;
 
-        made->shared = shared;
+        options.allow_faults = true;
+        if ((rc = ammap_open(handle, path, 0, &options)) < 0)
+                fail("no map in a file: %d", rc);
+}
+
+static void make_file(struct model_map *made, const ammap_options_t *options)
+{
+        const char path[] = { (char)('0' + (made - model_map)), '\0' };
+        ammap_t *first;
+        int rc;
+
+        if ((rc = ammap_open(&first, path, options->capacity, options)) < 0 || (rc = ammap_free(first)) < 0)
+                fail("no file: %d", rc);
+        open_map(made, &made->handle[0]);
+}
+
+void make_map(unsigned lanes, enum place of)
+{
+        struct model_map *made = &model_map[maps++];
+        ammap_options_t options;
+        int rc;
+
+        made->place = of;
         made->lanes = lanes;
         made->words = made->length = lanes * WORDS;
-        options.lanes = lanes;
-        options.capacity = (uint64_t)made->words * 8;
-        options.share = shared ? AMMAP_SHARED : AMMAP_PRIVATE;
-        if ((rc = ammap_new_with(&made->handle[0], options.capacity, &options)) < 0)
+        options = options_of(made);
+        if (of == IN_FILE)
+                make_file(made, &options);
+        else if ((rc = ammap_new_with(&made->handle[0], options.capacity, &options)) < 0)
                 fail("no map: %d", rc);
 }
 
+static void get_map(const struct model_map *map, int fd, ammap_t **handle)
+{
+        int rc;
+
+        if (map->place == IN_FILE)
+                open_map(map, handle);
+        else if ((rc = ammap_import(handle, fd, NULL)) < 0)
+                fail("no import: %d", rc);
+}
+
+/* The first process has made them. */
 void import_maps(void)
 {
         for (unsigned m = 0; m < maps; m++) {
-                int fd = ammap_fd(model_map[m].handle[0]), rc;
+                struct model_map *map = &model_map[m];
+                int fd = ammap_fd(map->handle[0]);
 
+                files_give(fd);
                 for (unsigned p = 0; p < plan.processes; p++) {
                         enter_process(p);
-                        if ((p > 0 && (rc = ammap_import(&model_map[m].handle[p], fd, NULL)) < 0) ||
-                            (doubled && (rc = ammap_import(&model_map[m].other[p], fd, NULL)) < 0))
-                                fail("no import: %d", rc);
+                        if (p > 0)
+                                get_map(map, fd, &map->handle[p]);
+                        if (doubled)
+                                get_map(map, fd, &map->other[p]);
                 }
                 enter_process(0);
         }
@@ -190,7 +249,7 @@ void draw_scene(void)
         if (sharing && count > 1 && share[OP_COPY] > 0)
                 share[OP_RESIZE] = 0;
         for (unsigned i = 0; i < count; i++)
-                make_map(below(2) ? 1 : 1 + below(LANES_MAX), sharing);
+                make_map(below(2) ? 1 : 1 + below(LANES_MAX), place);
         if (below(2) && !sharing)
                 warm_up();
         if (sharing)
@@ -248,7 +307,7 @@ bool may_wait(struct range range, enum how how)
                 return true;
         /* What has been detached of a shared map may keep more lanes than it has (still_named). */
         for (unsigned i = 0; i < HOLDS_MAX; i++)
-                if (own[i].is && own[i].detached && model_map[own[i].range.map].shared)
+                if (own[i].is && own[i].detached && model_map[own[i].range.map].place == SHARED)
                         return false;
         for (unsigned m = 0; m < maps; m++)
                 if (own_names(m))
@@ -552,7 +611,7 @@ void do_resize(unsigned number, unsigned to)
         uint64_t stamp = 0, begun;
         int rc;
 
-        if (map->resizing || (map->shared && holds_another(map)))
+        if (map->resizing || (map->place != PRIVATE && holds_another(map)))
                 return;
         begun = model_tick();
         refusals_forget();
@@ -570,7 +629,7 @@ void do_resize(unsigned number, unsigned to)
                 fail("a resize answers %d", rc);
         if (rc == 0 && to < from && (view_behind(number, to, begun) || slice_behind(number, to, begun)))
                 fail("a map is made shorter, and a view or a slice ends behind that");
-        if (rc == AMMAP_ERR_BUSY && !map->shared &&
+        if (rc == AMMAP_ERR_BUSY && map->place == PRIVATE &&
             (to >= from || !(was_reached(number, to, begun) || any_view(current->process, number, begun))))
                 fail("map %u is not made shorter, to %u words, and no slice was in the way", number, to);
         if (rc == 0)

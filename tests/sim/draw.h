@@ -7,7 +7,7 @@
 
 #include "model.h"
 
-void make_map(unsigned lanes, bool shared);
+void make_map(unsigned lanes, enum place place);
 void import_maps(void);
 void warm_up(void);
 void do_read(struct range range, enum patience patience);

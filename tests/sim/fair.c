@@ -164,7 +164,8 @@ void fair_leave(struct range range)
 {
         const struct lane *lane = &model_map[range.map].handle[current->process]->lane[range.first / WORDS];
 
-        asked = !model_map[range.map].shared && (atomic_load(&lane->waiting) & LANE_ASKED) && current->stores == 0;
+        asked = model_map[range.map].place == PRIVATE && (atomic_load(&lane->waiting) & LANE_ASKED) &&
+                current->stores == 0;
         asked_at = switches;
 }
 
@@ -183,7 +184,7 @@ void fair_end(ammap_t *map, struct range all)
         static const uint64_t value[WORDS_MAX];
         size_t size = all.count * sizeof *value;
 
-        if (model_map[all.map].shared || ammap_update_region(map, 0, value, size) != 0)
+        if (model_map[all.map].place != PRIVATE || ammap_update_region(map, 0, value, size) != 0)
                 return;
         os_wakes = 0;
         if (ammap_update_region(map, 0, value, size) != 0)

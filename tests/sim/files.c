@@ -1,9 +1,9 @@
-/* files.c - descriptors of memory that processes share, and locks of its bytes
+/* files.c - descriptors of memory that processes share, and of files, and locks of their bytes
  *
  * SPDX-License-Identifier: MIT
  *
- * A descriptor is one number for all processes.  What is mapped of it is the one place where the
- * memory is: every process, and every handle, has it at the same address.
+ * A descriptor has one number in all processes that have it.  What is mapped is the one place where
+ * the memory is: every process, and every handle, has it at the same address.
  */
 #include "os/os.h"
 
@@ -12,17 +12,31 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FDS_MAX = 64, OBJECTS_MAX = 8, LOCKS_MAX = 64, DEVICE = 1 };
+enum { FDS_MAX = 128, OBJECTS_MAX = 8, LOCKS_MAX = 128, MAPPINGS_MAX = 128, DEVICE = 1 };
 
 struct object {
         unsigned char *bytes;
         size_t size;
         unsigned seals;
+        bool file; /* by a path, that ends with its number */
 };
 
+/* Where there is one, it has an object.  It is there as long as a descriptor or a mapping is. */
 struct description {
-        bool is, write;
+        unsigned uses;
+        bool write;
         unsigned object;
+};
+
+/* Processes: a bit for each that has it. */
+struct descriptor {
+        unsigned processes, description;
+};
+
+struct mapping {
+        unsigned processes, description;
+        uintptr_t at;
+        size_t size;
 };
 
 /* Of a description's, or of a process's life. */
@@ -35,12 +49,16 @@ struct byte_lock {
 static struct object object[OBJECTS_MAX];
 static unsigned objects;
 static struct description description[FDS_MAX];
+static struct descriptor descriptor[FDS_MAX];
+static struct mapping mapping[MAPPINGS_MAX];
 static struct byte_lock locked[LOCKS_MAX];
 
 void files_reset(void)
 {
         memset(object, 0, sizeof object);
         memset(description, 0, sizeof description);
+        memset(descriptor, 0, sizeof descriptor);
+        memset(mapping, 0, sizeof mapping);
         memset(locked, 0, sizeof locked);
         objects = 0;
 }
@@ -60,21 +78,101 @@ bool files_have(uintptr_t at, size_t size)
         return false;
 }
 
-static int open_object(unsigned number, bool write)
+/* --- Descriptors --- */
+
+static unsigned here(void)
+{
+        return 1U << os_here();
+}
+
+static int open_description(unsigned number)
 {
         for (int fd = OS_FD_MIN; fd < FDS_MAX; fd++)
-                if (!description[fd].is) {
-                        description[fd] = (struct description){ true, write, number };
+                if (!descriptor[fd].processes) {
+                        descriptor[fd] = (struct descriptor){ here(), number };
+                        description[number].uses++;
                         return fd;
                 }
         fail("the simulation has no more descriptors");
 }
 
+static int open_object(unsigned number, bool write)
+{
+        for (unsigned i = 0; i < FDS_MAX; i++)
+                if (description[i].uses == 0) {
+                        description[i] = (struct description){ 0, write, number };
+                        return open_description(i);
+                }
+        fail("the simulation has no more open files");
+}
+
+/* The last one that has a description gives its locks back. */
+static void drop(unsigned number)
+{
+        if (--description[number].uses > 0)
+                return;
+        for (unsigned i = 0; i < LOCKS_MAX; i++)
+                if (!locked[i].life && locked[i].owner == number)
+                        locked[i].is = false;
+}
+
+static struct description *description_of(int fd)
+{
+        if (fd < 0 || fd >= FDS_MAX || !(descriptor[fd].processes & here()))
+                return NULL;
+        return &description[descriptor[fd].description];
+}
+
 static struct object *object_of(int fd)
 {
-        if (fd < 0 || fd >= FDS_MAX || !description[fd].is)
-                return NULL;
-        return &object[description[fd].object];
+        const struct description *of = description_of(fd);
+
+        return of ? &object[of->object] : NULL;
+}
+
+static void close_one(struct descriptor *one, unsigned processes)
+{
+        one->processes &= ~processes;
+        if (!one->processes)
+                drop(one->description);
+}
+
+static void unmap_one(struct mapping *one, unsigned processes)
+{
+        one->processes &= ~processes;
+        if (!one->processes)
+                drop(one->description);
+}
+
+/* Every process is sent it. */
+void files_give(int fd)
+{
+        if (!object_of(fd))
+                fail("a descriptor is given away that is not open");
+        descriptor[fd].processes |= (1U << plan.processes) - 1;
+}
+
+void files_fork(unsigned child)
+{
+        for (unsigned fd = 0; fd < FDS_MAX; fd++)
+                if (descriptor[fd].processes & here())
+                        descriptor[fd].processes |= 1U << child;
+        for (unsigned i = 0; i < MAPPINGS_MAX; i++)
+                if (mapping[i].processes & here())
+                        mapping[i].processes |= 1U << child;
+}
+
+void files_process_end(unsigned process)
+{
+        for (unsigned i = 0; i < LOCKS_MAX; i++)
+                if (locked[i].life && locked[i].owner == process)
+                        locked[i].is = false;
+        for (unsigned fd = 0; fd < FDS_MAX; fd++)
+                if (descriptor[fd].processes >> process & 1)
+                        close_one(&descriptor[fd], 1U << process);
+        for (unsigned i = 0; i < MAPPINGS_MAX; i++)
+                if (mapping[i].processes >> process & 1)
+                        unmap_one(&mapping[i], 1U << process);
 }
 
 int os_memory(const char *name, uint64_t size)
@@ -90,12 +188,35 @@ int os_memory(const char *name, uint64_t size)
         return open_object(objects++, true);
 }
 
+/* A path is a number. */
+int os_open(const char *path, bool write, bool create)
+{
+        const unsigned number = (unsigned)(path[0] - '0');
+
+        system_call("os_open");
+        if (number >= OBJECTS_MAX)
+                fail("the simulation has no such path: %s", path);
+        if (create && object[number].file)
+                return -EEXIST;
+        if (!create && !object[number].file)
+                return -ENOENT;
+        if (refuses(NO_DESCRIPTOR))
+                return -EMFILE;
+        if (create) {
+                if (number != objects)
+                        fail("the simulation makes files in the order of their numbers");
+                object[number] = (struct object){ .bytes = memory_object(number, 0), .file = true };
+                objects++;
+        }
+        return open_object(number, write);
+}
+
 int os_dup(int fd)
 {
         system_call("os_dup");
         if (refuses(NO_DESCRIPTOR))
                 return -EMFILE;
-        return object_of(fd) ? open_object(description[fd].object, description[fd].write) : -EBADF;
+        return object_of(fd) ? open_description(descriptor[fd].description) : -EBADF;
 }
 
 int os_reopen(int fd, bool write)
@@ -103,7 +224,7 @@ int os_reopen(int fd, bool write)
         system_call("os_reopen");
         if (refuses(NO_DESCRIPTOR))
                 return -EMFILE;
-        return object_of(fd) ? open_object(description[fd].object, write) : -EBADF;
+        return object_of(fd) ? open_object(description_of(fd)->object, write) : -EBADF;
 }
 
 void os_close(int fd)
@@ -111,16 +232,13 @@ void os_close(int fd)
         system_call("os_close");
         if (!object_of(fd))
                 fail("a descriptor is closed that is not open");
-        description[fd].is = false;
-        for (unsigned i = 0; i < LOCKS_MAX; i++)
-                if (!locked[i].life && locked[i].owner == (unsigned)fd)
-                        locked[i].is = false;
+        close_one(&descriptor[fd], here());
 }
 
 int os_is_file(int fd, uint64_t device, uint64_t inode)
 {
         system_call("os_is_file");
-        return object_of(fd) && device == DEVICE && inode == description[fd].object + 1U;
+        return object_of(fd) && device == DEVICE && inode == description_of(fd)->object + 1U;
 }
 
 void os_close_file(int fd, uint64_t device, uint64_t inode)
@@ -138,10 +256,10 @@ int os_file(int fd, struct os_file *file)
         if (!of)
                 return -EBADF;
         *file = (struct os_file){ .regular = true,
-                                  .write = description[fd].write,
+                                  .write = description_of(fd)->write,
                                   .size = of->size,
                                   .device = DEVICE,
-                                  .inode = description[fd].object + 1U };
+                                  .inode = description_of(fd)->object + 1U };
         return 0;
 }
 
@@ -153,8 +271,9 @@ bool os_is_huge(int fd)
 
 bool os_is_memory(int fd)
 {
-        (void)fd;
-        return true;
+        const struct object *of = object_of(fd);
+
+        return of && !of->file;
 }
 
 int os_resize_file(int fd, uint64_t size)
@@ -166,7 +285,7 @@ int os_resize_file(int fd, uint64_t size)
                 return -EBADF;
         if (refuses(NO_SPACE))
                 return -ENOSPC;
-        memory_object(description[fd].object, (size_t)size);
+        memory_object(description_of(fd)->object, (size_t)size);
         if (size < of->size)
                 memset(of->bytes + size, 0, of->size - (size_t)size);
         of->size = (size_t)size;
@@ -186,11 +305,15 @@ int os_read_at(int fd, uint64_t offset, void *buffer, size_t length)
 
 int os_write_at(int fd, uint64_t offset, const void *bytes, size_t length)
 {
-        const struct object *of = object_of(fd);
+        struct object *of = object_of(fd);
 
         system_call("os_write_at");
-        if (!of || offset + length > of->size)
-                return of ? -ENOSPC : -EBADF;
+        if (!of)
+                return -EBADF;
+        if (offset + length > of->size) {
+                memory_object(description_of(fd)->object, (size_t)offset + length);
+                of->size = (size_t)offset + length;
+        }
         memcpy(of->bytes + offset, bytes, length);
         return 0;
 }
@@ -235,6 +358,28 @@ int os_seals(int fd)
 
 /* --- Mapped --- */
 
+static void note_mapping(uintptr_t at, size_t size, unsigned number)
+{
+        for (unsigned i = 0; i < MAPPINGS_MAX; i++)
+                if (!mapping[i].processes) {
+                        mapping[i] = (struct mapping){ here(), number, at, size };
+                        description[number].uses++;
+                        return;
+                }
+        fail("the simulation has no more mappings");
+}
+
+/* Of two that are at one address either may be meant. */
+void files_unmap(uintptr_t at, size_t size)
+{
+        for (unsigned i = 0; i < MAPPINGS_MAX; i++)
+                if (mapping[i].at == at && mapping[i].size == size && (mapping[i].processes & here())) {
+                        unmap_one(&mapping[i], here());
+                        return;
+                }
+        fail("what is unmapped is not mapped");
+}
+
 int os_map_file_anywhere(void **address, size_t length, int fd, uint64_t offset, enum os_access access)
 {
         struct object *of = object_of(fd);
@@ -243,8 +388,9 @@ int os_map_file_anywhere(void **address, size_t length, int fd, uint64_t offset,
         system_call("os_map_file_anywhere");
         if (!of || refuses(NO_MEMORY))
                 return of ? -ENOMEM : -EBADF;
-        memory_object(description[fd].object, (size_t)offset + length);
+        memory_object(description_of(fd)->object, (size_t)offset + length);
         *address = of->bytes + offset;
+        note_mapping((uintptr_t)*address, length, descriptor[fd].description);
         return 0;
 }
 
@@ -265,19 +411,70 @@ int os_remove(void *address, size_t length)
         return 0;
 }
 
+/* The kernel copies word by word, as any thread does, and other threads go on in between. */
+static int copy(unsigned char *to, const unsigned char *from, size_t length, size_t *done)
+{
+        enum { WORD = 8 };
+
+        for (*done = 0; *done < length;) {
+                size_t size = WORD - ((uintptr_t)(to + *done) & (WORD - 1));
+
+                if (*done > 0)
+                        step("... and on", NULL);
+                if (size > length - *done)
+                        size = length - *done;
+                if ((memory_is_shared((uintptr_t)from + *done) && !files_have((uintptr_t)from + *done, size)) ||
+                    (memory_is_shared((uintptr_t)to + *done) && !files_have((uintptr_t)to + *done, size)))
+                        return -EFAULT;
+                memcpy(to + *done, from + *done, size);
+                *done += size;
+        }
+        return 0;
+}
+
 int os_peek(void *to, const void *from, size_t length)
 {
+        size_t done;
+
         system_call("os_peek");
-        memcpy(to, from, length);
-        return 0;
+        return copy(to, from, length, &done);
 }
 
 int os_poke(void *to, const void *from, size_t length, size_t *done)
 {
         system_call("os_poke");
-        memcpy(to, from, length);
-        *done = length;
-        return 0;
+        return copy(to, from, length, done);
+}
+
+static int copy_pieces(const struct os_piece *pieces, size_t count)
+{
+        size_t done;
+        int rc = 0;
+
+        for (size_t i = 0; rc == 0 && i < count; i++) {
+                if (i > 0)
+                        step("... the next piece", NULL);
+                rc = copy(pieces[i].to, pieces[i].from, pieces[i].length, &done);
+        }
+        return rc;
+}
+
+int os_peek_pieces(const struct os_piece *pieces, size_t count)
+{
+        system_call("os_peek_pieces");
+        return copy_pieces(pieces, count);
+}
+
+int os_poke_pieces(const struct os_piece *pieces, size_t count)
+{
+        system_call("os_poke_pieces");
+        return copy_pieces(pieces, count);
+}
+
+int os_sync(int fd, void *address, size_t length)
+{
+        (void)address, (void)length;
+        return object_of(fd) ? 0 : -EBADF;
 }
 
 /* --- Locks of bytes --- */
@@ -329,18 +526,20 @@ int os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock)
 {
         bool write = lock == OS_LOCK_WRITE || lock == OS_LOOK_WRITE;
         struct os_locked bytes = { offset, offset + count, write };
+        unsigned owner, of;
 
         system_call("os_lock_bytes");
         if (!object_of(fd))
                 return -EBADF;
-        if (lock != OS_UNLOCK && !is_free((unsigned)fd, description[fd].object, bytes))
+        owner = descriptor[fd].description;
+        of = description[owner].object;
+        if (lock != OS_UNLOCK && !is_free(owner, of, bytes))
                 return -EAGAIN;
         if (lock == OS_LOOK_READ || lock == OS_LOOK_WRITE)
                 return 0;
-        unlock((unsigned)fd, offset, offset + count);
+        unlock(owner, offset, offset + count);
         if (lock != OS_UNLOCK)
-                *add_lock() = (struct byte_lock){ true,         write,    false, (unsigned)fd, description[fd].object,
-                                                  bytes.offset, bytes.end };
+                *add_lock() = (struct byte_lock){ true, write, false, owner, of, bytes.offset, bytes.end };
         return 0;
 }
 
@@ -352,7 +551,7 @@ int os_find_locked(int fd, struct os_locked *bytes)
         if (!object_of(fd))
                 return -EBADF;
         for (unsigned i = 0; i < LOCKS_MAX; i++)
-                if (is_in_the_way(&locked[i], (unsigned)fd, description[fd].object, asked)) {
+                if (is_in_the_way(&locked[i], descriptor[fd].description, description_of(fd)->object, asked)) {
                         *bytes = (struct os_locked){ locked[i].offset, locked[i].end, locked[i].write };
                         return 1;
                 }
@@ -368,13 +567,12 @@ int os_life_begin(int fd, uint64_t offset, void **life)
         *life = NULL;
         if (!object_of(fd))
                 return -EBADF;
-        if (!is_free(FDS_MAX, description[fd].object, byte))
+        if (!is_free(FDS_MAX, description_of(fd)->object, byte))
                 return -EBUSY;
         if (refuses(NO_DESCRIPTOR))
                 return -EMFILE;
         lock = add_lock();
-        *lock = (struct byte_lock){ true,   true,      true, current ? current->process : 0, description[fd].object,
-                                    offset, offset + 1 };
+        *lock = (struct byte_lock){ true, true, true, os_here(), description_of(fd)->object, offset, offset + 1 };
         *life = lock;
         return 0;
 }
@@ -383,11 +581,4 @@ void os_life_end(void *life)
 {
         system_call("os_life_end");
         ((struct byte_lock *)life)->is = false;
-}
-
-void files_process_end(unsigned process)
-{
-        for (unsigned i = 0; i < LOCKS_MAX; i++)
-                if (locked[i].life && locked[i].owner == process)
-                        locked[i].is = false;
 }

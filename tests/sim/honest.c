@@ -45,6 +45,7 @@ void honest_begin(void)
         memset(common, 0, sizeof common);
         common[0] = make(AMMAP_SHARED, 'c');
         fd = ammap_fd(common[0]);
+        files_give(fd);
         for (unsigned p = 0; p < plan.processes; p++) {
                 enter_process(p);
                 own[p] = make(AMMAP_PRIVATE, (unsigned char)('0' + p));

@@ -508,6 +508,7 @@ static void make_maps(void)
         if (!sharing)
                 return;
         fd = ammap_fd(handle[0]);
+        files_give(fd);
         options = (ammap_options_t)AMMAP_OPTIONS_INIT;
         for (unsigned p = 0; p < plan.processes; p++) {
                 enter_process(p);

@@ -23,11 +23,14 @@ struct seen {
         bool is;
 };
 
-/* Readers of a shared map that is frozen stand in nobody's way, and no other process knows of them. */
+/* Readers of a shared map that is frozen stand in nobody's way, and no other process knows of them; of those
+ * in a file none knows who they are. */
 static bool is_told(unsigned t, const struct held *held)
 {
-        return !model_map[held->range.map].shared || !model_map[held->range.map].freezing ||
-               thread[t].process == current->process;
+        const struct model_map *map = &model_map[held->range.map];
+
+        return thread[t].process == current->process || map->place == PRIVATE ||
+               (map->place == SHARED && !map->freezing);
 }
 
 static void note_held(struct seen seen[THREADS_MAX][HOLDS_MAX], struct range range, uint64_t since)

@@ -344,8 +344,10 @@ int os_reserve(void **address, size_t length, enum os_access access, bool norese
 int os_unmap(void *address, size_t length)
 {
         system_call("os_unmap", address);
-        if (memory_is_shared((uintptr_t)address))
+        if (memory_is_shared((uintptr_t)address)) {
+                files_unmap((uintptr_t)address, length);
                 return 0;
+        }
         memset(&here->page_state[page_at(address)], GIVEN_BACK, (length + PAGE - 1) / PAGE);
         return 0;
 }

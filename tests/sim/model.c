@@ -350,7 +350,7 @@ static void unname(const struct held *own, bool detached)
                         any |= held[t][i].is && held[t][i].range.map == map && held[t][i].detached == detached;
         if (!any)
                 *named = 0;
-        else if (model_map[map].shared && own->how == HOW_READ)
+        else if (model_map[map].place == SHARED && own->how == HOW_READ)
                 *named |= mask_of(own->range);
 }
 
@@ -956,6 +956,9 @@ int call_end(int rc)
                 for (unsigned r = 0; r < own->ranges; r++)
                         if (own->how[r] == HOW_WRITE && (still_named[me()][own->range[r].map] & mask_of(own->range[r])))
                                 own->own = true;
+                /* Who is in the way of one who reads a file again by another handle may wait for what he reads. */
+                for (unsigned r = 0; r < own->ranges; r++)
+                        own->own |= model_map[own->range[r].map].place == IN_FILE && reads_already(own->range[r]);
                 if (!own->own)
                         fail("DEADLOCK, and the thread's slices are not in the way");
                 break;
@@ -1008,7 +1011,7 @@ int call_end(int rc)
 bool sleeps_for(const struct thread *t, unsigned *map, unsigned *lane, enum how *how)
 {
         for (unsigned m = 0; m < maps; m++) {
-                const struct ammap *of = model_map[m].shared ? NULL : model_map[m].handle[t->process];
+                const struct ammap *of = model_map[m].place != PRIVATE ? NULL : model_map[m].handle[t->process];
 
                 for (unsigned l = 0; of && l < model_map[m].lanes; l++)
                         for (int kind = 0; kind < 2; kind++)
@@ -1149,7 +1152,7 @@ void model_quiet(void)
 
                 if (thread[t].state != ASLEEP || thread[t].stopped || !call[t].is)
                         continue;
-                if (call[t].watches && !model_map[call[t].range[0].map].shared &&
+                if (call[t].watches && model_map[call[t].range[0].map].place == PRIVATE &&
                     thread[t].word == (const volatile void *)&model_map[call[t].range[0].map]
                                               .handle[thread[t].process]
                                               ->common.written &&

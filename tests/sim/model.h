@@ -12,6 +12,7 @@
 enum { MAPS_MAX = 2, LANES_MAX = 3, WORDS = 16, WORDS_MAX = LANES_MAX * WORDS, HOLDS_MAX = 4 };
 enum how { HOW_READ, HOW_WRITE };
 enum patience { WAITS, TRIES, TIMED };
+enum place { PRIVATE, SHARED, IN_FILE }; /* IN_FILE: shared, with the kernel's lock */
 
 /* Words, of 8 bytes, in a row. */
 struct range {
@@ -20,7 +21,7 @@ struct range {
 
 struct model_map {
         ammap_t *handle[PROCESSES_MAX], *other[PROCESSES_MAX]; /* other: a second one of it; or NULL */
-        bool shared;
+        enum place place;
         unsigned lanes, words;      /* words: as made */
         unsigned length;            /* in words; what it is cut to and grown from, by whoever has resizing */
         uint64_t cancelled;         /* when the last freeze failed */

@@ -49,6 +49,11 @@ void os_enter(unsigned number)
         os_fork_word = &own->fork_word;
 }
 
+unsigned os_here(void)
+{
+        return (unsigned)(own - process);
+}
+
 bool process_is_gone(unsigned number)
 {
         return process[number].gone;

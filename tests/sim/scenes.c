@@ -159,6 +159,27 @@ static void between_frozen(unsigned number)
         }
 }
 
+/* Each waits for what comes behind what it has, and nobody for ever. */
+static void chain(unsigned number)
+{
+        const struct range third = { 0, 2 * WORDS, 2 }, all = { 0, 0, 3 * WORDS };
+
+        switch (number) {
+        case 0:
+                do_slice(second, WAITS);
+                do_update(third, WAITS);
+                do_release();
+                break;
+        case 1:
+                do_mut_slice(word, WAITS);
+                do_update(second, WAITS);
+                do_release();
+                break;
+        default:
+                slice(all);
+        }
+}
+
 static void watcher(unsigned number)
 {
         if (number == 0)
@@ -183,6 +204,7 @@ static const struct scene {
         unsigned stops;                     /* of a thread that was woken */
         bool calm;                          /* nobody is preempted */
         bool plain;                         /* plain accesses are steps, too */
+        bool file;                          /* of a map in a file */
 } scene[] = {
         { two_writers, "two_writers", 2, 1, 0 },
         { writer_and_reader, "writer_and_reader", 2, 1, 0 },
@@ -224,6 +246,16 @@ static const struct scene {
         { shrinks, "shrinks", 2, 1, 0, .plain = true },
         { another_slice, "another_slice", 2, 1, 0 },
         { next_owner, "next_owner", 3, 1, 1 },
+        { two_writers, "file_writers", 2, 1, 2, .file = true },
+        { writer_and_reader, "file_reader", 2, 1, 2, .file = true },
+        { writer_and_reader, "file_threads", 2, 1, 1, .file = true },
+        { downgrade, "file_downgrade", 2, 1, 2, .file = true },
+        { lanes, "file_lanes", 2, 2, 2, .file = true },
+        { copies, "file_copies", 2, 2, 2, .file = true },
+        { again, "file_again", 2, 1, 2, .file = true },
+        { watcher, "file_watcher", 2, 1, 2, .file = true },
+        { chain, "file_chain", 3, 3, 2, .file = true },
+        { chain, "shared_chain", 3, 3, 2 },
 };
 const unsigned scenarios = sizeof scene / sizeof scene[0];
 unsigned scenario;
@@ -258,10 +290,12 @@ void scene_players(void)
 
 void scene_begin(void)
 {
-        make_map(scene[scenario].lanes, scene[scenario].processes > 0);
+        make_map(scene[scenario].lanes, scene[scenario].file            ? IN_FILE
+                                        : scene[scenario].processes > 0 ? SHARED
+                                                                        : PRIVATE);
         if (scene[scenario].body == between || scene[scenario].body == between_frozen ||
             scene[scenario].body == another_slice)
-                make_map(1, false);
+                make_map(1, PRIVATE);
         if (scene[scenario].body == biased)
                 warm_up();
         if (plan.processes > 1)

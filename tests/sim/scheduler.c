@@ -13,7 +13,7 @@
  *      scheduler.c   who goes on; sleep, wake-up and time
  *      tsan.c        accesses; stores.c: stores that reach memory later
  *      memory.c      the heap, the pages and the data of each process
- *      files.c       descriptors of shared memory, and locks of bytes
+ *      files.c       descriptors of shared memory and of files, the kernel's copies, and locks of bytes
  *      os.c          the rest of lib/os/os.h, and the mutexes of POSIX threads
  *      model.c       what is to be true: bytes, exclusion, answers, wake-ups; fair.c: turns
  *      draw.c        which operations a seed stands for; scenes.c: short ones to be searched
@@ -41,8 +41,9 @@
  * Each has the library's data, a heap and pages of its own, all at the same addresses: whose turn
  * it is has them there (memory.c).  Shared memory is at one address for all.  A process can be
  * killed at any step.  What its threads have stored reaches memory; then the kernel marks the
- * words of their slots and lets the locks of bytes go, and nothing else is done for it.  A fork
- * doubles the memory and the stack of the thread that forks; the two have turns on its addresses.
+ * words of their slots and closes its descriptors, with which its locks of bytes go, and nothing else
+ * is done for it.  A fork doubles the memory and the stack of the thread that forks, and the child has its
+ * descriptors, too; the two have turns on its addresses.
  *
  * Refusals
  *
@@ -77,7 +78,7 @@
  *
  *   -  Loads that are made early, and stores that overtake stores: processors that are weaker
  *      than x86.  What a release or acquire is missing does not show here.
- *   -  Maps in files; hostile peers in the runs of lies.c alone.
+ *   -  Files that are cut or written by others; hostile peers in the runs of lies.c alone.
  *   -  A child that is made without fork handlers.
  *   -  Shrinks beside copies between two maps: ammap_resize(3) tells what they may wait for.
  *   -  Memory at two addresses: a descriptor is mapped at one place for all.
@@ -441,7 +442,8 @@ bool fall_asleep(const volatile void *word, int64_t deadline)
                 t->state = READY;
         go_on();
         t->word = NULL;
-        model_woken();
+        if (deadline != INT64_MAX) /* else perhaps for a mutex, behind which nobody looks again */
+                model_woken();
         return !t->timed_out;
 }
 
@@ -537,6 +539,7 @@ int fork_process(void)
         stores_flush_all(); /* the kernel takes the pages from all processors to double them */
         model_fork(child);
         memory_fork(child->process);
+        files_fork(child->process);
         os_fork(child->process);
         plan.threads++;
         locals_save(child->locals);

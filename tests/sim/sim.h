@@ -163,6 +163,9 @@ void memory_begin(void); /* once: what the library's data is like before its fir
 void memory_reset(void); /* before each run */
 void files_reset(void);
 void files_process_end(unsigned process);
+void files_fork(unsigned child);
+void files_give(int fd);
+void files_unmap(uintptr_t at, size_t size);
 bool files_have(uintptr_t at, size_t size);
 void memory_look(uintptr_t at, size_t size);
 void locals_save(unsigned char *to);
@@ -180,6 +183,7 @@ const char *memory_name(const volatile void *address);
 
 void os_reset(void);
 void os_enter(unsigned process);
+unsigned os_here(void); /* the process that was entered last */
 bool process_is_gone(unsigned number);
 void os_process_end(unsigned number);
 void os_before_fork(void);
