@@ -1511,6 +1511,41 @@ DEFINE_TEST("file", two_handles_and_a_dead_lane)
         ck_assert_int_eq(ammap_free(again), 0);
 }
 
+/* A liar says that it is frozen while one reads the first of its lanes, and waits for the second: nothing stays
+ * locked, and what another thread reads does.  What he says holds for that handle. */
+DEFINE_TEST("file", frozen_by_a_liar)
+{
+        static const uint32_t yes = 1, no = 0;
+        struct path path = path_of("map");
+        ammap_t *map = make_in(&path, 3 * LANE, 0, 3), *again;
+        struct call call = { OP_SLICE, map, 0, 3 * LANE, 0, INT_MIN, 0 };
+        struct place place = place_of(&path);
+        struct holder reader;
+        struct remote writer;
+        struct task task;
+        int fd = raw_open(&path);
+
+        remote_start(&writer, &place);
+        remote_hold(&writer, true, LANE, 1);
+        holder_start(&reader, map, 2 * LANE, 1, false);
+        task_start(&task, call_body, &call);
+        ck_assert(task_sleeps(&task));
+        ck_assert_int_eq(pwrite(fd, &yes, sizeof yes, offsetof(struct format_head, frozen)), sizeof yes);
+        task_join(&task);
+        ck_assert_int_eq(call.result, 0);
+        ck_assert_int_eq(ammap_update_region(map, 0, "x", 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(pwrite(fd, &no, sizeof no, offsetof(struct format_head, frozen)), sizeof no);
+        remote_release(&writer);
+        again = open_in(&path);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, 2 * LANE, 1, 0), AMMAP_ERR_BUSY);
+        holder_stop(&reader);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, 0, 3 * LANE, 0), 0);
+        remote_end(&writer);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+        close(fd);
+}
+
 /* Who would write what is frozen is told so, whoever reads it. */
 DEFINE_TEST("file", frozen_and_read)
 {
