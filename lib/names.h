@@ -59,7 +59,6 @@
 #define file_read_unlocked ammap__file_read_unlocked
 #define file_recover ammap__file_recover
 #define file_refresh ammap__file_refresh
-#define file_return ammap__file_return
 #define file_set_frozen ammap__file_set_frozen
 #define file_set_length ammap__file_set_length
 #define file_twins_forked ammap__file_twins_forked

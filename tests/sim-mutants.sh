@@ -34,7 +34,7 @@ thread-begun-though-refused|lock/thread.c|/os_thread_set(NULL);/d
 owner-before-its-sets|lock/shared_holders.c|/^static void add_readers(/,/^}/{s/^        struct slot_owner owner;/        struct slot_owner owner = slot_owner_of(record);/;/^        owner = slot_owner_of/d}
 file-lanes-all-at-once|lock/file_lanes.c|/^int file_enter_lanes/,/^}/s/return rc < 0 ? FILE_AGAIN : rc;/for (unsigned tries = 0; rc == -EAGAIN \&\& (rc = file_nap(request->deadline, tries)) == 0; tries++) { pthread_mutex_lock(\&file->mutex); rc = try_row(file, request->lanes, request); pthread_mutex_unlock(\&file->mutex); } return rc;/
 file-frozen-last|map/span.c|/^static int enter_to_write/,/^}/{s/atomic_load(&map->frozen)/0/;s/file_frozen(map->file)/0/}
-file-let-go-first|lock/file_lock.c|/^static void leave_written/,/^}/{s/^        file_leave_lanes.*//;s/^        const bool marked/        file_leave_lanes(file, lanes, lane_count(lanes), WRITE);&/}
+file-let-go-first|lock/file_lock.c|/^static void leave_written/,/^}/{s/^        file_leave_lanes.*//;s/^        const bool marked/        file_leave_lanes(file, lanes, WRITE);&/}
 file-dead-unseen|lock/file_lanes.c|s/if ((sequence \& 1) \&\& !recovers)/if (0)/
 file-read-twice|lock/file_head.c|/^bool file_read_unlocked/,/^}/s/after != before ||//
 file-keeps-its-parents|lock/file_lock.c|/^void file_forked/,/^}/s/os_close_file(/(void)(/
@@ -42,7 +42,6 @@ file-own-twin|map/span.c|/^static int enter_row/,/^}/s/if (elsewhere < 0)/if (0)
 file-readers-share-late|lock/file_lanes.c|/^static bool let_go/,/^}/s/--lane->readers == 0/lane->readers--/
 file-even-before-bytes|lock/file_head.c|/^int file_write_between/,/^}/s/{ sequence, &odd, sizeof odd },/{ sequence, \&next, sizeof next },/
 file-downgrade-lets-go|lock/file_lock.c|/^int file_downgrade/,/^}/s/rc = file_lock_lanes(file, lanes, OS_LOCK_READ);/file_lock_lanes(file, lanes, OS_UNLOCK), rc = file_lock_lanes(file, lanes, OS_LOCK_READ);/
-file-marked-as-left|lock/file_lock.c|/^void file_return/,/^}/s/true/false/
 file-length-while-in-lanes|map/file.c|/^static int take_all/,/^}/s/LANE_TRY/os_now() + LENGTH_WAIT/
 file-recovered-unmarked|lock/file_lock.c|/^static int try_recover_lane/,/^}/s/sequence + 1/sequence/
 freeze-never-cancelled|map/shared.c|/^static int freeze(/,/^}/s/handle_freeze_cancel(shared);/(void)0;/

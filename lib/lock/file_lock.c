@@ -257,25 +257,15 @@ int file_write_unmarked(struct file *file, uint32_t lane, const struct os_piece 
         return mark(file, one_lane(lane), 1, false);
 }
 
-static void leave(struct file *file, struct lane_range lanes, enum access access, bool as_found)
+void file_leave(struct file *file, struct lane_range lanes, enum access access)
 {
         os_fork_check();
         if (file->fd < 0)
                 return;
         if (access == WRITE)
-                leave_written(file, lanes, as_found);
+                leave_written(file, lanes, false);
         else
                 file_leave_lanes(file, lanes, READ);
-}
-
-void file_leave(struct file *file, struct lane_range lanes, enum access access)
-{
-        leave(file, lanes, access, false);
-}
-
-void file_return(struct file *file, struct lane_range lanes, enum access access)
-{
-        leave(file, lanes, access, true);
 }
 
 /* All bytes by one call of the kernel's, which does all of it or nothing, and lets nobody in

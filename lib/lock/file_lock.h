@@ -24,16 +24,14 @@ int file_in_use(int fd);
  * it does what file_refresh does.  It waits for one lane, not for several.  0; FILE_FROZEN, to read; FILE_AGAIN, of
  * several lanes; FILE_RECOVERED, where the request recovers, which goes by the length, too: AMMAP_ERR_BOUNDS;
  * AMMAP_ERR_BUSY, _TIMEOUT, _DEADLOCK, _OWNER_DEAD, _READ_ONLY, _FAULT,
- * _UNSUPPORTED (a fork left no lock) or the system's code.  Who leaves marks what is marked as written. */
+ * _UNSUPPORTED (a fork left no lock) or the system's code.  Who leaves marks as written what is marked, and nothing else: a lane
+ * whose writer had died says so again. */
 int file_enter(struct file *file, const struct request *request);
 void file_leave(struct file *file, struct lane_range lanes, enum access access);
 
 /* Mark lanes that are locked to write as being written.  0, AMMAP_ERR_FAULT or the system's code: they
  * are not locked any more. */
 int file_mark(struct file *file, struct lane_range lanes);
-
-/* Unlock lanes as they were found: those whose writer had died say so again. */
-void file_return(struct file *file, struct lane_range lanes, enum access access);
 
 /* Write bytes in a lane that is locked to write, and unmarked.  1; 0: perhaps some of them, and
  * the lane is marked now; AMMAP_ERR_FAULT, _UNSUPPORTED or the system's code. */

@@ -163,13 +163,13 @@ static int enter_row(struct ammap *map, const struct request *request, span_t *s
         return rc == FILE_RECOVERED;
 }
 
-/* As it was found. */
+/* As it was found, for nothing has been marked. */
 static void return_file(const span_t *span)
 {
         struct hold *hold = span->ammap_hold;
 
         if (span->ammap_count >= SPAN_FILE)
-                file_return(hold_lane(hold)->map->file, lanes_in_file(span), hold_writes(hold) ? WRITE : READ);
+                file_leave(hold_lane(hold)->map->file, lanes_in_file(span), hold_writes(hold) ? WRITE : READ);
         return_chain(hold, span->ammap_count & ~SPAN_FILE);
 }
 

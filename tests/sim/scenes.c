@@ -180,6 +180,15 @@ static void chain(unsigned number)
         }
 }
 
+/* Neither waits for the other's patience to end. */
+static void freezes(unsigned number)
+{
+        if (number == 0)
+                do_freeze(0);
+        else
+                do_resize(0, 1);
+}
+
 static void watcher(unsigned number)
 {
         if (number == 0)
@@ -255,7 +264,10 @@ static const struct scene {
         { again, "file_again", 2, 1, 2, .file = true },
         { watcher, "file_watcher", 2, 1, 2, .file = true },
         { chain, "file_chain", 3, 3, 2, .file = true },
+        { freezes, "file_freezes", 2, 1, 2, .file = true },
+        { freezes, "file_freezes_itself", 2, 1, 1, .file = true },
         { chain, "shared_chain", 3, 3, 2 },
+        { freezes, "shared_freezes", 2, 1, 2 },
 };
 const unsigned scenarios = sizeof scene / sizeof scene[0];
 unsigned scenario;
