@@ -11,6 +11,8 @@
  */
 #include "support.h"
 
+#include <dirent.h>
+
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34) && !TEST_SANITIZED
 #define HAVE_BARE_FORK 1
 #else
@@ -68,6 +70,37 @@ enum { CHILD_OK = 0, CHILD_WRONG = 1, CHILD_HUNG = -1 };
         child_check_int(op_elsewhere(op, map, offset, length), want)
 #endif
 
+static void tell_file(const char *path)
+{
+        char line[256];
+        FILE *file = fopen(path, "r");
+
+        while (file && fgets(line, sizeof line, file))
+                fprintf(stderr, "%s: %s", path, line);
+        if (file)
+                fclose(file);
+}
+
+/* In which calls of the system its threads are, and where those addresses lie: for whoever reads of it. */
+static void tell_hung(pid_t child)
+{
+        char path[64];
+        DIR *tasks;
+
+        snprintf(path, sizeof path, "/proc/%d/task", (int)child);
+        tasks = opendir(path);
+        for (const struct dirent *task; tasks && (task = readdir(tasks));) {
+                if (task->d_name[0] == '.')
+                        continue;
+                snprintf(path, sizeof path, "/proc/%d/task/%.16s/syscall", (int)child, task->d_name);
+                tell_file(path);
+        }
+        if (tasks)
+                closedir(tasks);
+        snprintf(path, sizeof path, "/proc/%d/maps", (int)child);
+        tell_file(path);
+}
+
 /* The child's result; or it is killed. */
 static int child_wait(pid_t child)
 {
@@ -82,6 +115,7 @@ static int child_wait(pid_t child)
                 if (pid < 0 && errno != EINTR)
                         return CHILD_WRONG;
                 if (now_ns() > deadline) {
+                        tell_hung(child);
                         kill(child, SIGKILL);
                         waitpid(child, &status, 0);
                         return CHILD_HUNG;
