@@ -163,16 +163,6 @@ static int enter_row(struct ammap *map, const struct request *request, span_t *s
         return rc == FILE_RECOVERED;
 }
 
-/* As it was found, for nothing has been marked. */
-static void return_file(const span_t *span)
-{
-        struct hold *hold = span->ammap_hold;
-
-        if (span->ammap_count >= SPAN_FILE)
-                file_leave(hold_lane(hold)->map->file, lanes_in_file(span), hold_writes(hold) ? WRITE : READ);
-        return_chain(hold, span->ammap_count & ~SPAN_FILE);
-}
-
 static struct hold *last_of(const span_t *span)
 {
         struct hold *last = span->ammap_hold;
@@ -204,14 +194,14 @@ static int enter_rows(struct ammap *map, const struct request *request, span_t *
                         continue;
                 }
                 if (rc < 0) {
-                        if (last)
-                                return_file(span);
+                        if (last) /* nothing is marked yet: what was dead stays so */
+                                span_leave_any(span, request->use);
                         return rc;
                 }
                 if (last && more.ammap_count < SPAN_FILE && span->ammap_count >= SPAN_FILE) {
                         /* Only a liar has frozen it while we have lanes.  For us it is frozen from here on. */
                         leave_local(&more);
-                        return_file(span);
+                        span_leave_any(span, request->use);
                         last = NULL;
                         i = request->lanes.first;
                         step = end - i;
@@ -223,9 +213,10 @@ static int enter_rows(struct ammap *map, const struct request *request, span_t *
                 } else {
                         *span = more;
                 }
-                last = last_of(&more);
                 died |= rc;
                 i += step;
+                if (i < end)
+                        last = last_of(&more);
                 step = 2 * step < end - i ? 2 * step : end - i;
         }
         return died;
@@ -256,7 +247,12 @@ static int enter_to_write(struct ammap *map, const struct request *request, span
 
 int span_enter_file(struct ammap *map, const struct request *request, span_t *span)
 {
-        return request->access == WRITE ? enter_to_write(map, request, span) : enter_rows(map, request, span);
+        span_t entered = { .ammap_hold = NULL };
+        int rc = request->access == WRITE ? enter_to_write(map, request, &entered) : enter_rows(map, request, &entered);
+
+        if (rc >= 0)
+                *span = entered;
+        return rc;
 }
 
 static void leave_file(const span_t *span)

@@ -135,27 +135,28 @@ static ammap_options_t options_of(const struct model_map *map)
         return options;
 }
 
-/* With pointers to it, which whoever makes a file of this kind does not have. */
-static void open_map(const struct model_map *map, ammap_t **handle)
+/* size: to make it; 0: it is there. */
+static void open_map(const struct model_map *map, uint64_t size, bool pointers, ammap_t **handle)
 {
         const char path[] = { (char)('0' + (map - model_map)), '\0' };
         ammap_options_t options = options_of(map);
         int rc;
 
-        options.allow_faults = true;
-        if ((rc = ammap_open(handle, path, 0, &options)) < 0)
+        options.allow_faults = pointers;
+        if ((rc = ammap_open(handle, path, size, &options)) < 0)
                 fail("no map in a file: %d", rc);
 }
 
-static void make_file(struct model_map *made, const ammap_options_t *options)
+/* Whoever makes a file of this kind has no pointers to it. */
+static void make_file(struct model_map *made)
 {
-        const char path[] = { (char)('0' + (made - model_map)), '\0' };
         ammap_t *first;
         int rc;
 
-        if ((rc = ammap_open(&first, path, options->capacity, options)) < 0 || (rc = ammap_free(first)) < 0)
-                fail("no file: %d", rc);
-        open_map(made, &made->handle[0]);
+        open_map(made, (uint64_t)made->words * 8, false, &first);
+        if ((rc = ammap_free(first)) < 0)
+                fail("it is not freed: %d", rc);
+        open_map(made, 0, true, &made->handle[0]);
 }
 
 void make_map(unsigned lanes, enum place of)
@@ -169,7 +170,7 @@ void make_map(unsigned lanes, enum place of)
         made->words = made->length = lanes * WORDS;
         options = options_of(made);
         if (of == IN_FILE)
-                make_file(made, &options);
+                make_file(made);
         else if ((rc = ammap_new_with(&made->handle[0], options.capacity, &options)) < 0)
                 fail("no map: %d", rc);
 }
@@ -179,7 +180,7 @@ static void get_map(const struct model_map *map, int fd, ammap_t **handle)
         int rc;
 
         if (map->place == IN_FILE)
-                open_map(map, handle);
+                open_map(map, 0, true, handle);
         else if ((rc = ammap_import(handle, fd, NULL)) < 0)
                 fail("no import: %d", rc);
 }

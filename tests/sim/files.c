@@ -28,13 +28,13 @@ struct description {
         unsigned object;
 };
 
-/* Processes: a bit for each that has it. */
-struct descriptor {
+/* Of a description, by a descriptor or a mapping.  Processes: a bit for each that has it. */
+struct use {
         unsigned processes, description;
 };
 
 struct mapping {
-        unsigned processes, description;
+        struct use use;
         uintptr_t at;
         size_t size;
 };
@@ -49,7 +49,7 @@ struct byte_lock {
 static struct object object[OBJECTS_MAX];
 static unsigned objects;
 static struct description description[FDS_MAX];
-static struct descriptor descriptor[FDS_MAX];
+static struct use descriptor[FDS_MAX];
 static struct mapping mapping[MAPPINGS_MAX];
 static struct byte_lock locked[LOCKS_MAX];
 
@@ -85,12 +85,17 @@ static unsigned here(void)
         return 1U << os_here();
 }
 
+static struct use begin_use(unsigned number)
+{
+        description[number].uses++;
+        return (struct use){ here(), number };
+}
+
 static int open_description(unsigned number)
 {
         for (int fd = OS_FD_MIN; fd < FDS_MAX; fd++)
                 if (!descriptor[fd].processes) {
-                        descriptor[fd] = (struct descriptor){ here(), number };
-                        description[number].uses++;
+                        descriptor[fd] = begin_use(number);
                         return fd;
                 }
         fail("the simulation has no more descriptors");
@@ -106,14 +111,23 @@ static int open_object(unsigned number, bool write)
         fail("the simulation has no more open files");
 }
 
-/* The last one that has a description gives its locks back. */
-static void drop(unsigned number)
+/* By these processes.  The last one that has a description gives its locks back. */
+static void end_use(struct use *use, unsigned processes)
 {
-        if (--description[number].uses > 0)
+        if (!(use->processes & processes))
+                return;
+        use->processes &= ~processes;
+        if (use->processes || --description[use->description].uses > 0)
                 return;
         for (unsigned i = 0; i < LOCKS_MAX; i++)
-                if (!locked[i].life && locked[i].owner == number)
+                if (!locked[i].life && locked[i].owner == use->description)
                         locked[i].is = false;
+}
+
+static void fork_use(struct use *use, unsigned child)
+{
+        if (use->processes & here())
+                use->processes |= 1U << child;
 }
 
 static struct description *description_of(int fd)
@@ -130,20 +144,6 @@ static struct object *object_of(int fd)
         return of ? &object[of->object] : NULL;
 }
 
-static void close_one(struct descriptor *one, unsigned processes)
-{
-        one->processes &= ~processes;
-        if (!one->processes)
-                drop(one->description);
-}
-
-static void unmap_one(struct mapping *one, unsigned processes)
-{
-        one->processes &= ~processes;
-        if (!one->processes)
-                drop(one->description);
-}
-
 /* Every process is sent it. */
 void files_give(int fd)
 {
@@ -155,11 +155,9 @@ void files_give(int fd)
 void files_fork(unsigned child)
 {
         for (unsigned fd = 0; fd < FDS_MAX; fd++)
-                if (descriptor[fd].processes & here())
-                        descriptor[fd].processes |= 1U << child;
+                fork_use(&descriptor[fd], child);
         for (unsigned i = 0; i < MAPPINGS_MAX; i++)
-                if (mapping[i].processes & here())
-                        mapping[i].processes |= 1U << child;
+                fork_use(&mapping[i].use, child);
 }
 
 void files_process_end(unsigned process)
@@ -168,11 +166,9 @@ void files_process_end(unsigned process)
                 if (locked[i].life && locked[i].owner == process)
                         locked[i].is = false;
         for (unsigned fd = 0; fd < FDS_MAX; fd++)
-                if (descriptor[fd].processes >> process & 1)
-                        close_one(&descriptor[fd], 1U << process);
+                end_use(&descriptor[fd], 1U << process);
         for (unsigned i = 0; i < MAPPINGS_MAX; i++)
-                if (mapping[i].processes >> process & 1)
-                        unmap_one(&mapping[i], 1U << process);
+                end_use(&mapping[i].use, 1U << process);
 }
 
 int os_memory(const char *name, uint64_t size)
@@ -232,7 +228,7 @@ void os_close(int fd)
         system_call("os_close");
         if (!object_of(fd))
                 fail("a descriptor is closed that is not open");
-        close_one(&descriptor[fd], here());
+        end_use(&descriptor[fd], here());
 }
 
 int os_is_file(int fd, uint64_t device, uint64_t inode)
@@ -361,9 +357,8 @@ int os_seals(int fd)
 static void note_mapping(uintptr_t at, size_t size, unsigned number)
 {
         for (unsigned i = 0; i < MAPPINGS_MAX; i++)
-                if (!mapping[i].processes) {
-                        mapping[i] = (struct mapping){ here(), number, at, size };
-                        description[number].uses++;
+                if (!mapping[i].use.processes) {
+                        mapping[i] = (struct mapping){ begin_use(number), at, size };
                         return;
                 }
         fail("the simulation has no more mappings");
@@ -373,8 +368,8 @@ static void note_mapping(uintptr_t at, size_t size, unsigned number)
 void files_unmap(uintptr_t at, size_t size)
 {
         for (unsigned i = 0; i < MAPPINGS_MAX; i++)
-                if (mapping[i].at == at && mapping[i].size == size && (mapping[i].processes & here())) {
-                        unmap_one(&mapping[i], here());
+                if (mapping[i].at == at && mapping[i].size == size && (mapping[i].use.processes & here())) {
+                        end_use(&mapping[i].use, here());
                         return;
                 }
         fail("what is unmapped is not mapped");
