@@ -783,14 +783,15 @@ static inline void *call_body(void *argument)
         return NULL;
 }
 
-/* The op's result in a thread of its own. */
+/* The op's result in a thread of its own; INT_MIN: there is no such thread.  Children call it, too: so it calls
+ * nothing of Check, whose mutex may be locked in a child for ever. */
 static inline int op_elsewhere(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
 {
         struct call call = { op, map, offset, length, 0, INT_MIN, 0 };
         pthread_t thread;
 
-        ck_assert_int_eq(pthread_create(&thread, NULL, call_body, &call), 0);
-        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        if (pthread_create(&thread, NULL, call_body, &call) == 0)
+                pthread_join(thread, NULL);
         return call.result;
 }
 

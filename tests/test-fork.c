@@ -335,7 +335,8 @@ DEFINE_TEST("fork", ones_own_slices_live_on)
         }
 }
 
-/* The same from another thread than the first: it is the child's only one. */
+/* The same from another thread than the first: it is the child's only one.  Meanwhile the first one is in Check,
+ * mostly, with its mutex locked. */
 static void *fork_from_here(void *argument)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
@@ -367,6 +368,10 @@ DEFINE_TEST("fork", a_thread_may_fork)
 
         for (size_t i = 0; i < 2; i++)
                 task_start(&tasks[i], fork_from_here, NULL);
+        while (!atomic_load(&tasks[0].done) || !atomic_load(&tasks[1].done)) {
+                mark_point();
+                sched_yield();
+        }
         for (size_t i = 0; i < 2; i++)
                 task_join(&tasks[i]);
 }
