@@ -61,6 +61,8 @@
 #define file_refresh ammap__file_refresh
 #define file_set_frozen ammap__file_set_frozen
 #define file_set_length ammap__file_set_length
+#define file_twins_after_fork ammap__file_twins_after_fork
+#define file_twins_before_fork ammap__file_twins_before_fork
 #define file_twins_forked ammap__file_twins_forked
 #define file_unlink ammap__file_unlink
 #define file_unlock_opening ammap__file_unlock_opening
@@ -332,8 +334,6 @@
 #define slot_mine_at ammap__slot_mine_at
 #define slot_mine_by_id ammap__slot_mine_by_id
 #define slot_more_holds ammap__slot_more_holds
-#define slot_move_begin ammap__slot_move_begin
-#define slot_move_end ammap__slot_move_end
 #define slot_note_dead ammap__slot_note_dead
 #define slot_owner_of ammap__slot_owner_of
 #define slot_run_is_over ammap__slot_run_is_over
@@ -341,7 +341,9 @@
 #define slot_take_for_process ammap__slot_take_for_process
 #define slot_tells ammap__slot_tells
 #define slot_thread_exit ammap__slot_thread_exit
+#define slots_lock ammap__slots_lock
 #define slots_taken ammap__slots_taken
+#define slots_unlock ammap__slots_unlock
 #define span_abandon ammap__span_abandon
 #define span_detach ammap__span_detach
 #define span_downgrade ammap__span_downgrade

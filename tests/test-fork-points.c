@@ -293,13 +293,13 @@ static void check_map(const struct subject *subject, bool done, bool may_be_dead
         _exit(dead ? 2 : 0);
 }
 
-/* Whatever became of the one, there is another. */
+/* Whatever became of the one, there is another; in a file of its own. */
 static void check_others(struct subject *subject)
 {
         ammap_t *map;
 
         if (subject->kind == FILED)
-                return;
+                unlink(subject->path);
         child_must_int(make(subject, &map), 0);
         child_must(holds(map, 0, LENGTH, 0));
         child_must_int(ammap_fill(map, 0, LENGTH, NEW), 0);

@@ -525,7 +525,6 @@ void file_end(struct file *file)
 
 void file_forked(struct file *file, int shown)
 {
-        file_twins_forked();
         pthread_mutex_init(&file->mutex, NULL);
         for (uint64_t i = 0; i < file->lanes; i++)
                 file->lane[i] = (struct file_lane){ .readers = 0 };

@@ -85,6 +85,16 @@ int file_elsewhere(const struct file *file, struct lane_range lanes, enum access
         return rc;
 }
 
+void file_twins_before_fork(void)
+{
+        pthread_mutex_lock(&files_mutex);
+}
+
+void file_twins_after_fork(void)
+{
+        pthread_mutex_unlock(&files_mutex);
+}
+
 void file_twins_forked(void)
 {
         pthread_mutex_init(&files_mutex, NULL);

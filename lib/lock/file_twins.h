@@ -20,7 +20,9 @@ void file_each_twin(const struct file *file, void (*found)(const struct file *tw
  * AMMAP_ERR_DEADLOCK; or AMMAP_ERR_DEADLOCK at once. */
 int file_elsewhere(const struct file *file, struct lane_range lanes, enum access access);
 
-/* In a forked child, before the calls above. */
+/* Around a fork, which finds the list whole; and in the child, before the calls above. */
+void file_twins_before_fork(void);
+void file_twins_after_fork(void);
 void file_twins_forked(void);
 
 #endif /* FILE_TWINS_H */

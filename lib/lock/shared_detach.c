@@ -45,10 +45,12 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 void detach_before_fork(void)
 {
         pthread_mutex_lock(&mutex);
+        slots_lock();
 }
 
 void detach_after_fork(void)
 {
+        slots_unlock();
         pthread_mutex_unlock(&mutex);
 }
 
@@ -130,10 +132,10 @@ static int detach_to_read(struct shared_hold *from, struct shared_hold **to)
         name_set(hold, hold->set, reach);
         if (shared->writable)
                 ask_rescan(shared, read_set_lanes(from->set));
-        slot_move_begin();
+        slots_lock();
         atomic_store(&hold->refs, shared_hold_refs(hold) + HOLD_SLICE);
         shared_leave(from, HOLD_SLICE);
-        slot_move_end();
+        slots_unlock();
         *to = hold;
         return 0;
 }
@@ -164,12 +166,12 @@ static int detach_to_write(struct shared_hold *from, struct shared_hold **to)
         note_mut_slice(process, 1);
         for (uint32_t lane = lanes.first; lane <= lanes.last; lane++)
                 atomic_exchange(&shared->lane[lane].owner, process->owner_id | OWNER_WAITERS);
-        slot_move_begin();
+        slots_lock();
         hold->set = from->set;
         hold->reach = from->reach;
         atomic_store(&hold->refs, HOLD_SLICE);
         atomic_store(&from->refs, 0);
-        slot_move_end();
+        slots_unlock();
         note_mut_slice(slot, -1U);
         slot_write_unhold(from);
         *to = hold;

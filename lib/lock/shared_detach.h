@@ -18,8 +18,8 @@ bool shared_is_detached(const struct shared_hold *hold);
 /* Leave one that is. */
 void shared_leave_detached(struct shared_hold *hold, uint64_t use);
 
-/* Around a fork, which is not to see half of this; and in the child, where nothing is
- * detached. */
+/* Around a fork, which is not to see half of this, nor of what slot.c lists; and in the child,
+ * where nothing is detached. */
 void detach_before_fork(void);
 void detach_after_fork(void);
 void detach_forked(void);

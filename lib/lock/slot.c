@@ -560,12 +560,12 @@ void slot_give_up_for_process(struct shared *shared, struct slot *slot)
         recycle_slot(slot);
 }
 
-void slot_move_begin(void)
+void slots_lock(void)
 {
         pthread_mutex_lock(&mutex);
 }
 
-void slot_move_end(void)
+void slots_unlock(void)
 {
         pthread_mutex_unlock(&mutex);
 }
@@ -736,10 +736,14 @@ static void forget_slot(struct slot *slot)
         slot->process_life = NULL; /* which the child does not have */
 }
 
+/* The links are made anew: without fork handlers another thread may have been about to change them. */
 void slot_forked(void)
 {
+        struct shared **link = &all_shared;
+
         pthread_mutex_init(&mutex, NULL);
-        for (struct shared *shared = all_shared; shared; shared = shared->next) {
+        for (struct shared *shared = all_shared; shared; link = &shared->next, shared = shared->next) {
+                shared->link = link;
                 shared->mine = shared->detached = NULL;
                 atomic_store(&shared->sleepers, 0);
                 for (unsigned i = 0; i < LOOKOUTS; i++)

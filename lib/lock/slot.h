@@ -172,9 +172,10 @@ static inline bool slot_is_process(const struct slot *slot)
 /* Whether anything is held by it. */
 bool slot_holds_any(const struct slot *slot);
 
-/* What it holds goes from one slot to another: those who count see both or neither. */
-void slot_move_begin(void);
-void slot_move_end(void);
+/* In between the slots and handles of this process are as they are: where what one holds goes to
+ * another slot those who count see both or neither; and a forked child finds all. */
+void slots_lock(void);
+void slots_unlock(void);
 
 /* The quick way to what slot_take finds. */
 static inline int slot_mine(struct shared *shared, struct slot **slot)

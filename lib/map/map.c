@@ -4,6 +4,7 @@
  */
 #include "map/map.h"
 
+#include "lock/file_twins.h"
 #include "lock/shared_detach.h"
 #include "map/options.h"
 
@@ -109,22 +110,37 @@ static void fork_before(void)
         recycle_before_fork();
         lock_maps();
         detach_before_fork();
+        file_twins_before_fork();
 }
 
 static void fork_after(void)
 {
+        file_twins_after_fork();
         detach_after_fork();
         unlock_maps();
         recycle_after_fork();
 }
 
+/* Without fork handlers another thread may have been about to change the links. */
+static void link_anew(void)
+{
+        void **link = &all_maps;
+
+        for (struct ammap *map = map_in(all_maps); map; map = map_in(map->next)) {
+                map->link = link;
+                link = &map->next;
+        }
+}
+
 static void fork_child(void)
 {
         mutex_init(&all_maps_mutex);
+        link_anew();
         recycle_forked();
         thread_forked();
         slot_forked();
         detach_forked();
+        file_twins_forked();
         for (struct ammap *map = map_in(all_maps); map; map = map_in(map->next))
                 lanes_forked(map);
         lane_forked_all();
@@ -196,7 +212,7 @@ static void end_views(const struct ammap *map, struct views *views)
 }
 
 /* A forked child that ran no fork handlers may find the list between two of
- * these stores: it is whole for a walk at each. */
+ * these stores: it is whole for a walk at each (link_anew). */
 void map_link(struct ammap *map)
 {
         struct views *alone = map->joint_views;

@@ -388,9 +388,12 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
         return rc;
 }
 
-/* A failure to unmap comes after the wiping: a secret does not wait for it. */
+/* A failure to unmap comes after the wiping: a secret does not wait for it.  A child may be forked in the midst: where
+ * the memory was it may have other things already, and where the locks were noted. */
 int region_free(struct region *region)
 {
+        const size_t mapped = region->mapped;
+        struct locked *locked = region->locked;
         bool torn;
         int rc = region->secret && region->frozen ? change_access(region, OS_READ, OS_WRITE, &torn) : 0;
 
@@ -400,10 +403,15 @@ int region_free(struct region *region)
                 region->frozen = false;
                 wipe(region->data, 0, region->used);
         }
-        rc = os_unmap(region->map, region->mapped);
-        if (rc == 0)
-                free(region->locked);
-        return rc;
+        region->mapped = 0;
+        rc = os_unmap(region->map, mapped);
+        if (rc < 0) {
+                region->mapped = mapped;
+                return rc;
+        }
+        region->locked = NULL;
+        free(locked);
+        return 0;
 }
 
 /* --- Its pages --- */
@@ -605,7 +613,8 @@ void region_forked(struct region *region)
 void region_leave_out(struct region *region)
 {
         region->fork = AMMAP_FORK_OMIT;
-        os_unmap(region->map, region->mapped);
+        if (region->mapped > 0)
+                os_unmap(region->map, region->mapped);
 }
 
 /* --- Copying one --- */

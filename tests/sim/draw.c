@@ -37,6 +37,7 @@ enum op {
         OP_WAIT_WORD,
         OP_WAKE_WORD,
         OP_HOLDERS,
+        OP_VISIT,
         OPS,
         OPS_ALWAYS = OP_DETACH
 };
@@ -70,6 +71,7 @@ static void draw_others(bool any)
         for (unsigned op = OPS_ALWAYS; op < OPS; op++)
                 share[op] = any && below(3) == 0 ? 1 + below(8) : 0;
         clones_left = CLONES_MAX;
+        visits_begin();
 }
 
 /* Apart from all else that is drawn. */
@@ -784,6 +786,8 @@ static void do_fork(void)
         if (holds_for_good() || own_view() || fork_process() != 0)
                 return;
         if (!sharing) {
+                if (share[OP_VISIT] > 0)
+                        do_visit();
                 thread_is_alone();
                 current->spared = true;
         }
@@ -871,6 +875,9 @@ static void do_one(enum op op)
                 break;
         case OP_HOLDERS:
                 do_holders(range);
+                break;
+        case OP_VISIT:
+                do_visit();
                 break;
         default:
                 do_freeze(below(maps));

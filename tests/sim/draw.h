@@ -80,6 +80,11 @@ void do_load(struct range range);
 void do_wait_word(struct range range);
 void do_wake_word(struct range range);
 
+/* visits.c */
+void visits_begin(void);
+void visit(enum place place);
+void do_visit(void);
+
 /* looks.c */
 void do_holders(struct range range);
 void do_clone(unsigned map);

@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FDS_MAX = 128, OBJECTS_MAX = 8, LOCKS_MAX = 128, MAPPINGS_MAX = 128, DEVICE = 1 };
+enum { FDS_MAX = 128, OBJECTS_MAX = 9, VISITED = OBJECTS_MAX - 1, LOCKS_MAX = 128, MAPPINGS_MAX = 128, DEVICE = 1 };
 
 struct object {
         unsigned char *bytes;
@@ -72,7 +72,7 @@ static void system_call(const char *what)
 
 bool files_have(uintptr_t at, size_t size)
 {
-        for (unsigned i = 0; i < objects; i++)
+        for (unsigned i = 0; i < OBJECTS_MAX; i++)
                 if (at - (uintptr_t)object[i].bytes < object[i].size)
                         return at - (uintptr_t)object[i].bytes + size <= ((object[i].size + 4095) & ~(size_t)4095);
         return false;
@@ -177,7 +177,7 @@ int os_memory(const char *name, uint64_t size)
         system_call("os_memory");
         if (refuses(NO_DESCRIPTOR))
                 return -EMFILE;
-        if (objects == OBJECTS_MAX)
+        if (objects == VISITED)
                 fail("the simulation has no more memory to be shared");
         object[objects].bytes = memory_object(objects, (size_t)size);
         object[objects].size = (size_t)size;
@@ -199,10 +199,9 @@ int os_open(const char *path, bool write, bool create)
         if (refuses(NO_DESCRIPTOR))
                 return -EMFILE;
         if (create) {
-                if (number != objects)
+                if (number != VISITED && number != objects++)
                         fail("the simulation makes files in the order of their numbers");
                 object[number] = (struct object){ .bytes = memory_object(number, 0), .file = true };
-                objects++;
         }
         return open_object(number, write);
 }

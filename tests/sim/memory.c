@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { HEAP = 1 << 20, PAGES = 2048, GRANULE = 16, PAGE = 4096, DATA_MAX = 1 << 13, OBJECTS = 8, OBJECT = 1 << 22 };
+enum { HEAP = 1 << 20, PAGES = 2048, GRANULE = 16, PAGE = 4096, DATA_MAX = 1 << 13, OBJECTS = 9, OBJECT = 1 << 22 };
 enum { FREE, TAKEN, GIVEN_BACK };
 
 /* The linker makes these of the sections that the build renames. */
@@ -357,6 +357,20 @@ int os_protect(void *address, size_t length, enum os_access access)
         (void)length, (void)access;
         system_call("os_protect", address);
         return refuses(NO_MEMORY) ? -ENOMEM : 0;
+}
+
+int os_lock(void *address, size_t length)
+{
+        (void)length;
+        system_call("os_lock", address);
+        return refuses(NO_MEMORY) ? -ENOMEM : 0;
+}
+
+int os_unlock(void *address, size_t length)
+{
+        (void)length;
+        system_call("os_unlock", address);
+        return 0;
 }
 
 int os_discard(void *address, size_t length)

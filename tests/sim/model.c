@@ -723,7 +723,8 @@ static struct forked look_at_lane(unsigned m, unsigned lane)
         return of;
 }
 
-/* The child has the maps, and as many handles of them. */
+/* The child has the maps, and as many handles of them; and of a file its parent's locks, until it has closed what it
+ * was forked with. */
 void model_fork(const struct thread *child)
 {
         memset(&call[child->number], 0, sizeof call[0]);
@@ -739,9 +740,18 @@ void model_fork(const struct thread *child)
                 model_map[m].other[child->process] = model_map[m].other[current->process];
                 inherited[child->process][m] = view_until[current->process][m] == NOT_YET;
                 view_until[child->process][m] = inherited[child->process][m] ? NOT_YET : 0;
+                if (model_map[m].place == IN_FILE)
+                        there_until[child->number][m] = NOT_YET;
                 for (unsigned lane = 0; lane < model_map[m].lanes; lane++)
                         forked[child->number][m][lane] = look_at_lane(m, lane);
         }
+}
+
+void model_forked(void)
+{
+        for (unsigned m = 0; m < maps; m++)
+                if (there_until[me()][m] == NOT_YET)
+                        there_until[me()][m] = model_tick();
 }
 
 /* --- Calls --- */

@@ -205,6 +205,27 @@ static void three(unsigned number)
                 slice(word);
 }
 
+/* A map comes and goes, and another thread forks: the child makes such a map, too. */
+static void visitor(unsigned number, enum place place)
+{
+        if (number == 0) {
+                visit(place);
+        } else if (fork_process() == 0) {
+                visit(place);
+                end_thread();
+        }
+}
+
+static void visitors(unsigned number)
+{
+        visitor(number, SHARED);
+}
+
+static void file_visitors(unsigned number)
+{
+        visitor(number, IN_FILE);
+}
+
 static const struct scene {
         void (*body)(unsigned number);
         const char *name;
@@ -268,6 +289,8 @@ static const struct scene {
         { freezes, "file_freezes_itself", 2, 1, 1, .file = true },
         { chain, "shared_chain", 3, 3, 2 },
         { freezes, "shared_freezes", 2, 1, 2 },
+        { visitors, "visitors", 2, 1, 0 },
+        { file_visitors, "file_visitors", 2, 1, 0 },
 };
 const unsigned scenarios = sizeof scene / sizeof scene[0];
 unsigned scenario;

@@ -556,6 +556,7 @@ int fork_process(void)
         child->low = (unsigned char *)__builtin_frame_address(0) - RED_ZONE;
         if (_setjmp(child->resume)) {
                 os_in_child();
+                model_forked();
                 return 0;
         }
         memcpy(child->aside, child->low, used_stack(child));

@@ -161,6 +161,7 @@ void stores_settle(uintptr_t at, size_t size);
 
 void memory_begin(void); /* once: what the library's data is like before its first call */
 void memory_reset(void); /* before each run */
+#define FILE_VISITED "8" /* the path of the one file that a run makes meanwhile */
 void files_reset(void);
 void files_process_end(unsigned process);
 void files_fork(unsigned child);
@@ -204,6 +205,7 @@ void model_sleep(int64_t deadline);
 void model_woken(void);
 void model_killed(unsigned thread);
 void model_fork(const struct thread *child);
+void model_forked(void);
 void model_deadline(int64_t deadline);
 void thread_is_dead(unsigned number);
 /* Nobody can go on before time has passed; so much has. */
