@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Each mutant of mutants.sh, and each mend of the lock undone, must be found by the simulation:
-# sim-mutants.sh [NAME...].  Prints what found it, after how many seconds of a processor, and the seed.
+# Each mutant of mutants.sh, each mend of the lock undone, and each belief in what others say, must be found by the
+# simulation: sim-mutants.sh [NAME...].  Prints what found it, after how many seconds of a processor, and the seed.
 #
 # SIM_TIME: seconds of a processor at most for the last of the searches of each, 300 unless told.
 set -eu
@@ -44,7 +44,27 @@ file-even-before-bytes|lock/file_head.c|/^int file_write_between/,/^}/s/{ sequen
 file-downgrade-lets-go|lock/file_lock.c|/^int file_downgrade/,/^}/s/rc = file_lock_lanes(file, lanes, OS_LOCK_READ);/file_lock_lanes(file, lanes, OS_UNLOCK), rc = file_lock_lanes(file, lanes, OS_LOCK_READ);/
 file-length-while-in-lanes|map/file.c|/^static int take_all/,/^}/s/LANE_TRY/os_now() + LENGTH_WAIT/
 file-recovered-unmarked|lock/file_lock.c|/^static int try_recover_lane/,/^}/s/sequence + 1/sequence/
+files-locked-at-a-fork|lock/file_twins.c|/^void file_twins_before_fork/,$s/pthread_mutex_[a-z]*(&files_mutex.*//
+unmapped-twice|memory/region.c|/^int region_free/,/^}/s/region->mapped = 0;//
+locks-noted-after-the-end|memory/region.c|/^int region_free/,/^}/s/region->locked = NULL;//
 freeze-never-cancelled|map/shared.c|/^static int freeze(/,/^}/s/handle_freeze_cancel(shared);/(void)0;/
+END
+}
+
+# The same: what somebody else has stored in a header is believed.
+believed()
+{
+        cat <<'END'
+slots-used-believed|lock/slot.h|/^static inline uint32_t slots_used_in(/,/^}/s/return unlikely.*/return used;/
+owner-index-believed|lock/slot.c|/^bool slot_lives_by_id(/,/^}/s/index < shared->slots \&\& //
+told-index-believed|lock/slot.c|/^bool slot_tells(/,/^}/s/index >= shared->slots || //
+process-number-believed|lock/shared_holders.c|/^static uint32_t known(/,/^}/s/ \&\& id <= INT32_MAX//
+length-believed|map/shared.c|/^static uint64_t length_of(/,/^}/s/return length < room ? length : room/return length/
+quick-length-believed|map/map.h|/^static inline bool head_has(/,/^}/s/length < room ? length : room/length/
+frozen-length-believed|lock/slot.c|/^static void note_frozen(/,/^}/s/while (room > length/while (room != length/
+lanes-read-anew|lock/slot.c|s/index < shared->slots; index++/index < shared->head->slots; index++/
+capacity-read-anew|map/shared.c|/^static uint64_t note_room(/,/^}/s/map->capacity/map->shared->head->capacity/
+races-without-end|lock/shared_wait.c|/^int shared_wait_lost_race(/,/^}/s/return ++w->lost.*/return 0;/
 END
 }
 
@@ -52,9 +72,10 @@ END
         sed -n "/^table()/,/^}/{/|/p}" "$tests/mutants.sh" | while IFS= read -r line; do
                 rest=${line#*|}
                 edit=${rest#*|}
-                printf '%s|lock/%s|%s\n' "${line%%|*}" "${rest%%|*}" "${edit%|*}"
+                printf 'runs|%s|lock/%s|%s\n' "${line%%|*}" "${rest%%|*}" "${edit%|*}"
         done
-        undone
+        undone | sed 's/^/runs|/'
+        believed | sed 's/^/lies|/'
 } >"$work/table"
 
 "$tests/sim.sh" build "$work/whole"
@@ -67,9 +88,23 @@ seconds()
                 awk -F '[ms ]+' '{ used = 60 * $1 + $2 + 60 * $3 + $4 - used } END { printf "%.1f", used }'
 }
 
+# In more and more runs, until one fails.
+search()
+{
+        case $2 in
+        lies)
+                "$1" --lies --time "$time"
+                ;;
+        *)
+                "$1" --exhaustive 1 --runs 4000 && "$1" --time 3 && "$1" --exhaustive 1 && "$1" --time 10 &&
+                        "$1" --exhaustive 2 && "$1" --seed 100000000 --time "$time"
+                ;;
+        esac
+}
+
 try()
 {
-        name=$1 file=$2 edit=$3 dir=$work/$1
+        kind=$1 name=$2 file=$3 edit=$4 dir=$work/$2
         mkdir -p "$dir/lib" "$dir/base"
         cp -R "$top"/lib/. "$dir/lib/"
         cp "$work"/whole/o/*.o "$dir/base/"
@@ -80,13 +115,9 @@ try()
         elif ! "$tests/sim.sh" build "$dir" "$dir/lib" >"$dir/log" 2>&1; then
                 found='no: it does not compile'
         else
-                found=no
+                found=yes
                 times >"$dir/before"
-                for how in '--exhaustive 1 --runs 4000' '--time 3' '--exhaustive 1' '--time 10' '--exhaustive 2' \
-                        "--seed 100000000 --time $time"; do
-                        # shellcheck disable=SC2086
-                        "$dir/sim" $how >"$dir/log" 2>&1 || { found=yes && break; }
-                done
+                if search "$dir/sim" "$kind" >"$dir/log" 2>&1; then found=no; fi
                 times >"$dir/after"
                 test $found = no || found="$(seconds "$dir") s, $(sed -n 's/^sim: \(seed\)/\1/p; s/^sim: \(scene .*\)/ (\1)/p' "$dir/log" | tr -d '\n')"
         fi
@@ -96,13 +127,14 @@ try()
 
 jobs=0
 while IFS= read -r line; do
+        kind=${line%%|*} && line=${line#*|}
         name=${line%%|*}
         case " $* " in
         '  ' | *" $name "*) ;;
         *) continue ;;
         esac
         rest=${line#*|} && file=${rest%%|*} && edit=${rest#*|}
-        try "$name" "$file" "$edit" | tee "$work/$name.out" &
+        try "$kind" "$name" "$file" "$edit" | tee "$work/$name.out" &
         jobs=$((jobs + 1))
         test $((jobs % 2)) -ne 0 || wait
 done <"$work/table"

@@ -9,8 +9,8 @@
  * header is made as it is when nobody is in, now and then.  Bytes and exclusion are not looked at.
  *
  * So a run may be what the model does not know.  Handles only read, or read beside one that writes; slices are
- * the process's, and whoever comes releases them, also twice; the system has no memory left, for once or for good.
- * Some runs are of a private map, of which nobody can lie.
+ * the process's, and whoever comes releases them, those of a shared map also twice; the system has no memory left,
+ * for once or for good.  Some runs are of a private map, of which nobody can lie.
  */
 #include "model.h"
 
@@ -23,6 +23,7 @@
 enum {
         LIES_MAX = 12,
         HELD_MAX = 4,
+        HOLDERS = 4,
         LANES = 3,
         LENGTH = LANES * 128,
         PAGE = 4096,
@@ -33,13 +34,15 @@ enum {
 static struct chance chance;
 static ammap_t *handle[PROCESSES_MAX], *reading[PROCESSES_MAX]; /* reading: one that only reads; or NULL */
 static struct format_head *head;                                /* NULL: nobody lies */
-static bool sharing, detaches;
+static bool sharing, detaches, left[PROCESSES_MAX];             /* left: there may be a slice that nobody releases */
 static uint64_t nag_from, nag_until;
-static unsigned lanes, lies, operations, late;
+static unsigned lanes, lies, operations, late, detachments;
 static uint64_t lie_at[LIES_MAX], to_mend;
 
 static struct held_slice {
         bool is, writes;
+        bool released;
+        unsigned number; /* how many were detached before */
         ammap_slice_t read;
         ammap_mut_slice_t write;
 } held[THREADS_MAX][HELD_MAX], detached[PROCESSES_MAX];
@@ -203,9 +206,27 @@ static void lie_of_slot(unsigned number)
         }
 }
 
+/* What is read once, when the map is opened. */
+static void lie_of_numbers(void)
+{
+        switch (below(4)) {
+        case 0:
+                head->lanes = (uint32_t)other(head->lanes, UINT32_MAX);
+                break;
+        case 1:
+                head->slots = (uint32_t)other(head->slots, UINT32_MAX);
+                break;
+        case 2:
+                head->capacity = other(head->capacity, UINT64_MAX);
+                break;
+        default:
+                ((unsigned char *)head)[below(offsetof(struct format_head, length))] = (unsigned char)draw(&chance);
+        }
+}
+
 static void lie(void)
 {
-        switch (below(16)) {
+        switch (below(17)) {
         case 0:
                 atomic_store(&head->slots_used, (uint32_t)other(atomic_load(&head->slots_used), UINT32_MAX));
                 break;
@@ -227,6 +248,9 @@ static void lie(void)
         case 7:
         case 8:
                 lie_of_lane(lane_of(below(lanes + 1)));
+                break;
+        case 9:
+                lie_of_numbers();
                 break;
         default:
                 lie_of_slot(any_slot());
@@ -288,6 +312,14 @@ static int answer(const char *call, int rc)
         return rc;
 }
 
+/* The same of bytes that the map may have, or has never had. */
+static int answer_of_range(const char *call, uint64_t offset, int rc)
+{
+        if (rc >= 0 && offset >= LENGTH)
+                fail("%s answers %d for bytes that the map has never had", call, rc);
+        return answer(call, rc);
+}
+
 /* Where nobody mends anything, none waits for ever while others may wait for what it holds. */
 static int64_t timeout(void)
 {
@@ -337,7 +369,7 @@ static void take(ammap_t *map, uint64_t offset, uint64_t length, bool writes)
                                 : ammap_timed_as_slice(map, offset, length, timeout(), &one->read);
         if (how == 3 && rc == 1) /* its writer had died */
                 rc = 0;
-        if (answer("a slice", rc) < 0)
+        if (answer_of_range("a slice", offset, rc) < 0)
                 return;
         one->is = true;
         look(writes ? one->write.data : one->read.data, offset, length);
@@ -363,32 +395,47 @@ static void change(struct held_slice *one, bool detach)
                            one->writes ? ammap_mut_slice_detach(&one->write) : ammap_slice_detach(&one->read)) == 0 &&
                     !there->is) {
                         *there = *one;
+                        there->number = detachments++;
+                        there->released = false;
                         one->is = false;
                 }
         } else if (answer("downgrade", ammap_mut_slice_downgrade(&one->write, &one->read)) == 0)
                 one->writes = false;
 }
 
-/* By whichever thread of the process; and once more, perhaps at the same time where a lie could have it so. */
+/* By whichever thread of the process; and of a shared map once more, perhaps at the same time: what then has its place
+ * may be released too early, or never. */
 static void release_detached(void)
 {
         struct held_slice *there = &detached[current->process], one = *there;
 
         if (!one.is)
                 return;
+        left[current->process] |= there->released;
+        there->released = true;
         there->is = sharing;
         release(&one);
-        there->is = below(2) && (there->is || !sharing);
+        if (there->number == one.number)
+                there->is = sharing && below(2) && there->is;
+}
+
+/* Whom one may signal, and where in the map. */
+static void holders_check(const ammap_holder_t *holders, int count)
+{
+        for (int i = 0; i < count; i++)
+                if (holders[i].pid < 0 || holders[i].tid < 0 || holders[i].hold > AMMAP_HOLD_VIEW ||
+                    holders[i].offset > LENGTH || holders[i].length > LENGTH - holders[i].offset)
+                        fail("a holder has bytes that are not in the map, or a number that nobody has");
 }
 
 static void call(void)
 {
-        const uint64_t offset = below(LENGTH / 8) * UINT64_C(8),
-                       length = 8 * (1 + (uint64_t)below((LENGTH - (uint32_t)offset) / 8));
+        const uint64_t within = below(LENGTH / 8) * UINT64_C(8), offset = below(8) ? within : LENGTH + within,
+                       length = 8 * (1 + (uint64_t)below((LENGTH - (uint32_t)within) / 8));
         const unsigned process = current->process;
         ammap_t *map = reading[process] && below(2) ? reading[process] : handle[process];
         unsigned char bytes[LENGTH] = { 0 };
-        ammap_holder_t holders[4];
+        ammap_holder_t holders[HOLDERS];
         uint64_t generation = 0;
         int rc;
 
@@ -397,17 +444,17 @@ static void call(void)
         switch (below(22)) {
         case 0:
         case 1:
-                answer("read_into", ammap_timed_read_into(map, offset, bytes, length, timeout()));
+                answer_of_range("read_into", offset, ammap_timed_read_into(map, offset, bytes, length, timeout()));
                 break;
         case 2:
-                answer("try_read_into", ammap_try_read_into(map, offset, bytes, length));
+                answer_of_range("try_read_into", offset, ammap_try_read_into(map, offset, bytes, length));
                 break;
         case 3:
         case 4:
-                answer("update", ammap_timed_update_region(map, offset, bytes, length, timeout()));
+                answer_of_range("update", offset, ammap_timed_update_region(map, offset, bytes, length, timeout()));
                 break;
         case 5:
-                answer("try_update", ammap_try_update_region(map, offset, bytes, length));
+                answer_of_range("try_update", offset, ammap_try_update_region(map, offset, bytes, length));
                 break;
         case 6:
         case 7:
@@ -444,8 +491,9 @@ static void call(void)
                         answer("freeze", ammap_freeze(map));
                 break;
         case 20:
-                rc = ammap_holders(map, 0, 8, holders, 4);
+                rc = ammap_holders(map, 0, 8, holders, HOLDERS);
                 answer("holders", rc > 0 ? 0 : rc);
+                holders_check(holders, rc < HOLDERS ? rc : HOLDERS);
                 break;
         default:
                 answer("wait_change",
@@ -463,6 +511,7 @@ static void make_calls(unsigned number)
                 call();
         for (struct held_slice *one; !dies && (one = find_held(true));)
                 release(one);
+        left[current->process] |= find_held(true) != NULL;
 }
 
 /* --- A run ---------------------------------------------------------------------- */
@@ -486,7 +535,7 @@ static void draw_lies(uint64_t seed)
         plan.stops = below(8) == 0;
         to_mend = MEND_AFTER;
         nag_from = below(plan.length);
-        nag_until = below(16) == 0 ? nag_from + draw_wide(&chance, 14) : 0;
+        nag_until = below(16) == 0 ? nag_from + draw_wide(&chance, 17) : 0;
         plan.refusals = below(3) == 0 ? 1U << below(7) : 0;
         late = below(4) == 0 ? draw_wide(&chance, 10) : 0;
         operations = 1 + below(12);
@@ -523,6 +572,15 @@ static void make_maps(void)
         head = (struct format_head *)(void *)memory_object(0, 0);
 }
 
+/* Whether somebody is in it, a process knows by what it has noted itself. */
+static void free_handle(ammap_t *map, unsigned process)
+{
+        int rc = answer("free", ammap_free(map));
+
+        if (rc != 0 && !left[process])
+                fail("nobody of the process is in, and ammap_free answers %d", rc);
+}
+
 void lies_run(uint64_t seed)
 {
         static const struct held_slice none;
@@ -532,8 +590,10 @@ void lies_run(uint64_t seed)
                         held[t][i] = none;
         for (unsigned p = 0; p < PROCESSES_MAX; p++) {
                 detached[p] = none;
+                left[p] = false;
                 handle[p] = reading[p] = NULL;
         }
+        detachments = 0;
         draw_lies(seed);
         honest_forget();
         make_maps();
@@ -547,8 +607,8 @@ void lies_run(uint64_t seed)
                 if (!process_is_gone(p)) {
                         enter_process(p);
                         honest_end(p);
-                        if (reading[p])
-                                answer("free", ammap_free(reading[p]));
-                        answer("free", ammap_free(handle[p]));
+                        left[p] |= detached[p].is;
+                        free_handle(reading[p], p);
+                        free_handle(handle[p], p);
                 }
 }
