@@ -30,9 +30,22 @@ static int write_and_read(ammap_t *map, uint64_t offset, uint64_t value, uint64_
         return rc;
 }
 
-void visit(enum place place)
+/* A file's map is as the file is. */
+static ammap_options_t draw_options(enum place place)
 {
         ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.share = place == PRIVATE ? AMMAP_PRIVATE : AMMAP_SHARED;
+        options.recycle = place == PRIVATE && below(2) ? AMMAP_TRY : AMMAP_NO;
+        options.fork = place != IN_FILE && below(2) ? AMMAP_FORK_OMIT : AMMAP_FORK_COPY;
+        if (place == PRIVATE && below(4) == 0)
+                options.fork = AMMAP_FORK_WIPE;
+        return options;
+}
+
+void visit(enum place place)
+{
+        ammap_options_t options = draw_options(place);
         const uint64_t size = THREADS_MAX * sizeof(uint64_t), value = model_tick();
         const bool spared = current->spared;
         uint64_t found = 0;
@@ -40,7 +53,6 @@ void visit(enum place place)
         int rc;
 
         current->spared = true;
-        options.share = place == PRIVATE ? AMMAP_PRIVATE : AMMAP_SHARED;
         rc = place == IN_FILE ? ammap_open(&map, FILE_VISITED, size, &options) : ammap_new_with(&map, size, &options);
         if (rc != 0)
                 fail("a map is made beside the others: %d", rc);
