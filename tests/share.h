@@ -311,7 +311,7 @@ static inline void peer_start_by(struct peer *peer, pid_t (*forker)(void), peer_
                         _exit(1);
                 close(there[1]);
                 close(back[0]);
-                signal(SIGALRM, SIG_DFL);
+                watchdog_since = now_ns();
                 alarm(test_time());
                 body(&parent, argument);
                 _exit(0);
@@ -381,6 +381,7 @@ static inline void peer_kill_only(const struct peer *peer)
         ck_assert_int_eq(kill(peer->pid, SIGKILL), 0);
         ck_assert_int_eq(waitid(P_PID, (id_t)peer->pid, &info, WEXITED | WNOWAIT), 0);
         ck_assert_int_eq(info.si_code, CLD_KILLED);
+        ck_assert_int_eq(info.si_status, SIGKILL);
 }
 
 static inline void peer_bury(struct peer *peer)

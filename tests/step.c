@@ -227,14 +227,14 @@ struct finding {
 static void check_clean(ammap_t *map, bool writable)
 {
         for (enum op op = 0; op < OP_COUNT; op++)
-                child_must_int(op_run(op, map, 0, BLOCK, 5 * SECOND),
+                child_must_int(op_run(op, map, 0, BLOCK, patience_ns()),
                                writable || !op_writes(op) ? 0 : AMMAP_ERR_READ_ONLY);
 }
 
 static void check_dead(ammap_t *map)
 {
         for (enum op op = 0; op < OP_COUNT; op++)
-                child_must_int(op_run(op, map, 0, BLOCK, 5 * SECOND), AMMAP_ERR_OWNER_DEAD);
+                child_must_int(op_run(op, map, 0, BLOCK, patience_ns()), AMMAP_ERR_OWNER_DEAD);
 }
 
 /* The next one gets what the one that was killed got, or was about to get. */

@@ -6,8 +6,8 @@
  *   needs to be run.
  * - A watchdog over every test.  Check's own works only where it forks, and it
  *   does not under valgrind (CK_FORK=no).
- * - Checks for threads other than the test's own, where ck_assert may not be
- *   used: it would jump onto another thread's stack.  A failure is printed and
+ * - Check's checks are for the test's own thread: in children and in other threads
+ *   a failure ends the process.  thread_check does not: a failure is printed and
  *   counted, and the end of the test fails by the count.
  * - Tasks (threads that can be seen to be blocked), holders (a thread that
  *   holds a slice until it is told), and every locking call of the library as
@@ -41,6 +41,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -223,6 +224,39 @@ static inline unsigned test_time(void)
         return (test_is_long() ? 1200 : 240) * (unsigned)test_scale() + test_time_extra;
 }
 
+/* Check notes under a mutex of its own that a check has succeeded, and leaves the test where one has failed.  A child
+ * may find that mutex locked for ever, and what is left is the thread of the test alone.  So elsewhere, in a child or in
+ * another thread, a check that succeeds notes nothing, and one that fails is told and ends the process. */
+static pid_t test_process;
+static pthread_t test_thread;
+
+static inline bool test_is_here(void)
+{
+        return getpid() == test_process && pthread_equal(pthread_self(), test_thread);
+}
+
+__attribute__((noreturn, format(printf, 4, 5))) static inline void
+check_failed_elsewhere(const char *file, int line, const char *expression, const char *text, ...)
+{
+        va_list values;
+
+        fprintf(stderr, "%s:%d: in a child or a thread: %s\n", file, line, expression);
+        if (text) {
+                va_start(values, text);
+                vfprintf(stderr, text, values);
+                va_end(values);
+                fputc('\n', stderr);
+        }
+        _exit(1);
+}
+
+/* The names are Check's: NOLINTBEGIN(bugprone-reserved-identifier) */
+#define _mark_point(file, line) (test_is_here() ? (_mark_point)(file, line) : (void)0)
+#define _ck_assert_failed(file, line, ...)                                                                             \
+        (test_is_here() ? (_ck_assert_failed)(file, line, __VA_ARGS__)                                                 \
+                        : check_failed_elsewhere(file, line, __VA_ARGS__))
+/* NOLINTEND(bugprone-reserved-identifier) */
+
 static _Atomic int thread_failures;
 
 static inline void thread_check_failed(const char *file, int line, const char *what)
@@ -266,6 +300,8 @@ static inline void test_setup(void)
 {
         struct sigaction action;
 
+        test_process = getpid();
+        test_thread = pthread_self();
         memset(&action, 0, sizeof(action));
         action.sa_handler = watchdog_bites;
         action.sa_flags = SA_RESTART;
@@ -783,15 +819,14 @@ static inline void *call_body(void *argument)
         return NULL;
 }
 
-/* The op's result in a thread of its own; INT_MIN: there is no such thread.  Children call it, too: so it calls
- * nothing of Check, whose mutex may be locked in a child for ever. */
+/* The op's result in a thread of its own. */
 static inline int op_elsewhere(enum op op, ammap_t *map, uint64_t offset, uint64_t length)
 {
         struct call call = { op, map, offset, length, 0, INT_MIN, 0 };
         pthread_t thread;
 
-        if (pthread_create(&thread, NULL, call_body, &call) == 0)
-                pthread_join(thread, NULL);
+        ck_assert_int_eq(pthread_create(&thread, NULL, call_body, &call), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
         return call.result;
 }
 

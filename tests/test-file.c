@@ -1131,10 +1131,11 @@ DEFINE_TEST("file", no_writer_passes_a_waiting_reader)
         struct remote reader, writer;
         struct reply reply;
         ammap_mut_slice_t mut;
+        int round = 0;
 
         remote_start(&reader, &place);
         remote_start(&writer, &place);
-        for (int round = 0, tries = 0; round < chances(50) && tries < 2 * chances(50); tries++) {
+        for (int tries = 0; round < chances(50) && tries < 2 * chances(50); tries++) {
                 int64_t released;
 
                 ck_assert_int_eq(ammap_as_mut_slice(map, 0, 1, &mut), 0);
@@ -1155,6 +1156,8 @@ DEFINE_TEST("file", no_writer_passes_a_waiting_reader)
                 else
                         ck_assert_int_ge(now_ns() - released, pass_after);
         }
+        if (round == 0)
+                skip_part(__func__, "the reader got no processor in its turn, each time");
         remote_end(&reader);
         remote_end(&writer);
         ck_assert_int_eq(ammap_free(map), 0);

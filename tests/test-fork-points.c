@@ -482,6 +482,7 @@ DEFINE_LOOP_TEST("fork-points", forked, 0, LINUX_ONLY ? MAPS : SHARED)
         current = NULL;
         sem_post(&to_worker);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        ck_assert(calls == 0 || tally.forks > 0);
         printf("fork-points: %s: %u calls of %u instructions, %u forks; OWNER_DEAD in %u of them\n", map_names[kind],
                calls, tally.instructions, tally.forks, tally.dead);
 }

@@ -589,14 +589,21 @@ static uint64_t turns_taken_back(ammap_t *map)
         return atomic_load(&only_lane(map)->waiting) >> 32;
 }
 
+static void turns_were_seen(const char *test, int rounds)
+{
+        if (rounds == 0)
+                skip_part(test, "each turn was taken back: those that had one got no processor");
+}
+
 /* Under hot writers, a starving reader gets in as the next: no writer enters
  * after the one that leaves. */
 DEFINE_TEST("turns", starving_readers_are_next)
 {
         ammap_t *map = new_map(100, 1);
+        int round = 0, tries;
 
         no_bias(map);
-        for (int round = 0, tries = 0; round < rounds(30) && tries < 2 * rounds(30); tries++) {
+        for (tries = 0; round < rounds(30) && tries < 2 * rounds(30); tries++) {
                 uint64_t taken_back = turns_taken_back(map);
                 bool in_order = true;
                 struct hot hot = { map, false };
@@ -625,6 +632,7 @@ DEFINE_TEST("turns", starving_readers_are_next)
                 round += turns_taken_back(map) == taken_back;
                 check_quiet(map);
         }
+        turns_were_seen(__func__, round);
         free_quiet(map);
 }
 
@@ -633,9 +641,10 @@ DEFINE_TEST("turns", starving_readers_are_next)
 DEFINE_TEST("turns", turns_alternate)
 {
         ammap_t *map = new_map(100, 1);
+        int round = 0, tries;
 
         no_bias(map);
-        for (int round = 0, tries = 0; round < rounds(20) && tries < 2 * rounds(20); tries++) {
+        for (tries = 0; round < rounds(20) && tries < 2 * rounds(20); tries++) {
                 uint64_t taken_back = turns_taken_back(map);
                 uint64_t sequence = sequence_of(map), first, second;
                 struct waiter readers[3], writers[2];
@@ -668,6 +677,7 @@ DEFINE_TEST("turns", turns_alternate)
                 round += turns_taken_back(map) == taken_back;
                 check_quiet(map);
         }
+        turns_were_seen(__func__, round);
         free_quiet(map);
 }
 
@@ -693,9 +703,10 @@ static void *long_reader_body(void *argument)
 DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
 {
         ammap_t *map = new_map(100, 1);
+        int round = 0, tries;
 
         no_bias(map);
-        for (int round = 0, tries = 0; round < rounds(10) && tries < 2 * rounds(10); tries++) {
+        for (tries = 0; round < rounds(10) && tries < 2 * rounds(10); tries++) {
                 uint64_t taken_back = turns_taken_back(map);
                 struct long_reader reader = { .map = map };
                 struct waiter writer;
@@ -722,6 +733,7 @@ DEFINE_TEST("turns", a_writer_claims_after_a_turn_of_readers)
                 ck_assert_int_eq(writer.result, 0);
                 check_quiet(map);
         }
+        turns_were_seen(__func__, round);
         free_quiet(map);
 }
 

@@ -536,8 +536,10 @@ DEFINE_TEST("properties", huge)
         rc = ammap_new_with(&map, 4 * MB, &options);
         if (rc < 0) {
                 ck_assert_footprint(before);
-                if (!huge_enabled())
+                if (!huge_enabled()) {
+                        skip_part(__func__, "huge pages are off");
                         return;
+                }
         }
         ck_assert_int_eq(rc, 0);
         ck_assert_uint_eq((uintptr_t)ammap_as_ptr(map) % (2 * MB), 0);
@@ -572,8 +574,10 @@ DEFINE_TEST("properties", noreserve_reaches_the_system)
 
         options.noreserve = AMMAP_MUST;
         rc = ammap_new_with(&map, 16 * PAGE, &options);
-        if (rc == AMMAP_ERR_UNSUPPORTED) /* strict accounting */
+        if (rc == AMMAP_ERR_UNSUPPORTED) {
+                skip_part(__func__, "the system accounts strictly");
                 return;
+        }
         ck_assert_int_eq(rc, 0);
         ck_assert(vma_has(ammap_as_ptr(map), " nr"));
         ck_assert_int_eq(ammap_free(map), 0);
@@ -1559,6 +1563,7 @@ DEFINE_LOOP_TEST("accounts", huge_shared, 0, 2)
         ck_assert_int_eq(ammap_fill(map, 0, 4 * one, 1), 0);
         start = ammap_as_mut_ptr(map);
         if (madvise((void *)(uintptr_t)(((uintptr_t)start + one - 1) & ~(one - 1)), one, 25 /* MADV_COLLAPSE */) < 0) {
+                skip_part(__func__, "no huge pages of shared memory here");
                 ck_assert_int_eq(ammap_free(map), 0);
                 return;
         }

@@ -270,6 +270,7 @@ DEFINE_TEST("open", killed_creators)
                 ammap_t *map;
                 int64_t until;
                 struct pollfd poll_in;
+                int status;
 
                 peer_start(&peer, creator_body, path.text);
                 peer_expect(&peer, 'g');
@@ -277,7 +278,8 @@ DEFINE_TEST("open", killed_creators)
                 while (now_ns() < until)
                         ;
                 kill(peer.pid, SIGKILL);
-                waitpid(peer.pid, NULL, 0);
+                ck_assert_int_eq(waitpid(peer.pid, &status, 0), peer.pid);
+                ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
                 poll_in = (struct pollfd){ peer.in, POLLIN, 0 };
                 opened += poll(&poll_in, 1, 0) == 1 && peer_hear(&peer) == 'o';
                 not_opened += access(path.text, F_OK) != 0;

@@ -102,8 +102,8 @@ static void check_deaths(ammap_t *map, bool at_once)
         peer_expect(&peer, 'l');
         task_start(&task, wait_for_word, &waiting);
         task_sleeps(&task);
-        slept = sleeps_of(getpid(), atomic_load(&task.tid));
         peer_kill_only(&peer);
+        slept = sleeps_of(getpid(), atomic_load(&task.tid));
         task_join(&task);
         ck_assert_int_eq(waiting.result, AMMAP_ERR_OWNER_DEAD);
         ck_assert(!at_once || slept < 0 || task.sleeps - slept < SLEEPS_FEW);
@@ -134,6 +134,8 @@ static void deaths_without_descriptors(struct peer *parent, void *argument)
         (void)parent;
         if (refuse_call(SYS_pidfd_open, ENOSYS))
                 check_deaths(map, true);
+        else
+                skip_part(__func__, "no filters here");
         child_must(atomic_load(&thread_failures) == 0);
 }
 

@@ -1196,7 +1196,7 @@ DEFINE_LOOP_TEST_IF(!TEST_TSAN, "share", what_is_taken_in_the_last_round, 0, 12)
                 ck_assert_int_eq(pthread_join(thread, NULL), 0);
                 ck_assert_int_eq(late.result, 0);
                 if (finder == WAIT)
-                        ck_assert_int_eq(op_run(OP_TIMED_MUT_SLICE, late.map, 0, 4 * PAGE, 10 * SECOND), dead);
+                        ck_assert_int_eq(op_run(OP_TIMED_MUT_SLICE, late.map, 0, 4 * PAGE, patience_ns()), dead);
                 else if (finder == SHRINK)
                         ck_assert_int_eq(ammap_resize(late.map, 50), dead);
                 holds_more_than_a_block();
