@@ -46,11 +46,14 @@ enum call_kind {
         CALL_NEW,
         CALL_MLOCK,
         CALL_OPEN,
+        CALL_VIEW, /* beside a view that the forking thread has */
+        CALL_END_VIEW,
         CALLS
 };
 
 static const char *const call_names[CALLS] = {
-        "freeze", "growth", "shrink", "refused shrink", "discard", "clone", "free", "new", "mlock", "open",
+        "freeze", "growth", "shrink", "refused shrink", "discard", "clone",
+        "free",   "new",    "mlock",  "open",           "view",    "view's end",
 };
 
 enum map_kind {
@@ -80,6 +83,7 @@ struct subject {
         enum map_kind kind;
         ammap_t *map, *copy;
         ammap_slice_t slice;
+        ammap_u32_view_t view, own;
         const char *path;
         int rc;
 };
@@ -126,6 +130,11 @@ static int run_call(struct subject *subject)
         case CALL_NEW:
         case CALL_OPEN:
                 return make(subject, &subject->copy);
+        case CALL_VIEW:
+                return ammap_atomic_u32(subject->map, 4, &subject->view);
+        case CALL_END_VIEW:
+                ammap_u32_view_release(&subject->view);
+                return 0;
         case CALL_MLOCK:
                 return ammap_mlock(subject->map, 0, LENGTH);
         case CALLS:
@@ -293,6 +302,31 @@ static void check_map(const struct subject *subject, bool done, bool may_be_dead
         _exit(dead ? 2 : 0);
 }
 
+/* One that another thread was about to take, or to release, is nobody's in the child, or has never been. */
+static void check_views(struct subject *subject)
+{
+        ammap_stat_t stat = AMMAP_STAT_INIT;
+        int rc;
+
+        ammap_u32_view_release(&subject->own);
+        for (int i = 0; i < 3; i++) {
+                ammap_u32_view_t view;
+
+                child_must_int(ammap_atomic_u32(subject->map, 8, &view), 0);
+                ammap_u32_view_release(&view);
+        }
+        child_must_int(ammap_stat(subject->map, &stat), 0);
+        child_must(stat.views <= 1);
+        rc = ammap_freeze(subject->map);
+        child_must_int(rc, stat.views > 0 ? AMMAP_ERR_BUSY : 0);
+        child_must_int(ammap_free(subject->map), rc);
+}
+
+static bool is_of_views(enum call_kind call)
+{
+        return call == CALL_VIEW || call == CALL_END_VIEW;
+}
+
 /* Whatever became of the one, there is another; in a file of its own. */
 static void check_others(struct subject *subject)
 {
@@ -313,7 +347,9 @@ static void child_looks(struct subject *subject, bool done, bool may_be_dead)
         if (subject->call == CALL_NO_SHRINK)
                 ammap_slice_release(&subject->slice);
         check_others(subject);
-        if (subject->call != CALL_FREE && subject->call != CALL_NEW && subject->call != CALL_OPEN)
+        if (is_of_views(subject->call))
+                check_views(subject);
+        else if (subject->call != CALL_FREE && subject->call != CALL_NEW && subject->call != CALL_OPEN)
                 check_map(subject, done, may_be_dead);
         _exit(0);
 }
@@ -362,12 +398,18 @@ static void set_up(struct subject *subject)
 {
         subject->map = subject->copy = NULL;
         memset(&subject->slice, 0, sizeof(subject->slice));
+        memset(&subject->view, 0, sizeof(subject->view));
+        memset(&subject->own, 0, sizeof(subject->own));
         if (subject->kind == FILED)
                 unlink(subject->path);
         if (subject->call != CALL_OPEN && subject->call != CALL_NEW) {
                 ck_assert_int_eq(make(subject, &subject->map), 0);
                 ck_assert_int_eq(ammap_fill(subject->map, 0, LENGTH, OLD), 0);
         }
+        if (is_of_views(subject->call))
+                ck_assert_int_eq(ammap_atomic_u32(subject->map, 0, &subject->own), 0);
+        if (subject->call == CALL_END_VIEW)
+                ck_assert_int_eq(ammap_atomic_u32(subject->map, 4, &subject->view), 0);
         if (subject->call == CALL_NO_SHRINK)
                 ck_assert_int_eq(ammap_as_slice(subject->map, SHORT, 10, &subject->slice), 0);
 }
@@ -405,6 +447,8 @@ static unsigned long go_through(struct subject *subject, unsigned long first, un
         close(child_go[0]);
         close(child_go[1]);
         ammap_slice_release(&subject->slice);
+        ammap_u32_view_release(&subject->view);
+        ammap_u32_view_release(&subject->own);
         bury_child(subject);
         clean_up(subject);
         return trap.count;
@@ -437,6 +481,8 @@ static bool has_call(enum map_kind kind, enum call_kind call)
                 return (kind == FILED) == (call == CALL_OPEN);
         if (call == CALL_GROW)
                 return !whole;
+        if (is_of_views(call))
+                return kind != OMITTED;
         return kind != RAW || (call != CALL_SHRINK && call != CALL_NO_SHRINK);
 }
 
@@ -477,7 +523,9 @@ DEFINE_LOOP_TEST("fork-points", forked, 0, LINUX_ONLY ? MAPS : SHARED)
                 if (!has_call(kind, call) || !is_in_part((unsigned long)call, 3))
                         continue;
                 calls++;
-                sweep(&subject, (unsigned long)(call == CALL_FREEZE ? 3 * points : points));
+                sweep(&subject, (unsigned long)(call == CALL_FREEZE ? 3 * points
+                                                : is_of_views(call) ? 6 * points
+                                                                    : points));
         }
         current = NULL;
         sem_post(&to_worker);

@@ -7,6 +7,7 @@
 #include "lock/file_twins.h"
 #include "lock/shared_detach.h"
 #include "map/options.h"
+#include "map/views.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -71,7 +72,7 @@ static void lanes_forked(struct ammap *map)
 static void map_forked(struct ammap *map)
 {
         atomic_store(&map->common.sleepers, 0);
-        mutex_init(&map->joint_views->mutex);
+        views_forked(map);
         mutex_init(&map->resizing);
         region_forked(&map->region);
         map->kind->forked(map);

@@ -10,7 +10,8 @@ void views_add(struct ammap *map, struct view *view, uint64_t begin, uint64_t en
 {
         struct views *views = map->joint_views;
 
-        *view = (struct view){ .next = views->first, .link = &views->first, .begin = begin, .end = end };
+        *view = (struct view){ .next = views->first, .link = &views->first, .map = map, .begin = begin, .end = end };
+        atomic_thread_fence(memory_order_release); /* a child that finds it on the list finds it whole */
         if (views->first)
                 views->first->link = &view->next;
         views->first = view;
@@ -24,6 +25,21 @@ void views_drop(struct ammap *map, struct view *view)
                 view->next->link = view->link;
         free(view);
         atomic_fetch_sub(&map->views, 1);
+}
+
+void views_forked(struct ammap *map)
+{
+        struct views *views = map->joint_views;
+        struct view **link = &views->first;
+        uint64_t count = 0;
+
+        mutex_init(&views->mutex);
+        for (struct view *view = views->first; view; view = view->next) {
+                view->link = link;
+                link = &view->next;
+                count += view->map == map;
+        }
+        atomic_store(&map->views, count);
 }
 
 bool views_reach(const struct ammap *map, uint64_t offset)
