@@ -52,6 +52,7 @@
 #define file_mark_length ammap__file_mark_length
 #define file_nap ammap__file_nap
 #define file_open ammap__file_open
+#define file_open_again ammap__file_open_again
 #define file_peek ammap__file_peek
 #define file_poke ammap__file_poke
 #define file_read_sequence ammap__file_read_sequence
@@ -59,6 +60,7 @@
 #define file_read_unlocked ammap__file_read_unlocked
 #define file_recover ammap__file_recover
 #define file_refresh ammap__file_refresh
+#define file_relink ammap__file_relink
 #define file_set_frozen ammap__file_set_frozen
 #define file_set_length ammap__file_set_length
 #define file_twins_after_fork ammap__file_twins_after_fork
@@ -156,6 +158,7 @@
 #define map_start ammap__map_start
 #define map_trim ammap__map_trim
 #define map_unlock ammap__map_unlock
+#define map_unmake ammap__map_unmake
 #define my_slots ammap__my_slots
 #define opening_begin ammap__opening_begin
 #define opening_end ammap__opening_end

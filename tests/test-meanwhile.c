@@ -1344,6 +1344,70 @@ DEFINE_LOOP_TEST_IF(!TEST_TSAN, "threads", one_forks_in_a_freeze, 0, 2)
         ck_assert_int_eq(ammap_free(other.map), 0);
 }
 
+/* ... or while a file is opened: the child is none of those who have the locks that the map takes then. */
+struct outlived {
+        const char *path;
+        _Atomic pid_t child; /* of who opens it */
+} * outlived;
+
+static void *fork_one_that_stays(void *argument)
+{
+        pid_t child = fork();
+
+        if (child == 0) {
+                alarm(test_time());
+                for (;;)
+                        pause();
+        }
+        atomic_store(&outlived->child, child);
+        return argument;
+}
+
+static void fork_beside_an_opening(void)
+{
+        struct task task;
+
+        task_start(&task, fork_one_that_stays, NULL);
+        task_join(&task);
+}
+
+static void opens_beside_a_fork(struct peer *parent, void *argument)
+{
+        const ammap_options_t *options = argument;
+        ammap_mut_slice_t mut;
+        ammap_t *map;
+
+        plan_next(AT_read_at, 1, 0, fork_beside_an_opening);
+        child_must_int(open_by_kernel(&map, outlived->path, 0, options), 0);
+        child_must(plan_end() == 1);
+        child_must_int(ammap_as_mut_slice(map, 0, 1, &mut), 0);
+        peer_tell(parent, 'h');
+        for (;;)
+                pause();
+}
+
+DEFINE_TEST_IF(!TEST_TSAN, "threads", one_forks_in_an_opening)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct path path = path_of("outlived");
+        struct peer peer;
+        ammap_t *map;
+
+        outlived = board_of(sizeof(*outlived));
+        outlived->path = path.text;
+        options.allow_faults = true;
+        ck_assert_int_eq(open_by_kernel(&map, path.text, LENGTH, &options), 0);
+        peer_start(&peer, opens_beside_a_fork, &options);
+        peer_expect(&peer, 'h');
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, map, 0, 1, 0), AMMAP_ERR_BUSY);
+        peer_kill(&peer);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, map, 0, 1, 0), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(kill(atomic_load(&outlived->child), SIGKILL), 0);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        munmap(outlived, sizeof(*outlived));
+}
+
 /* ... or while a map is made shorter, which the child ends: there it is as short, or not at all. */
 static bool is_omitted;
 

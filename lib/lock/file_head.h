@@ -28,7 +28,7 @@ struct file_lane {
 };
 
 struct file {
-        /* Constant, but fd in a forked child. */
+        /* Constant, but fd: until it is on the list of all, and in a forked child. */
         int fd; /* what locks are taken by: opened for this map alone, and never given away; -1: there is none */
         bool write;
         uint64_t device, inode;

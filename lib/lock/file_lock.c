@@ -92,9 +92,10 @@
  * Forks (G3)
  *
  * The child has its parent's descriptions, and so its locks.  They must neither keep others
- * out after the parent's end nor be given back by the child.  It closes them (file_forked;
- * that gives nothing back, the parent has them too), opens the file anew, and begins with
- * nothing: the slices of the thread that forked are void in the child.  Where it cannot
+ * out after the parent's end nor be given back by the child.  So each is opened, and closed,
+ * under a mutex that a fork waits for, and is on a list meanwhile.  The child closes all of
+ * them (file_twins.c; that gives nothing back, the parent has them too), opens the file anew,
+ * and begins with nothing: the slices of the thread that forked are void in the child.  Where it cannot
  * open the file, it has no map, as after AMMAP_FORK_OMIT.
  *
  * Reference: fcntl_locking(2), open file description locks.
@@ -112,6 +113,18 @@
 #define OPENING_WAIT INT64_C(10000000000) /* ns */
 
 /* --- Opening --- */
+
+/* By its path it takes no /proc; but another file may be there by now. */
+int file_open_again(const char *path, int shown, const struct os_file *there)
+{
+        int fd = path ? os_open(path, there->write, false) : -1;
+
+        if (fd >= 0 && os_is_file(fd, there->device, there->inode) > 0)
+                return fd;
+        if (fd >= 0)
+                os_close(fd);
+        return os_reopen(shown, there->write);
+}
 
 int file_lock_opening(int fd, bool write)
 {
@@ -516,8 +529,6 @@ void file_watch(struct file *file, struct lane_range lanes, uint64_t count, int6
 void file_end(struct file *file)
 {
         file_unlink(file);
-        if (file->fd >= 0)
-                os_close_file(file->fd, file->device, file->inode);
         os_unmap(file->head, file->head_size);
         pthread_mutex_destroy(&file->mutex);
         free(file);
@@ -530,9 +541,5 @@ void file_forked(struct file *file, int shown)
                 file->lane[i] = (struct file_lane){ .readers = 0 };
         file->resizing = false;
         file->watchers = 0;
-        if (file->fd >= 0)
-                os_close_file(file->fd, file->device, file->inode);
-        file->fd = -1;
-        if (shown >= 0 && os_is_file(shown, file->device, file->inode) > 0)
-                file->fd = os_reopen(shown, file->write);
+        file_relink(file, shown);
 }

@@ -9,6 +9,10 @@
 
 #include "lock/file_head.h"
 
+/* Open a file that is open once more, by a description of its own: by its path, where there is one and the file is
+ * there yet.  A descriptor, or the system's code. */
+int file_open_again(const char *path, int shown, const struct os_file *there);
+
 /* Keep others from making the file, and opening it; fd: one that may be written, or not.
  * 0; AMMAP_ERR_TIMEOUT, AMMAP_ERR_UNSUPPORTED or the system's code. */
 int file_lock_opening(int fd, bool write);
@@ -65,7 +69,7 @@ int file_writes(struct file *file, struct lane_range lanes, uint64_t *count);
 /* Sleep until they may have been written more often, or a writer may have died. */
 void file_watch(struct file *file, struct lane_range lanes, uint64_t count, int64_t until);
 
-/* Forget it, and free it.  It is on the list, or was never. */
+/* Take it off the list, and free it. */
 void file_end(struct file *file);
 
 /* In a forked child: begin with nothing, and with a descriptor opened anew for what shown

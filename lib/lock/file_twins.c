@@ -9,6 +9,7 @@
  */
 #include "lock/file_twins.h"
 
+#include "lock/file_lock.h"
 #include "os/os.h"
 
 #include <pthread.h>
@@ -22,10 +23,8 @@ static bool same_file(const struct file *a, const struct file *b)
         return a->device == b->device && a->inode == b->inode;
 }
 
-void file_link(struct file *file)
+static void add(struct file *file)
 {
-        os_fork_check();
-        pthread_mutex_lock(&files_mutex);
         for (struct file *other = files; other; other = other->next)
                 if (same_file(other, file)) {
                         atomic_fetch_add(&other->twins, 1);
@@ -33,21 +32,42 @@ void file_link(struct file *file)
                 }
         file->next = files;
         files = file;
+}
+
+static void close_its_own(struct file *file)
+{
+        if (file->fd >= 0)
+                os_close_file(file->fd, file->device, file->inode);
+        file->fd = -1;
+}
+
+int file_link(struct file *file, const char *path, int shown)
+{
+        const struct os_file there = { .write = file->write, .device = file->device, .inode = file->inode };
+        int rc;
+
+        os_fork_check();
+        pthread_mutex_lock(&files_mutex);
+        rc = file->fd = file_open_again(path, shown, &there);
+        if (rc >= 0)
+                add(file);
         pthread_mutex_unlock(&files_mutex);
+        return rc < 0 ? rc : 0;
 }
 
 void file_unlink(struct file *file)
 {
         struct file **link;
 
+        os_fork_check();
         pthread_mutex_lock(&files_mutex);
-        for (link = &files; *link && *link != file; link = &(*link)->next)
+        for (link = &files; *link != file; link = &(*link)->next)
                 ;
-        if (*link)
-                *link = file->next;
+        *link = file->next;
         for (struct file *other = files; other; other = other->next)
                 if (same_file(other, file))
                         atomic_fetch_sub(&other->twins, 1);
+        close_its_own(file);
         pthread_mutex_unlock(&files_mutex);
 }
 
@@ -98,4 +118,15 @@ void file_twins_after_fork(void)
 void file_twins_forked(void)
 {
         pthread_mutex_init(&files_mutex, NULL);
+        for (struct file *file = files; file; file = file->next)
+                close_its_own(file);
+        files = NULL;
+}
+
+void file_relink(struct file *file, int shown)
+{
+        if (shown >= 0 && os_is_file(shown, file->device, file->inode) > 0)
+                file->fd = os_reopen(shown, file->write);
+        atomic_store(&file->twins, 0);
+        add(file);
 }

@@ -7,8 +7,9 @@
 
 #include "lock/file_head.h"
 
-/* Put it on the list of all, when all of it is set; and take it off, if it is there. */
-void file_link(struct file *file);
+/* Open what the file is locked by, and put it on the list of all, when all of it is set but that: 0, or the system's
+ * code.  path: as of file_open_again.  And take it off, and close that. */
+int file_link(struct file *file, const char *path, int shown);
 void file_unlink(struct file *file);
 
 /* Call found(map, context) for each other map of this process in the same file. */
@@ -20,9 +21,11 @@ void file_each_twin(const struct file *file, void (*found)(const struct file *tw
  * AMMAP_ERR_DEADLOCK; or AMMAP_ERR_DEADLOCK at once. */
 int file_elsewhere(const struct file *file, struct lane_range lanes, enum access access);
 
-/* Around a fork, which finds the list whole; and in the child, before the calls above. */
+/* Around a fork, which finds the list whole.  In the child, first: close all, and list none; then list those again that
+ * it has, by a descriptor opened anew for what shown is of; -1: by none. */
 void file_twins_before_fork(void);
 void file_twins_after_fork(void);
 void file_twins_forked(void);
+void file_relink(struct file *file, int shown);
 
 #endif /* FILE_TWINS_H */

@@ -384,7 +384,7 @@ static int new_file(struct file **made, const struct opening *opening)
 
         if (!file)
                 return -ENOMEM;
-        file->fd = opening->fd;
+        file->fd = -1;
         file->write = opening->there.write;
         file->device = opening->there.device;
         file->inode = opening->there.inode;
@@ -449,8 +449,11 @@ int file_open(struct ammap **made, struct opening *opening, const ammap_options_
                 return rc;
         }
         begin(*made, head);
-        file_link(file);
+        if ((rc = file_link(file, opening->path, opening->shown)) < 0) {
+                map_unmake(*made);
+                drop(file);
+                return unsupported(rc);
+        }
         map_link(*made);
-        opening->kept = true;
         return 0;
 }

@@ -399,6 +399,13 @@ int map_make(struct ammap **made, const struct recipe *recipe)
         return 0;
 }
 
+void map_unmake(struct ammap *map)
+{
+        region_free(&map->region);
+        end_views(map, map->joint_views);
+        free(block_of(map));
+}
+
 /* A child that sees to the memory itself finds it on the list as long as it is
  * there, and no longer.  (Who unmaps keeps a fork waiting in any case.) */
 static int unmap(struct ammap *map)

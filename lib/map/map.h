@@ -294,6 +294,9 @@ struct recipe {
 int map_make(struct ammap **made, const struct recipe *recipe);
 void map_link(struct ammap *map);
 
+/* Instead of that: undo it.  What the recipe gave stays the caller's. */
+void map_unmake(struct ammap *map);
+
 /* Unmap and forget a map that no one uses. */
 int map_destroy(struct ammap *map);
 

@@ -106,20 +106,6 @@ static int find_or_make(struct opening *opening, uint64_t size, const ammap_opti
         return note_run(opening);
 }
 
-/* A description of its own for a file that is open.  By its path, where there is one,
- * it takes no /proc; but another file may be there by now. */
-static int open_again(const struct opening *opening)
-{
-        const struct os_file *there = &opening->there;
-        int fd = opening->path ? os_open(opening->path, there->write, false) : -1;
-
-        if (fd >= 0 && os_is_file(fd, there->device, there->inode) > 0)
-                return fd;
-        if (fd >= 0)
-                os_close(fd);
-        return os_reopen(opening->shown, there->write);
-}
-
 int opening_begin(struct opening *opening, uint64_t size, const ammap_options_t *options)
 {
         struct found found;
@@ -128,7 +114,7 @@ int opening_begin(struct opening *opening, uint64_t size, const ammap_options_t 
         opening->there = found.file;
         if (options->read_only)
                 opening->there.write = false;
-        opening->fd = rc < 0 ? rc : open_again(opening);
+        opening->fd = rc < 0 ? rc : file_open_again(opening->path, opening->shown, &opening->there);
         if (opening->fd < 0) {
                 os_close(opening->shown);
                 return unsupported(opening->fd);
@@ -148,6 +134,5 @@ void opening_end(struct opening *opening, int rc)
         file_unlock_opening(opening->fd);
         if (rc < 0)
                 os_close(opening->shown);
-        if (!opening->kept)
-                os_close(opening->fd);
+        os_close(opening->fd);
 }

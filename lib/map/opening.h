@@ -21,7 +21,6 @@ struct opening {
         struct os_file there;    /* not to be written where the options say so */
         struct format_head head; /* the map's, checked */
         bool fresh;              /* the map is a new one */
-        bool kept;               /* for whoever makes the handle to set: fd is the map's from now on */
 };
 
 /* Lock the file, and find the map in it, or make one of so many bytes, where there is none.
