@@ -143,6 +143,7 @@ int file_write_sequences(const struct file *file, struct lane_range lanes, uint6
         int rc = 0;
 
         records_begin(&records, lanes);
+        os_fence_full(); /* both as of file_write_sequence */
         while (rc == 0 && records_next(&records)) {
                 for (uint64_t k = 0; k < records.count; k++) {
                         const struct file_lane *lane = &file->lane[records.at + k];
@@ -151,6 +152,7 @@ int file_write_sequences(const struct file *file, struct lane_range lanes, uint6
                 }
                 rc = file_poke(file, sequence_of(records.at), records.words, records_size(&records));
         }
+        os_fence_full();
         records_end(&records);
         return rc;
 }
