@@ -50,6 +50,7 @@
 #define file_look_at ammap__file_look_at
 #define file_mark ammap__file_mark
 #define file_mark_length ammap__file_mark_length
+#define file_may_pass ammap__file_may_pass
 #define file_nap ammap__file_nap
 #define file_open ammap__file_open
 #define file_peek ammap__file_peek

@@ -4,6 +4,7 @@
  */
 #include "lock/file_head.h"
 
+#include "lock/waiter.h"
 #include "os/os.h"
 
 #include <errno.h>
@@ -27,12 +28,27 @@ int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_
         return result_of(os_poke(file->head + offset, bytes, size, &done));
 }
 
+bool file_may_pass(int rc, unsigned tries)
+{
+        enum { TRIES = 20, NAP = 100000 /* ns */ };
+
+        if (rc == 0 || rc == AMMAP_ERR_FAULT || tries == TRIES)
+                return false;
+        waiter_nap(NAP);
+        return true;
+}
+
 bool file_is_same(const struct file *file)
 {
         unsigned char identity[sizeof file->identity];
+        int rc;
 
-        return file_peek(file, offsetof(struct format_head, identity), identity, sizeof identity) == 0 &&
-               memcmp(identity, file->identity, sizeof identity) == 0;
+        for (unsigned tries = 0;; tries++) {
+                rc = file_peek(file, offsetof(struct format_head, identity), identity, sizeof identity);
+                if (!file_may_pass(rc, tries))
+                        break;
+        }
+        return rc == 0 ? memcmp(identity, file->identity, sizeof identity) == 0 : rc != AMMAP_ERR_FAULT;
 }
 
 static uint64_t sequence_of(uint64_t record)

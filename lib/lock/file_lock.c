@@ -176,6 +176,13 @@ static int mark(struct file *file, struct lane_range lanes, uint64_t step, bool 
         return rc;
 }
 
+/* What has been written is not to say OWNER_DEAD for a refusal that passes. */
+static void mark_written(struct file *file, struct lane_range lanes, bool keep_dead)
+{
+        for (unsigned tries = 0; file_may_pass(mark(file, lanes, 2, keep_dead), tries);)
+                tries++;
+}
+
 /* as_found: but for what a writer left who died.  Unless the file is gone, or the lanes are, by
  * the thread's end or a fork. */
 static void leave_written(struct file *file, struct lane_range lanes, bool as_found)
@@ -187,7 +194,7 @@ static void leave_written(struct file *file, struct lane_range lanes, bool as_fo
                 for (last = i; last < lanes.last && file->lane[last + 1].writing == file->lane[i].writing;)
                         last++;
                 if (file->lane[i].writing)
-                        mark(file, (struct lane_range){ i, last }, 2, as_found);
+                        mark_written(file, (struct lane_range){ i, last }, as_found);
         }
         file_leave_lanes(file, lanes, WRITE);
 }
