@@ -1025,6 +1025,55 @@ DEFINE_LOOP_TEST("meanwhile", a_map_that_comes_and_goes, 0, 2)
         ck_assert_int_eq(ammap_free(other.map), 0);
 }
 
+static struct {
+        int queue, reader, judge; /* descriptions of the file */
+        bool has_come, has_gone;
+} crowd;
+
+static int lock_really(int fd, uint64_t byte, enum os_lock lock)
+{
+        return __real_ammap__os_lock_bytes(fd, byte, 1, lock);
+}
+
+/* As one goes past the queue, whoever had it ends, and a reader comes first, who stays until somebody has the queue:
+ * others would come to read meanwhile, and be looked for in vain. */
+static void crowd_in(enum os_lock lock)
+{
+        if (!crowd.has_come && lock == OS_LOCK_WRITE) {
+                crowd.has_come = true;
+                ck_assert_int_eq(lock_really(crowd.reader, FILE_LANES, OS_LOCK_READ), 0);
+                ck_assert_int_eq(lock_really(crowd.queue, FILE_QUEUES, OS_UNLOCK), 0);
+        } else if (crowd.has_come && !crowd.has_gone && lock_really(crowd.judge, FILE_QUEUES, OS_LOOK_READ) < 0) {
+                crowd.has_gone = true;
+                ck_assert_int_eq(lock_really(crowd.reader, FILE_LANES, OS_UNLOCK), 0);
+        }
+}
+
+/* A writer that has gone past the queue once comes to have it yet. */
+DEFINE_TEST("meanwhile", past_the_queue_and_in_it)
+{
+        struct path path = path_of("queue");
+        ammap_t *map = make_file(BY_KERNEL, &path, 1);
+        int rc;
+
+        memset(&crowd, 0, sizeof(crowd));
+        crowd.queue = open(path.text, O_RDWR | O_CLOEXEC);
+        crowd.reader = open(path.text, O_RDWR | O_CLOEXEC);
+        crowd.judge = open(path.text, O_RDWR | O_CLOEXEC);
+        ck_assert_int_eq(lock_really(crowd.queue, FILE_QUEUES, OS_LOCK_WRITE), 0);
+        plan.locks = crowd_in;
+        plan.leap = 10 * MS;
+        rc = op_run(OP_TIMED_UPDATE, map, 0, 1, 10 * SECOND);
+        plan.leap = 0;
+        plan.locks = NULL;
+        ck_assert(crowd.has_come && crowd.has_gone);
+        ck_assert_int_eq(rc, 0);
+        close(crowd.queue);
+        close(crowd.reader);
+        close(crowd.judge);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* --- In a child -------------------------------------------------------------------------------- */
 
 static void look_in_vain(void *argument)

@@ -34,7 +34,8 @@
  * the queue itself the tries decide.
  *
  * Who has the queue may be stopped, and must not keep the others out.  One who finds the
- * queue taken and the lane free, for PASS_AFTER at every look, goes past the queue.
+ * queue taken and the lane free, for PASS_AFTER at every look, goes past the queue; if somebody
+ * comes before him into the lane, he has the queue yet, as soon as it is free.
  *
  * A thread that reads a lane and wants to read it again does not look at the queue: the
  * lock is there, and it must not wait for a writer who waits for it.
@@ -117,16 +118,15 @@ static void leave_queue(struct file *file, uint64_t i, enum access access, bool 
                 lock_queue(file, i, OS_UNLOCK);
 }
 
-/* past: without the queue. */
+/* past: without a look at the queue, which is locked all the same as soon as it can be: whoever had it may be gone. */
 static int try_write(struct file *file, uint64_t i, bool recovers, bool past, bool *queued)
 {
-        const bool queues = !*queued && !past;
         int rc;
 
-        if (queues && (rc = lock_queue(file, i, OS_LOOK_WRITE)) < 0)
+        if (!*queued && !past && (rc = lock_queue(file, i, OS_LOOK_WRITE)) < 0)
                 return rc;
         rc = file_lock_lane(file, i, OS_LOCK_WRITE);
-        if (rc == -EAGAIN && queues && (rc = lock_queue(file, i, OS_LOCK_WRITE)) == 0) {
+        if (rc == -EAGAIN && !*queued && (rc = lock_queue(file, i, OS_LOCK_WRITE)) == 0) {
                 *queued = true;
                 rc = -EAGAIN;
         }
