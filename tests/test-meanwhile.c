@@ -22,7 +22,7 @@ enum { LENGTH = 720, LANES = 3, MUCH = 768 };
         point(add_seals) point(at_fork) point(fence_heavy) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
         point(next_data) point(open) point(peek) point(peek_pieces) point(peer_begin) point(peer_ended) point(poke) \
         point(poke_pieces) point(protect) point(random) point(read_at) point(reopen) point(resize_file) \
-        point(write_at)
+        point(unlock_bytes) point(write_at)
 /* clang-format on */
 
 enum point {
@@ -115,12 +115,11 @@ int __wrap_ammap__os_poke(void *to, const void *from, size_t length, size_t *don
         return rc != 0 ? rc : __real_ammap__os_poke(to, from, length, done);
 }
 
-/* Nothing is to be done about an unlock that fails. */
 int __real_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock);
 int __wrap_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock);
 int __wrap_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock)
 {
-        int rc = lock == OS_UNLOCK ? 0 : step(AT_lock_bytes);
+        int rc = step(lock == OS_UNLOCK ? AT_unlock_bytes : AT_lock_bytes);
 
         if (plan.locks && lock != OS_UNLOCK)
                 plan.locks(lock);
@@ -656,6 +655,37 @@ DEFINE_LOOP_TEST("middle", what_a_call_is_refused, 0, COUNT_OF(refusals_of_files
         for (enum deed deed = 0; deed < DEEDS; deed++)
                 for (int state = 0; state < STATES; state++)
                         try_refusal(&refusals_of_files[_i], deed, state, state == NOBODY ? 1 : LANES + (uint64_t)state);
+}
+
+/* What is given back, and then is refused once, is given back: lanes whose locks the kernel has as one lock, too. */
+DEFINE_LOOP_TEST("middle", an_unlock_is_refused, 0, 2)
+{
+        const bool writes = _i != 0;
+
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                struct path path = path_of("unlock");
+                ammap_t *map = make_file(BY_KERNEL, &path, LANES), *again = open_again(&path, false);
+                ammap_slice_t slice[LANES];
+                ammap_mut_slice_t mut[LANES];
+                const uint64_t lane = MUCH / LANES;
+
+                for (uint64_t i = 0; i < LANES; i++)
+                        ck_assert_int_eq(writes ? ammap_as_mut_slice(map, i * lane, 1, &mut[i])
+                                                : ammap_as_slice(map, i * lane, 1, &slice[i]),
+                                         0);
+                plan_next(AT_unlock_bytes, nth, -ENOLCK, NULL);
+                ck_assert_int_eq(writes ? ammap_mut_slice_release(&mut[1]) : ammap_slice_release(&slice[1]), 0);
+                done = plan_end();
+                ck_assert(done > 0 || nth > 1);
+                ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, lane, 1, 0), 0);
+                for (uint64_t i = 0; i < LANES; i += 2) {
+                        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, i * lane, 1, 0), AMMAP_ERR_DEADLOCK);
+                        ck_assert_int_eq(writes ? ammap_mut_slice_release(&mut[i]) : ammap_slice_release(&slice[i]), 0);
+                }
+                ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, 0, LENGTH, 0), 0);
+                ck_assert_int_eq(ammap_free(again), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
 }
 
 /* --- Death in the middle of a shrink ------------------------------------------------------- */

@@ -55,25 +55,46 @@ enum {
 
 /* --- Locks of bytes --- */
 
+/* To unlock some bytes of those that are locked in a row takes memory of the kernel's, which may have none just now.
+ * Nobody would have them until this description is closed: it is tried again, some times, while the mutex is held. */
+static int unlock_again(int fd, uint64_t offset, uint64_t count)
+{
+        enum { TRIES = 20 };
+        int rc = -ENOLCK;
+
+        for (unsigned tries = 0; rc < 0 && tries < TRIES; tries++) {
+                file_nap(OS_NEVER, 0);
+                rc = os_lock_bytes(fd, offset, count, OS_UNLOCK);
+        }
+        return rc;
+}
+
+static int lock_bytes(const struct file *file, uint64_t offset, uint64_t count, enum os_lock lock)
+{
+        int rc = os_lock_bytes(file->fd, offset, count, lock);
+
+        return unlikely(rc < 0) && lock == OS_UNLOCK ? unlock_again(file->fd, offset, count) : rc;
+}
+
 int file_lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
 {
-        return os_lock_byte(file->fd, FILE_LANES + lane, lock);
+        return lock_bytes(file, FILE_LANES + lane, 1, lock);
 }
 
 /* All by one call of the kernel's, which does all of it or nothing. */
 int file_lock_lanes(const struct file *file, struct lane_range lanes, enum os_lock lock)
 {
-        return os_lock_bytes(file->fd, FILE_LANES + lanes.first, lane_count(lanes), lock);
+        return lock_bytes(file, FILE_LANES + lanes.first, lane_count(lanes), lock);
 }
 
 static int look_at_queues(const struct file *file, struct lane_range lanes, enum os_lock lock)
 {
-        return os_lock_bytes(file->fd, FILE_QUEUES + lanes.first, lane_count(lanes), lock);
+        return lock_bytes(file, FILE_QUEUES + lanes.first, lane_count(lanes), lock);
 }
 
 static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
 {
-        return os_lock_byte(file->fd, FILE_QUEUES + lane, lock);
+        return lock_bytes(file, FILE_QUEUES + lane, 1, lock);
 }
 
 int file_nap(int64_t deadline, unsigned tries)

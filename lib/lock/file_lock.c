@@ -35,7 +35,7 @@
  * for whom, G4; file_twins.c: who is in his own way, G5).  Threads that read one lane share
  * the process's lock of it: the first takes it, the last gives it back.  A writer is alone on
  * its lane already.  What the process has is noted and locked in one step, under the file's
- * mutex, which nobody holds while he waits.
+ * mutex, which nobody holds while he waits for others.
  *
  * Who has locked a lane copies its sequence and the head's state by one call (file_look_at):
  * neither the sequence nor what the state says of this lane can change while he has the lock.
