@@ -910,6 +910,45 @@ DEFINE_TEST("meanwhile", cut_while_its_header_is_read)
         ck_assert_int_eq(plan_end(), 1);
 }
 
+/* The file is emptied, and a map made in it, after one has looked whose file it is and before he writes. */
+static void make_anew(void)
+{
+        const ammap_options_t options = file_options(LANES);
+        ammap_t *map;
+
+        cut_file();
+        plan.leap = 10 * MS;
+        ck_assert_int_eq(ammap_open(&map, other.path->text, LENGTH, &options), AMMAP_ERR_BUSY);
+        plan.leap = 0;
+        ck_assert_ptr_null(map);
+}
+
+/* He writes nothing of another map's, nor is one made until he has left. */
+DEFINE_LOOP_TEST("meanwhile", made_anew_while_one_writes, 0, 4)
+{
+        struct path path = path_of("anew");
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES), *fresh;
+        const bool sets_length = _i == 3;
+        int rc;
+
+        other.path = &path;
+        plan_next(_i == 0 ? AT_poke_pieces : AT_poke, 1, 0, make_anew);
+        if (sets_length)
+                rc = ammap_resize(map, MUCH);
+        else
+                rc = _i == 0 ? ammap_update_region(map, 0, "x", 1) : ammap_fill(map, 0, _i == 1 ? 1 : LENGTH, 7);
+        ck_assert_int_eq(plan_end(), 1);
+        ck_assert_int_eq(rc, AMMAP_ERR_FAULT);
+        fresh = make_file(BY_KERNEL, &path, LANES);
+        ck_assert_uint_eq(ammap_len(fresh), LENGTH);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, fresh, 0, LENGTH, 0), 0);
+        ck_assert(holds(fresh, 0, LENGTH, 0));
+        ck_assert_int_eq(ammap_resize(fresh, MUCH), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 7), AMMAP_ERR_FORMAT);
+        ck_assert_int_eq(ammap_free(fresh), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* ... and while a length is mended: there is nothing to be made zero any more, nor to be recovered. */
 DEFINE_TEST("meanwhile", cut_while_it_is_mended)
 {

@@ -110,6 +110,7 @@
 #include <string.h>
 
 #define OPENING_WAIT INT64_C(10000000000) /* ns */
+#define MAKING_WAIT INT64_C(500000000)
 
 /* --- Opening --- */
 
@@ -128,6 +129,29 @@ int file_lock_opening(int fd, bool write)
 void file_unlock_opening(int fd)
 {
         os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
+}
+
+static int lock_all(int fd, enum os_lock lock)
+{
+        return os_lock_bytes(fd, FILE_LANES, AMMAP_LANES_MAX + 1, lock);
+}
+
+/* To read: who has a slice to read keeps it.  Who has a lane to write and waits for FILE_OPENING waits for one who
+ * gives up. */
+int file_lock_making(int fd)
+{
+        int64_t deadline = os_now() + MAKING_WAIT;
+        int rc;
+
+        for (unsigned tries = 0; (rc = lock_all(fd, OS_LOCK_READ)) == -EAGAIN; tries++)
+                if (file_nap(deadline, tries) < 0)
+                        return AMMAP_ERR_BUSY;
+        return rc;
+}
+
+void file_unlock_making(int fd)
+{
+        lock_all(fd, OS_UNLOCK);
 }
 
 /* A mapping keeps the description that it was made of, and so the lock. */
