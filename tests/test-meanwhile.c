@@ -988,6 +988,54 @@ static void resize_meanwhile(void)
         ck_assert_int_eq(remote_resize(other.remote, other.length), 0);
 }
 
+/* One copy of the length is half of each of two, as it is where the kernel's copy is cut within the word. */
+static struct {
+        uint64_t right, torn;
+} lengths;
+
+static void put_length(uint64_t length)
+{
+        int fd = open(other.path->text, O_RDWR | O_CLOEXEC);
+
+        ck_assert_int_eq(pwrite(fd, &length, sizeof(length), offsetof(struct format_head, length)), sizeof(length));
+        close(fd);
+}
+
+static void mend_length(void)
+{
+        put_length(lengths.right);
+}
+
+static void tear_length(void)
+{
+        put_length(lengths.torn);
+        plan.point = AT_peek;
+        plan.seen = 0;
+        plan.nth = 0;
+        plan.act = mend_length;
+}
+
+/* A length that never was is not taken for one, nor for a file that was cut. */
+DEFINE_LOOP_TEST("meanwhile", a_length_is_torn, 0, 8)
+{
+        struct path path = path_of("torn");
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES);
+        const bool by_pieces = _i & 1, grown = _i & 2;
+
+        other.path = &path;
+        lengths.right = grown ? LENGTH + 1 : LENGTH;
+        lengths.torn = _i & 4 ? 0 : MUCH;
+        mend_length();
+        plan_next(by_pieces ? AT_peek_pieces : AT_peek, 1, 0, tear_length);
+        if (by_pieces)
+                ck_assert_int_eq(op_run(OP_TRY_UPDATE, map, 0, 1, 0), 0);
+        else
+                ck_assert_uint_eq(ammap_len(map), lengths.right);
+        ck_assert_int_gt(plan_end(), 1);
+        ck_assert_uint_eq(ammap_len(map), lengths.right);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* It is shorter by the time that its length is looked at. */
 DEFINE_TEST("meanwhile", a_lane_is_cut_off)
 {

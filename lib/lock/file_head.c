@@ -207,10 +207,32 @@ enum {
 };
 _Static_assert(offsetof(struct state, length) == LENGTH - STATE, "as it stands in the file");
 
+/* A length that is another one than was known is one that some copies in a row agree on: a copy may be cut within a
+ * word, and be half of each of two (bytes.c).  Or the last one of many, from under a writer who never pauses. */
+static int settle(const struct file *file, struct state *state)
+{
+        enum { TRIES = 256, AGREE = 3 };
+        uint64_t last = state->length;
+        int rc = 0;
+
+        for (int tries = 0, agreed = 1; rc == 0 && tries < TRIES && agreed < AGREE; tries++) {
+                rc = file_peek(file, STATE, state, STATE_SIZE);
+                agreed = rc == 0 && state->length == last ? agreed + 1 : 1;
+                last = state->length;
+        }
+        return rc;
+}
+
 /* Under the file's mutex, so that of two who look the later one has the last
  * word.  Zeros are what is found where a file was cut and made longer again. */
 static int take_over(struct file *file, struct state *state)
 {
+        if (unlikely(state->length != atomic_load_explicit(file->length, memory_order_relaxed))) {
+                int rc = settle(file, state);
+
+                if (rc < 0)
+                        return rc;
+        }
         if (state->length == 0)
                 return AMMAP_ERR_FAULT;
         if (memcmp(state->identity, file->identity, sizeof state->identity) != 0)
