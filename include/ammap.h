@@ -726,7 +726,7 @@ AMMAP_API int ammap_wake_u32(ammap_t *map, uint64_t offset, int count);
  *   AMMAP_ERR_FORMAT       the file holds something else, or a damaged map
  *   AMMAP_ERR_UNSEALED     the map was made with allow_faults, which is not set here
  *   AMMAP_ERR_BUSY         the file was emptied, and the map that was made in it with
- *                          allow_faults is still open
+ *                          allow_faults is still open; or the one made without is written
  *   AMMAP_ERR_TIMEOUT      another process was making or opening it for ten seconds
  *   AMMAP_ERR_UNSUPPORTED  the system has no such maps, or the file's pages are huge
  *   -ENOENT                nothing is to be made, and there is no such file

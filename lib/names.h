@@ -45,11 +45,13 @@
 #define file_link ammap__file_link
 #define file_lock_lane ammap__file_lock_lane
 #define file_lock_lanes ammap__file_lock_lanes
+#define file_lock_making ammap__file_lock_making
 #define file_lock_opening ammap__file_lock_opening
 #define file_look ammap__file_look
 #define file_look_at ammap__file_look_at
 #define file_mark ammap__file_mark
 #define file_mark_length ammap__file_mark_length
+#define file_may_pass ammap__file_may_pass
 #define file_nap ammap__file_nap
 #define file_open ammap__file_open
 #define file_open_again ammap__file_open_again
@@ -67,6 +69,7 @@
 #define file_twins_before_fork ammap__file_twins_before_fork
 #define file_twins_forked ammap__file_twins_forked
 #define file_unlink ammap__file_unlink
+#define file_unlock_making ammap__file_unlock_making
 #define file_unlock_opening ammap__file_unlock_opening
 #define file_use ammap__file_use
 #define file_wait_sequence ammap__file_wait_sequence

@@ -22,7 +22,7 @@ enum { LENGTH = 720, LANES = 3, MUCH = 768 };
         point(add_seals) point(at_fork) point(fence_heavy) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
         point(next_data) point(open) point(peek) point(peek_pieces) point(peer_begin) point(peer_ended) point(poke) \
         point(poke_pieces) point(protect) point(random) point(read_at) point(reopen) point(resize_file) \
-        point(write_at)
+        point(unlock_bytes) point(write_at)
 /* clang-format on */
 
 enum point {
@@ -115,12 +115,11 @@ int __wrap_ammap__os_poke(void *to, const void *from, size_t length, size_t *don
         return rc != 0 ? rc : __real_ammap__os_poke(to, from, length, done);
 }
 
-/* Nothing is to be done about an unlock that fails. */
 int __real_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock);
 int __wrap_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock);
 int __wrap_ammap__os_lock_bytes(int fd, uint64_t offset, uint64_t count, enum os_lock lock)
 {
-        int rc = lock == OS_UNLOCK ? 0 : step(AT_lock_bytes);
+        int rc = step(lock == OS_UNLOCK ? AT_unlock_bytes : AT_lock_bytes);
 
         if (plan.locks && lock != OS_UNLOCK)
                 plan.locks(lock);
@@ -625,10 +624,15 @@ static void try_refusal(const struct refusal *refusal, enum deed deed, int state
                 done = plan_end();
                 ck_assert_msg(rc == 0 || rc == refusal->rc || rc == AMMAP_ERR_OWNER_DEAD ||
                                       (rc == 1 && deed == RECOVERS_A_SLICE) || rc == AMMAP_ERR_BUSY ||
-                                      (rc == AMMAP_ERR_FORMAT && refusal->point == AT_peek) || /* of its head */
                                       (rc == AMMAP_ERR_TIMEOUT && deed == WAITS),
                               "call %d refused at %d, %ld, state %d: %s", (int)deed, (int)refusal->point, nth, state,
                               ammap_errname(rc));
+                /* A call that returned 0 has left no dead lane, whoever looks. */
+                if (rc == 0 && state == NOBODY && deed != FREEZES)
+                        for (int i = 0; i < 2; i++)
+                                ck_assert_msg(op_run(OP_TRY_MUT_SLICE, i ? again : map, 0, LENGTH / 2, 0) == 0,
+                                              "call %d refused at %d, %ld, and left", (int)deed, (int)refusal->point,
+                                              nth);
                 /* Both handles have all of it, once what died is recovered from. */
                 ck_assert_int_eq(ammap_recover(map), 0);
                 length = ammap_len(map);
@@ -651,6 +655,37 @@ DEFINE_LOOP_TEST("middle", what_a_call_is_refused, 0, COUNT_OF(refusals_of_files
         for (enum deed deed = 0; deed < DEEDS; deed++)
                 for (int state = 0; state < STATES; state++)
                         try_refusal(&refusals_of_files[_i], deed, state, state == NOBODY ? 1 : LANES + (uint64_t)state);
+}
+
+/* What is given back, and then is refused once, is given back: lanes whose locks the kernel has as one lock, too. */
+DEFINE_LOOP_TEST("middle", an_unlock_is_refused, 0, 2)
+{
+        const bool writes = _i != 0;
+
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                struct path path = path_of("unlock");
+                ammap_t *map = make_file(BY_KERNEL, &path, LANES), *again = open_again(&path, false);
+                ammap_slice_t slice[LANES];
+                ammap_mut_slice_t mut[LANES];
+                const uint64_t lane = MUCH / LANES;
+
+                for (uint64_t i = 0; i < LANES; i++)
+                        ck_assert_int_eq(writes ? ammap_as_mut_slice(map, i * lane, 1, &mut[i])
+                                                : ammap_as_slice(map, i * lane, 1, &slice[i]),
+                                         0);
+                plan_next(AT_unlock_bytes, nth, -ENOLCK, NULL);
+                ck_assert_int_eq(writes ? ammap_mut_slice_release(&mut[1]) : ammap_slice_release(&slice[1]), 0);
+                done = plan_end();
+                ck_assert(done > 0 || nth > 1);
+                ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, lane, 1, 0), 0);
+                for (uint64_t i = 0; i < LANES; i += 2) {
+                        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, i * lane, 1, 0), AMMAP_ERR_DEADLOCK);
+                        ck_assert_int_eq(writes ? ammap_mut_slice_release(&mut[i]) : ammap_slice_release(&slice[i]), 0);
+                }
+                ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, again, 0, LENGTH, 0), 0);
+                ck_assert_int_eq(ammap_free(again), 0);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
 }
 
 /* --- Death in the middle of a shrink ------------------------------------------------------- */
@@ -875,6 +910,45 @@ DEFINE_TEST("meanwhile", cut_while_its_header_is_read)
         ck_assert_int_eq(plan_end(), 1);
 }
 
+/* The file is emptied, and a map made in it, after one has looked whose file it is and before he writes. */
+static void make_anew(void)
+{
+        const ammap_options_t options = file_options(LANES);
+        ammap_t *map;
+
+        cut_file();
+        plan.leap = 10 * MS;
+        ck_assert_int_eq(ammap_open(&map, other.path->text, LENGTH, &options), AMMAP_ERR_BUSY);
+        plan.leap = 0;
+        ck_assert_ptr_null(map);
+}
+
+/* He writes nothing of another map's, nor is one made until he has left. */
+DEFINE_LOOP_TEST("meanwhile", made_anew_while_one_writes, 0, 4)
+{
+        struct path path = path_of("anew");
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES), *fresh;
+        const bool sets_length = _i == 3;
+        int rc;
+
+        other.path = &path;
+        plan_next(_i == 0 ? AT_poke_pieces : AT_poke, 1, 0, make_anew);
+        if (sets_length)
+                rc = ammap_resize(map, MUCH);
+        else
+                rc = _i == 0 ? ammap_update_region(map, 0, "x", 1) : ammap_fill(map, 0, _i == 1 ? 1 : LENGTH, 7);
+        ck_assert_int_eq(plan_end(), 1);
+        ck_assert_int_eq(rc, AMMAP_ERR_FAULT);
+        fresh = make_file(BY_KERNEL, &path, LANES);
+        ck_assert_uint_eq(ammap_len(fresh), LENGTH);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, fresh, 0, LENGTH, 0), 0);
+        ck_assert(holds(fresh, 0, LENGTH, 0));
+        ck_assert_int_eq(ammap_resize(fresh, MUCH), 0);
+        ck_assert_int_eq(ammap_fill(map, 0, LENGTH, 7), AMMAP_ERR_FORMAT);
+        ck_assert_int_eq(ammap_free(fresh), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* ... and while a length is mended: there is nothing to be made zero any more, nor to be recovered. */
 DEFINE_TEST("meanwhile", cut_while_it_is_mended)
 {
@@ -912,6 +986,54 @@ DEFINE_TEST("meanwhile", one_recovers_while_it_grows)
 static void resize_meanwhile(void)
 {
         ck_assert_int_eq(remote_resize(other.remote, other.length), 0);
+}
+
+/* One copy of the length is half of each of two, as it is where the kernel's copy is cut within the word. */
+static struct {
+        uint64_t right, torn;
+} lengths;
+
+static void put_length(uint64_t length)
+{
+        int fd = open(other.path->text, O_RDWR | O_CLOEXEC);
+
+        ck_assert_int_eq(pwrite(fd, &length, sizeof(length), offsetof(struct format_head, length)), sizeof(length));
+        close(fd);
+}
+
+static void mend_length(void)
+{
+        put_length(lengths.right);
+}
+
+static void tear_length(void)
+{
+        put_length(lengths.torn);
+        plan.point = AT_peek;
+        plan.seen = 0;
+        plan.nth = 0;
+        plan.act = mend_length;
+}
+
+/* A length that never was is not taken for one, nor for a file that was cut. */
+DEFINE_LOOP_TEST("meanwhile", a_length_is_torn, 0, 8)
+{
+        struct path path = path_of("torn");
+        ammap_t *map = make_file(BY_KERNEL, &path, LANES);
+        const bool by_pieces = _i & 1, grown = _i & 2;
+
+        other.path = &path;
+        lengths.right = grown ? LENGTH + 1 : LENGTH;
+        lengths.torn = _i & 4 ? 0 : MUCH;
+        mend_length();
+        plan_next(by_pieces ? AT_peek_pieces : AT_peek, 1, 0, tear_length);
+        if (by_pieces)
+                ck_assert_int_eq(op_run(OP_TRY_UPDATE, map, 0, 1, 0), 0);
+        else
+                ck_assert_uint_eq(ammap_len(map), lengths.right);
+        ck_assert_int_gt(plan_end(), 1);
+        ck_assert_uint_eq(ammap_len(map), lengths.right);
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 /* It is shorter by the time that its length is looked at. */
@@ -1018,6 +1140,55 @@ DEFINE_LOOP_TEST("meanwhile", a_map_that_comes_and_goes, 0, 2)
         remote_end(&remote);
         ck_assert_int_eq(ammap_free(to), 0);
         ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+static struct {
+        int queue, reader, judge; /* descriptions of the file */
+        bool has_come, has_gone;
+} crowd;
+
+static int lock_really(int fd, uint64_t byte, enum os_lock lock)
+{
+        return __real_ammap__os_lock_bytes(fd, byte, 1, lock);
+}
+
+/* As one goes past the queue, whoever had it ends, and a reader comes first, who stays until somebody has the queue:
+ * others would come to read meanwhile, and be looked for in vain. */
+static void crowd_in(enum os_lock lock)
+{
+        if (!crowd.has_come && lock == OS_LOCK_WRITE) {
+                crowd.has_come = true;
+                ck_assert_int_eq(lock_really(crowd.reader, FILE_LANES, OS_LOCK_READ), 0);
+                ck_assert_int_eq(lock_really(crowd.queue, FILE_QUEUES, OS_UNLOCK), 0);
+        } else if (crowd.has_come && !crowd.has_gone && lock_really(crowd.judge, FILE_QUEUES, OS_LOOK_READ) < 0) {
+                crowd.has_gone = true;
+                ck_assert_int_eq(lock_really(crowd.reader, FILE_LANES, OS_UNLOCK), 0);
+        }
+}
+
+/* A writer that has gone past the queue once comes to have it yet. */
+DEFINE_TEST("meanwhile", past_the_queue_and_in_it)
+{
+        struct path path = path_of("queue");
+        ammap_t *map = make_file(BY_KERNEL, &path, 1);
+        int rc;
+
+        memset(&crowd, 0, sizeof(crowd));
+        crowd.queue = open(path.text, O_RDWR | O_CLOEXEC);
+        crowd.reader = open(path.text, O_RDWR | O_CLOEXEC);
+        crowd.judge = open(path.text, O_RDWR | O_CLOEXEC);
+        ck_assert_int_eq(lock_really(crowd.queue, FILE_QUEUES, OS_LOCK_WRITE), 0);
+        plan.locks = crowd_in;
+        plan.leap = 10 * MS;
+        rc = op_run(OP_TIMED_UPDATE, map, 0, 1, 10 * SECOND);
+        plan.leap = 0;
+        plan.locks = NULL;
+        ck_assert(crowd.has_come && crowd.has_gone);
+        ck_assert_int_eq(rc, 0);
+        close(crowd.queue);
+        close(crowd.reader);
+        close(crowd.judge);
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 /* --- In a child -------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
  */
 #include "lock/file_head.h"
 
+#include "lock/waiter.h"
 #include "os/os.h"
 
 #include <errno.h>
@@ -27,12 +28,27 @@ int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_
         return result_of(os_poke(file->head + offset, bytes, size, &done));
 }
 
+bool file_may_pass(int rc, unsigned tries)
+{
+        enum { TRIES = 20, NAP = 100000 /* ns */ };
+
+        if (rc == 0 || rc == AMMAP_ERR_FAULT || tries == TRIES)
+                return false;
+        waiter_nap(NAP);
+        return true;
+}
+
 bool file_is_same(const struct file *file)
 {
         unsigned char identity[sizeof file->identity];
+        int rc;
 
-        return file_peek(file, offsetof(struct format_head, identity), identity, sizeof identity) == 0 &&
-               memcmp(identity, file->identity, sizeof identity) == 0;
+        for (unsigned tries = 0;; tries++) {
+                rc = file_peek(file, offsetof(struct format_head, identity), identity, sizeof identity);
+                if (!file_may_pass(rc, tries))
+                        break;
+        }
+        return rc == 0 ? memcmp(identity, file->identity, sizeof identity) == 0 : rc != AMMAP_ERR_FAULT;
 }
 
 static uint64_t sequence_of(uint64_t record)
@@ -143,6 +159,7 @@ int file_write_sequences(const struct file *file, struct lane_range lanes, uint6
         int rc = 0;
 
         records_begin(&records, lanes);
+        os_fence_full(); /* both as of file_write_sequence */
         while (rc == 0 && records_next(&records)) {
                 for (uint64_t k = 0; k < records.count; k++) {
                         const struct file_lane *lane = &file->lane[records.at + k];
@@ -151,6 +168,7 @@ int file_write_sequences(const struct file *file, struct lane_range lanes, uint6
                 }
                 rc = file_poke(file, sequence_of(records.at), records.words, records_size(&records));
         }
+        os_fence_full();
         records_end(&records);
         return rc;
 }
@@ -189,10 +207,32 @@ enum {
 };
 _Static_assert(offsetof(struct state, length) == LENGTH - STATE, "as it stands in the file");
 
+/* A length that is another one than was known is one that some copies in a row agree on: a copy may be cut within a
+ * word, and be half of each of two (bytes.c).  Or the last one of many, from under a writer who never pauses. */
+static int settle(const struct file *file, struct state *state)
+{
+        enum { TRIES = 256, AGREE = 3 };
+        uint64_t last = state->length;
+        int rc = 0;
+
+        for (int tries = 0, agreed = 1; rc == 0 && tries < TRIES && agreed < AGREE; tries++) {
+                rc = file_peek(file, STATE, state, STATE_SIZE);
+                agreed = rc == 0 && state->length == last ? agreed + 1 : 1;
+                last = state->length;
+        }
+        return rc;
+}
+
 /* Under the file's mutex, so that of two who look the later one has the last
  * word.  Zeros are what is found where a file was cut and made longer again. */
 static int take_over(struct file *file, struct state *state)
 {
+        if (unlikely(state->length != atomic_load_explicit(file->length, memory_order_relaxed))) {
+                int rc = settle(file, state);
+
+                if (rc < 0)
+                        return rc;
+        }
         if (state->length == 0)
                 return AMMAP_ERR_FAULT;
         if (memcmp(state->identity, file->identity, sizeof state->identity) != 0)

@@ -63,8 +63,13 @@ enum { FILE_FROZEN = 1, FILE_RECOVERED, FILE_AGAIN };
 int file_peek(const struct file *file, uint64_t offset, void *bytes, size_t size);
 int file_poke(const struct file *file, uint64_t offset, const void *bytes, size_t size);
 
+/* Whether to try once more what the system has refused, after a nap, for so many tries: memory, or a descriptor, that
+ * it has not just now.  What is cut off stays so. */
+bool file_may_pass(int rc, unsigned tries);
+
 /* Whether the file still has the map that the handle was opened with; not where it
- * was cut and another map was made in it. */
+ * was cut and another map was made in it.  What cannot be read for another reason, for all
+ * tries, tells nothing against it. */
 bool file_is_same(const struct file *file);
 
 /* The sequence of a lane, or, after the last one, of the length. */

@@ -34,7 +34,8 @@
  * the queue itself the tries decide.
  *
  * Who has the queue may be stopped, and must not keep the others out.  One who finds the
- * queue taken and the lane free, for PASS_AFTER at every look, goes past the queue.
+ * queue taken and the lane free, for PASS_AFTER at every look, goes past the queue; if somebody
+ * comes before him into the lane, he has the queue yet, as soon as it is free.
  *
  * A thread that reads a lane and wants to read it again does not look at the queue: the
  * lock is there, and it must not wait for a writer who waits for it.
@@ -54,25 +55,46 @@ enum {
 
 /* --- Locks of bytes --- */
 
+/* To unlock some bytes of those that are locked in a row takes memory of the kernel's, which may have none just now.
+ * Nobody would have them until this description is closed: it is tried again, some times, while the mutex is held. */
+static int unlock_again(int fd, uint64_t offset, uint64_t count)
+{
+        enum { TRIES = 20 };
+        int rc = -ENOLCK;
+
+        for (unsigned tries = 0; rc < 0 && tries < TRIES; tries++) {
+                file_nap(OS_NEVER, 0);
+                rc = os_lock_bytes(fd, offset, count, OS_UNLOCK);
+        }
+        return rc;
+}
+
+static int lock_bytes(const struct file *file, uint64_t offset, uint64_t count, enum os_lock lock)
+{
+        int rc = os_lock_bytes(file->fd, offset, count, lock);
+
+        return unlikely(rc < 0) && lock == OS_UNLOCK ? unlock_again(file->fd, offset, count) : rc;
+}
+
 int file_lock_lane(const struct file *file, uint64_t lane, enum os_lock lock)
 {
-        return os_lock_byte(file->fd, FILE_LANES + lane, lock);
+        return lock_bytes(file, FILE_LANES + lane, 1, lock);
 }
 
 /* All by one call of the kernel's, which does all of it or nothing. */
 int file_lock_lanes(const struct file *file, struct lane_range lanes, enum os_lock lock)
 {
-        return os_lock_bytes(file->fd, FILE_LANES + lanes.first, lane_count(lanes), lock);
+        return lock_bytes(file, FILE_LANES + lanes.first, lane_count(lanes), lock);
 }
 
 static int look_at_queues(const struct file *file, struct lane_range lanes, enum os_lock lock)
 {
-        return os_lock_bytes(file->fd, FILE_QUEUES + lanes.first, lane_count(lanes), lock);
+        return lock_bytes(file, FILE_QUEUES + lanes.first, lane_count(lanes), lock);
 }
 
 static int lock_queue(const struct file *file, uint64_t lane, enum os_lock lock)
 {
-        return os_lock_byte(file->fd, FILE_QUEUES + lane, lock);
+        return lock_bytes(file, FILE_QUEUES + lane, 1, lock);
 }
 
 int file_nap(int64_t deadline, unsigned tries)
@@ -117,16 +139,15 @@ static void leave_queue(struct file *file, uint64_t i, enum access access, bool 
                 lock_queue(file, i, OS_UNLOCK);
 }
 
-/* past: without the queue. */
+/* past: without a look at the queue, which is locked all the same as soon as it can be: whoever had it may be gone. */
 static int try_write(struct file *file, uint64_t i, bool recovers, bool past, bool *queued)
 {
-        const bool queues = !*queued && !past;
         int rc;
 
-        if (queues && (rc = lock_queue(file, i, OS_LOOK_WRITE)) < 0)
+        if (!*queued && !past && (rc = lock_queue(file, i, OS_LOOK_WRITE)) < 0)
                 return rc;
         rc = file_lock_lane(file, i, OS_LOCK_WRITE);
-        if (rc == -EAGAIN && queues && (rc = lock_queue(file, i, OS_LOCK_WRITE)) == 0) {
+        if (rc == -EAGAIN && !*queued && (rc = lock_queue(file, i, OS_LOCK_WRITE)) == 0) {
                 *queued = true;
                 rc = -EAGAIN;
         }

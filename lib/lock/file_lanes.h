@@ -8,7 +8,7 @@
 #include "lock/file_head.h"
 
 /* One call of the kernel's, which does all of it or nothing, and does not wait: 0, -EAGAIN or the
- * system's code.  For who has the mutex, and notes it. */
+ * system's code.  An unlock that is refused is tried again, some times.  For who has the mutex, and notes it. */
 int file_lock_lane(const struct file *file, uint64_t lane, enum os_lock lock);
 int file_lock_lanes(const struct file *file, struct lane_range lanes, enum os_lock lock);
 

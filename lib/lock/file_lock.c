@@ -35,7 +35,7 @@
  * for whom, G4; file_twins.c: who is in his own way, G5).  Threads that read one lane share
  * the process's lock of it: the first takes it, the last gives it back.  A writer is alone on
  * its lane already.  What the process has is noted and locked in one step, under the file's
- * mutex, which nobody holds while he waits.
+ * mutex, which nobody holds while he waits for others.
  *
  * Who has locked a lane copies its sequence and the head's state by one call (file_look_at):
  * neither the sequence nor what the state says of this lane can change while he has the lock.
@@ -111,6 +111,7 @@
 #include <string.h>
 
 #define OPENING_WAIT INT64_C(10000000000) /* ns */
+#define MAKING_WAIT INT64_C(500000000)
 
 /* --- Opening --- */
 
@@ -141,6 +142,29 @@ int file_lock_opening(int fd, bool write)
 void file_unlock_opening(int fd)
 {
         os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
+}
+
+static int lock_all(int fd, enum os_lock lock)
+{
+        return os_lock_bytes(fd, FILE_LANES, AMMAP_LANES_MAX + 1, lock);
+}
+
+/* To read: who has a slice to read keeps it.  Who has a lane to write and waits for FILE_OPENING waits for one who
+ * gives up. */
+int file_lock_making(int fd)
+{
+        int64_t deadline = os_now() + MAKING_WAIT;
+        int rc;
+
+        for (unsigned tries = 0; (rc = lock_all(fd, OS_LOCK_READ)) == -EAGAIN; tries++)
+                if (file_nap(deadline, tries) < 0)
+                        return AMMAP_ERR_BUSY;
+        return rc;
+}
+
+void file_unlock_making(int fd)
+{
+        lock_all(fd, OS_UNLOCK);
 }
 
 /* A mapping keeps the description that it was made of, and so the lock. */
@@ -189,6 +213,13 @@ static int mark(struct file *file, struct lane_range lanes, uint64_t step, bool 
         return rc;
 }
 
+/* What has been written is not to say OWNER_DEAD for a refusal that passes. */
+static void mark_written(struct file *file, struct lane_range lanes, bool keep_dead)
+{
+        for (unsigned tries = 0; file_may_pass(mark(file, lanes, 2, keep_dead), tries);)
+                tries++;
+}
+
 /* as_found: but for what a writer left who died.  Unless the file is gone, or the lanes are, by
  * the thread's end or a fork. */
 static void leave_written(struct file *file, struct lane_range lanes, bool as_found)
@@ -200,7 +231,7 @@ static void leave_written(struct file *file, struct lane_range lanes, bool as_fo
                 for (last = i; last < lanes.last && file->lane[last + 1].writing == file->lane[i].writing;)
                         last++;
                 if (file->lane[i].writing)
-                        mark(file, (struct lane_range){ i, last }, 2, as_found);
+                        mark_written(file, (struct lane_range){ i, last }, as_found);
         }
         file_leave_lanes(file, lanes, WRITE);
 }

@@ -18,6 +18,12 @@ int file_open_again(const char *path, int shown, const struct os_file *there);
 int file_lock_opening(int fd, bool write);
 void file_unlock_opening(int fd);
 
+/* Keep those from writing who have a map open that was in the file before it was emptied, while another one is made:
+ * who looked whose file it is has left, and who comes waits until it can be told.  0; AMMAP_ERR_BUSY: one of them has
+ * a lane, or its length, for longer than a moment; or the system's code. */
+int file_lock_making(int fd);
+void file_unlock_making(int fd);
+
 /* Be one of those who have a file open, as long as anything has the description: 0, or
  * as above.  Whether there is one, by another description: 1, 0, or the system's code. */
 int file_use(int fd);

@@ -6,7 +6,8 @@
  * who make it one comes first, and the other finds it made.  The magic is written first,
  * then the file gets its size, then the header is written, the version last.  Who dies in
  * between leaves a file with the magic and without the version, and the next one starts
- * over.
+ * over.  Meanwhile no lane can be locked to write: a file may have been emptied while a map was
+ * open in it, and whoever has that must not write into the new one.
  *
  * The lock needs a description of its own: a mapping, and whoever is given the other
  * descriptor, would share it.
@@ -48,7 +49,27 @@ static int write_head(int fd, const struct format_head *head)
         return rc < 0 ? rc : os_write_at(fd, NUMBER, &head->version, sizeof head->version);
 }
 
-/* Where the lock is in the file, the file grows with the map, as memory does. */
+/* What there was is none any more, and the head stands.  Where the lock is in the file, the file grows with the map, as
+ * memory does. */
+static int write_new(struct opening *opening, uint64_t size)
+{
+        const struct format_head *head = &opening->head;
+        int rc = opening->there.size > 0 ? os_resize_file(opening->fd, 0) : 0, fd = opening->fd;
+
+        if (rc < 0)
+                return rc;
+        opening->fresh = true;
+        rc = os_write_at(fd, 0, head->magic, sizeof head->magic);
+        if (rc == 0)
+                rc = os_resize_file(fd, head->data + region_pages(head->slots ? size : head->capacity));
+        if (rc == 0 && (rc = os_allot(fd, 0, format_pages(head->lanes, head->slots, head->page))) != -ENOSPC &&
+            rc != -EDQUOT)
+                rc = write_head(fd, head);
+        return rc;
+}
+
+/* Whoever had the map that the file was emptied of is kept from writing meanwhile: by what stands in the file he can
+ * tell only when the head does. */
 static int make_new(struct opening *opening, uint64_t size, const ammap_options_t *options)
 {
         struct format_head *head = &opening->head;
@@ -62,15 +83,10 @@ static int make_new(struct opening *opening, uint64_t size, const ammap_options_
         header_fill(head, size, &known, opening->slots);
         if ((rc = os_random(head->identity, sizeof head->identity)) < 0)
                 return rc;
-        if (opening->there.size > 0 && (rc = os_resize_file(fd, 0)) < 0)
+        if ((rc = file_lock_making(fd)) < 0)
                 return rc;
-        opening->fresh = true;
-        rc = os_write_at(fd, 0, head->magic, sizeof head->magic);
-        if (rc == 0)
-                rc = os_resize_file(fd, head->data + region_pages(head->slots ? size : head->capacity));
-        if (rc == 0 && (rc = os_allot(fd, 0, format_pages(head->lanes, head->slots, head->page))) != -ENOSPC &&
-            rc != -EDQUOT)
-                rc = write_head(fd, head);
+        rc = write_new(opening, size);
+        file_unlock_making(fd);
         return rc;
 }
 

@@ -546,7 +546,9 @@ int os_find_locked(int fd, struct os_locked *bytes)
                 return -EBADF;
         for (unsigned i = 0; i < LOCKS_MAX; i++)
                 if (is_in_the_way(&locked[i], descriptor[fd].description, description_of(fd)->object, asked)) {
-                        *bytes = (struct os_locked){ locked[i].offset, locked[i].end, locked[i].write };
+                        *bytes = (struct os_locked){ locked[i].offset > asked.offset ? locked[i].offset : asked.offset,
+                                                     locked[i].end < asked.end ? locked[i].end : asked.end,
+                                                     locked[i].write };
                         return 1;
                 }
         return 0;
