@@ -401,8 +401,11 @@ int ammap_copy(ammap_t *to, uint64_t to_offset, ammap_t *from, uint64_t from_off
                 return rc;
         if (to->read_only)
                 return AMMAP_ERR_READ_ONLY;
-        if (is_same(to, from))
+        if (to != from && is_same(to, from)) {
+                if ((rc = map_look(from, from_offset, length)) < 0) /* it may be of a map that was in the file before */
+                        return rc;
                 copy.from = to;
+        }
         if (copy.from->read_only && copy.from->kind->needs_write_to_lock && !map_frozen(copy.from))
                 return copy_looking_on(&copy);
         return copy_entered(&copy);

@@ -395,6 +395,7 @@
 #define waiter_may_spin ammap__waiter_may_spin
 #define watch_file ammap__watch_file
 #define watch_file_writes ammap__watch_file_writes
+#define watch_keeps_out_file ammap__watch_keeps_out_file
 #define watch_keeps_out_local ammap__watch_keeps_out_local
 #define watch_keeps_out_shared ammap__watch_keeps_out_shared
 #define watch_local ammap__watch_local

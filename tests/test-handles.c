@@ -45,6 +45,40 @@ static void end(struct pair *pair)
         ck_assert_int_eq(ammap_free(pair->two), 0);
 }
 
+/* Who holds all that it would see change waits for ever. */
+DEFINE_LOOP_TEST("handles", what_one_keeps_is_not_waited_for_by_the_other, 0, COUNT_OF(kinds))
+{
+        struct pair pair;
+        uint64_t generation = 0;
+        ammap_slice_t slice;
+
+        begin(&pair, &kinds[_i]);
+        ck_assert_int_eq(ammap_wait_change(pair.two, 0, 1, &generation, -1), 0);
+        ck_assert_int_eq(ammap_as_slice(pair.one, 0, HALF, &slice), 0);
+        ck_assert_int_eq(ammap_wait_change(pair.two, 0, 1, &generation, -1), AMMAP_ERR_DEADLOCK);
+        ammap_slice_release(&slice);
+        end(&pair);
+}
+
+/* A file is emptied, and another map is made in it: bytes of that are none of the map that was there before. */
+DEFINE_TEST("handles", no_copy_is_of_another_map)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct path path = path_of("handles");
+        ammap_t *was, *is;
+
+        ck_assert_int_eq(ammap_open(&was, path.text, SIZE, &options), 0);
+        ck_assert_int_eq(ammap_fill(was, 0, SIZE, 5), 0);
+        ck_assert_int_eq(truncate(path.text, 0), 0);
+        ck_assert_int_eq(ammap_open(&is, path.text, SIZE, &options), 0);
+        ck_assert_int_eq(ammap_fill(is, 0, SIZE, 6), 0);
+        ck_assert_int_eq(ammap_copy(is, 0, was, HALF, 8), AMMAP_ERR_FORMAT);
+        ck_assert_int_eq(ammap_copy(was, 0, is, HALF, 8), AMMAP_ERR_FORMAT);
+        ck_assert(holds(is, 0, SIZE, 6));
+        ck_assert_int_eq(ammap_free(was), 0);
+        ck_assert_int_eq(ammap_free(is), 0);
+}
+
 DEFINE_LOOP_TEST("handles", views_stand_in_the_way_of_a_shrink, 0, COUNT_OF(kinds))
 {
         struct pair pair;

@@ -11,6 +11,7 @@
 
 #include "lock/file_head.h"
 #include "lock/waiter.h"
+#include "map/map.h"
 #include "os/os.h"
 
 enum { LENGTH = 720, LANES = 3, MUCH = 768 };
@@ -1513,6 +1514,25 @@ DEFINE_LOOP_TEST_IF(!TEST_TSAN, "threads", one_forks_in_a_freeze, 0, 2)
         ck_assert_int_eq(op_run(OP_TRY_UPDATE, other.map, 0, 1, 0), AMMAP_ERR_READ_ONLY);
         ck_assert(holds(other.map, 0, LENGTH, 7));
         ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
+/* A thread ends that writes a file: its lane is dead here, until the file says so; and nobody makes it good before. */
+DEFINE_TEST("threads", one_dies_and_another_recovers)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct path path = path_of("dies");
+        struct holder holder;
+        ammap_t *map;
+
+        options.allow_faults = true;
+        ck_assert_int_eq(open_by_kernel(&map, path.text, LENGTH, &options), 0);
+        holder_start(&holder, map, 0, 1, true);
+        atomic_fetch_or(&map->lane[0].word, LANE_DEAD);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert(atomic_load(&map->lane[0].word) & LANE_DEAD);
+        atomic_fetch_and(&map->lane[0].word, ~(uint64_t)LANE_DEAD);
+        holder_stop(&holder);
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 /* ... or while a file is opened: the child is none of those who have the locks that the map takes then. */

@@ -415,7 +415,7 @@ static bool may_be_dead(const struct file *file, uint64_t record, uint64_t *seen
 }
 
 /* A lane that this process has nobody in, for what is found there to be a dead
- * one's.  1: it is to be cleared, and that takes someone who may write. */
+ * one's.  Locally it is dead for as long as its thread has not left it to the file (file_abandon).  1: it is to be cleared, and that takes someone who may write. */
 static int try_recover_lane(struct file *file, uint64_t i)
 {
         uint64_t sequence = 0;
@@ -479,11 +479,8 @@ int file_recover(struct file *file, int (*mend)(void *context), void *context)
         if (atomic_load(file->frozen))
                 return 0;
         rc = recover_length(file, mend, context);
-        for (uint64_t i = 0; i < file->lanes && rc == 0; i++) {
+        for (uint64_t i = 0; i < file->lanes && rc == 0; i++)
                 rc = recover_lane(file, i);
-                if (rc == 0)
-                        lane_recover(&file->local[i]);
-        }
         return rc > 0 ? AMMAP_ERR_READ_ONLY : rc;
 }
 

@@ -5,6 +5,7 @@
 #include "map/watch.h"
 
 #include "lock/file_lock.h"
+#include "lock/file_twins.h"
 #include "lock/read_set.h"
 #include "lock/shared_owner.h"
 #include "lock/shared_watch.h"
@@ -67,4 +68,15 @@ int watch_file_writes(struct ammap *map, struct lane_range lanes, uint64_t *coun
 void watch_file(struct ammap *map, struct lane_range lanes, uint64_t count, int64_t until)
 {
         file_watch(map->file, lanes, count, until);
+}
+
+/* By whichever of the process's maps in the file. */
+bool watch_keeps_out_file(struct ammap *map, struct lane_range lanes)
+{
+        uint32_t lane = lanes.first;
+
+        while (lane <= lanes.last && (thread_hold_next(&map->lane[lane], &map->lane[lane] + 1, NULL) ||
+                                      file_elsewhere(map->file, one_lane(lane), READ) != 0))
+                lane++;
+        return lane > lanes.last;
 }

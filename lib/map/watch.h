@@ -20,5 +20,6 @@ bool watch_keeps_out_shared(struct ammap *map, struct lane_range lanes);
 
 int watch_file_writes(struct ammap *map, struct lane_range lanes, uint64_t *count);
 void watch_file(struct ammap *map, struct lane_range lanes, uint64_t count, int64_t until);
+bool watch_keeps_out_file(struct ammap *map, struct lane_range lanes);
 
 #endif /* WATCH_H */
