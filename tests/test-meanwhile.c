@@ -22,7 +22,7 @@ enum { LENGTH = 720, LANES = 3, MUCH = 768 };
         point(add_seals) point(at_fork) point(fence_heavy) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
         point(next_data) point(open) point(peek) point(peek_pieces) point(peer_begin) point(peer_ended) point(poke) \
         point(poke_pieces) point(protect) point(random) point(read_at) point(reopen) point(resize_file) \
-        point(write_at)
+        point(write_at) point(getpid)
 /* clang-format on */
 
 enum point {
@@ -137,6 +137,15 @@ bool __wrap_ammap__os_fork_check(void)
 {
         step(AT_fork_check);
         return __real_ammap__os_fork_check();
+}
+
+/* Of libc: where the library asks whether it is in a forked child. */
+pid_t __real_getpid(void) __attribute__((weak));
+pid_t __wrap_getpid(void);
+pid_t __wrap_getpid(void)
+{
+        step(AT_getpid);
+        return __real_getpid();
 }
 
 int64_t __real_ammap__os_now(void);
@@ -393,8 +402,9 @@ DEFINE_TEST("opening", the_first_call_of_a_process)
                 ck_assert_int_eq(ammap_open(&map, path.text, LENGTH, &options), -ENOMEM);
                 ck_assert_int_eq(ammap_import(&map, fd, &options), -ENOMEM);
                 ck_assert_int_eq(ammap_recv(&map, pair[0], &options), -ENOMEM);
+                ck_assert_int_eq(ammap_trim(0), -ENOMEM);
                 ck_assert_ptr_null(map);
-                ck_assert_int_eq(plan_end(), 4);
+                ck_assert_int_eq(plan_end(), 5);
                 plan_next(AT_fork_check, 1, 0, make_one_elsewhere);
         } else {
                 ck_assert_int_eq(ammap_free(map), 0);
@@ -405,6 +415,37 @@ DEFINE_TEST("opening", the_first_call_of_a_process)
         close(fd);
         close(pair[0]);
         close(pair[1]);
+}
+
+static ammap_t *first_map;
+
+static void *make_first(void *argument)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.fork = AMMAP_FORK_OMIT;
+        thread_check_int(ammap_new_with(&first_map, LENGTH, &options), 0);
+        return argument;
+}
+
+static void make_first_elsewhere(void)
+{
+        struct task task;
+
+        task_start(&task, make_first, NULL);
+        task_join(&task);
+}
+
+/* Another thread makes the first map meanwhile: it is no child that leaves out what a fork is to leave out. */
+DEFINE_TEST("opening", a_trim_before_the_first_map)
+{
+        plan_next(AT_getpid, 1, 0, make_first_elsewhere);
+        ck_assert_int_eq(ammap_trim(0), 0);
+        plan_end();
+        if (!first_map)
+                make_first(NULL);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, first_map, 0, LENGTH, 0), 0);
+        ck_assert_int_eq(ammap_free(first_map), 0);
 }
 
 /* What stands in a header must fit together. */
