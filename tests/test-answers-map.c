@@ -9,6 +9,7 @@
 #include "proc.h"
 
 #include "memory/recycle.h"
+#include "memory/region.h"
 #include "os/linux-abi.h"
 #include "os/os.h"
 
@@ -383,6 +384,37 @@ DEFINE_TEST("pages", many_locked_stretches)
         ck_assert_int_eq(ammap_munlock(map, 0, PAGES * PAGE), 0);
         ck_assert_uint_eq(status_bytes("VmLck:"), locked);
         ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* A cut that ends before the last of the locked pages ends makes one stretch more.  _i: there is no memory for its
+ * note, and none is noted. */
+DEFINE_LOOP_TEST("pages", a_cut_within_a_locked_stretch, 0, 2)
+{
+        enum { STRETCHES = 4 };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        const size_t page = (size_t)PAGE, end = (2 * STRETCHES + 1) * page;
+        struct region region;
+        unsigned char *base;
+        unsigned given;
+
+        warm_up();
+        options.capacity = end;
+        ck_assert_int_eq(region_make(&region, end, &options, NULL, &base), 0);
+        for (size_t at = 0; at < STRETCHES; at++)
+                ck_assert_int_eq(region_lock(&region, 2 * at * page, at < STRETCHES - 1 ? (2 * at + 1) * page : end),
+                                 0);
+        ck_assert_uint_eq(region.locked->count, STRETCHES);
+        ck_assert_uint_eq(region.locked->room, STRETCHES);
+        if (_i)
+                answer_error(ANSWER_MALLOC, ANSWER_ANY, ANSWER_ALWAYS, ENOMEM);
+        region_cut(&region, end - 2 * page, end - page);
+        given = answers.given;
+        answers_end();
+        ck_assert_uint_eq(given, _i ? 1 : 0);
+        ck_assert_uint_eq(region.locked->count, _i ? 0 : STRETCHES + 1);
+        ck_assert_uint_le(region.locked->count, region.locked->room);
+        ck_assert_uint_eq(region.used, end - 2 * page);
+        ck_assert_int_eq(region_free(&region), 0);
 }
 
 /* Frozen pages are made present one by one, and stay what they are. */

@@ -95,8 +95,7 @@ static int make_room(struct region *region)
         return 0;
 }
 
-/* Note a range as locked, or as not; with room for one more, unless it goes to the
- * end of all that are locked. */
+/* Note a range as locked, or as not; with room for one more. */
 static void note_locked(struct locked *all, size_t from, size_t to, bool locked)
 {
         struct stretch *list = all->stretch, put[2];
@@ -121,6 +120,18 @@ static void note_locked(struct locked *all, size_t from, size_t to, bool locked)
         for (size_t i = 0; i < n; i++)
                 list[first + i] = put[i];
         all->count = all->count - (end - first) + n;
+}
+
+/* The same of what has been unlocked.  Where there is no memory for that, no lock is noted any more: what is noted must
+ * be locked. */
+static void note_unlocked(struct region *region, size_t from, size_t to)
+{
+        if (!region->locked)
+                return;
+        if (make_room(region) < 0)
+                region->locked->count = 0;
+        else
+                note_locked(region->locked, from, to, false);
 }
 
 static int set_locked(struct region *region, size_t from, size_t to, bool locked)
@@ -559,8 +570,7 @@ void region_cut(struct region *region, size_t from, size_t to)
                 if (region->secret)
                         wipe(region->data + end, 0, last - end);
                 os_unlock(region->data + end, last - end);
-                if (region->locked)
-                        note_locked(region->locked, end, last, false);
+                note_unlocked(region, end, last);
                 region_zero(region, end, last);
         }
         if (end < region->used)
