@@ -570,6 +570,28 @@ DEFINE_TEST("seals", what_cannot_be_sealed)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* What could not be exported to be read is not sealed for it. */
+DEFINE_TEST("seals", an_export_for_which_there_is_no_descriptor)
+{
+        ammap_t *maps[] = { make_shared(LENGTH, MUCH, 1), make_raw(LENGTH) };
+
+        for (size_t i = 0; i < COUNT_OF(maps); i++) {
+                int before = fcntl(ammap_fd(maps[i]), F_GET_SEALS), fd;
+
+                plan_next(AT_reopen, 0, -EMFILE, NULL);
+                ck_assert_int_eq(ammap_export(maps[i], AMMAP_READ, &fd), -EMFILE);
+                ck_assert_int_eq(plan_end(), 1);
+                ck_assert_int_eq(fd, -1);
+                ck_assert_int_eq(fcntl(ammap_fd(maps[i]), F_GET_SEALS), before);
+                ck_assert_int_eq(ammap_export(maps[i], AMMAP_READ | AMMAP_WRITE, &fd), 0);
+                close(fd);
+                ck_assert_int_eq(ammap_export(maps[i], AMMAP_READ, &fd), 0);
+                ck_assert_int_ne(fcntl(fd, F_GET_SEALS) & F_SEAL_FUTURE_WRITE, 0);
+                close(fd);
+                ck_assert_int_eq(ammap_free(maps[i]), 0);
+        }
+}
+
 /* --- Refused in the middle --------------------------------------------------------------- */
 
 enum deed {
