@@ -15,6 +15,7 @@
 #define backing_look ammap__backing_look
 #define backing_memory ammap__backing_memory
 #define backing_none ammap__backing_none
+#define backing_seal ammap__backing_seal
 #define bytes_load ammap__bytes_load
 #define bytes_peek ammap__bytes_peek
 #define bytes_poke ammap__bytes_poke

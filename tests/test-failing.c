@@ -395,8 +395,11 @@ static void try_once(const struct injection *refusal, struct trial *trial)
                         ck_assert_int_eq(ammap_recover(world.map), 0);
                         take_snapshot(world.map, &run.now);
                 }
-                /* What was to be tried is gone without. */
-                if (run.call->run == run_freeze && refusal->point == INJECT_fcntl_seal)
+                /* What was to be tried is gone without; and so is a seal where the system does not say whose number it
+                 * is. */
+                if (run.call->run == run_freeze &&
+                    (refusal->point == INJECT_fcntl_seal || refusal->point == INJECT_fcntl_get ||
+                     refusal->point == INJECT_fstat))
                         run.now.seals = run.after.seals;
                 if (run.variant->kind.more == AMMAP_TRY && refusal->point == INJECT_mlock)
                         run.now.stat.secret = run.after.stat.secret;

@@ -410,7 +410,7 @@ static int freeze(struct ammap *map)
         if (rc == 0 && (rc = map_freeze(map, freeze_pages)) < 0)
                 handle_freeze_cancel(shared);
         if (rc == 0)
-                os_add_seals(map_backing(map)->fd, AMMAP_SEAL_FUTURE_WRITE);
+                backing_seal(map_backing(map), AMMAP_SEAL_FUTURE_WRITE);
         shared_shrink_leave(shared, all_lanes(shared));
         shared_write_leave(shared, shared->lanes, slot);
         map_unlock(map);

@@ -486,15 +486,16 @@ int region_grow(struct region *region, size_t used)
         return 0;
 }
 
-/* The next bytes from an offset on, and before an end, that the file below has:
- * all that are left where it does not tell.  False: there are none. */
+/* The next bytes from an offset on, and before an end, that the file below has: all that
+ * are left where it does not tell, or cannot be asked any more.  False: there are none. */
 static bool next_data(const struct region *region, size_t from, size_t to, size_t *first, size_t *end)
 {
         const struct backing *backing = region->backing;
         uint64_t start = backing->offset + from, last = backing->offset + to, stop = last;
+        struct os_file file;
 
         /* A hole that was made between its two looks makes it nothing at all. */
-        if (os_next_data(backing->fd, start, &start, &stop) < 0 || stop <= start)
+        if (backing_look(backing, &file) < 0 || os_next_data(backing->fd, start, &start, &stop) < 0 || stop <= start)
                 stop = last;
         *first = from;
         if (from >= to || start >= last)
