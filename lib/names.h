@@ -272,6 +272,7 @@
 #define region_copy ammap__region_copy
 #define region_copy_careful ammap__region_copy_careful
 #define region_cut ammap__region_cut
+#define region_forget ammap__region_forget
 #define region_forked ammap__region_forked
 #define region_free ammap__region_free
 #define region_freeze ammap__region_freeze

@@ -419,9 +419,13 @@ static int unmap(struct ammap *map)
 int map_destroy(struct ammap *map)
 {
         const struct backing *backing = map_backing(map);
-        int rc = atomic_load(&map->omitted) ? 0 : unmap(map);
         bool last;
+        int rc = 0;
 
+        if (atomic_load(&map->omitted))
+                region_forget(&map->region);
+        else
+                rc = unmap(map);
         if (rc < 0)
                 return rc;
         last = unlink_map(map);

@@ -425,6 +425,12 @@ int region_free(struct region *region)
         return 0;
 }
 
+void region_forget(struct region *region)
+{
+        free(region->locked);
+        region->locked = NULL;
+}
+
 /* --- Its pages --- */
 
 int region_populate(struct region *region, size_t from, size_t to)
