@@ -491,6 +491,15 @@ static struct {
         int status;
 } midst;
 
+static ammap_t *new_midst(void)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+
+        options.recycle = AMMAP_TRY;
+        return ammap_new_with(&map, 3 * PAGE, &options) == 0 ? map : NULL;
+}
+
 /* In the child of a thread that forks while another freezes the map. */
 static void live_on(void)
 {
@@ -502,6 +511,11 @@ static void live_on(void)
         child_must_int(ammap_update_region(midst.map, 5, "\x8", 1), midst.refused ? AMMAP_ERR_READ_ONLY : 0);
         child_must_int(ammap_read_into(midst.map, 5, &byte, 1), 0);
         child_must_int(byte, midst.refused ? 7 : 8);
+        child_must_int(ammap_free(midst.map), 0);
+        /* The next one is not of pages that cannot be written. */
+        child_must((midst.map = new_midst()) != NULL);
+        child_must(is_all(ammap_as_ptr(midst.map), 0, 3 * PAGE));
+        child_must_int(ammap_fill(midst.map, 0, 3 * PAGE, 9), 0);
         child_must_int(ammap_free(midst.map), 0);
         _exit(0);
 }
@@ -522,11 +536,12 @@ static void *fork_beside(void *unused)
         return unused;
 }
 
-static void fork_in_the_midst(void *unused)
+/* When the pages are read only already. */
+static void fork_in_the_midst(void *pages)
 {
         pthread_t thread;
 
-        (void)unused;
+        ck_assert_int_eq(__real_mprotect(pages, (size_t)(3 * PAGE), PROT_READ), 0);
         ck_assert_int_eq(pthread_create(&thread, NULL, fork_beside, NULL), 0);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
@@ -537,7 +552,7 @@ DEFINE_LOOP_TEST("forks", in_the_midst_of_a_freeze, 0, 2)
         warm_up();
         midst.refused = _i;
         midst.status = -1;
-        ck_assert_int_eq(ammap_new(&midst.map, 3 * PAGE), 0);
+        ck_assert_ptr_nonnull(midst.map = new_midst());
         ck_assert_int_eq(ammap_fill(midst.map, 0, 3 * PAGE, 7), 0);
         fflush(NULL);
         answer_with(.call = ANSWER_MPROTECT, .argument = PROT_READ, .times = 1, .through = true,

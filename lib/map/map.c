@@ -52,8 +52,10 @@ static void unlock_maps(void)
  * it is frozen after all where that cannot be. */
 static void end_freeze(struct ammap *map)
 {
-        if (atomic_load(&map->freezing) && !atomic_load(&map->frozen) && region_thaw(&map->region) < 0)
+        if (atomic_load(&map->freezing) && !atomic_load(&map->frozen) && region_thaw(&map->region) < 0) {
                 atomic_store(&map->frozen, true);
+                map->recycle = false;
+        }
         atomic_store(&map->freezing, false);
         map->kind->freeze_forked(map);
 }
