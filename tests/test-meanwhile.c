@@ -11,6 +11,7 @@
 
 #include "lock/file_head.h"
 #include "lock/waiter.h"
+#include "map/map.h"
 #include "os/os.h"
 
 enum { LENGTH = 720, LANES = 3, MUCH = 768 };
@@ -714,6 +715,49 @@ DEFINE_LOOP_TEST("middle", what_a_call_is_refused, 0, COUNT_OF(refusals_of_files
         for (enum deed deed = 0; deed < DEEDS; deed++)
                 for (int state = 0; state < STATES; state++)
                         try_refusal(&refusals_of_files[_i], deed, state, state == NOBODY ? 1 : LANES + (uint64_t)state);
+}
+
+/* Pages that a growth has locked, and a shrink, are unlocked with it, and noted so.  _i: there is no memory for the note. */
+DEFINE_LOOP_TEST_IF(!TEST_SANITIZED, "middle", what_is_locked_goes_with_the_length, 0, 2)
+{
+        const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        const unsigned long before = status_bytes("VmLck:");
+        struct path path = path_of("locked");
+        ammap_options_t options = file_options(1);
+        const struct locked *locked;
+        ammap_t *map;
+        long refused = 0;
+
+        options.capacity = 8 * page;
+        options.lock = AMMAP_MUST;
+        ck_assert_int_eq(open_in_file(BY_KERNEL, &map, path.text, page, &options), 0);
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                int rc;
+
+                ck_assert_uint_eq(status_bytes("VmLck:"), before + page);
+                plan_next(AT_poke, nth, -ENOMEM, NULL);
+                rc = ammap_resize(map, 8 * page);
+                done = plan_end();
+                if (rc < 0) {
+                        refused++;
+                        ck_assert_int_eq(ammap_recover(map), 0);
+                        ck_assert_uint_eq(ammap_len(map), page);
+                }
+        }
+        ck_assert_int_gt(refused, 0);
+        ck_assert_uint_eq(status_bytes("VmLck:"), before + 8 * page);
+        for (uint64_t at = 1; _i && at < 8; at += 2)
+                ck_assert_int_eq(ammap_munlock(map, at * page, page), 0);
+        locked = map->region.locked;
+        ck_assert_uint_eq(locked->count, _i ? 4 : 1);
+        plan.no_memory = _i && locked->count == locked->room;
+        ck_assert_int_eq(ammap_resize(map, 2 * page), 0);
+        plan.no_memory = false;
+        ck_assert_uint_eq(status_bytes("VmLck:"), before + (_i ? page : 2 * page));
+        if (!_i)
+                ck_assert_uint_eq(locked->stretch[0].to, 2 * page);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_uint_eq(status_bytes("VmLck:"), before);
 }
 
 /* --- Death in the middle of a shrink ------------------------------------------------------- */
