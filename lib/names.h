@@ -147,6 +147,7 @@
 #define map_link ammap__map_link
 #define map_lock ammap__map_lock
 #define map_make ammap__map_make
+#define map_never ammap__map_never
 #define map_no_refresh ammap__map_no_refresh
 #define map_no_slots ammap__map_no_slots
 #define map_no_thread_left ammap__map_no_thread_left

@@ -8,6 +8,7 @@
 #include "answers.h"
 #include "proc.h"
 
+#include "map/map.h"
 #include "memory/recycle.h"
 #include "memory/region.h"
 #include "os/linux-abi.h"
@@ -561,6 +562,62 @@ DEFINE_LOOP_TEST("forks", in_the_midst_of_a_freeze, 0, 2)
         ck_assert_uint_eq(answers.given, 1);
         ck_assert_int_eq(midst.status, 0);
         ck_assert_int_eq(ammap_update_region(midst.map, 5, "\x8", 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_free(midst.map), 0);
+}
+
+/* Of a shared map, when its lock is frozen and the map does not say so yet. */
+static void look_at_pages(void)
+{
+        answers_end();
+        child_must_int(ammap_update_region(midst.map, 5, "\x8", 1), AMMAP_ERR_READ_ONLY);
+        child_must(ammap_as_mut_ptr(midst.map) == NULL);
+        child_must(is_fatal(ammap_as_ptr(midst.map), false));
+        child_must_int(ammap_free(midst.map), 0);
+        _exit(0);
+}
+
+static void *fork_beside_frozen(void *unused)
+{
+        pid_t child = fork();
+
+        if (child == 0) {
+                alarm(test_time());
+                look_at_pages();
+        }
+        if (child < 0 || waitpid(child, &midst.status, 0) != child)
+                midst.status = -1;
+        return unused;
+}
+
+static void fork_when_frozen(void *unused)
+{
+        pthread_t thread;
+
+        (void)unused;
+        if (atomic_load(&midst.map->shared->frozen) != SHARED_FROZEN || atomic_load(&midst.map->frozen) ||
+            midst.status != -1)
+                return;
+        ck_assert_int_eq(pthread_create(&thread, NULL, fork_beside_frozen, NULL), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
+/* The child's pages are as its lock is: nobody there writes them by a pointer. */
+DEFINE_TEST("forks", behind_the_point_of_no_return_of_a_freeze)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        warm_up();
+        midst.status = -1;
+        options.share = AMMAP_SHARED;
+        ck_assert_int_eq(ammap_new_with(&midst.map, 3 * PAGE, &options), 0);
+        ck_assert_int_eq(ammap_fill(midst.map, 0, 3 * PAGE, 7), 0);
+        fflush(NULL);
+        answer_with(.call = ANSWER_MUTEX_UNLOCK, .argument = ANSWER_ANY, .times = ANSWER_ALWAYS,
+                    .besides = fork_when_frozen);
+        ck_assert_int_eq(ammap_freeze(midst.map), 0);
+        answers_end();
+        ck_assert_int_eq(midst.status, 0);
+        ck_assert(is_fatal(ammap_as_ptr(midst.map), false));
         ck_assert_int_eq(ammap_free(midst.map), 0);
 }
 

@@ -373,6 +373,7 @@ static const struct kind kind_file = {
         .watch = watch_file,
         .keeps_out = watch_keeps_out_local,
         .thread_left = thread_left,
+        .freeze_holds = map_never,
         .freeze_forked = map_nothing,
         .forked = forked,
         .end = end_file,
