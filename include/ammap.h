@@ -980,7 +980,9 @@ AMMAP_API int ammap_is_hugepage_backed(ammap_t *map);
  *   keep   how many bytes may stay
  *
  * Returns 0, or
- *   -ENOMEM   the process has too many mappings to split one; the rest is kept */
+ *   -ENOMEM            the process has too many mappings to split one; the rest is kept
+ *   a negative errno   there is no map yet, and the system refused what the first one
+ *                      needs; nothing is kept */
 #define AMMAP_RECYCLE_MAX (UINT64_C(64) << 20)
 AMMAP_API int ammap_trim(uint64_t keep);
 

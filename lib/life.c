@@ -47,9 +47,12 @@ int ammap_free(ammap_t *map)
         return map_keep(map) ? 0 : map_destroy(map);
 }
 
+/* Before the first map, too: until then nobody can tell this process from a forked child. */
 int ammap_trim(uint64_t keep)
 {
-        return map_trim(keep);
+        int rc = map_start();
+
+        return rc < 0 ? rc : map_trim(keep);
 }
 
 uint64_t ammap_len(const ammap_t *map)

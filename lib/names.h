@@ -15,6 +15,7 @@
 #define backing_look ammap__backing_look
 #define backing_memory ammap__backing_memory
 #define backing_none ammap__backing_none
+#define backing_seal ammap__backing_seal
 #define bytes_load ammap__bytes_load
 #define bytes_peek ammap__bytes_peek
 #define bytes_poke ammap__bytes_poke
@@ -151,6 +152,7 @@
 #define map_link ammap__map_link
 #define map_lock ammap__map_lock
 #define map_make ammap__map_make
+#define map_never ammap__map_never
 #define map_no_refresh ammap__map_no_refresh
 #define map_no_slots ammap__map_no_slots
 #define map_no_thread_left ammap__map_no_thread_left
@@ -277,6 +279,7 @@
 #define region_copy ammap__region_copy
 #define region_copy_careful ammap__region_copy_careful
 #define region_cut ammap__region_cut
+#define region_forget ammap__region_forget
 #define region_forked ammap__region_forked
 #define region_free ammap__region_free
 #define region_freeze ammap__region_freeze

@@ -211,17 +211,26 @@ static int add_seals(ammap_t *map, unsigned seals)
 }
 
 /* That it is sealed against new writers is what keeps it from being written; that
- * it is not open to be written, only that nobody tries. */
+ * it is not open to be written, only that nobody tries.  The seal is for good, and comes
+ * when there is something to give. */
 static int export_read(ammap_t *map)
 {
-        int rc = os_seals(map_backing(map)->fd), fd;
+        int fd, rc;
 
-        if (rc < 0 || !map->kind->sealable || !(rc & UNWRITABLE))
-                rc = add_seals(map, AMMAP_SEAL_FUTURE_WRITE);
-        if (rc < 0)
-                return rc;
+        if (!map->kind->sealable)
+                return AMMAP_ERR_UNSUPPORTED;
         fd = os_reopen(map_backing(map)->fd, false);
-        return fd == -ENOSYS ? os_dup(map_backing(map)->fd) : fd;
+        if (fd == -ENOSYS)
+                fd = os_dup(map_backing(map)->fd);
+        if (fd < 0)
+                return fd;
+        rc = os_seals(map_backing(map)->fd);
+        if (rc < 0 || !(rc & UNWRITABLE))
+                rc = add_seals(map, AMMAP_SEAL_FUTURE_WRITE);
+        if (rc >= 0)
+                return fd;
+        os_close(fd);
+        return rc;
 }
 
 /* A duplicate would do in place of a descriptor opened anew where the seal keeps it from

@@ -8,7 +8,9 @@
 #include "answers.h"
 #include "proc.h"
 
+#include "map/map.h"
 #include "memory/recycle.h"
+#include "memory/region.h"
 #include "os/linux-abi.h"
 #include "os/os.h"
 
@@ -385,6 +387,37 @@ DEFINE_TEST("pages", many_locked_stretches)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* A cut that ends before the last of the locked pages ends makes one stretch more.  _i: there is no memory for its
+ * note, and none is noted. */
+DEFINE_LOOP_TEST("pages", a_cut_within_a_locked_stretch, 0, 2)
+{
+        enum { STRETCHES = 4 };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        const size_t page = (size_t)PAGE, end = (2 * STRETCHES + 1) * page;
+        struct region region;
+        unsigned char *base;
+        unsigned given;
+
+        warm_up();
+        options.capacity = end;
+        ck_assert_int_eq(region_make(&region, end, &options, NULL, &base), 0);
+        for (size_t at = 0; at < STRETCHES; at++)
+                ck_assert_int_eq(region_lock(&region, 2 * at * page, at < STRETCHES - 1 ? (2 * at + 1) * page : end),
+                                 0);
+        ck_assert_uint_eq(region.locked->count, STRETCHES);
+        ck_assert_uint_eq(region.locked->room, STRETCHES);
+        if (_i)
+                answer_error(ANSWER_MALLOC, ANSWER_ANY, ANSWER_ALWAYS, ENOMEM);
+        region_cut(&region, end - 2 * page, end - page);
+        given = answers.given;
+        answers_end();
+        ck_assert_uint_eq(given, _i ? 1 : 0);
+        ck_assert_uint_eq(region.locked->count, _i ? 0 : STRETCHES + 1);
+        ck_assert_uint_le(region.locked->count, region.locked->room);
+        ck_assert_uint_eq(region.used, end - 2 * page);
+        ck_assert_int_eq(region_free(&region), 0);
+}
+
 /* Frozen pages are made present one by one, and stay what they are. */
 DEFINE_TEST("pages", frozen_ones_populated_by_hand)
 {
@@ -459,6 +492,15 @@ static struct {
         int status;
 } midst;
 
+static ammap_t *new_midst(void)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map;
+
+        options.recycle = AMMAP_TRY;
+        return ammap_new_with(&map, 3 * PAGE, &options) == 0 ? map : NULL;
+}
+
 /* In the child of a thread that forks while another freezes the map. */
 static void live_on(void)
 {
@@ -470,6 +512,11 @@ static void live_on(void)
         child_must_int(ammap_update_region(midst.map, 5, "\x8", 1), midst.refused ? AMMAP_ERR_READ_ONLY : 0);
         child_must_int(ammap_read_into(midst.map, 5, &byte, 1), 0);
         child_must_int(byte, midst.refused ? 7 : 8);
+        child_must_int(ammap_free(midst.map), 0);
+        /* The next one is not of pages that cannot be written. */
+        child_must((midst.map = new_midst()) != NULL);
+        child_must(is_all(ammap_as_ptr(midst.map), 0, 3 * PAGE));
+        child_must_int(ammap_fill(midst.map, 0, 3 * PAGE, 9), 0);
         child_must_int(ammap_free(midst.map), 0);
         _exit(0);
 }
@@ -490,11 +537,12 @@ static void *fork_beside(void *unused)
         return unused;
 }
 
-static void fork_in_the_midst(void *unused)
+/* When the pages are read only already. */
+static void fork_in_the_midst(void *pages)
 {
         pthread_t thread;
 
-        (void)unused;
+        ck_assert_int_eq(__real_mprotect(pages, (size_t)(3 * PAGE), PROT_READ), 0);
         ck_assert_int_eq(pthread_create(&thread, NULL, fork_beside, NULL), 0);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
@@ -505,7 +553,7 @@ DEFINE_LOOP_TEST("forks", in_the_midst_of_a_freeze, 0, 2)
         warm_up();
         midst.refused = _i;
         midst.status = -1;
-        ck_assert_int_eq(ammap_new(&midst.map, 3 * PAGE), 0);
+        ck_assert_ptr_nonnull(midst.map = new_midst());
         ck_assert_int_eq(ammap_fill(midst.map, 0, 3 * PAGE, 7), 0);
         fflush(NULL);
         answer_with(.call = ANSWER_MPROTECT, .argument = PROT_READ, .times = 1, .through = true,
@@ -514,6 +562,62 @@ DEFINE_LOOP_TEST("forks", in_the_midst_of_a_freeze, 0, 2)
         ck_assert_uint_eq(answers.given, 1);
         ck_assert_int_eq(midst.status, 0);
         ck_assert_int_eq(ammap_update_region(midst.map, 5, "\x8", 1), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(ammap_free(midst.map), 0);
+}
+
+/* Of a shared map, when its lock is frozen and the map does not say so yet. */
+static void look_at_pages(void)
+{
+        answers_end();
+        child_must_int(ammap_update_region(midst.map, 5, "\x8", 1), AMMAP_ERR_READ_ONLY);
+        child_must(ammap_as_mut_ptr(midst.map) == NULL);
+        child_must(is_fatal(ammap_as_ptr(midst.map), false));
+        child_must_int(ammap_free(midst.map), 0);
+        _exit(0);
+}
+
+static void *fork_beside_frozen(void *unused)
+{
+        pid_t child = fork();
+
+        if (child == 0) {
+                alarm(test_time());
+                look_at_pages();
+        }
+        if (child < 0 || waitpid(child, &midst.status, 0) != child)
+                midst.status = -1;
+        return unused;
+}
+
+static void fork_when_frozen(void *unused)
+{
+        pthread_t thread;
+
+        (void)unused;
+        if (atomic_load(&midst.map->shared->frozen) != SHARED_FROZEN || atomic_load(&midst.map->frozen) ||
+            midst.status != -1)
+                return;
+        ck_assert_int_eq(pthread_create(&thread, NULL, fork_beside_frozen, NULL), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
+/* The child's pages are as its lock is: nobody there writes them by a pointer. */
+DEFINE_TEST("forks", behind_the_point_of_no_return_of_a_freeze)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        warm_up();
+        midst.status = -1;
+        options.share = AMMAP_SHARED;
+        ck_assert_int_eq(ammap_new_with(&midst.map, 3 * PAGE, &options), 0);
+        ck_assert_int_eq(ammap_fill(midst.map, 0, 3 * PAGE, 7), 0);
+        fflush(NULL);
+        answer_with(.call = ANSWER_MUTEX_UNLOCK, .argument = ANSWER_ANY, .times = ANSWER_ALWAYS,
+                    .besides = fork_when_frozen);
+        ck_assert_int_eq(ammap_freeze(midst.map), 0);
+        answers_end();
+        ck_assert_int_eq(midst.status, 0);
+        ck_assert(is_fatal(ammap_as_ptr(midst.map), false));
         ck_assert_int_eq(ammap_free(midst.map), 0);
 }
 

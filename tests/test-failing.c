@@ -395,8 +395,11 @@ static void try_once(const struct injection *refusal, struct trial *trial)
                         ck_assert_int_eq(ammap_recover(world.map), 0);
                         take_snapshot(world.map, &run.now);
                 }
-                /* What was to be tried is gone without. */
-                if (run.call->run == run_freeze && refusal->point == INJECT_fcntl_seal)
+                /* What was to be tried is gone without; and so is a seal where the system does not say whose number it
+                 * is. */
+                if (run.call->run == run_freeze &&
+                    (refusal->point == INJECT_fcntl_seal || refusal->point == INJECT_fcntl_get ||
+                     refusal->point == INJECT_fstat))
                         run.now.seals = run.after.seals;
                 if (run.variant->kind.more == AMMAP_TRY && refusal->point == INJECT_mlock)
                         run.now.stat.secret = run.after.stat.secret;
@@ -501,6 +504,39 @@ DEFINE_LOOP_TEST_IF(stride == 1, "failing", each_call_where_something_lacks, COU
                     COUNT_OF(variants) * COUNT_OF(lacking))
 {
         try_variant(&variants[(size_t)_i % COUNT_OF(variants)], &lacking[(size_t)_i / COUNT_OF(variants)]);
+}
+
+/* --- A child that was left out ---------------------------------------------------------------- */
+
+static long blocks_of_map;
+
+static void free_what_is_left_out(void *argument)
+{
+        long before = atomic_load(&inject_blocks);
+        int rc = ammap_free(argument);
+
+        child_must_int((int)(before - atomic_load(&inject_blocks)), (int)blocks_of_map);
+        child_must_int(rc, 0);
+}
+
+/* What was noted of its pages goes with it, too. */
+DEFINE_TEST("failing", a_map_that_was_left_out_leaves_no_memory)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.fork = AMMAP_FORK_OMIT;
+        for (int round = 0; round < 2; round++) { /* the first map of a process leaves something */
+                long before = atomic_load(&inject_blocks);
+                ammap_t *map;
+                int made = ammap_new_with(&map, PAGE, &options), locked = ammap_mlock(map, 0, PAGE);
+
+                blocks_of_map = atomic_load(&inject_blocks) - before;
+                ck_assert_int_eq(made, 0);
+                ck_assert_int_eq(locked, 0);
+                if (round > 0)
+                        child_passes(free_what_is_left_out, map);
+                ck_assert_int_eq(ammap_free(map), 0);
+        }
 }
 
 /* --- The first call of a process ------------------------------------------------------------ */

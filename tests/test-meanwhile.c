@@ -23,7 +23,7 @@ enum { LENGTH = 720, LANES = 3, MUCH = 768 };
         point(add_seals) point(at_fork) point(fence_heavy) point(file) point(find_locked) point(fork_check) point(is_file) point(lock_bytes) point(map) \
         point(next_data) point(open) point(peek) point(peek_pieces) point(peer_begin) point(peer_ended) point(poke) \
         point(poke_pieces) point(protect) point(random) point(read_at) point(reopen) point(resize_file) \
-        point(unlock_bytes) point(write_at)
+        point(unlock_bytes) point(write_at) point(getpid)
 /* clang-format on */
 
 enum point {
@@ -137,6 +137,15 @@ bool __wrap_ammap__os_fork_check(void)
 {
         step(AT_fork_check);
         return __real_ammap__os_fork_check();
+}
+
+/* Of libc: where the library asks whether it is in a forked child. */
+pid_t __real_getpid(void) __attribute__((weak));
+pid_t __wrap_getpid(void);
+pid_t __wrap_getpid(void)
+{
+        step(AT_getpid);
+        return __real_getpid();
 }
 
 int64_t __real_ammap__os_now(void);
@@ -393,8 +402,9 @@ DEFINE_TEST("opening", the_first_call_of_a_process)
                 ck_assert_int_eq(ammap_open(&map, path.text, LENGTH, &options), -ENOMEM);
                 ck_assert_int_eq(ammap_import(&map, fd, &options), -ENOMEM);
                 ck_assert_int_eq(ammap_recv(&map, pair[0], &options), -ENOMEM);
+                ck_assert_int_eq(ammap_trim(0), -ENOMEM);
                 ck_assert_ptr_null(map);
-                ck_assert_int_eq(plan_end(), 4);
+                ck_assert_int_eq(plan_end(), 5);
                 plan_next(AT_fork_check, 1, 0, make_one_elsewhere);
         } else {
                 ck_assert_int_eq(ammap_free(map), 0);
@@ -405,6 +415,37 @@ DEFINE_TEST("opening", the_first_call_of_a_process)
         close(fd);
         close(pair[0]);
         close(pair[1]);
+}
+
+static ammap_t *first_map;
+
+static void *make_first(void *argument)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.fork = AMMAP_FORK_OMIT;
+        thread_check_int(ammap_new_with(&first_map, LENGTH, &options), 0);
+        return argument;
+}
+
+static void make_first_elsewhere(void)
+{
+        struct task task;
+
+        task_start(&task, make_first, NULL);
+        task_join(&task);
+}
+
+/* Another thread makes the first map meanwhile: it is no child that leaves out what a fork is to leave out. */
+DEFINE_TEST("opening", a_trim_before_the_first_map)
+{
+        plan_next(AT_getpid, 1, 0, make_first_elsewhere);
+        ck_assert_int_eq(ammap_trim(0), 0);
+        plan_end();
+        if (!first_map)
+                make_first(NULL);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, first_map, 0, LENGTH, 0), 0);
+        ck_assert_int_eq(ammap_free(first_map), 0);
 }
 
 /* What stands in a header must fit together. */
@@ -527,6 +568,28 @@ DEFINE_TEST("seals", what_cannot_be_sealed)
         ck_assert_int_eq(ammap_seal(map, AMMAP_SEAL_GROW), -EINVAL);
         ck_assert_int_eq(plan_end(), 1);
         ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* What could not be exported to be read is not sealed for it. */
+DEFINE_TEST("seals", an_export_for_which_there_is_no_descriptor)
+{
+        ammap_t *maps[] = { make_shared(LENGTH, MUCH, 1), make_raw(LENGTH) };
+
+        for (size_t i = 0; i < COUNT_OF(maps); i++) {
+                int before = fcntl(ammap_fd(maps[i]), F_GET_SEALS), fd;
+
+                plan_next(AT_reopen, 0, -EMFILE, NULL);
+                ck_assert_int_eq(ammap_export(maps[i], AMMAP_READ, &fd), -EMFILE);
+                ck_assert_int_eq(plan_end(), 1);
+                ck_assert_int_eq(fd, -1);
+                ck_assert_int_eq(fcntl(ammap_fd(maps[i]), F_GET_SEALS), before);
+                ck_assert_int_eq(ammap_export(maps[i], AMMAP_READ | AMMAP_WRITE, &fd), 0);
+                close(fd);
+                ck_assert_int_eq(ammap_export(maps[i], AMMAP_READ, &fd), 0);
+                ck_assert_int_ne(fcntl(fd, F_GET_SEALS) & F_SEAL_FUTURE_WRITE, 0);
+                close(fd);
+                ck_assert_int_eq(ammap_free(maps[i]), 0);
+        }
 }
 
 /* --- Refused in the middle --------------------------------------------------------------- */
@@ -687,6 +750,49 @@ DEFINE_LOOP_TEST("middle", an_unlock_is_refused, 0, 2)
                 ck_assert_int_eq(ammap_free(again), 0);
                 ck_assert_int_eq(ammap_free(map), 0);
         }
+}
+
+/* Pages that a growth has locked, and a shrink, are unlocked with it, and noted so.  _i: there is no memory for the note. */
+DEFINE_LOOP_TEST_IF(!TEST_SANITIZED, "middle", what_is_locked_goes_with_the_length, 0, 2)
+{
+        const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        const unsigned long before = status_bytes("VmLck:");
+        struct path path = path_of("locked");
+        ammap_options_t options = file_options(1);
+        const struct locked *locked;
+        ammap_t *map;
+        long refused = 0;
+
+        options.capacity = 8 * page;
+        options.lock = AMMAP_MUST;
+        ck_assert_int_eq(open_in_file(BY_KERNEL, &map, path.text, page, &options), 0);
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                int rc;
+
+                ck_assert_uint_eq(status_bytes("VmLck:"), before + page);
+                plan_next(AT_poke, nth, -ENOMEM, NULL);
+                rc = ammap_resize(map, 8 * page);
+                done = plan_end();
+                if (rc < 0) {
+                        refused++;
+                        ck_assert_int_eq(ammap_recover(map), 0);
+                        ck_assert_uint_eq(ammap_len(map), page);
+                }
+        }
+        ck_assert_int_gt(refused, 0);
+        ck_assert_uint_eq(status_bytes("VmLck:"), before + 8 * page);
+        for (uint64_t at = 1; _i && at < 8; at += 2)
+                ck_assert_int_eq(ammap_munlock(map, at * page, page), 0);
+        locked = map->region.locked;
+        ck_assert_uint_eq(locked->count, _i ? 4 : 1);
+        plan.no_memory = _i && locked->count == locked->room;
+        ck_assert_int_eq(ammap_resize(map, 2 * page), 0);
+        plan.no_memory = false;
+        ck_assert_uint_eq(status_bytes("VmLck:"), before + (_i ? page : 2 * page));
+        if (!_i)
+                ck_assert_uint_eq(locked->stretch[0].to, 2 * page);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_uint_eq(status_bytes("VmLck:"), before);
 }
 
 /* --- Death in the middle of a shrink ------------------------------------------------------- */

@@ -329,6 +329,66 @@ DEFINE_TEST_IF(!TEST_TSAN, "seldom", the_program_takes_the_descriptor)
         close(other);
 }
 
+/* A map of each kind that has a descriptor, all of it 7; and the number is by now that of a longer file, all of it holes,
+ * which it returns. */
+enum { SHARED_ONE, RAW_ONE, RAW_FILE, KERNEL_FILE, WORDS_FILE, WITH_DESCRIPTOR };
+
+static int give_number_away(int kind, const struct path *path, uint64_t length, ammap_t **map)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        int other = memory_file(1 << 26, 0), fd;
+
+        options.allow_faults = true;
+        options.share = kind == RAW_FILE ? AMMAP_RAW : AMMAP_PRIVATE;
+        if (kind == SHARED_ONE)
+                *map = make_shared(length, 0, 1);
+        else if (kind == RAW_ONE)
+                *map = make_raw(length);
+        else if (kind == RAW_FILE)
+                ck_assert_int_eq(ammap_open(map, path->text, length, &options), 0);
+        else
+                ck_assert_int_eq(
+                        open_in_file(kind == KERNEL_FILE ? BY_KERNEL : BY_WORDS, map, path->text, length, &options), 0);
+        ck_assert_int_eq(ammap_fill(*map, 0, length, 7), 0);
+        fd = ammap_fd(*map);
+        ck_assert_int_eq(dup2(other, fd), fd);
+        close(other);
+        return fd;
+}
+
+/* It is not asked where the map has holes. */
+DEFINE_LOOP_TEST("seldom", clones_beside_another_file, 0, WITH_DESCRIPTOR)
+{
+        const uint64_t length = 40000;
+        struct path path = path_of("map");
+        ammap_t *map, *clone;
+        int other = give_number_away(_i, &path, length, &map);
+
+        ck_assert_int_eq(ammap_clone(map, &clone), 0);
+        ck_assert(holds(clone, 0, length, 7));
+        ck_assert_int_eq(ammap_free(clone), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        close(other);
+}
+
+/* It is not sealed, and gets no room for a thread that is new to the map. */
+DEFINE_LOOP_TEST("seldom", freezes_beside_another_file, 0, WITH_DESCRIPTOR)
+{
+        struct path path = path_of("map");
+        struct stat stat;
+        ammap_t *map;
+        int other = give_number_away(_i, &path, LENGTH, &map);
+
+        ck_assert_int_eq(op_elsewhere(OP_SLICE, map, 0, 1), 0);
+        ck_assert_int_eq(fstat(other, &stat), 0);
+        ck_assert_int_eq((int)stat.st_blocks, 0);
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, map, 0, 1, 0), AMMAP_ERR_READ_ONLY);
+        ck_assert_int_eq(fcntl(other, F_GET_SEALS), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+        close(other);
+}
+
 /* --- Slices that are none any more ---------------------------------------------------------- */
 
 /* A copy of the structure holds nothing when the slice has been released.  _i: shared. */

@@ -321,11 +321,15 @@ static void begin_record(struct shared *shared, struct slot *slot, uint32_t inde
         slot->owner_id = generation << (2 + OWNER_INDEX_BITS) | (uint64_t)(index + 1) << 2;
 }
 
-/* On a full disk the first store would raise a signal. */
+/* On a full disk the first store would raise a signal.  A number that is another file's by
+ * now gets no room there. */
 static int give_room(const struct shared *shared, uint64_t offset, uint64_t length)
 {
-        int rc = shared->in_file ? os_allot(shared->fd, offset, length) : 0;
+        int rc;
 
+        if (!shared->in_file || os_is_file(shared->fd, shared->device, shared->inode) <= 0)
+                return 0;
+        rc = os_allot(shared->fd, offset, length);
         return rc == -ENOSPC || rc == -EDQUOT ? rc : 0;
 }
 

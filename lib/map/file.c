@@ -67,6 +67,17 @@ static int zero_rest(void *context)
         return rc == AMMAP_ERR_FAULT ? 0 : rc;
 }
 
+/* Locked ones cannot be given back.  Where there is no memory to note that they are not locked any more, or nothing was
+ * noted, they are unlocked all the same. */
+static void forget_pages(struct region *region, size_t used)
+{
+        if (used >= region->used)
+                return;
+        if (!region->locked || region_unlock(region, used, region->used) < 0)
+                os_unlock(region->data + used, region->used - used);
+        region->used = used;
+}
+
 /* What has been stored behind the length, through a view elsewhere or by an old pointer,
  * is not to be there. */
 static int grow(struct ammap *map, uint64_t size)
@@ -78,17 +89,11 @@ static int grow(struct ammap *map, uint64_t size)
                 rc = 0;
         if (rc == 0)
                 rc = region_grow(&map->region, region_pages(size));
-        if (rc == 0 && (rc = file_set_length(map->file, size)) < 0)
+        if (rc == 0 && (rc = file_set_length(map->file, size)) < 0) {
+                forget_pages(&map->region, used);
                 map->region.used = used;
+        }
         return rc;
-}
-
-static void forget_pages(struct region *region, size_t used)
-{
-        if (used >= region->used)
-                return;
-        os_unlock(region->data + used, region->used - used); /* locked ones cannot be given back */
-        region->used = used;
 }
 
 /* All who could be in these lanes are kept out.  What dies from here on has made
@@ -368,6 +373,7 @@ static const struct kind kind_file = {
         .watch = watch_file,
         .keeps_out = watch_keeps_out_file,
         .thread_left = thread_left,
+        .freeze_holds = map_never,
         .freeze_forked = map_nothing,
         .forked = forked,
         .end = end_file,

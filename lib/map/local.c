@@ -205,7 +205,7 @@ int local_freeze(struct ammap *map)
                 return rc;
         rc = map_freeze(map, map_freeze_pages);
         if (rc == 0 && map->kind->sealable)
-                os_add_seals(map_backing(map)->fd, AMMAP_SEAL_FUTURE_WRITE);
+                backing_seal(map_backing(map), AMMAP_SEAL_FUTURE_WRITE);
         leave_all(map, rc == 0);
         return rc;
 }

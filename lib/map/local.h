@@ -32,6 +32,7 @@ void local_forked(struct ammap *map);
         .refresh = map_no_refresh, .frozen = local_frozen, .is_held = local_is_held, .slices = local_slices,           \
         .holders = local_holders, .slots = map_no_slots, .freeze = local_freeze, .recover = local_recover,             \
         .writes = watch_local_writes, .watch = watch_local, .keeps_out = watch_keeps_out_local, .clone = clone_locked, \
-        .thread_left = map_no_thread_left, .freeze_forked = map_nothing, .forked = local_forked, .end = map_nothing
+        .thread_left = map_no_thread_left, .freeze_holds = map_never, .freeze_forked = map_nothing,                    \
+        .forked = local_forked, .end = map_nothing
 
 #endif /* LOCAL_H */

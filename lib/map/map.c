@@ -49,12 +49,15 @@ static void unlock_maps(void)
 }
 
 /* The child may have a freeze to end that it does not have the thread of.  Frozen is
- * what the map calls so.  Where it does not, the pages are made writable again; and
- * it is frozen after all where that cannot be. */
+ * what the map calls so, or its lock.  Where none does, the pages are made writable again;
+ * and it is frozen after all where that cannot be. */
 static void end_freeze(struct ammap *map)
 {
-        if (atomic_load(&map->freezing) && !atomic_load(&map->frozen) && region_thaw(&map->region) < 0)
+        if (atomic_load(&map->freezing) && !atomic_load(&map->frozen) &&
+            (map->kind->freeze_holds(map) || region_thaw(&map->region) < 0)) {
                 atomic_store(&map->frozen, true);
+                map->recycle = false;
+        }
         atomic_store(&map->freezing, false);
         map->kind->freeze_forked(map);
 }
@@ -99,6 +102,12 @@ uint64_t map_no_slots(const struct ammap *map, uint64_t *max)
 void map_no_thread_left(struct ammap *map, uint64_t lane, enum access access)
 {
         (void)map, (void)lane, (void)access;
+}
+
+bool map_never(const struct ammap *map)
+{
+        (void)map;
+        return false;
 }
 
 void map_nothing(struct ammap *map)
@@ -427,9 +436,13 @@ static int unmap(struct ammap *map)
 int map_destroy(struct ammap *map)
 {
         const struct backing *backing = map_backing(map);
-        int rc = atomic_load(&map->omitted) ? 0 : unmap(map);
         bool last;
+        int rc = 0;
 
+        if (atomic_load(&map->omitted))
+                region_forget(&map->region);
+        else
+                rc = unmap(map);
         if (rc < 0)
                 return rc;
         last = unlink_map(map);

@@ -145,7 +145,9 @@ struct kind {
          * about to be left. */
         void (*thread_left)(struct ammap *map, uint64_t lane, enum access access);
 
-        /* In a forked child: end a freeze, of which map->frozen tells how; then the rest. */
+        /* In a forked child: whether what it locks by is frozen for good, though map->frozen may
+         * not say so yet; end a freeze, of which map->frozen tells how; then the rest. */
+        bool (*freeze_holds)(const struct ammap *map);
         void (*freeze_forked)(struct ammap *map);
         void (*forked)(struct ammap *map);
 
@@ -325,6 +327,7 @@ static inline bool map_may_write(struct ammap *map)
 int map_no_refresh(struct ammap *map);
 uint64_t map_no_slots(const struct ammap *map, uint64_t *max);
 void map_no_thread_left(struct ammap *map, uint64_t lane, enum access access);
+bool map_never(const struct ammap *map);
 void map_nothing(struct ammap *map);
 
 /* The bytes of a map, counted from the region's start. */

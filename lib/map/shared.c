@@ -328,6 +328,12 @@ static bool is_frozen(struct ammap *map)
         return atomic_load(&map->frozen);
 }
 
+/* The pages were frozen before. */
+static bool freeze_holds(const struct ammap *map)
+{
+        return atomic_load(&map->shared->frozen) == SHARED_FROZEN;
+}
+
 static void freeze_forked(struct ammap *map)
 {
         if (atomic_load(&map->frozen))
@@ -410,7 +416,7 @@ static int freeze(struct ammap *map)
         if (rc == 0 && (rc = map_freeze(map, freeze_pages)) < 0)
                 handle_freeze_cancel(shared);
         if (rc == 0)
-                os_add_seals(map_backing(map)->fd, AMMAP_SEAL_FUTURE_WRITE);
+                backing_seal(map_backing(map), AMMAP_SEAL_FUTURE_WRITE);
         shared_shrink_leave(shared, all_lanes(shared));
         shared_write_leave(shared, shared->lanes, slot);
         map_unlock(map);
@@ -487,6 +493,7 @@ static const struct kind kind_shared = {
         .watch = watch_shared,
         .keeps_out = watch_keeps_out_shared,
         .thread_left = map_no_thread_left,
+        .freeze_holds = freeze_holds,
         .freeze_forked = freeze_forked,
         .forked = forked,
         .end = end_handle,

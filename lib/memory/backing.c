@@ -15,6 +15,14 @@ int backing_look(const struct backing *backing, struct os_file *file)
         return file->device == backing->device && file->inode == backing->inode ? 0 : AMMAP_ERR_FAULT;
 }
 
+int backing_seal(const struct backing *backing, unsigned seals)
+{
+        struct os_file file;
+        int rc = backing_look(backing, &file);
+
+        return rc < 0 ? rc : os_add_seals(backing->fd, seals);
+}
+
 int backing_memory(const char *name, uint64_t size, unsigned seals)
 {
         int fd = os_memory(name, size), rc;

@@ -28,6 +28,10 @@ static inline bool backing_is_none(const struct backing *backing)
 /* What its descriptor is of.  AMMAP_ERR_FAULT: the number is another file's by now. */
 int backing_look(const struct backing *backing, struct os_file *file);
 
+/* Seal it.  AMMAP_ERR_FAULT: the number is another file's, which is let be; or the system's
+ * code. */
+int backing_seal(const struct backing *backing, unsigned seals);
+
 /* New memory that others can be given, sealed as said: a descriptor, AMMAP_ERR_UNSUPPORTED
  * or the system's code. */
 int backing_memory(const char *name, uint64_t size, unsigned seals);

@@ -95,8 +95,7 @@ static int make_room(struct region *region)
         return 0;
 }
 
-/* Note a range as locked, or as not; with room for one more, unless it goes to the
- * end of all that are locked. */
+/* Note a range as locked, or as not; with room for one more. */
 static void note_locked(struct locked *all, size_t from, size_t to, bool locked)
 {
         struct stretch *list = all->stretch, put[2];
@@ -121,6 +120,18 @@ static void note_locked(struct locked *all, size_t from, size_t to, bool locked)
         for (size_t i = 0; i < n; i++)
                 list[first + i] = put[i];
         all->count = all->count - (end - first) + n;
+}
+
+/* The same of what has been unlocked.  Where there is no memory for that, no lock is noted any more: what is noted must
+ * be locked. */
+static void note_unlocked(struct region *region, size_t from, size_t to)
+{
+        if (!region->locked)
+                return;
+        if (make_room(region) < 0)
+                region->locked->count = 0;
+        else
+                note_locked(region->locked, from, to, false);
 }
 
 static int set_locked(struct region *region, size_t from, size_t to, bool locked)
@@ -414,6 +425,12 @@ int region_free(struct region *region)
         return 0;
 }
 
+void region_forget(struct region *region)
+{
+        free(region->locked);
+        region->locked = NULL;
+}
+
 /* --- Its pages --- */
 
 int region_populate(struct region *region, size_t from, size_t to)
@@ -475,15 +492,16 @@ int region_grow(struct region *region, size_t used)
         return 0;
 }
 
-/* The next bytes from an offset on, and before an end, that the file below has:
- * all that are left where it does not tell.  False: there are none. */
+/* The next bytes from an offset on, and before an end, that the file below has: all that
+ * are left where it does not tell, or cannot be asked any more.  False: there are none. */
 static bool next_data(const struct region *region, size_t from, size_t to, size_t *first, size_t *end)
 {
         const struct backing *backing = region->backing;
         uint64_t start = backing->offset + from, last = backing->offset + to, stop = last;
+        struct os_file file;
 
         /* A hole that was made between its two looks makes it nothing at all. */
-        if (os_next_data(backing->fd, start, &start, &stop) < 0 || stop <= start)
+        if (backing_look(backing, &file) < 0 || os_next_data(backing->fd, start, &start, &stop) < 0 || stop <= start)
                 stop = last;
         *first = from;
         if (from >= to || start >= last)
@@ -559,8 +577,7 @@ void region_cut(struct region *region, size_t from, size_t to)
                 if (region->secret)
                         wipe(region->data + end, 0, last - end);
                 os_unlock(region->data + end, last - end);
-                if (region->locked)
-                        note_locked(region->locked, end, last, false);
+                note_unlocked(region, end, last);
                 region_zero(region, end, last);
         }
         if (end < region->used)

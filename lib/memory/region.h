@@ -71,6 +71,9 @@ int region_make(struct region *region, uint64_t length, const ammap_options_t *o
 /* Give it all back.  0, or the system's code: it is still there. */
 int region_free(struct region *region);
 
+/* Of one that was left out: forget what was noted of it. */
+void region_forget(struct region *region);
+
 /* Use pages up to an end beyond used.  0, or the system's code: used as before. */
 int region_grow(struct region *region, size_t used);
 
