@@ -454,9 +454,10 @@ DEFINE_TEST("seldom", a_thread_begins_while_its_like_is_looked_at)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
-/* In the last round of its destructors, behind the library's, a thread takes slices of three maps. */
+/* In the last round of its destructors, behind the library's, a thread takes slices of up to three maps. */
 static struct last_round {
-        ammap_t *shared[2], *local;
+        ammap_t *map[3];
+        bool writes;
         int result;
 } last_round;
 static pthread_key_t last_key;
@@ -464,22 +465,34 @@ static pthread_key_t last_key;
 static void take_at_last(void *value)
 {
         const uintptr_t left = (uintptr_t)value - 1;
+        ammap_mut_slice_t mut;
         ammap_slice_t slice;
 
         if (left > 0) {
                 pthread_setspecific(last_key, (void *)left);
                 return;
         }
-        for (int i = 0; i < 2 && last_round.result == 0; i++)
-                last_round.result = ammap_as_slice(last_round.shared[i], 0, 1, &slice);
-        if (last_round.result == 0)
-                last_round.result = ammap_as_slice(last_round.local, 0, 1, &slice);
+        for (int i = 0; i < 3 && last_round.map[i] && last_round.result == 0; i++)
+                last_round.result = last_round.writes ? ammap_as_mut_slice(last_round.map[i], 0, 1, &mut)
+                                                      : ammap_as_slice(last_round.map[i], 0, 1, &slice);
 }
 
 static void *end_with_slices(void *argument)
 {
         pthread_setspecific(last_key, (void *)(uintptr_t)sysconf(_SC_THREAD_DESTRUCTOR_ITERATIONS));
         return argument;
+}
+
+/* A thread that nobody sees end, with a slice of each of the maps. */
+static void run_last_round(void)
+{
+        struct task task;
+
+        ck_assert_int_eq(pthread_key_create(&last_key, take_at_last), 0); /* behind the library's */
+        task_start(&task, end_with_slices, NULL);
+        task_join(&task);
+        ck_assert_int_eq(last_round.result, 0);
+        pthread_key_delete(last_key);
 }
 
 static void *free_only(void *argument)
@@ -495,23 +508,69 @@ DEFINE_TEST_IF(!TEST_SANITIZED, "seldom", a_thread_that_nobody_saw_end)
         struct thread_life next;
         struct task task;
 
-        for (int i = 0; i < 2; i++) {
-                last_round.shared[i] = make_shared(LENGTH, 0, 1);
-                ck_assert_int_eq(op_run(OP_SLICE, last_round.shared[i], 0, 1, 0), 0);
+        for (int i = 0; i < 3; i++) {
+                last_round.map[i] = i < 2 ? make_shared(LENGTH, 0, 1) : new_map(LENGTH, 1);
+                ck_assert_int_eq(op_run(OP_SLICE, last_round.map[i], 0, 1, 0), 0);
         }
-        last_round.local = new_map(LENGTH, 1);
-        ck_assert_int_eq(op_run(OP_SLICE, last_round.local, 0, 1, 0), 0);
-        ck_assert_int_eq(pthread_key_create(&last_key, take_at_last), 0); /* behind the library's */
-        task_start(&task, end_with_slices, NULL);
-        task_join(&task);
-        ck_assert_int_eq(last_round.result, 0);
-        task_start(&task, free_only, last_round.shared[0]);
+        run_last_round();
+        task_start(&task, free_only, last_round.map[0]);
         task_join(&task);
         task_start(&task, say_life, &next);
         task_join(&task);
-        ck_assert_int_eq(ammap_free(last_round.shared[1]), 0);
-        ck_assert_int_eq(ammap_free(last_round.local), 0);
-        pthread_key_delete(last_key);
+        ck_assert_int_eq(ammap_free(last_round.map[1]), 0);
+        ck_assert_int_eq(ammap_free(last_round.map[2]), 0);
+}
+
+/* The slot that is not this thread's. */
+static const struct slot *slot_of_another(const struct shared *shared)
+{
+        const struct slot *slot = shared->mine;
+
+        while (slot && slot_is_mine(slot))
+                slot = slot->sibling;
+        ck_assert_ptr_nonnull(slot);
+        return slot;
+}
+
+/* A thread of another process has its place before the map is freed: what that one holds stays. */
+DEFINE_TEST_IF(!TEST_SANITIZED, "seldom", a_place_of_a_thread_that_nobody_saw_end)
+{
+        ammap_t *map = make_shared(LENGTH, 0, 1), *other = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, shared_options() };
+        const struct slot *slot;
+        struct remote remote;
+
+        ck_assert_int_eq(op_run(OP_SLICE, map, 0, 1, 0), 0);
+        ck_assert_int_eq(op_run(OP_SLICE, other, 0, 1, 0), 0);
+        last_round.map[0] = map;
+        run_last_round();
+        slot = slot_of_another(map->shared);
+        remote_start(&remote, &place);
+        remote_hold(&remote, false, 0, 1);
+        ck_assert(slot_lives(other->shared, slot->index, true));
+        ck_assert(!slot_lives_by_id(other->shared, slot->owner_id, false));
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, other, 0, 1, 0), AMMAP_ERR_BUSY);
+        remote_release(&remote);
+        remote_end(&remote);
+        is_free(other, LENGTH);
+        close(place.fd);
+        ck_assert_int_eq(ammap_free(other), 0);
+}
+
+/* What it wrote is recovered, and it writes no more. */
+DEFINE_TEST_IF(!TEST_SANITIZED, "seldom", a_freeze_after_a_writer_that_nobody_saw_end)
+{
+        ammap_t *map = make_shared(LENGTH, 0, 1);
+
+        ck_assert_int_eq(op_run(OP_SLICE, map, 0, 1, 0), 0);
+        last_round.map[0] = map;
+        last_round.writes = true;
+        run_last_round();
+        ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 struct freezer {
