@@ -19,13 +19,15 @@ bool shared_owner_is_mine(const struct shared *shared, struct lane_range lanes)
         return false;
 }
 
+/* The odd sequence is that of the owner that is asked for if both are the same afterwards: a slice
+ * that is detached changes the owner of a lane alone. */
 bool shared_is_dead(const struct shared *shared, uint32_t number)
 {
         const struct format_lane *lane = &shared->lane[number];
         uint64_t sequence = atomic_load(&lane->sequence), owner_id = atomic_load(&lane->owner) & OWNER_ID;
 
         return (sequence & 1) && !(owner_id && slot_lives_by_id(shared, owner_id, false)) &&
-               atomic_load(&lane->sequence) == sequence;
+               atomic_load(&lane->sequence) == sequence && (atomic_load(&lane->owner) & OWNER_ID) == owner_id;
 }
 
 void shared_disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
