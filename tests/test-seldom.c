@@ -610,6 +610,57 @@ DEFINE_TEST("seldom", a_freeze_does_not_wait_for_ever)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* --- One who is to come next, and does not -------------------------------------------------------- */
+
+/* Of one who waits for the lane, with its turn asked for. */
+static void stop_waiting(const struct remote *remote, ammap_t *map, uint32_t lane)
+{
+        int status;
+
+        remote_send(remote, (struct command){ DO_OP, OP_UPDATE, lane * (map->capacity / map->lanes), 1, 0 });
+        while (atomic_load(&map->shared->lane[lane].next) == 0)
+                sched_yield();
+        ck_assert_int_eq(kill(remote->peer.pid, SIGSTOP), 0);
+        ck_assert_int_eq(waitpid(remote->peer.pid, &status, WUNTRACED), remote->peer.pid);
+        ck_assert(WIFSTOPPED(status));
+}
+
+/* Whoever only tries is let in at last, and the other one when it goes on.  _i: of two lanes by turns, in which the
+ * same is noted of the two. */
+DEFINE_LOOP_TEST("seldom", tries_pass_over_the_stopped, 0, 2)
+{
+        enum { LANES = 2 * LOOKOUTS };
+        ammap_t *map = make_shared(LENGTH, 0, LANES);
+        struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, shared_options() };
+        const int count = _i + 1;
+        struct remote remote[2];
+        ammap_mut_slice_t mut;
+        int done[2] = { 0, 0 };
+
+        for (int i = 0; i < count; i++)
+                remote_start(&remote[i], &place);
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, LENGTH, &mut), 0);
+        for (int i = 0; i < count; i++)
+                stop_waiting(&remote[i], map, (uint32_t)i * LOOKOUTS);
+        ammap_mut_slice_release(&mut);
+        while (done[0] == 0 || done[count - 1] == 0)
+                for (int i = 0; i < count; i++) {
+                        int rc = op_run(OP_TRY_UPDATE, map, (uint64_t)i * LOOKOUTS * (LENGTH / LANES), 1, 0);
+
+                        ck_assert(rc == 0 || rc == AMMAP_ERR_BUSY);
+                        done[i] += rc == 0;
+                }
+        for (int i = 0; i < count; i++) {
+                ck_assert_int_eq(kill(remote[i].peer.pid, SIGCONT), 0);
+                ck_assert_int_eq(remote_reply(&remote[i]).result, 0);
+        }
+        for (int i = 0; i < count; i++)
+                remote_end(&remote[i]);
+        close(place.fd);
+        is_free(map, LENGTH);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* --- A fork while one waits ------------------------------------------------------------------------ */
 
 static struct forked {

@@ -141,8 +141,10 @@
  * A waiter spins, sets OWNER_WAITERS and sleeps on owner's low half.  Once it is starving
  * (waiter.h) it puts its owner id in next, if that is free or dead.  An owner that finds one
  * there leaves OWNER_RESERVED: for RESERVED_MAX writers other than next keep out, and
- * readers enter.  So a stream of writers lets others in now and then.  A stream of readers
- * does not keep a writer out, who has taken owner before he waits for them.
+ * readers enter.  So a stream of writers lets others in now and then.  One who was to come next
+ * may be stopped: so a handle notes from call to call since when a lane is kept (struct turn), and
+ * also who only tries takes the turn back then.  A stream of readers does not keep a writer out,
+ * who has taken owner before he waits for them.
  *
  * Deadlocks (G5)
  *
