@@ -286,6 +286,40 @@ DEFINE_TEST("seldom", no_life_for_the_process)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* The process takes the place of a writer that was killed, who is still told; and nobody is once another writer has
+ * his lane. */
+DEFINE_TEST("seldom", the_dead_are_told_when_a_process_has_their_place)
+{
+        ammap_t *map = make_shared(LENGTH, 0, 2);
+        struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, shared_options() };
+        ammap_holder_t found = { 0 };
+        struct remote remote;
+        ammap_mut_slice_t mut;
+        ammap_slice_t slice;
+        pid_t pid;
+
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
+        remote_start(&remote, &place);
+        pid = remote.peer.pid;
+        remote_hold(&remote, true, HALF, 1);
+        remote_kill(&remote);
+        ck_assert_int_eq(ammap_slice_detach(&slice), 0);
+        ck_assert(!slot_tells(map->shared, atomic_load(&map->shared->lane[1].owner) & OWNER_ID,
+                              &(struct slot_owner){ 0, 0 }));
+        ck_assert_int_eq(ammap_holders(map, HALF, 1, &found, 1), 1);
+        ck_assert_int_eq(found.hold, AMMAP_HOLD_DEAD);
+        ck_assert_int_eq(found.pid, pid);
+        ck_assert_int_eq(found.tid, pid);
+        ck_assert_int_eq(ammap_recover_as_mut_slice(map, HALF, 1, &mut), 1);
+        ammap_mut_slice_release(&mut);
+        ck_assert_uint_eq(atomic_load(&map->shared->lane[1].dead_process), 0);
+        ck_assert_uint_eq(atomic_load(&map->shared->lane[1].dead_thread), 0);
+        ammap_slice_release(&slice);
+        is_free(map, LENGTH);
+        close(place.fd);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* --- A number that is another file's by now ---------------------------------------------- */
 
 static void detached_body(struct peer *parent, void *argument)

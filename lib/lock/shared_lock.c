@@ -430,10 +430,13 @@ int shared_open(struct shared_hold *hold)
         for (uint32_t number = lanes.first; number <= lanes.last; number++) {
                 struct format_lane *lane = &hold->slot->shared->lane[number];
 
-                if (shared_is_odd(lane))
+                if (shared_is_odd(lane)) {
+                        atomic_store(&lane->dead_process, 0); /* it is this writer's from here on */
+                        atomic_store(&lane->dead_thread, 0);
                         died = 1;
-                else
+                } else {
                         shared_open_lane(lane);
+                }
         }
         return died;
 }

@@ -369,6 +369,8 @@ static int take_place_for_process(struct shared *shared, struct slot *slot)
                         return rc;
                 slot->word = FORMAT_WORD_PROCESS | ((uint32_t)os_now() & (FORMAT_WORD_PROCESS - 1));
                 if (atomic_compare_exchange_strong(slot_word(shared, index), &word, slot->word)) {
+                        if (word != 0) /* marked by the kernel */
+                                slot_note_dead(shared, index, 0, shared->lanes);
                         begin_record(shared, slot, index, slot->word);
                         return 0;
                 }
