@@ -112,15 +112,18 @@ static void detached(unsigned number)
 }
 
 /* Who has detached what it writes ends, and the process writes on, which another thread is told; the
- * last of both releases it. */
+ * last of both releases it.  The system may have refused the detach. */
 static bool looked;
 
 static void left_detached(unsigned number)
 {
         if (number == 0) {
+                const struct held *own;
+
                 do_mut_slice(word, WAITS);
                 do_detach();
-                if (looked)
+                own = any_own(HOW_READ, true);
+                if (own && (looked || !own->detached))
                         do_release();
         } else {
                 do_update(word, TRIES);
