@@ -26,6 +26,7 @@ copy-reaches-early|copy.c|s/request.reach = 0;/request.deadline = deadline;/
 copy-between-handles|copy.c|s/if (is_same(to, from))/if (to == from)/
 detach-asks-no-rescan|lock/shared_detach.c|s/ask_rescan(shared, read_set_lanes(from->set));/(void)0;/
 detach-lets-go-first|lock/shared_detach.c|/^static int detach_to_read/,/^}/{/shared_leave(from/d;s/name_set(hold, hold->set, reach);/shared_leave(from, HOLD_SLICE); &/}
+dead-of-the-owner-before|lock/shared_owner.c|/^bool shared_is_dead(/,/^}/s/ == sequence && (atomic_load(&lane->owner) & OWNER_ID) == owner_id;/ == sequence;/
 mend-of-dead-alone|lock/shared_lock.c|s/if (unlikely(request->recovers))/if (0)/
 shrink-under-a-view|map/local.c|s/rc = views_reach(map, size) ? AMMAP_ERR_BUSY : 0;/rc = 0;/
 holder-of-one-lane|lock/holders.c|s/last->lanes.last = next->lanes.last;/;/

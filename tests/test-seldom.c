@@ -286,6 +286,40 @@ DEFINE_TEST("seldom", no_life_for_the_process)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
+/* The process takes the place of a writer that was killed, who is still told; and nobody is once another writer has
+ * his lane. */
+DEFINE_TEST("seldom", the_dead_are_told_when_a_process_has_their_place)
+{
+        ammap_t *map = make_shared(LENGTH, 0, 2);
+        struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, shared_options() };
+        ammap_holder_t found = { 0 };
+        struct remote remote;
+        ammap_mut_slice_t mut;
+        ammap_slice_t slice;
+        pid_t pid;
+
+        ck_assert_int_eq(ammap_as_slice(map, 0, 1, &slice), 0);
+        remote_start(&remote, &place);
+        pid = remote.peer.pid;
+        remote_hold(&remote, true, HALF, 1);
+        remote_kill(&remote);
+        ck_assert_int_eq(ammap_slice_detach(&slice), 0);
+        ck_assert(!slot_tells(map->shared, atomic_load(&map->shared->lane[1].owner) & OWNER_ID,
+                              &(struct slot_owner){ 0, 0 }));
+        ck_assert_int_eq(ammap_holders(map, HALF, 1, &found, 1), 1);
+        ck_assert_int_eq(found.hold, AMMAP_HOLD_DEAD);
+        ck_assert_int_eq(found.pid, pid);
+        ck_assert_int_eq(found.tid, pid);
+        ck_assert_int_eq(ammap_recover_as_mut_slice(map, HALF, 1, &mut), 1);
+        ammap_mut_slice_release(&mut);
+        ck_assert_uint_eq(atomic_load(&map->shared->lane[1].dead_process), 0);
+        ck_assert_uint_eq(atomic_load(&map->shared->lane[1].dead_thread), 0);
+        ammap_slice_release(&slice);
+        is_free(map, LENGTH);
+        close(place.fd);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* --- A number that is another file's by now ---------------------------------------------- */
 
 static void detached_body(struct peer *parent, void *argument)
@@ -514,9 +548,10 @@ DEFINE_TEST("seldom", a_thread_begins_while_its_like_is_looked_at)
         ck_assert_int_eq(ammap_free(map), 0);
 }
 
-/* In the last round of its destructors, behind the library's, a thread takes slices of three maps. */
+/* In the last round of its destructors, behind the library's, a thread takes slices of up to three maps. */
 static struct last_round {
-        ammap_t *shared[2], *local;
+        ammap_t *map[3];
+        bool writes;
         int result;
 } last_round;
 static pthread_key_t last_key;
@@ -524,22 +559,34 @@ static pthread_key_t last_key;
 static void take_at_last(void *value)
 {
         const uintptr_t left = (uintptr_t)value - 1;
+        ammap_mut_slice_t mut;
         ammap_slice_t slice;
 
         if (left > 0) {
                 pthread_setspecific(last_key, (void *)left);
                 return;
         }
-        for (int i = 0; i < 2 && last_round.result == 0; i++)
-                last_round.result = ammap_as_slice(last_round.shared[i], 0, 1, &slice);
-        if (last_round.result == 0)
-                last_round.result = ammap_as_slice(last_round.local, 0, 1, &slice);
+        for (int i = 0; i < 3 && last_round.map[i] && last_round.result == 0; i++)
+                last_round.result = last_round.writes ? ammap_as_mut_slice(last_round.map[i], 0, 1, &mut)
+                                                      : ammap_as_slice(last_round.map[i], 0, 1, &slice);
 }
 
 static void *end_with_slices(void *argument)
 {
         pthread_setspecific(last_key, (void *)(uintptr_t)sysconf(_SC_THREAD_DESTRUCTOR_ITERATIONS));
         return argument;
+}
+
+/* A thread that nobody sees end, with a slice of each of the maps. */
+static void run_last_round(void)
+{
+        struct task task;
+
+        ck_assert_int_eq(pthread_key_create(&last_key, take_at_last), 0); /* behind the library's */
+        task_start(&task, end_with_slices, NULL);
+        task_join(&task);
+        ck_assert_int_eq(last_round.result, 0);
+        pthread_key_delete(last_key);
 }
 
 static void *free_only(void *argument)
@@ -555,23 +602,69 @@ DEFINE_TEST_IF(!TEST_SANITIZED, "seldom", a_thread_that_nobody_saw_end)
         struct thread_life next;
         struct task task;
 
-        for (int i = 0; i < 2; i++) {
-                last_round.shared[i] = make_shared(LENGTH, 0, 1);
-                ck_assert_int_eq(op_run(OP_SLICE, last_round.shared[i], 0, 1, 0), 0);
+        for (int i = 0; i < 3; i++) {
+                last_round.map[i] = i < 2 ? make_shared(LENGTH, 0, 1) : new_map(LENGTH, 1);
+                ck_assert_int_eq(op_run(OP_SLICE, last_round.map[i], 0, 1, 0), 0);
         }
-        last_round.local = new_map(LENGTH, 1);
-        ck_assert_int_eq(op_run(OP_SLICE, last_round.local, 0, 1, 0), 0);
-        ck_assert_int_eq(pthread_key_create(&last_key, take_at_last), 0); /* behind the library's */
-        task_start(&task, end_with_slices, NULL);
-        task_join(&task);
-        ck_assert_int_eq(last_round.result, 0);
-        task_start(&task, free_only, last_round.shared[0]);
+        run_last_round();
+        task_start(&task, free_only, last_round.map[0]);
         task_join(&task);
         task_start(&task, say_life, &next);
         task_join(&task);
-        ck_assert_int_eq(ammap_free(last_round.shared[1]), 0);
-        ck_assert_int_eq(ammap_free(last_round.local), 0);
-        pthread_key_delete(last_key);
+        ck_assert_int_eq(ammap_free(last_round.map[1]), 0);
+        ck_assert_int_eq(ammap_free(last_round.map[2]), 0);
+}
+
+/* The slot that is not this thread's. */
+static const struct slot *slot_of_another(const struct shared *shared)
+{
+        const struct slot *slot = shared->mine;
+
+        while (slot && slot_is_mine(slot))
+                slot = slot->sibling;
+        ck_assert_ptr_nonnull(slot);
+        return slot;
+}
+
+/* A thread of another process has its place before the map is freed: what that one holds stays. */
+DEFINE_TEST_IF(!TEST_SANITIZED, "seldom", a_place_of_a_thread_that_nobody_saw_end)
+{
+        ammap_t *map = make_shared(LENGTH, 0, 1), *other = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, shared_options() };
+        const struct slot *slot;
+        struct remote remote;
+
+        ck_assert_int_eq(op_run(OP_SLICE, map, 0, 1, 0), 0);
+        ck_assert_int_eq(op_run(OP_SLICE, other, 0, 1, 0), 0);
+        last_round.map[0] = map;
+        run_last_round();
+        slot = slot_of_another(map->shared);
+        remote_start(&remote, &place);
+        remote_hold(&remote, false, 0, 1);
+        ck_assert(slot_lives(other->shared, slot->index, true));
+        ck_assert(!slot_lives_by_id(other->shared, slot->owner_id, false));
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_int_eq(op_run(OP_TRY_MUT_SLICE, other, 0, 1, 0), AMMAP_ERR_BUSY);
+        remote_release(&remote);
+        remote_end(&remote);
+        is_free(other, LENGTH);
+        close(place.fd);
+        ck_assert_int_eq(ammap_free(other), 0);
+}
+
+/* What it wrote is recovered, and it writes no more. */
+DEFINE_TEST_IF(!TEST_SANITIZED, "seldom", a_freeze_after_a_writer_that_nobody_saw_end)
+{
+        ammap_t *map = make_shared(LENGTH, 0, 1);
+
+        ck_assert_int_eq(op_run(OP_SLICE, map, 0, 1, 0), 0);
+        last_round.map[0] = map;
+        last_round.writes = true;
+        run_last_round();
+        ck_assert_int_eq(ammap_freeze(map), AMMAP_ERR_OWNER_DEAD);
+        ck_assert_int_eq(ammap_recover(map), 0);
+        ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 struct freezer {
@@ -608,6 +701,57 @@ DEFINE_TEST("seldom", a_freeze_does_not_wait_for_ever)
         atomic_store(&slot->writing, false);
         is_free(map, LENGTH);
         ck_assert_int_eq(ammap_freeze(map), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
+/* --- One who is to come next, and does not -------------------------------------------------------- */
+
+/* Of one who waits for the lane, with its turn asked for. */
+static void stop_waiting(const struct remote *remote, ammap_t *map, uint32_t lane)
+{
+        int status;
+
+        remote_send(remote, (struct command){ DO_OP, OP_UPDATE, lane * (map->capacity / map->lanes), 1, 0 });
+        while (atomic_load(&map->shared->lane[lane].next) == 0)
+                sched_yield();
+        ck_assert_int_eq(kill(remote->peer.pid, SIGSTOP), 0);
+        ck_assert_int_eq(waitpid(remote->peer.pid, &status, WUNTRACED), remote->peer.pid);
+        ck_assert(WIFSTOPPED(status));
+}
+
+/* Whoever only tries is let in at last, and the other one when it goes on.  _i: of two lanes by turns, in which the
+ * same is noted of the two. */
+DEFINE_LOOP_TEST("seldom", tries_pass_over_the_stopped, 0, 2)
+{
+        enum { LANES = 2 * LOOKOUTS };
+        ammap_t *map = make_shared(LENGTH, 0, LANES);
+        struct place place = { IMPORT, NULL, export_of(map, AMMAP_READ | AMMAP_WRITE), NULL, shared_options() };
+        const int count = _i + 1;
+        struct remote remote[2];
+        ammap_mut_slice_t mut;
+        int done[2] = { 0, 0 };
+
+        for (int i = 0; i < count; i++)
+                remote_start(&remote[i], &place);
+        ck_assert_int_eq(ammap_as_mut_slice(map, 0, LENGTH, &mut), 0);
+        for (int i = 0; i < count; i++)
+                stop_waiting(&remote[i], map, (uint32_t)i * LOOKOUTS);
+        ammap_mut_slice_release(&mut);
+        while (done[0] == 0 || done[count - 1] == 0)
+                for (int i = 0; i < count; i++) {
+                        int rc = op_run(OP_TRY_UPDATE, map, (uint64_t)i * LOOKOUTS * (LENGTH / LANES), 1, 0);
+
+                        ck_assert(rc == 0 || rc == AMMAP_ERR_BUSY);
+                        done[i] += rc == 0;
+                }
+        for (int i = 0; i < count; i++) {
+                ck_assert_int_eq(kill(remote[i].peer.pid, SIGCONT), 0);
+                ck_assert_int_eq(remote_reply(&remote[i]).result, 0);
+        }
+        for (int i = 0; i < count; i++)
+                remote_end(&remote[i]);
+        close(place.fd);
+        is_free(map, LENGTH);
         ck_assert_int_eq(ammap_free(map), 0);
 }
 

@@ -661,6 +661,87 @@ DEFINE_TEST("share", a_write_is_of_its_bytes_alone)
         }
 }
 
+/* What is asked of a range that ends before it begins: the sum of the two wraps.  Whoever may only read is told so, or
+ * that there are no such bytes, and no lane beside the map's is looked at. */
+static void check_wrapped(ammap_t *map, uint64_t offset, size_t length)
+{
+        static const enum op reads[] = { OP_READ_INTO, OP_TRY_READ, OP_TIMED_READ };
+        static const enum op others[] = { OP_SLICE,       OP_TRY_SLICE, OP_TIMED_SLICE,   OP_FILL,
+                                          OP_COPY_WITHIN, OP_MUT_SLICE, OP_TRY_MUT_SLICE, OP_TIMED_MUT_SLICE };
+        static const enum op updates[] = { OP_UPDATE, OP_TRY_UPDATE, OP_TIMED_UPDATE };
+        ammap_t *other = new_map(PAGE, 1);
+        uint64_t generation = 0;
+        unsigned char bytes[8];
+        ammap_holder_t holder;
+
+        for (size_t i = 0; i < COUNT_OF(reads); i++)
+                ck_assert_int_eq(op_bytes(reads[i], map, offset, bytes, length, SECOND), AMMAP_ERR_BOUNDS);
+        for (size_t i = 0; i < COUNT_OF(updates); i++) {
+                int rc = op_bytes(updates[i], map, offset, bytes, length, SECOND);
+
+                ck_assert(rc == AMMAP_ERR_BOUNDS || rc == op_bytes(updates[i], map, 0, bytes, 1, SECOND));
+                ck_assert_int_lt(rc, 0);
+        }
+        for (size_t i = 0; i < COUNT_OF(others); i++) {
+                int rc = op_run(others[i], map, offset, length, SECOND);
+
+                ck_assert(rc == AMMAP_ERR_BOUNDS || rc == op_run(others[i], map, 0, 1, SECOND));
+                ck_assert_int_lt(rc, 0);
+        }
+        ck_assert_int_eq(ammap_copy(other, 0, map, offset, length), AMMAP_ERR_BOUNDS);
+        ck_assert_int_lt(ammap_copy(map, offset, other, 0, length), 0);
+        ck_assert_int_eq(ammap_wait_change(map, offset, length, &generation, SECOND), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_holders(map, offset, length, &holder, 1), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_populate(map, offset, length), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_advise(map, offset, length, AMMAP_ADVICE_NORMAL), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_flush(map, offset, length), AMMAP_ERR_BOUNDS);
+        ck_assert_int_lt(ammap_discard(map, offset, length), 0);
+        ck_assert_int_eq(ammap_free(other), 0);
+}
+
+/* _i: shared, in a file that the kernel locks, in one that words lock, raw; of a writer, too, from 4 on. */
+DEFINE_LOOP_TEST("share", a_range_that_wraps_around, 0, 8)
+{
+        enum { LANES = 4 };
+        const uint64_t offsets[] = { 1,        PAGE - 1,      PAGE,         PAGE + 1, 3 * PAGE - 1,
+                                     3 * PAGE, 3 * PAGE + 10, 4 * PAGE - 1, 4 * PAGE, UINT64_MAX };
+        const uint64_t ends[] = { 0, 1, 2, PAGE, PAGE + 1, 2 * PAGE, 3 * PAGE };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct path path = path_of("wraps");
+        const int kind = _i % 4;
+        ammap_t *map, *reader;
+        int fd = -1;
+
+        options.lanes = LANES;
+        options.allow_faults = true;
+        if (kind == 1 || kind == 2) {
+                ck_assert_int_eq(
+                        open_in_file(kind == 1 ? BY_KERNEL : BY_WORDS, &map, path.text, LANES * PAGE, &options), 0);
+        } else {
+                options.share = kind == 0 ? AMMAP_SHARED : AMMAP_RAW;
+                map = make_with(LANES * PAGE, &options);
+                fd = export_of(map, AMMAP_READ);
+        }
+        options.read_only = true;
+        if (_i >= 4)
+                reader = map;
+        else if (fd < 0)
+                ck_assert_int_eq(ammap_open(&reader, path.text, 0, &options), 0);
+        else
+                ck_assert_int_eq(ammap_import(&reader, fd, &options), 0);
+        if (fd >= 0)
+                close(fd);
+        for (size_t i = 0; i < COUNT_OF(offsets); i++)
+                for (size_t n = 0; n < COUNT_OF(ends); n++)
+                        if (ends[n] < offsets[i] && offsets[i] != UINT64_MAX)
+                                check_wrapped(reader, offsets[i], (size_t)(ends[n] - offsets[i]));
+                        else
+                                check_wrapped(reader, UINT64_MAX - n, (size_t)(2 + n));
+        if (reader != map)
+                ck_assert_int_eq(ammap_free(reader), 0);
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* --- Limits of the process ---------------------------------------------- */
 
 static void file_size_body(void *argument)

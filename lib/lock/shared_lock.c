@@ -141,8 +141,10 @@
  * A waiter spins, sets OWNER_WAITERS and sleeps on owner's low half.  Once it is starving
  * (waiter.h) it puts its owner id in next, if that is free or dead.  An owner that finds one
  * there leaves OWNER_RESERVED: for RESERVED_MAX writers other than next keep out, and
- * readers enter.  So a stream of writers lets others in now and then.  A stream of readers
- * does not keep a writer out, who has taken owner before he waits for them.
+ * readers enter.  So a stream of writers lets others in now and then.  One who was to come next
+ * may be stopped: so a handle notes from call to call since when a lane is kept (struct turn), and
+ * also who only tries takes the turn back then.  A stream of readers does not keep a writer out,
+ * who has taken owner before he waits for them.
  *
  * Deadlocks (G5)
  *
@@ -428,10 +430,13 @@ int shared_open(struct shared_hold *hold)
         for (uint32_t number = lanes.first; number <= lanes.last; number++) {
                 struct format_lane *lane = &hold->slot->shared->lane[number];
 
-                if (shared_is_odd(lane))
+                if (shared_is_odd(lane)) {
+                        atomic_store(&lane->dead_process, 0); /* it is this writer's from here on */
+                        atomic_store(&lane->dead_thread, 0);
                         died = 1;
-                else
+                } else {
                         shared_open_lane(lane);
+                }
         }
         return died;
 }

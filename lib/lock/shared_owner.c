@@ -19,19 +19,53 @@ bool shared_owner_is_mine(const struct shared *shared, struct lane_range lanes)
         return false;
 }
 
+/* The odd sequence is that of the owner that is asked for if both are the same afterwards: a slice
+ * that is detached changes the owner of a lane alone. */
 bool shared_is_dead(const struct shared *shared, uint32_t number)
 {
         const struct format_lane *lane = &shared->lane[number];
         uint64_t sequence = atomic_load(&lane->sequence), owner_id = atomic_load(&lane->owner) & OWNER_ID;
 
         return (sequence & 1) && !(owner_id && slot_lives_by_id(shared, owner_id, false)) &&
-               atomic_load(&lane->sequence) == sequence;
+               atomic_load(&lane->sequence) == sequence && (atomic_load(&lane->owner) & OWNER_ID) == owner_id;
 }
 
 void shared_disown_lanes(struct shared *shared, uint32_t first, uint32_t end)
 {
         while (end-- > first)
                 shared_disown(&shared->lane[end]);
+}
+
+static void end_turn(struct format_lane *lane, uint64_t next)
+{
+        atomic_compare_exchange_strong(&lane->next, &next, 0);
+}
+
+/* Since when a free lane is kept for next, as far as this handle knows: as long as it is, nobody writes it.
+ * Lanes share what is noted.  A turn that is over does not keep another from being noted; it ends, or two
+ * of them that are looked at by turns would be noted anew each time.  One that is not over does. */
+static int64_t kept_since(struct shared *shared, uint32_t number, uint64_t next)
+{
+        struct turn *turn = &shared->turn[number % LOOKOUTS];
+        const uint64_t sequence = atomic_load(&shared->lane[number].sequence);
+        const uint32_t noted = atomic_load_explicit(&turn->lane, memory_order_relaxed);
+        const uint64_t noted_next = atomic_load_explicit(&turn->next, memory_order_relaxed);
+        const uint64_t noted_sequence = atomic_load_explicit(&turn->sequence, memory_order_relaxed);
+        const int64_t since = atomic_load_explicit(&turn->since, memory_order_relaxed), now = os_now();
+
+        if (noted == number + 1 && noted_next == next && noted_sequence == sequence)
+                return since;
+        if (noted != 0 && noted != number + 1 && atomic_load(&shared->lane[noted - 1].sequence) == noted_sequence &&
+            atomic_load(&shared->lane[noted - 1].next) == noted_next) {
+                if (now - since < RESERVED_MAX)
+                        return now;
+                end_turn(&shared->lane[noted - 1], noted_next);
+        }
+        atomic_store_explicit(&turn->lane, number + 1, memory_order_relaxed);
+        atomic_store_explicit(&turn->next, next, memory_order_relaxed);
+        atomic_store_explicit(&turn->sequence, sequence, memory_order_relaxed);
+        atomic_store_explicit(&turn->since, now, memory_order_relaxed);
+        return now;
 }
 
 /* Whether someone else is to have a free lane first. */
@@ -42,10 +76,10 @@ static bool is_kept(struct shared_waiter *w, uint64_t owner)
         if (!(owner & OWNER_RESERVED) || next == 0 || next == w->slot->owner_id)
                 return false;
         if (w->reserved == 0)
-                w->reserved = os_now();
+                w->reserved = kept_since(w->shared, (uint32_t)(w->lane - w->shared->lane), next);
         if (os_now() - w->reserved < RESERVED_MAX && slot_lives_by_id(w->shared, next, false))
                 return true;
-        atomic_compare_exchange_strong(&w->lane->next, &next, 0);
+        end_turn(w->lane, next);
         return false;
 }
 

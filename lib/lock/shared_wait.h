@@ -13,7 +13,7 @@ struct shared_waiter {
         struct shared *shared;
         struct slot *slot;
         struct format_lane *lane;
-        int64_t reserved; /* os_now when it first found the lane kept for another, or 0 */
+        int64_t reserved; /* os_now when the lane was first found kept for another, or 0 */
         int64_t nap;      /* the next one, for readers */
         uint32_t lost;    /* races for a word, in a row or not */
         bool counted;     /* among the handle's sleepers */

@@ -373,6 +373,8 @@ static int take_place_for_process(struct shared *shared, struct slot *slot)
                         return rc;
                 slot->word = FORMAT_WORD_PROCESS | ((uint32_t)os_now() & (FORMAT_WORD_PROCESS - 1));
                 if (atomic_compare_exchange_strong(slot_word(shared, index), &word, slot->word)) {
+                        if (word != 0) /* marked by the kernel */
+                                slot_note_dead(shared, index, 0, shared->lanes);
                         begin_record(shared, slot, index, slot->word);
                         return 0;
                 }
@@ -640,6 +642,42 @@ static int slot_writes(const struct slot *slot)
         return calls;
 }
 
+/* What stands in the way of a free, or of a freeze, and whose thread's it was then; slot NULL: nothing. */
+struct in_way {
+        struct slot *slot;
+        struct thread_life life;
+        int rc; /* slot_writes' */
+};
+
+/* Whether that thread ended with slices, or in a call, that nobody saw: then it holds nothing any
+ * more.  Another one may have the slot by now. */
+static bool forget_ended(const struct shared *shared, const struct in_way *in_way)
+{
+        struct slot *slot = in_way->slot;
+
+        if (!slot || !in_way->life.owner || !thread_is_gone(in_way->life))
+                return false;
+        pthread_mutex_lock(&mutex);
+        if (slot->shared == shared && slot->life.owner == in_way->life.owner &&
+            slot->life.number == in_way->life.number)
+                forget_holds(slot);
+        pthread_mutex_unlock(&mutex);
+        return true;
+}
+
+static struct in_way find_writing(struct shared *shared)
+{
+        struct in_way in_way = { .rc = 0 };
+
+        pthread_mutex_lock(&mutex);
+        for (struct slot *slot = shared->mine; slot && in_way.rc == 0; slot = slot->sibling)
+                in_way = (struct in_way){ slot, slot->life, slot_writes(slot) };
+        pthread_mutex_unlock(&mutex);
+        if (in_way.rc == 0)
+                in_way.slot = NULL;
+        return in_way;
+}
+
 int handle_freeze_begin(struct shared *shared)
 {
         const int64_t deadline = os_now() + WAITER_PATIENCE; /* with every lane its own */
@@ -651,14 +689,11 @@ int handle_freeze_begin(struct shared *shared)
         pthread_mutex_unlock(&mutex);
         os_fence_heavy();
         for (;;) {
-                const struct slot *slot;
+                const struct in_way in_way = find_writing(shared);
 
-                rc = 0;
-                pthread_mutex_lock(&mutex);
-                for (slot = shared->mine; slot && rc == 0; slot = slot->sibling)
-                        rc = slot_writes(slot);
-                pthread_mutex_unlock(&mutex);
-                if (rc <= 0)
+                if (forget_ended(shared, &in_way))
+                        continue;
+                if ((rc = in_way.rc) <= 0)
                         break;
                 if (os_now() > deadline) {
                         rc = AMMAP_ERR_BUSY;
@@ -712,6 +747,8 @@ bool handle_any_writes(uint64_t device, uint64_t inode)
         return found;
 }
 
+/* The records are let be: a thread that lives and holds nothing has cleared its own, and one that
+ * ended has none any more; another process may have its place by now. */
 void handle_detach(struct shared *shared)
 {
         while (shared->detached)
@@ -720,11 +757,8 @@ void handle_detach(struct shared *shared)
         *shared->link = shared->next;
         if (shared->next)
                 shared->next->link = shared->link;
-        while (shared->mine) {
-                if (shared->writable)
-                        clear_record(shared->mine->record);
+        while (shared->mine)
                 unlink_slot(shared->mine);
-        }
         pthread_mutex_unlock(&mutex);
         sweep();
 }
@@ -795,23 +829,24 @@ uint64_t handle_slices(struct shared *shared)
         return count;
 }
 
-static struct slot *held_slot(struct shared *shared)
+static struct in_way find_holding(struct shared *shared)
 {
-        struct slot *slot;
+        struct in_way in_way = { .slot = NULL };
 
         pthread_mutex_lock(&mutex);
-        for (slot = shared->mine; slot && !slot_holds_any(slot);)
-                slot = slot->sibling;
+        for (struct slot *slot = shared->mine; slot && !in_way.slot; slot = slot->sibling)
+                if (slot_holds_any(slot))
+                        in_way = (struct in_way){ .slot = slot, .life = slot->life };
         pthread_mutex_unlock(&mutex);
-        return slot;
+        return in_way;
 }
 
-/* A thread that ended with slices that nobody saw holds nothing. */
 bool handle_is_held(struct shared *shared)
 {
-        struct slot *slot;
+        struct in_way in_way;
 
-        while ((slot = held_slot(shared)) && !slot_is_process(slot) && thread_is_gone(slot->life))
-                forget_holds(slot);
-        return slot || atomic_load(&shared->sleepers) > 0;
+        do
+                in_way = find_holding(shared);
+        while (forget_ended(shared, &in_way));
+        return in_way.slot || atomic_load(&shared->sleepers) > 0;
 }

@@ -28,6 +28,16 @@ struct lookout {
         _Atomic uint32_t event; /* what the others sleep on; it grows when they are to look */
 };
 
+/* For whom a free lane was found kept, and since when, from one call to the next: calls that try, or
+ * wait for a moment, would keep it for one who is stopped for ever (shared_owner.c).  All of it is relaxed,
+ * and pairs with nothing: of several who store at once, parts of each may stand there, and then a turn ends
+ * sooner or later than it would have. */
+struct turn {
+        _Atomic uint32_t lane; /* + 1; 0: none */
+        _Atomic uint64_t next, sequence;
+        _Atomic int64_t since; /* os_now */
+};
+
 /* A process's handle on the lock that stands in a header. */
 struct shared {
         /* Constant. */
@@ -62,6 +72,9 @@ struct shared {
 
         /* Those for lane i, and others, have lookout[(i + 1) % LOOKOUTS]. */
         struct lookout lookout[LOOKOUTS];
+
+        /* That of lane i, or of another one, is turn[i % LOOKOUTS]. */
+        struct turn turn[LOOKOUTS];
 
         /* Guard: the mutex of slot.c. */
         struct slot *mine;           /* what this process's threads have of it, and it has itself */

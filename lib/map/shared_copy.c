@@ -29,12 +29,15 @@ static int read_frozen(const struct ammap *map, uint64_t offset, void *buffer, s
 }
 
 /* One who cannot enter, and so never keeps a writer out, may never get a long copy
- * past writers who never pause. */
+ * past writers who never pause.  Bytes that no map of that capacity has lie in no lanes. */
 static int read_looking_on(struct ammap *map, uint64_t offset, void *buffer, size_t length, int64_t deadline)
 {
-        const struct lane_range lanes = map_lanes(map, offset, length);
+        struct lane_range lanes;
         int rc;
 
+        if (!range_ok(map->capacity, offset, length))
+                return AMMAP_ERR_BOUNDS;
+        lanes = map_lanes(map, offset, length);
         if (deadline == LANE_FOR_EVER)
                 deadline = os_now() + WAITER_PATIENCE;
 

@@ -111,6 +111,27 @@ static void detached(unsigned number)
         }
 }
 
+/* Who has detached what it writes ends, and the process writes on, which another thread is told; the
+ * last of both releases it.  The system may have refused the detach. */
+static bool looked;
+
+static void left_detached(unsigned number)
+{
+        if (number == 0) {
+                const struct held *own;
+
+                do_mut_slice(word, WAITS);
+                do_detach();
+                own = any_own(HOW_READ, true);
+                if (own && (looked || !own->detached))
+                        do_release();
+        } else {
+                do_update(word, TRIES);
+                looked = true;
+                do_detach();
+        }
+}
+
 /* From lane to lane, beside one who takes both to shrink the map. */
 static void copies(unsigned number)
 {
@@ -256,6 +277,7 @@ static const struct scene {
         { again, "again", 2, 1, 0 },
         { again, "shared_again", 2, 1, 2 },
         { detached, "detached", 2, 1, 0 },
+        { left_detached, "left_detached", 2, 1, 1 },
         { past_a_writer, "past_a_writer", 3, 1, 0 },
         { past_a_turn, "past_a_turn", 4, 1, 0 },
         { past_a_look, "past_a_look", 4, 1, 0 },
@@ -325,6 +347,7 @@ void scene_players(void)
 
 void scene_begin(void)
 {
+        looked = false;
         make_map(scene[scenario].lanes, scene[scenario].file            ? IN_FILE
                                         : scene[scenario].processes > 0 ? SHARED
                                                                         : PRIVATE);
