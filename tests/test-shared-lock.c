@@ -1889,10 +1889,10 @@ DEFINE_TEST("shared-lock", forged_words)
                 peer_tell(&calls, 'g');
                 peer_tell(&waits, 'g');
                 peer_end(&calls);
-                ck_assert_int_eq(kill(waits.pid, SIGALRM), 0);
+                ck_assert_int_eq(kill(waits.pid, SIGUSR1), 0);
                 ck_assert_int_eq(waitpid(waits.pid, &status, 0), waits.pid);
                 peer_close(&waits);
-                ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM, "the status is %#x",
+                ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1, "the status is %#x",
                               (unsigned)status);
                 atomic_store(&forgery.board->stop, true);
                 peer_end(&forger);
