@@ -392,7 +392,6 @@
 #define transfer_write ammap__transfer_write
 #define views_add ammap__views_add
 #define views_drop ammap__views_drop
-#define views_forked ammap__views_forked
 #define views_reach ammap__views_reach
 #define waiter_count_cpus ammap__waiter_count_cpus
 #define waiter_may_spin ammap__waiter_may_spin

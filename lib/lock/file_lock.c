@@ -115,18 +115,6 @@
 
 /* --- Opening --- */
 
-/* By its path it takes no /proc; but another file may be there by now. */
-int file_open_again(const char *path, int shown, const struct os_file *there)
-{
-        int fd = path ? os_open(path, there->write, false) : -1;
-
-        if (fd >= 0 && os_is_file(fd, there->device, there->inode) > 0)
-                return fd;
-        if (fd >= 0)
-                os_close(fd);
-        return os_reopen(shown, there->write);
-}
-
 int file_lock_opening(int fd, bool write)
 {
         int64_t deadline = os_now() + OPENING_WAIT;

@@ -9,10 +9,6 @@
 
 #include "lock/file_head.h"
 
-/* Open a file that is open once more, by a description of its own: by its path, where there is one and the file is
- * there yet.  A descriptor, or the system's code. */
-int file_open_again(const char *path, int shown, const struct os_file *there);
-
 /* Keep others from making the file, and opening it; fd: one that may be written, or not.
  * 0; AMMAP_ERR_TIMEOUT, AMMAP_ERR_UNSUPPORTED or the system's code. */
 int file_lock_opening(int fd, bool write);

@@ -9,7 +9,6 @@
  */
 #include "lock/file_twins.h"
 
-#include "lock/file_lock.h"
 #include "os/os.h"
 
 #include <pthread.h>
@@ -21,6 +20,18 @@ static struct file *files;
 static bool same_file(const struct file *a, const struct file *b)
 {
         return a->device == b->device && a->inode == b->inode;
+}
+
+/* By its path it takes no /proc; but another file may be there by now. */
+int file_open_again(const char *path, int shown, const struct os_file *there)
+{
+        int fd = path ? os_open(path, there->write, false) : -1;
+
+        if (fd >= 0 && os_is_file(fd, there->device, there->inode) > 0)
+                return fd;
+        if (fd >= 0)
+                os_close(fd);
+        return os_reopen(shown, there->write);
 }
 
 static void add(struct file *file)

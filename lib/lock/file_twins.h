@@ -7,6 +7,10 @@
 
 #include "lock/file_head.h"
 
+/* Open a file that is open once more, by a description of its own: by its path, where there is one and the file is
+ * there yet.  A descriptor, or the system's code. */
+int file_open_again(const char *path, int shown, const struct os_file *there);
+
 /* Open what the file is locked by, and put it on the list of all, when all of it is set but that: 0, or the system's
  * code.  path: as of file_open_again.  And take it off, and close that. */
 int file_link(struct file *file, const char *path, int shown);

@@ -457,6 +457,7 @@ int file_open(struct ammap **made, struct opening *opening, const ammap_options_
         begin(*made, head);
         if ((rc = file_link(file, opening->path, opening->shown)) < 0) {
                 map_unmake(*made);
+                *made = NULL;
                 drop(file);
                 return unsupported(rc);
         }

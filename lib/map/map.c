@@ -7,7 +7,6 @@
 #include "lock/file_twins.h"
 #include "lock/shared_detach.h"
 #include "map/options.h"
-#include "map/views.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -69,6 +68,22 @@ static void lanes_forked(struct ammap *map)
                 end_freeze(map);
         for (uint64_t i = 0; i < map->lanes; i++)
                 lane_forked(&map->lane[i], atomic_load(&map->frozen) || map->read_only);
+}
+
+/* Another thread may have been about to change the list, or the map's count. */
+static void views_forked(struct ammap *map)
+{
+        struct views *views = map->joint_views;
+        struct view **link = &views->first;
+        uint64_t count = 0;
+
+        mutex_init(&views->mutex);
+        for (struct view *view = views->first; view; view = view->next) {
+                view->link = link;
+                link = &view->next;
+                count += view->map == map;
+        }
+        atomic_store(&map->views, count);
 }
 
 /* The child has the mutexes as another thread may have left them. */

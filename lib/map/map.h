@@ -18,7 +18,12 @@
 struct file;
 struct holders;
 struct kind;
-struct view;
+/* A view that is alive, on the list of all handles of its map; guard: the list's mutex. */
+struct view {
+        struct view *next, **link;
+        const struct ammap *map; /* whose */
+        uint64_t begin, end;     /* where in the map it begins and ends */
+};
 
 /* The views that are alive. */
 struct views {

@@ -15,6 +15,7 @@
 #include "map/opening.h"
 
 #include "lock/file_lock.h"
+#include "lock/file_twins.h"
 #include "lock/slot.h"
 #include "map/header.h"
 #include "map/options.h"

@@ -27,21 +27,6 @@ void views_drop(struct ammap *map, struct view *view)
         atomic_fetch_sub(&map->views, 1);
 }
 
-void views_forked(struct ammap *map)
-{
-        struct views *views = map->joint_views;
-        struct view **link = &views->first;
-        uint64_t count = 0;
-
-        mutex_init(&views->mutex);
-        for (struct view *view = views->first; view; view = view->next) {
-                view->link = link;
-                link = &view->next;
-                count += view->map == map;
-        }
-        atomic_store(&map->views, count);
-}
-
 bool views_reach(const struct ammap *map, uint64_t offset)
 {
         const struct view *view = map->joint_views->first;
