@@ -47,6 +47,7 @@ file-length-while-in-lanes|map/file.c|/^static int take_all/,/^}/s/LANE_TRY/os_n
 file-recovered-unmarked|lock/file_lock.c|/^static int try_recover_lane/,/^}/s/sequence + 1/sequence/
 files-locked-at-a-fork|lock/file_twins.c|/^void file_twins_before_fork/,$s/pthread_mutex_[a-z]*(&files_mutex.*//
 unmapped-twice|memory/region.c|/^int region_free/,/^}/s/region->mapped = 0;//
+left-out-twice|memory/region.c|/^void region_leave_out/,/^}/s/region->mapped = 0;//
 locks-noted-after-the-end|memory/region.c|/^int region_free/,/^}/s/region->locked = NULL;//
 freeze-never-cancelled|map/shared.c|/^static int freeze(/,/^}/s/handle_freeze_cancel(shared);/(void)0;/
 END

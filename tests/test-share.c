@@ -831,6 +831,37 @@ static int make_by(enum maker maker, struct making *making, ammap_t **map, int *
         return INT_MIN;
 }
 
+struct left_out {
+        ammap_t *map;
+        int forks; /* one of the other */
+};
+
+static void left_out_body(void *argument)
+{
+        struct left_out *left_out = argument;
+        unsigned char byte;
+
+        child_must_int(ammap_read_into(left_out->map, 0, &byte, 1), AMMAP_ERR_UNSUPPORTED);
+        if (left_out->forks-- > 0)
+                child_passes(left_out_body, left_out);
+        child_must_int(ammap_free(left_out->map), 0);
+}
+
+/* A child that has no map forks, too. */
+DEFINE_LOOP_TEST("share", left_out_and_left_out_again, 0, 3)
+{
+        static const ammap_share_t shares[] = { AMMAP_PRIVATE, AMMAP_SHARED, AMMAP_RAW };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct left_out left_out = { .forks = 2 };
+
+        options.share = shares[_i];
+        options.fork = AMMAP_FORK_OMIT;
+        left_out.map = make_with(4 * PAGE, &options);
+        child_passes(left_out_body, &left_out);
+        ck_assert(holds(left_out.map, 0, 4 * PAGE, 0));
+        ck_assert_int_eq(ammap_free(left_out.map), 0);
+}
+
 /* With room for none, one, two... more descriptors: a code while it is too
  * little, and nothing left of what was begun. */
 DEFINE_TEST("share", out_of_descriptors)

@@ -148,6 +148,8 @@ static void forked(struct ammap *map)
         static struct share *left_out;
         struct share *share = (struct share *)map->shared;
 
+        if (!share) /* the parent was such a child, too */
+                return;
         if (map->region.fork == AMMAP_FORK_OMIT) {
                 handle_detach(&share->shared);
                 unmap_header(share);

@@ -629,9 +629,12 @@ void region_forked(struct region *region)
 
 void region_leave_out(struct region *region)
 {
+        const size_t mapped = region->mapped;
+
         region->fork = AMMAP_FORK_OMIT;
-        if (region->mapped > 0)
-                os_unmap(region->map, region->mapped);
+        region->mapped = 0; /* a child of the child does not unmap what is there by then */
+        if (mapped > 0)
+                os_unmap(region->map, mapped);
 }
 
 /* --- Copying one --- */

@@ -544,7 +544,7 @@ int os_find_locked(int fd, struct os_locked *bytes)
         system_call("os_find_locked");
         if (!object_of(fd))
                 return -EBADF;
-        for (unsigned i = 0; i < LOCKS_MAX; i++)
+        for (unsigned i = 0; i < LOCKS_MAX && asked.offset < asked.end; i++)
                 if (is_in_the_way(&locked[i], descriptor[fd].description, description_of(fd)->object, asked)) {
                         *bytes = (struct os_locked){ locked[i].offset > asked.offset ? locked[i].offset : asked.offset,
                                                      locked[i].end < asked.end ? locked[i].end : asked.end,
