@@ -65,7 +65,6 @@ length-believed|map/shared.c|/^static uint64_t length_of(/,/^}/s/return length <
 quick-length-believed|map/map.h|/^static inline bool head_has(/,/^}/s/length < room ? length : room/length/
 frozen-length-believed|lock/slot.c|/^static void note_frozen(/,/^}/s/while (room > length/while (room != length/
 lanes-read-anew|lock/slot.c|s/index < shared->slots; index++/index < shared->head->slots; index++/
-capacity-read-anew|map/shared.c|/^static uint64_t note_room(/,/^}/s/map->capacity/map->shared->head->capacity/
 races-without-end|lock/shared_wait.c|/^int shared_wait_lost_race(/,/^}/s/return ++w->lost.*/return 0;/
 END
 }
