@@ -19,6 +19,8 @@
 static struct mutex all_maps_mutex;
 static void *all_maps;
 
+static bool forking; /* a thread forks, and has locked whatever is held across it; guard: all_maps_mutex */
+
 static pthread_once_t started = PTHREAD_ONCE_INIT;
 static bool forks_known; /* by all_maps_mutex */
 static _Atomic bool threads_known;
@@ -136,10 +138,12 @@ static void fork_before(void)
         lock_maps();
         detach_before_fork();
         file_twins_before_fork();
+        forking = true;
 }
 
 static void fork_after(void)
 {
+        forking = false;
         file_twins_after_fork();
         detach_after_fork();
         unlock_maps();
@@ -159,6 +163,11 @@ static void link_anew(void)
 
 static void fork_child(void)
 {
+        if (forking) { /* ThreadSanitizer takes what is locked for locked, though it is made anew */
+                file_twins_after_fork();
+                detach_after_fork();
+        }
+        forking = false;
         mutex_init(&all_maps_mutex);
         link_anew();
         recycle_forked();
