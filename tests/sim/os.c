@@ -410,6 +410,12 @@ static bool owner_is_gone(const struct lock *lock)
         return lock->owner > 0 && lock->owner <= THREADS_MAX && thread[lock->owner - 1].state == ENDED;
 }
 
+/* A forked thread has locked what the one had that it is a copy of. */
+static bool is_mine(const struct lock *lock)
+{
+        return lock->owner == me() || (current && current->copy_of > 0 && lock->owner == current->copy_of);
+}
+
 /* The names are the linker's: NOLINTBEGIN(bugprone-reserved-identifier) */
 int __wrap_pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr);
 int __wrap_pthread_mutex_destroy(pthread_mutex_t *mutex);
@@ -478,7 +484,7 @@ int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
         system_call("pthread_mutex_unlock", mutex);
-        if (lock_of(mutex)->owner != me())
+        if (!is_mine(lock_of(mutex)))
                 fail("it unlocks a mutex that it has not locked");
         lock_of(mutex)->owner = 0;
         wake_sleepers(mutex, 1);

@@ -539,6 +539,7 @@ int fork_process(void)
         memset((void *)child, 0, offsetof(struct thread, store));
         child->aside = aside;
         child->number = number;
+        child->copy_of = parent->number + 1;
         child->process = plan.processes + forks++;
         child->stack = parent->stack;
         child->at_end = parent->at_end;

@@ -87,6 +87,7 @@ struct thread {
         void (*body)(unsigned number);
         void *at_end; /* os_thread_set */
         unsigned number, process;
+        uint32_t copy_of; /* of a forked thread: its parent's number, + 1; 0: of none */
         enum state state;
         bool begun, stopped, timed_out, in_step;
         bool spared;               /* nothing is refused it */
