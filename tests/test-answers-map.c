@@ -521,19 +521,24 @@ static void live_on(void)
         _exit(0);
 }
 
-static void *fork_beside(void *unused)
+/* A child does so, which ends it; midst.status: how. */
+static void fork_to(void (*body)(void))
 {
-        pid_t child;
+        pid_t child = fork();
 
-        if (midst.refused)
-                answer_error(ANSWER_MPROTECT, PROT_READ | PROT_WRITE, ANSWER_ALWAYS, ENOMEM);
-        child = fork();
         if (child == 0) {
                 alarm(test_time());
-                live_on();
+                body();
         }
         if (child < 0 || waitpid(child, &midst.status, 0) != child)
                 midst.status = -1;
+}
+
+static void *fork_beside(void *unused)
+{
+        if (midst.refused)
+                answer_error(ANSWER_MPROTECT, PROT_READ | PROT_WRITE, ANSWER_ALWAYS, ENOMEM);
+        fork_to(live_on);
         return unused;
 }
 
@@ -578,14 +583,7 @@ static void look_at_pages(void)
 
 static void *fork_beside_frozen(void *unused)
 {
-        pid_t child = fork();
-
-        if (child == 0) {
-                alarm(test_time());
-                look_at_pages();
-        }
-        if (child < 0 || waitpid(child, &midst.status, 0) != child)
-                midst.status = -1;
+        fork_to(look_at_pages);
         return unused;
 }
 

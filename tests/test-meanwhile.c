@@ -62,6 +62,15 @@ static long plan_end(void)
         return plan.done;
 }
 
+/* As another one than the caller's. */
+static void in_a_thread(void *(*body)(void *))
+{
+        struct task task;
+
+        task_start(&task, body, NULL);
+        task_join(&task);
+}
+
 static int step(enum point point)
 {
         if (!is_led || point != plan.point)
@@ -380,10 +389,7 @@ static void *make_one(void *argument)
 
 static void make_one_elsewhere(void)
 {
-        struct task task;
-
-        task_start(&task, make_one, NULL);
-        task_join(&task);
+        in_a_thread(make_one);
 }
 
 /* Of a process that has no map yet: what is refused is tried again, and two threads may come at once. */
@@ -430,10 +436,7 @@ static void *make_first(void *argument)
 
 static void make_first_elsewhere(void)
 {
-        struct task task;
-
-        task_start(&task, make_first, NULL);
-        task_join(&task);
+        in_a_thread(make_first);
 }
 
 /* Another thread makes the first map meanwhile: it is no child that leaves out what a fork is to leave out. */
@@ -930,10 +933,7 @@ static void *recover_other(void *argument)
 
 static void recover_meanwhile(void)
 {
-        struct task task;
-
-        task_start(&task, recover_other, NULL);
-        task_join(&task);
+        in_a_thread(recover_other);
 }
 
 /* A lane is recovered from while somebody looks who is dead. */
@@ -1488,10 +1488,7 @@ static void *shrink_other(void *argument)
 
 static void shrink_elsewhere(void)
 {
-        struct task task;
-
-        task_start(&task, shrink_other, NULL);
-        task_join(&task);
+        in_a_thread(shrink_other);
 }
 
 /* A writer had died in the first lane, and the last one is cut before it is locked: who was to recover leaves it as
@@ -1603,10 +1600,7 @@ static void *fork_beside(void *argument)
 
 static void fork_elsewhere(void)
 {
-        struct task task;
-
-        task_start(&task, fork_beside, NULL);
-        task_join(&task);
+        in_a_thread(fork_beside);
 }
 
 DEFINE_LOOP_TEST_IF(!TEST_TSAN, "threads", one_forks_in_a_freeze, 0, 2)
@@ -1662,10 +1656,7 @@ static void *fork_one_that_stays(void *argument)
 
 static void fork_beside_an_opening(void)
 {
-        struct task task;
-
-        task_start(&task, fork_one_that_stays, NULL);
-        task_join(&task);
+        in_a_thread(fork_one_that_stays);
 }
 
 static void opens_beside_a_fork(struct peer *parent, void *argument)
@@ -1727,10 +1718,7 @@ static void *fork_beside_a_shrink(void *argument)
 
 static void fork_beside_it(void)
 {
-        struct task task;
-
-        task_start(&task, fork_beside_a_shrink, NULL);
-        task_join(&task);
+        in_a_thread(fork_beside_a_shrink);
 }
 
 DEFINE_LOOP_TEST_IF(!TEST_TSAN, "threads", one_forks_in_a_shrink, 0, 2)

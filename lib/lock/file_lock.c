@@ -112,18 +112,26 @@
 
 #define OPENING_WAIT INT64_C(10000000000) /* ns */
 #define MAKING_WAIT INT64_C(500000000)
+#define ALL_LANES (AMMAP_LANES_MAX + 1) /* and the length's */
 
 /* --- Opening --- */
 
-int file_lock_opening(int fd, bool write)
+/* So many bytes from an offset on, after so long at most: 0, file_nap's code, or the system's. */
+static int lock_within(int64_t wait, int fd, uint64_t offset, uint64_t count, enum os_lock lock)
 {
-        int64_t deadline = os_now() + OPENING_WAIT;
+        const int64_t deadline = os_now() + wait;
         int rc;
 
-        for (unsigned tries = 0; (rc = os_lock_byte(fd, FILE_OPENING, write ? OS_LOCK_WRITE : OS_LOCK_READ)) == -EAGAIN;
-             tries++)
+        for (unsigned tries = 0; (rc = os_lock_bytes(fd, offset, count, lock)) == -EAGAIN; tries++)
                 if ((rc = file_nap(deadline, tries)) < 0)
                         break;
+        return rc;
+}
+
+int file_lock_opening(int fd, bool write)
+{
+        int rc = lock_within(OPENING_WAIT, fd, FILE_OPENING, 1, write ? OS_LOCK_WRITE : OS_LOCK_READ);
+
         return rc == -ENOSYS ? AMMAP_ERR_UNSUPPORTED : rc;
 }
 
@@ -132,27 +140,18 @@ void file_unlock_opening(int fd)
         os_lock_byte(fd, FILE_OPENING, OS_UNLOCK);
 }
 
-static int lock_all(int fd, enum os_lock lock)
-{
-        return os_lock_bytes(fd, FILE_LANES, AMMAP_LANES_MAX + 1, lock);
-}
-
 /* To read: who has a slice to read keeps it.  Who has a lane to write and waits for FILE_OPENING waits for one who
  * gives up. */
 int file_lock_making(int fd)
 {
-        int64_t deadline = os_now() + MAKING_WAIT;
-        int rc;
+        int rc = lock_within(MAKING_WAIT, fd, FILE_LANES, ALL_LANES, OS_LOCK_READ);
 
-        for (unsigned tries = 0; (rc = lock_all(fd, OS_LOCK_READ)) == -EAGAIN; tries++)
-                if (file_nap(deadline, tries) < 0)
-                        return AMMAP_ERR_BUSY;
-        return rc;
+        return rc == AMMAP_ERR_TIMEOUT ? AMMAP_ERR_BUSY : rc;
 }
 
 void file_unlock_making(int fd)
 {
-        lock_all(fd, OS_UNLOCK);
+        os_lock_bytes(fd, FILE_LANES, ALL_LANES, OS_UNLOCK);
 }
 
 /* A mapping keeps the description that it was made of, and so the lock. */
@@ -403,7 +402,8 @@ static bool may_be_dead(const struct file *file, uint64_t record, uint64_t *seen
 }
 
 /* A lane that this process has nobody in, for what is found there to be a dead
- * one's.  Locally it is dead for as long as its thread has not left it to the file (file_abandon).  1: it is to be cleared, and that takes someone who may write. */
+ * one's.  Locally it is dead for as long as its thread has not left it to the file
+ * (file_abandon).  1: it is to be cleared, and that takes someone who may write. */
 static int try_recover_lane(struct file *file, uint64_t i)
 {
         uint64_t sequence = 0;

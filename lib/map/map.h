@@ -18,6 +18,7 @@
 struct file;
 struct holders;
 struct kind;
+
 /* A view that is alive, on the list of all handles of its map; guard: the list's mutex. */
 struct view {
         struct view *next, **link;
