@@ -219,7 +219,7 @@ static int find_word(ammap_t *map, uint64_t offset, void **word)
         uint32_t value;
         int rc = find_words(map, &words);
 
-        if (rc == 0 && map->may_fault && os_peek(&value, words.first, sizeof value) < 0)
+        if (rc == 0 && map->may_fault && (rc = os_peek(&value, words.first, sizeof value)) == -EFAULT)
                 rc = AMMAP_ERR_FAULT;
         *word = words.first;
         return rc;

@@ -211,7 +211,9 @@ static void *try_call(void *argument)
         sem_wait_surely(&trial->looked);
         if (trial->rc < 0 && trial->refused > 0) {
                 thread_check(prepare_again(call, trial->world) >= 0);
+                inject_begin(NULL, run.lacks);
                 trial->again = call->run(trial->world);
+                inject_end();
         }
         ammap_slice_release(&trial->world->slice); /* they would keep others from reading */
         ammap_mut_slice_release(&trial->world->mut_slice);
@@ -248,8 +250,8 @@ static bool may_answer(const struct injection *refusal, int rc)
         if ((refusal->point == INJECT_fcntl_lock || run.lacks->point == INJECT_process_vm) &&
             is_one_of(refusal->error, taken))
                 return rc == AMMAP_ERR_BUSY || rc == AMMAP_ERR_TIMEOUT || rc == -EAGAIN || rc == -refusal->error;
-        if (refusal->point == INJECT_fcntl_seals && refusal->error == EINVAL) /* nothing that has seals */
-                return rc == AMMAP_ERR_UNSEALED;
+        if (refusal->point == INJECT_fcntl_seals && refusal->error == EINVAL) /* nothing that has seals, or this one */
+                return rc == AMMAP_ERR_UNSEALED || (run.call->run == run_seal && rc == -EINVAL);
         if (refusal->point == INJECT_mremap && refusal->error == EINVAL && rc == -EPERM)
                 return run.variant->became == FROZEN; /* it is mapped from the file, which is sealed */
         return rc == -refusal->error;
@@ -436,10 +438,17 @@ static bool is_passing(enum inject_point point, int error)
                (point == INJECT_fcntl_lock && error == EACCES);
 }
 
+/* EINVAL says that there is mremap, and that it doubles no mapping (valgrind's): the file is mapped then. */
+static bool is_contrary(const struct injection *refusal)
+{
+        return run.lacks->point == INJECT_mremap && refusal->point == INJECT_mremap && refusal->error == EINVAL;
+}
+
 /* Those that the library's own code answers always, of the others some. */
 static bool is_chosen(const struct injection *refusal)
 {
-        return run.next++ % stride == 0 || refusal->error == EINTR || refusal->point >= INJECT_pthread_mutexattr_init;
+        return run.next++ % stride == 0 || refusal->error == EINTR || refusal->error == EACCES ||
+               refusal->point >= INJECT_pthread_mutexattr_init;
 }
 
 static void try_call_in_every_way(void)
@@ -461,7 +470,8 @@ static void try_call_in_every_way(void)
                         for (unsigned nth = plain.seen[point] > 1 ? 0 : 1; nth <= plain.seen[point]; nth++) {
                                 struct injection refusal = { point, inject_points[point].errors[e], nth };
 
-                                if ((nth == 0 && is_passing(point, refusal.error)) || !is_chosen(&refusal))
+                                if ((nth == 0 && is_passing(point, refusal.error)) || is_contrary(&refusal) ||
+                                    !is_chosen(&refusal))
                                         continue;
                                 try_once(&refusal, &trial);
                                 check_leaks(&trial);

@@ -29,7 +29,7 @@ static bool has_header(int fd)
         return os_read_at(fd, 0, magic, sizeof magic) == 0 && memcmp(magic, FORMAT_MAGIC, sizeof magic) == 0;
 }
 
-int raw_import(struct ammap **made, const struct found *found, const ammap_options_t *options)
+static int make(struct ammap **made, const struct found *found, const ammap_options_t *options)
 {
         ammap_options_t known = *options;
         struct recipe recipe = { .kind = &kind_raw,
@@ -47,13 +47,20 @@ int raw_import(struct ammap **made, const struct found *found, const ammap_optio
         if (has_header(found->fd))
                 return AMMAP_ERR_FORMAT;
         rc = map_make(made, &recipe);
-        if (recipe.backing.write && found_is_refused(rc)) {
-                recipe.backing.write = false;
-                rc = map_make(made, &recipe);
-        }
         if (rc == 0)
                 map_link(*made);
         return rc;
+}
+
+int raw_import(struct ammap **made, const struct found *found, const ammap_options_t *options)
+{
+        struct found readable = *found;
+        int rc = make(made, found, options);
+
+        if (!found->file.write || !found_is_refused(rc))
+                return rc;
+        readable.file.write = false;
+        return make(made, &readable, options);
 }
 
 int raw_adopt(struct ammap **made, int fd, const ammap_options_t *options)
@@ -70,7 +77,15 @@ int raw_adopt(struct ammap **made, int fd, const ammap_options_t *options)
 
 int raw_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
 {
-        int fd = backing_memory(options->name, size, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
+        int rc, fd = backing_memory(options->name, size, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
+        struct found found;
 
-        return fd < 0 ? fd : raw_adopt(made, fd, options);
+        if (fd < 0)
+                return fd;
+        rc = found_look(fd, &found);
+        if (rc == 0)
+                rc = make(made, &found, options);
+        if (rc < 0)
+                os_close(fd);
+        return rc;
 }
