@@ -5,6 +5,7 @@
 #include "lock/file_head.h"
 #include "map/map.h"
 #include "map/span.h"
+#include "memory/bytes.h"
 
 #include <errno.h>
 #include <string.h>
@@ -116,6 +117,7 @@ int ammap_discard(ammap_t *map, uint64_t offset, uint64_t length)
 int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
 {
         size_t page = os_page_size(), from;
+        unsigned char last;
         int rc;
 
         if (!map)
@@ -126,7 +128,9 @@ int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
         if (backing_is_none(map_backing(map)))
                 return AMMAP_ERR_UNSUPPORTED;
         from = (size_t)offset & ~(page - 1);
-        if (length > 0)
+        if (map->may_fault && length > 0) /* of a raw map nobody looks whether it was cut; nor does the system */
+                rc = bytes_peek(map_backing(map), map_region_offset(map, offset + length) - 1, &last, sizeof last);
+        if (rc == 0 && length > 0)
                 rc = os_sync(map_backing(map)->fd, map->base + from, region_pages(offset + length) - from);
         if (rc == 0 && map->file)
                 rc = os_sync(map_backing(map)->fd, map->file->head, map->file->head_size);

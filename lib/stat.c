@@ -116,5 +116,5 @@ int ammap_is_hugepage_backed(ammap_t *map)
         rc = os_usage(map->region.data, map->region.size, &usage);
         if (usage.huge != OS_UNKNOWN)
                 return usage.huge > 0;
-        return os_absent(rc) ? AMMAP_ERR_UNSUPPORTED : rc;
+        return rc == 0 || os_absent(rc) ? AMMAP_ERR_UNSUPPORTED : rc;
 }

@@ -52,6 +52,29 @@ size_t __wrap_ammap__os_huge_size(void)
         return no_huge_pages ? 0 : __real_ammap__os_huge_size();
 }
 
+static bool untold;
+int __real_ammap__os_usage(const void *address, size_t length, struct os_usage *usage) __attribute__((weak));
+int __wrap_ammap__os_usage(const void *address, size_t length, struct os_usage *usage);
+int __wrap_ammap__os_usage(const void *address, size_t length, struct os_usage *usage)
+{
+        int rc = __real_ammap__os_usage(address, length, usage);
+
+        if (untold)
+                usage->huge = OS_UNKNOWN;
+        return untold ? 0 : rc;
+}
+
+/* Of a neighbour that the kernel has joined with it some may be huge, and none is said to be the map's. */
+DEFINE_TEST("huge", not_told)
+{
+        ammap_t *map = new_map(PAGE, 1);
+
+        untold = true;
+        ck_assert_int_eq(ammap_is_hugepage_backed(map), AMMAP_ERR_UNSUPPORTED);
+        untold = false;
+        ck_assert_int_eq(ammap_free(map), 0);
+}
+
 /* As a system has it that has none. */
 DEFINE_TEST("huge", none_at_all)
 {

@@ -213,6 +213,52 @@ DEFINE_LOOP_TEST("handles", views_and_shrinks_race, 0, COUNT_OF(kinds))
         end(&pair);
 }
 
+/* --- Pages ------------------------------------------------------------------------------ */
+
+/* What another handle has cut and this one makes longer again are new pages, as options.populate has it. */
+DEFINE_LOOP_TEST("handles", pages_that_come_again_are_populated, 0, COUNT_OF(kinds))
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct pair pair;
+        uint64_t resident;
+
+        begin(&pair, &kinds[_i]);
+        options.allow_faults = kinds[_i].file != NO_FILE;
+        options.populate = AMMAP_MUST;
+        ck_assert_int_eq(ammap_free(pair.two), 0);
+        ck_assert_int_eq(ammap_import(&pair.two, ammap_fd(pair.one), &options), 0);
+        ck_assert_int_eq(ammap_resize(pair.one, 100), 0);
+        ck_assert_int_eq(ammap_resize(pair.two, HALF), 0);
+        resident = stat_of(pair.two).resident;
+        if (resident != AMMAP_STAT_UNKNOWN)
+                ck_assert_uint_ge(resident, HALF);
+        end(&pair);
+}
+
+/* What another handle has made longer, and this one has locked, is unlocked where this one cuts it. */
+DEFINE_LOOP_TEST("handles", pages_that_go_are_unlocked, 0, COUNT_OF(kinds))
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct pair pair;
+        uint64_t locked;
+
+        begin(&pair, &kinds[_i]);
+        options.allow_faults = kinds[_i].file != NO_FILE;
+        ck_assert_int_eq(ammap_free(pair.two), 0);
+        ck_assert_int_eq(ammap_resize(pair.one, 100), 0);
+        ck_assert_int_eq(ammap_import(&pair.two, ammap_fd(pair.one), &options), 0);
+        ck_assert_int_eq(ammap_resize(pair.one, SIZE), 0);
+        if (ammap_mlock(pair.two, 0, SIZE) < 0) {
+                skip_part(__func__, "no memory may be locked");
+        } else {
+                ck_assert_int_eq(ammap_resize(pair.two, HALF), 0);
+                locked = stat_of(pair.two).locked;
+                if (locked != AMMAP_STAT_UNKNOWN)
+                        ck_assert_uint_lt(locked, HALF + 4096 * 2);
+        }
+        end(&pair);
+}
+
 #else
 
 DEFINE_NO_TEST("no map is shared here");

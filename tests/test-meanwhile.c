@@ -1480,6 +1480,77 @@ DEFINE_TEST("threads", one_recovers_while_another_dies)
         ck_assert_int_eq(ammap_free(other.map), 0);
 }
 
+/* More holds than a thread has in one piece, and then one in the first of them again. */
+enum { HOLDS_IN_A_PIECE = 7, MANY_HOLDS = 2 * HOLDS_IN_A_PIECE };
+
+static void *end_with_many(void *argument)
+{
+        ammap_slice_t slice[MANY_HOLDS];
+        const uint64_t lane_size = stat_of(argument).lane_size;
+
+        for (unsigned i = 0; i < MANY_HOLDS; i++)
+                thread_check_int(ammap_as_slice(argument, i * lane_size, 1, &slice[i]), 0);
+        thread_check_int(ammap_slice_release(&slice[0]), 0);
+        thread_check_int(ammap_as_slice(argument, 0, 1, &slice[0]), 0);
+        return NULL;
+}
+
+static struct {
+        ammap_t *map;
+        struct task task;
+        sem_t begun, may_go_on;
+        _Atomic int unlocked; /* how many lanes have been given back */
+} beginner;
+
+/* Another thread's slices are its own, and it alone writes. */
+static void *take_many(void *argument)
+{
+        ammap_slice_t slice[MANY_HOLDS];
+
+        thread_check_int(ammap_as_slice(beginner.map, 0, 1, &slice[0]), 0);
+        sem_post(&beginner.begun);
+        sem_wait_surely(&beginner.may_go_on);
+        for (unsigned i = 1; i < MANY_HOLDS; i++)
+                thread_check_int(ammap_as_slice(beginner.map, 0, 1, &slice[i]), 0);
+        for (unsigned i = 0; i < MANY_HOLDS; i++)
+                thread_check_int(ammap_slice_release(&slice[i]), 0);
+        return argument;
+}
+
+static void begin_another(enum os_lock lock)
+{
+        if (lock != OS_UNLOCK || atomic_fetch_add(&beginner.unlocked, 1) != HOLDS_IN_A_PIECE + 1)
+                return;
+        task_start(&beginner.task, take_many, NULL);
+        sem_wait_surely(&beginner.begun);
+}
+
+/* A thread begins while another one ends, that has given back a part of what it had. */
+DEFINE_TEST("threads", one_begins_while_another_ends)
+{
+        struct path path = path_of("begins");
+        struct task task;
+
+        other.map = make_file(BY_KERNEL, &path, MANY_HOLDS);
+        beginner.map = new_map(LENGTH, 1);
+        atomic_store(&beginner.unlocked, 0);
+        sem_init(&beginner.begun, 0, 0);
+        sem_init(&beginner.may_go_on, 0, 0);
+        plan.locks = begin_another;
+        task_start(&task, end_with_many, other.map);
+        task_join(&task);
+        plan.locks = NULL;
+        ck_assert_int_eq(atomic_load(&beginner.unlocked), MANY_HOLDS + 1);
+        sem_post(&beginner.may_go_on);
+        task_join(&beginner.task);
+        sem_destroy(&beginner.begun);
+        sem_destroy(&beginner.may_go_on);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, other.map, 0, LENGTH, 0), 0);
+        ck_assert_int_eq(op_run(OP_TRY_UPDATE, beginner.map, 0, LENGTH, 0), 0);
+        ck_assert_int_eq(ammap_free(beginner.map), 0);
+        ck_assert_int_eq(ammap_free(other.map), 0);
+}
+
 static void *shrink_other(void *argument)
 {
         thread_check_int(ammap_resize(other.map, LENGTH / 2 + 1), 0);
@@ -1513,6 +1584,81 @@ DEFINE_TEST("threads", what_is_recovered_is_cut)
                 ck_assert_int_eq(ammap_free(other.map), 0);
         }
         ck_assert_int_gt(cut, 0);
+}
+
+static void *grow_and_write(void *argument)
+{
+        int rc;
+
+        thread_check_int(ammap_resize(other.writer, MUCH), 0);
+        rc = ammap_try_update_region(other.writer, 0, &(unsigned char){ 1 }, 1);
+        thread_check(rc == 0 || rc == AMMAP_ERR_BUSY); /* it is being cloned */
+        return argument;
+}
+
+static void grow_elsewhere(void)
+{
+        in_a_thread(grow_and_write);
+}
+
+struct cloned {
+        enum point point;
+        long nth, done;
+        uint64_t length;
+        unsigned char byte;
+};
+
+/* By a thread that is new to the library. */
+static void *clone_meanwhile(void *argument)
+{
+        struct cloned *cloned = argument;
+        ammap_t *clone;
+        int rc;
+
+        plan_next(cloned->point, cloned->nth, 0, grow_elsewhere);
+        rc = ammap_clone(other.map, &clone);
+        cloned->done = plan_end();
+        thread_check_int(rc, 0);
+        cloned->length = ammap_len(clone);
+        thread_check_int(ammap_read_into(clone, 0, &cloned->byte, 1), 0);
+        thread_check_int(ammap_free(clone), 0);
+        return NULL;
+}
+
+/* It gets longer, and then is written: a clone that has what was written has the new length. */
+DEFINE_LOOP_TEST("threads", a_growth_beside_a_clone, 0, 4)
+{
+        static const enum in_file files[] = { NO_FILE, NO_FILE, BY_KERNEL, BY_WORDS };
+        static const enum point points[] = { AT_fork_check, AT_peek };
+        long grown = 0;
+
+        for (unsigned i = 0; i < COUNT_OF(points); i++) {
+                struct cloned cloned = { .point = points[i], .done = 1 };
+
+                while (cloned.done > 0) {
+                        struct path path = path_of("clone");
+                        ammap_options_t options = file_options(LANES);
+                        struct task task;
+
+                        if (files[_i]) {
+                                other.map = make_file(files[_i], &path, LANES);
+                                other.writer = open_again(&path, false);
+                        } else {
+                                options.allow_faults = false;
+                                options.share = _i ? AMMAP_SHARED : AMMAP_PRIVATE;
+                                other.map = other.writer = make_with(LENGTH, &options);
+                        }
+                        cloned.nth++;
+                        task_start(&task, clone_meanwhile, &cloned);
+                        task_join(&task);
+                        ck_assert(cloned.length == MUCH || (cloned.length == LENGTH && !cloned.byte));
+                        grown += cloned.byte;
+                        ck_assert_int_eq(ammap_free(other.map), 0);
+                        if (files[_i])
+                                ck_assert_int_eq(ammap_free(other.writer), 0);
+                }
+        }
+        ck_assert_int_gt(grown, 0);
 }
 
 /* Of several lanes all are the process's, or all stay the thread's. */

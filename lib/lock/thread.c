@@ -89,15 +89,18 @@ static void give_back_owner(struct owner *owner)
         atomic_store_explicit(&owner->claimed, false, memory_order_release);
 }
 
+/* No block is given back before all holds are left: the current one tells whose the others are that get room, and
+ * once it is given back it is another thread's. */
 static void leave_all(struct owner *owner)
 {
         struct holds *block, *more;
 
-        for (block = owner->first; block; block = more) {
-                more = block->more;
+        for (block = owner->first; block; block = block->more)
                 for (unsigned i = 0; i < HOLDS; i++)
                         if (hold_lane(&block->hold[i]))
                                 hold_left(&block->hold[i]);
+        for (block = owner->first; block; block = more) {
+                more = block->more;
                 give_back(block);
         }
 }

@@ -82,9 +82,11 @@ static void forget_pages(struct region *region, size_t used)
  * is not to be there. */
 static int grow(struct ammap *map, uint64_t size)
 {
-        size_t used = map->region.used;
         int rc = zero_data(map, atomic_load(&map->length), region_pages(size));
+        size_t used;
 
+        region_note_cut(&map->region, region_pages(atomic_load(&map->length)));
+        used = map->region.used;
         if (rc == AMMAP_ERR_FAULT) /* it was cut there, and has nothing */
                 rc = 0;
         if (rc == 0)
@@ -110,6 +112,8 @@ static int shrink_entered(struct ammap *map, uint64_t size, uint64_t length)
         mutex_unlock(&map->joint_views->mutex);
         if (rc < 0)
                 return rc;
+        if (map->region.used < region_pages(length)) /* it has grown by another handle */
+                map->region.used = region_pages(length);
         forget_pages(&map->region, region_pages(size));
         rc = region_zero_careful(&map->region, (size_t)size, (size_t)length, &done);
         if (rc == 0 || rc == AMMAP_ERR_FAULT)

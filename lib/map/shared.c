@@ -272,6 +272,7 @@ static int resize(struct ammap *map, uint64_t size)
                 rc = grow_memory(map, size);
                 if (rc == 0) {
                         map_drop_old(map, length, size);
+                        region_note_cut(&map->region, region_pages(length));
                         rc = region_grow(&map->region, region_pages(size));
                 }
                 if (rc == 0)

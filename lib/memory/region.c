@@ -152,7 +152,13 @@ static int set_locked(struct region *region, size_t from, size_t to, bool locked
 
 int region_lock(struct region *region, size_t from, size_t to)
 {
-        return set_locked(region, from, to, true);
+        int rc = set_locked(region, from, to, true);
+        unsigned char byte;
+
+        if (rc == -ENOMEM && is_shared(region) &&
+            bytes_peek(region->backing, to - 1, &byte, sizeof byte) == AMMAP_ERR_FAULT)
+                rc = AMMAP_ERR_FAULT;
+        return rc;
 }
 
 int region_unlock(struct region *region, size_t from, size_t to)
@@ -580,8 +586,7 @@ void region_cut(struct region *region, size_t from, size_t to)
                 note_unlocked(region, end, last);
                 region_zero(region, end, last);
         }
-        if (end < region->used)
-                region->used = end;
+        region_note_cut(region, end);
         wipe(region->data + from, 0, end - from);
 }
 

@@ -74,6 +74,13 @@ int region_free(struct region *region);
 /* Of one that was left out: forget what was noted of it. */
 void region_forget(struct region *region);
 
+/* By another handle it was cut there: what lies behind are new pages where it grows again. */
+static inline void region_note_cut(struct region *region, size_t used)
+{
+        if (used < region->used)
+                region->used = used;
+}
+
 /* Use pages up to an end beyond used.  0, or the system's code: used as before. */
 int region_grow(struct region *region, size_t used);
 

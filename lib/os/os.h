@@ -306,8 +306,8 @@ int os_poke_pieces(const struct os_piece *pieces, size_t count);
  * be swapped out. */
 int os_resident(void *address, size_t length, unsigned char *there);
 
-/* The system's own account of pages, in bytes, as far as it tells: 0; or why some of
- * it is unknown. */
+/* The system's own account of pages, in bytes, as far as it tells: 0, also where it does not
+ * tell some of it; or why some of it is unknown. */
 #define OS_UNKNOWN UINT64_MAX
 struct os_usage {
         uint64_t resident;
