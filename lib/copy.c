@@ -319,11 +319,19 @@ static int take_parts(const struct part part[2], unsigned count, span_t span[2])
         return 0;
 }
 
+/* Whether the bytes of both are the same ones, by one handle or by two, which lie elsewhere in memory. */
+static bool is_one_memory(const ammap_t *a, const ammap_t *b)
+{
+        return a == b ||
+               (!backing_is_none(map_backing(a)) && !backing_is_none(map_backing(b)) &&
+                map_backing(a)->device == map_backing(b)->device && map_backing(a)->inode == map_backing(b)->inode);
+}
+
 /* Block by block, from the end that is not overwritten before it is read. */
 static int move_carefully(const struct copy *copy, size_t *done)
 {
         struct block block;
-        bool backwards = copy->to == copy->from && copy->to_offset > copy->from_offset;
+        bool backwards = copy->to_offset > copy->from_offset && is_one_memory(copy->to, copy->from);
         int rc = 0;
 
         block_begin(&block, copy->length);
@@ -342,7 +350,8 @@ static int move_carefully(const struct copy *copy, size_t *done)
 /* For who holds all of it. */
 static int move(const struct copy *copy, size_t *done)
 {
-        if (copy->to->may_fault || copy->from->may_fault)
+        if (copy->to->may_fault || copy->from->may_fault ||
+            (copy->to != copy->from && is_one_memory(copy->to, copy->from)))
                 return move_carefully(copy, done);
         move_between(copy->to->base + copy->to_offset, copy->from->base + copy->from_offset, (size_t)copy->length);
         return 0;

@@ -21,11 +21,11 @@ int ammap_new_with(ammap_t **map, uint64_t size, const ammap_options_t *options)
         if (!map)
                 return AMMAP_ERR_INVALID;
         *map = NULL;
-        if ((rc = options_read(options, &known)) < 0 || (rc = options_check(size, &known)) < 0)
+        if ((rc = options_read(options, &known)) < 0)
                 return rc;
         if (known.read_only) /* nobody could ever write it */
                 return AMMAP_ERR_INVALID;
-        if ((rc = map_start()) < 0)
+        if ((rc = options_check(size, &known)) < 0 || (rc = map_start()) < 0)
                 return rc;
         switch (known.share) {
         case AMMAP_SHARED:

@@ -62,9 +62,10 @@ int ammap_advise(ammap_t *map, uint64_t offset, uint64_t length, ammap_advice_t 
                 return AMMAP_ERR_INVALID;
         if ((rc = lock_pages(map, offset, length, &from, &to)) < 0)
                 return rc;
-        if (from < to)
+        if (from < to) {
                 rc = os_advise(map->region.data + from, to - from, known[advice]);
-        map->recycle = false; /* the advice would stay, as in on_pages */
+                map->recycle = false; /* the advice would stay, as in on_pages */
+        }
         map_unlock(map);
         return rc;
 }
@@ -78,8 +79,10 @@ static int on_pages(ammap_t *map, uint64_t offset, uint64_t length,
 
         if (rc < 0)
                 return rc;
-        rc = call(&map->region, from, to);
-        map->recycle = false;
+        if (from < to) {
+                rc = call(&map->region, from, to);
+                map->recycle = false;
+        }
         map_unlock(map);
         return rc;
 }
@@ -128,7 +131,7 @@ int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
         if (backing_is_none(map_backing(map)))
                 return AMMAP_ERR_UNSUPPORTED;
         from = (size_t)offset & ~(page - 1);
-        if (map->may_fault && length > 0) /* of a raw map nobody looks whether it was cut; nor does the system */
+        if (length > 0) /* the system does not say that a file was cut; nor does it look, where the header is there */
                 rc = bytes_peek(map_backing(map), map_region_offset(map, offset + length) - 1, &last, sizeof last);
         if (rc == 0 && length > 0)
                 rc = os_sync(map_backing(map)->fd, map->base + from, region_pages(offset + length) - from);

@@ -43,10 +43,11 @@ static int find_words(ammap_t *map, struct words *words)
 /* Under the mutex of the views.  0; 1: a shrink came first; or why there is no view. */
 static int check_pin(ammap_t *map, const struct words *words)
 {
-        if (!map_has(map, words->offset, words->count * words->size))
-                return 1;
+        /* In this order: a file is looked at anew for that, which another handle may have cut. */
         if (map_frozen(map))
                 return AMMAP_ERR_READ_ONLY;
+        if (!map_has(map, words->offset, words->count * words->size))
+                return 1;
         if (map->read_only)
                 return map->kind->needs_write_to_lock ? AMMAP_ERR_UNSUPPORTED : AMMAP_ERR_READ_ONLY;
         return 0;

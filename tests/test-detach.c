@@ -405,6 +405,8 @@ static void child_body(struct peer *parent, void *argument)
         struct world *world = argument;
         bool writes = world->mut_slice.data, one_lock = world->kind->share == AMMAP_SHARED;
         int rc = op_run(OP_TRY_MUT_SLICE, world->map, 0, 1, 0);
+        ammap_slice_t stale = world->slice;
+        ammap_mut_slice_t stale_mut = world->mut_slice;
 
         child_must_int(rc, one_lock ? AMMAP_ERR_BUSY : writes ? AMMAP_ERR_OWNER_DEAD : 0);
         child_must_int(ammap_slice_release(&world->slice), 0);
@@ -417,6 +419,10 @@ static void child_body(struct peer *parent, void *argument)
         /* The parent's is released; now one of the child's own. */
         child_must_int(ammap_as_mut_slice(world->map, 0, world->size, &world->mut_slice), 0);
         child_must_int(ammap_mut_slice_detach(&world->mut_slice), 0);
+        child_must_int(op_run(OP_TRY_MUT_SLICE, world->map, 0, 1, 0), AMMAP_ERR_BUSY);
+        /* The parent's is released again, or only now, and that is nothing to the child's own. */
+        child_must_int(ammap_slice_release(&stale), 0);
+        child_must_int(ammap_mut_slice_release(&stale_mut), 0);
         child_must_int(op_run(OP_TRY_MUT_SLICE, world->map, 0, 1, 0), AMMAP_ERR_BUSY);
         child_must_int(ammap_free(world->map), AMMAP_ERR_BUSY);
         peer_tell(parent, 'c');
@@ -656,6 +662,74 @@ static void doomed_body(struct peer *parent, void *argument)
         peer_tell(parent, 'h');
         for (;;)
                 pause();
+}
+
+struct parted {
+        struct world *world;
+        bool writes;
+};
+
+/* It protects nothing there, and cannot be the process's; it is released as any other. */
+static void detach_in_a_child(void *argument)
+{
+        struct parted *parted = argument;
+        struct world *world = parted->world;
+
+        child_must_int(parted->writes ? ammap_mut_slice_detach(&world->mut_slice) : ammap_slice_detach(&world->slice),
+                       AMMAP_ERR_INVALID);
+        child_must_int(parted->writes ? ammap_mut_slice_release(&world->mut_slice) : ammap_slice_release(&world->slice),
+                       0);
+}
+
+DEFINE_LOOP_TEST("detach", what_a_child_has_of_a_slice, 0, 4 * JOINT)
+{
+        struct world world;
+        struct parted parted = { &world, _i & 1 };
+
+        world_begin(&world, &joint_kinds[_i / 4]);
+        if (parted.writes)
+                ck_assert_int_eq(ammap_as_mut_slice(world.map, 0, _i & 2 ? world.size : 1, &world.mut_slice), 0);
+        else
+                ck_assert_int_eq(ammap_as_slice(world.map, 0, _i & 2 ? world.size : 1, &world.slice), 0);
+        child_passes(detach_in_a_child, &parted);
+        ck_assert_int_eq(ammap_slice_release(&world.slice), 0);
+        ck_assert_int_eq(ammap_mut_slice_release(&world.mut_slice), 0);
+        world_end(&world);
+}
+
+static void detach_anew(void *argument)
+{
+        struct world *world = argument;
+        ammap_mut_slice_t mut;
+
+        child_must_int(ammap_recover(world->map), 0);
+        child_must_int(ammap_as_mut_slice(world->map, 0, world->size, &mut), 0);
+        child_must_int(ammap_mut_slice_detach(&mut), 0);
+        child_must_int(ammap_mut_slice_release(&world->mut_slice), 0);
+        child_must_int(op_run(OP_TRY_UPDATE, world->map, 0, 1, 0), AMMAP_ERR_BUSY);
+        child_must_int(ammap_mut_slice_release(&mut), 0);
+        child_must_int(op_run(OP_TRY_UPDATE, world->map, 0, 1, 0), 0);
+}
+
+static void fork_again(void *argument)
+{
+        detach_anew(argument);
+        child_passes(detach_anew, argument);
+}
+
+/* What a child detaches does not stand where its parent's stood. */
+DEFINE_LOOP_TEST("detach", a_child_detaches_its_own, 0, 2 * ALL)
+{
+        struct world world;
+
+        world_begin(&world, &world_kinds[_i / 2]);
+        if (world.kind->share != AMMAP_SHARED && !world.kind->more) {
+                ck_assert_int_eq(ammap_as_mut_slice(world.map, 0, world.size, &world.mut_slice), 0);
+                ck_assert_int_eq(ammap_mut_slice_detach(&world.mut_slice), 0);
+                child_passes(_i % 2 ? fork_again : detach_anew, &world);
+                ck_assert_int_eq(ammap_mut_slice_release(&world.mut_slice), 0);
+        }
+        world_end(&world);
 }
 
 static void check_after_the_end(ammap_t *map, bool writes)

@@ -213,6 +213,81 @@ DEFINE_LOOP_TEST("handles", views_and_shrinks_race, 0, COUNT_OF(kinds))
         end(&pair);
 }
 
+/* --- A handle to read --------------------------------------------------------------------- */
+
+/* Who may only read waits no longer for what its own thread keeps by another handle. */
+DEFINE_LOOP_TEST("handles", what_one_keeps_is_not_waited_for_by_who_reads, 0, 2)
+{
+        struct pair pair;
+        uint64_t generation = 0;
+        ammap_slice_t slice;
+        ammap_mut_slice_t mut;
+
+        begin(&pair, &kinds[_i]);
+        ck_assert_int_eq(ammap_free(pair.two), 0);
+        pair.two = import_again(pair.one, AMMAP_READ);
+        ck_assert_int_eq(ammap_wait_change(pair.two, 0, 1, &generation, -1), 0);
+        ck_assert_int_eq(ammap_as_slice(pair.one, 0, HALF, &slice), 0);
+        ck_assert_int_eq(ammap_wait_change(pair.two, 0, 1, &generation, -1), AMMAP_ERR_DEADLOCK);
+        ck_assert_int_eq(ammap_slice_release(&slice), 0);
+        ck_assert_int_eq(ammap_as_mut_slice(pair.one, 0, HALF, &mut), 0);
+        ck_assert_int_eq(ammap_mut_slice_release(&mut), 0);
+        ck_assert_int_eq(ammap_wait_change(pair.two, 0, 1, &generation, -1), 0);
+        end(&pair);
+}
+
+/* What is beyond the length is told before what the lane is in. */
+DEFINE_LOOP_TEST("handles", beyond_the_length_while_one_writes, 0, 2)
+{
+        struct pair pair;
+        ammap_mut_slice_t mut;
+        unsigned char byte;
+
+        begin(&pair, &kinds[_i]);
+        ck_assert_int_eq(ammap_free(pair.two), 0);
+        pair.two = import_again(pair.one, AMMAP_READ);
+        ck_assert_int_eq(ammap_resize(pair.one, HALF), 0);
+        ck_assert_int_eq(ammap_as_mut_slice(pair.one, 0, HALF, &mut), 0);
+        ck_assert_int_eq(ammap_try_read_into(pair.two, HALF - 1, &byte, 1), AMMAP_ERR_DEADLOCK);
+        ck_assert_int_eq(ammap_try_read_into(pair.two, HALF, &byte, 1), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_read_into(pair.two, HALF, &byte, 1), AMMAP_ERR_BOUNDS);
+        ck_assert_int_eq(ammap_mut_slice_release(&mut), 0);
+        end(&pair);
+}
+
+/* --- Two of raw memory ---------------------------------------------------------------------- */
+
+/* Neither knows of the other; the bytes are the same ones. */
+DEFINE_LOOP_TEST("handles", bytes_of_raw_memory_are_moved, 0, 4)
+{
+        enum { MUCH = 300000, BY = 1000 };
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        struct path path = path_of("raw");
+        unsigned char *expected = malloc(MUCH), *found = malloc(MUCH);
+        const uint64_t from = _i & 1 ? BY : 0, to = _i & 1 ? 0 : BY;
+        ammap_t *one, *two;
+
+        options.share = AMMAP_RAW;
+        if (_i & 2) {
+                ck_assert_int_eq(ammap_open(&one, path.text, MUCH, &options), 0);
+                ck_assert_int_eq(ammap_open(&two, path.text, 0, &options), 0);
+        } else {
+                one = make_raw(MUCH);
+                two = import_of(ammap_fd(one), AMMAP_RAW);
+        }
+        for (size_t i = 0; i < MUCH; i++)
+                expected[i] = pattern_byte(i);
+        ck_assert_int_eq(ammap_update_region(one, 0, expected, MUCH), 0);
+        memmove(expected + to, expected + from, MUCH - BY);
+        ck_assert_int_eq(ammap_copy(two, to, one, from, MUCH - BY), 0);
+        ck_assert_int_eq(ammap_read_into(one, 0, found, MUCH), 0);
+        ck_assert_int_eq(memcmp(found, expected, MUCH), 0);
+        free(expected);
+        free(found);
+        ck_assert_int_eq(ammap_free(one), 0);
+        ck_assert_int_eq(ammap_free(two), 0);
+}
+
 /* --- Pages ------------------------------------------------------------------------------ */
 
 /* What another handle has cut and this one makes longer again are new pages, as options.populate has it. */

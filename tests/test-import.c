@@ -382,6 +382,7 @@ DEFINE_LOOP_TEST("import", a_reader_by_choice_seals_nothing, 0, 2)
         fd = export_of(writer, AMMAP_READ | AMMAP_WRITE);
         ck_assert_int_eq(ammap_seal(writer, AMMAP_SEAL_FUTURE_WRITE), 0);
         options.read_only = true;
+        ck_assert_int_eq(ammap_new_with(&reader, 0, &options), AMMAP_ERR_INVALID);
         ck_assert_int_eq(ammap_import(&reader, fd, &options), 0);
         ck_assert_int_eq(fcntl(ammap_fd(reader), F_GETFL) & O_ACCMODE, O_RDONLY);
         ck_assert_int_eq(ammap_seal(reader, AMMAP_SEAL_SEAL), -EPERM);

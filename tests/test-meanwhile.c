@@ -1384,6 +1384,50 @@ DEFINE_TEST("twins", one_with_fewer_lanes)
         ck_assert_int_eq(ammap_free(old), 0);
 }
 
+static void *cut_other(void *argument)
+{
+        (void)argument;
+        return (void *)(intptr_t)ammap_resize(other.writer, LENGTH / 2);
+}
+
+static struct task cutting;
+
+/* It waits for who makes the view, where he keeps it out. */
+static void start_to_cut(void)
+{
+        task_start(&cutting, cut_other, NULL);
+        task_sleeps(&cutting);
+}
+
+/* A view does not reach beyond what another handle has left of the file. */
+DEFINE_TEST("twins", cut_while_a_view_is_made)
+{
+        long cut = 0;
+
+        for (long nth = 1, done = 1; done > 0; nth++) {
+                struct path path = path_of("viewed");
+                ammap_u64_view_t view;
+                void *answer;
+                int rc;
+
+                other.map = make_file(BY_KERNEL, &path, LANES);
+                other.writer = open_again(&path, false);
+                plan_next(AT_fork_check, nth, 0, start_to_cut);
+                rc = ammap_atomic_u64(other.map, LENGTH - 8, &view);
+                done = plan_end();
+                if (done > 0) {
+                        ck_assert_int_eq(pthread_join(cutting.thread, &answer), 0);
+                        ck_assert_int_eq(rc, answer ? 0 : AMMAP_ERR_BOUNDS);
+                        ck_assert_int_eq((intptr_t)answer, answer ? AMMAP_ERR_BUSY : 0);
+                        cut += !answer;
+                }
+                ammap_u64_view_release(&view);
+                ck_assert_int_eq(ammap_free(other.map), 0);
+                ck_assert_int_eq(ammap_free(other.writer), 0);
+        }
+        ck_assert_int_gt(cut, 0);
+}
+
 /* Who reads a lane, and finds the file cut when it reads it again, has it yet. */
 DEFINE_TEST("twins", cut_between_two_slices)
 {

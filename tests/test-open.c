@@ -657,22 +657,25 @@ DEFINE_TEST("open", another_user_opens_none_of_it_to_write)
 }
 
 /* The system itself writes nothing of what is not there, and is content. */
-DEFINE_LOOP_TEST("open", what_is_cut_is_neither_flushed_nor_locked, 0, 2)
+DEFINE_LOOP_TEST("open", what_is_cut_is_neither_flushed_nor_locked, 0, 3)
 {
         struct path path = path_of("cut");
         ammap_options_t options = AMMAP_OPTIONS_INIT;
+        uint64_t size;
         ammap_t *map;
 
-        options.share = _i ? AMMAP_RAW : AMMAP_SHARED;
+        options.share = _i == 1 ? AMMAP_RAW : AMMAP_SHARED;
+        options.allow_faults = _i == 2;
         ck_assert_int_eq(ammap_open(&map, path.text, 5000, &options), 0);
         ck_assert_int_eq(ammap_flush(map, 0, 5000), 0);
-        ck_assert_int_eq(truncate(path.text, _i ? 4096 : 0), 0);
+        size = size_of(ammap_fd(map));
+        ck_assert_int_eq(truncate(path.text, _i ? (off_t)(size - 4096) & ~4095 : 0), 0);
         ck_assert_int_eq(ammap_flush(map, 0, 5000), AMMAP_ERR_FAULT);
         ck_assert_int_eq(ammap_flush(map, 4998, 1), AMMAP_ERR_FAULT);
-        ck_assert_int_eq(ammap_mlock(map, 4998, 1), AMMAP_ERR_FAULT);
-        ck_assert_int_eq(ammap_mlock(map, 0, 5000), AMMAP_ERR_FAULT);
-        if (_i)
-                ck_assert_int_eq(ammap_flush(map, 0, 4096), 0);
+        if (!TEST_SANITIZED) { /* which lock nothing */
+                ck_assert_int_eq(ammap_mlock(map, 4998, 1), AMMAP_ERR_FAULT);
+                ck_assert_int_eq(ammap_mlock(map, 0, 5000), AMMAP_ERR_FAULT);
+        }
         ck_assert_int_eq(ammap_free(map), 0);
 }
 

@@ -27,11 +27,18 @@ static ammap_t *new_recycled(uint64_t size, uint64_t lanes)
 static void use(uint64_t size, uint64_t lanes)
 {
         ammap_t *map = new_recycled(size, lanes);
+        ammap_stat_t stat = AMMAP_STAT_INIT;
         ammap_slice_t slice;
         ammap_mut_slice_t mut;
 
         ck_assert_uint_eq(ammap_len(map), size);
         ck_assert(is_all(ammap_as_ptr(map), 0, (size_t)size));
+        /* What is asked for no bytes leaves no trace. */
+        ck_assert_int_eq(ammap_mlock(map, size, 0), 0);
+        ck_assert_int_eq(ammap_munlock(map, 0, 0), 0);
+        ck_assert_int_eq(ammap_advise(map, 0, 0, AMMAP_ADVICE_NORMAL), 0);
+        ck_assert_int_eq(ammap_stat(map, &stat), 0);
+        ck_assert(stat.recycle);
         /* The lock is as of a new map too. */
         ck_assert_int_eq(ammap_as_slice(map, 0, size, &slice), 0);
         ammap_slice_release(&slice);

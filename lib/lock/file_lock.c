@@ -462,7 +462,8 @@ int file_recover(struct file *file, int (*mend)(void *context), void *context)
         os_fork_check();
         if (file->fd < 0)
                 return AMMAP_ERR_UNSUPPORTED;
-        if ((rc = file_refresh(file)) == AMMAP_ERR_FORMAT)
+        rc = file_refresh(file);
+        if (rc == AMMAP_ERR_FORMAT || rc == AMMAP_ERR_FAULT)
                 return rc;
         if (atomic_load(file->frozen))
                 return 0;

@@ -37,6 +37,10 @@ static struct owner process = { .life = PTHREAD_MUTEX_INITIALIZER };
 static struct holds *process_holds;
 static pthread_mutex_t detaching = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
 
+/* Of blocks that a forked child has of threads that are not in it, and that had something: slices that they left in its
+ * memory point there, and are released there.  So nobody takes them again. */
+static struct owner gone;
+
 /* Whose the current block is, or NULL. */
 static struct owner *self(void)
 {
@@ -564,11 +568,16 @@ void thread_forked(void)
         process.first = process.last = process.roomy = process_holds = NULL;
         process.pages = 0;
         for (; block; block = block->next) {
+                /* Or the parent was a child, too. */
+                bool kept = holds_any(block) || atomic_load_explicit(&block->owner, memory_order_relaxed) == &gone;
+
                 if (thread_owns(block))
                         continue;
                 for (unsigned i = 0; i < HOLDS; i++)
                         atomic_store_explicit(&block->hold[i].lane, NULL, memory_order_relaxed);
                 give_back(block);
+                if (kept)
+                        atomic_store_explicit(&block->owner, &gone, memory_order_relaxed);
         }
         os_robust_forget();
         for (; owner; owner = owner->next) {

@@ -44,7 +44,8 @@ static int read_looking_on(struct ammap *map, uint64_t offset, void *buffer, siz
         for (unsigned looks = 0; (rc = try_read(map, lanes, offset, buffer, length)) > 0; looks++) {
                 if (map_frozen(map))
                         return read_frozen(map, offset, buffer, length);
-                if ((rc = shared_look_again(map->shared, lanes, looks, deadline)) < 0)
+                if ((rc = map_check(map, offset, length)) < 0 ||
+                    (rc = shared_look_again(map->shared, lanes, looks, deadline)) < 0)
                         return rc;
         }
         return rc;

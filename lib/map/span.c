@@ -302,6 +302,8 @@ static int detach_local(span_t *span)
         const struct hold *hold = first;
         int rc = 0;
 
+        if (hold_lane(first)->map->lanes == 0) /* a forked child's, of a map in a file: it holds nothing */
+                return AMMAP_ERR_INVALID;
         thread_begin_detach();
         for (size_t done = 0; done < count && rc == 0; done++, hold = hold->rest) {
                 rc = lane_hold_detach(hold, link);

@@ -50,8 +50,6 @@ bool watch_keeps_out_shared(struct ammap *map, struct lane_range lanes)
 {
         uint32_t lane = lanes.first;
 
-        if (!map->shared->writable)
-                return false;
         while (lane <= lanes.last &&
                (read_set_is_mine(map->shared, one_lane(lane)) || shared_owner_is_mine(map->shared, one_lane(lane))))
                 lane++;

@@ -444,8 +444,8 @@ int region_populate(struct region *region, size_t from, size_t to)
         enum os_access access = access_of(region);
         int rc = from < to ? os_populate(region->data + from, to - from, access) : 0;
 
-        if (rc == -EFAULT && is_shared(region))
-                return bytes_why(region->backing, from, to - from);
+        if (rc == -EFAULT && is_shared(region)) /* a file may end within the last page, which is there then */
+                return bytes_why(region->backing, from, to - os_page_size() + 1 - from);
         /* Others may be able to take away what is theirs too: let it be. */
         if ((rc != -ENOSYS && rc != -EINVAL) || is_shared(region))
                 return rc;

@@ -85,12 +85,14 @@ static int sleep_in(struct bucket *b, struct sleeper *s, int64_t deadline)
 {
         const struct timespec until = { .tv_sec = (time_t)(deadline / 1000000000),
                                         .tv_nsec = (long)(deadline % 1000000000) };
+        /* 32-bit seconds end after 68 years: for ever. */
+        const bool ever = until.tv_sec != deadline / 1000000000 || deadline == OS_NEVER;
         int cancel, rc = 0;
 
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
         while (!s->woken && rc == 0)
-                rc = deadline == OS_NEVER ? pthread_cond_wait(&s->wake, &b->mutex)
-                                          : pthread_cond_timedwait(&s->wake, &b->mutex, &until);
+                rc = ever ? pthread_cond_wait(&s->wake, &b->mutex)
+                          : pthread_cond_timedwait(&s->wake, &b->mutex, &until);
         pthread_setcancelstate(cancel, NULL);
         return s->woken ? 0 : -rc;
 }

@@ -48,6 +48,7 @@ static unsigned length;                       /* operations of a thread */
 static bool dies, small, waits, sharing, doubled;
 static enum place place;
 static unsigned clones_left;
+static bool hoards;
 
 struct chance *mine(void)
 {
@@ -82,6 +83,14 @@ static void draw_place(uint64_t seed)
         place = !sharing ? PRIVATE : draw_below(&chance, 3) == 0 ? IN_FILE : SHARED;
         if (place == IN_FILE && share[OP_FORK] > 0)
                 plan.refusals = 0; /* a child that is refused a descriptor has no map */
+}
+
+/* Likewise. */
+static void draw_hoards(uint64_t seed)
+{
+        struct chance chance = { ~seed << 1 };
+
+        hoards = draw_below(&chance, 8) == 0;
 }
 
 void draw_plan(uint64_t seed)
@@ -123,6 +132,7 @@ void draw_plan(uint64_t seed)
         draw_others(below(4) == 0);
         plan.refusals = below(6) == 0 ? 2 + below(12) : 0;
         draw_place(seed);
+        draw_hoards(seed);
 }
 
 /* --- Maps --- */
@@ -900,10 +910,16 @@ static enum op draw_op(void)
 
 void draw_thread(unsigned number)
 {
+        const bool hoard = hoards && below(2), left = hoard && below(2);
+
         (void)number;
+        if (hoard)
+                hoard_begin();
         for (unsigned done = 0; done < length; done++)
                 do_one(draw_op());
         end_tasks();
+        if (hoard && !left)
+                hoard_end();
         if (dies && below(2)) {
                 thread_dies();
                 return;

@@ -85,6 +85,10 @@ void visits_begin(void);
 void visit(enum place place);
 void do_visit(void);
 
+/* hoard.c */
+void hoard_begin(void);
+void hoard_end(void);
+
 /* looks.c */
 void do_holders(struct range range);
 void do_clone(unsigned map);

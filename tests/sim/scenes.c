@@ -247,6 +247,14 @@ static void file_visitors(unsigned number)
         visitor(number, IN_FILE);
 }
 
+/* A thread ends with many slices of its own, and another one begins, and has as many. */
+static void hoards(unsigned number)
+{
+        hoard_begin();
+        if (number > 0)
+                hoard_end();
+}
+
 static const struct scene {
         void (*body)(unsigned number);
         const char *name;
@@ -312,6 +320,7 @@ static const struct scene {
         { chain, "shared_chain", 3, 3, 2 },
         { freezes, "shared_freezes", 2, 1, 2 },
         { visitors, "visitors", 2, 1, 0 },
+        { hoards, "hoards", 2, 1, 0 },
         { file_visitors, "file_visitors", 2, 1, 0 },
 };
 const unsigned scenarios = sizeof scene / sizeof scene[0];
