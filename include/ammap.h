@@ -228,7 +228,7 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_new_with(ammap_t **map, uint64_t size, cons
  *   AMMAP_ERR_BUSY   a slice or a view of the map is alive in this process, or another
  *                    thread sleeps in a call on the map
  *   -ENOMEM          the process has too many mappings to split one
- * On an error nothing has changed. */
+ * On an error nothing has changed, but that a secret may have been wiped. */
 AMMAP_API int ammap_free(ammap_t *map);
 
 #ifdef AMMAP_AUTO_MAP
@@ -323,7 +323,8 @@ AMMAP_API int ammap_recover(ammap_t *map);
  * are in the state AMMAP_ERR_OWNER_DEAD.  So they are where a process may not call
  * process_vm_writev(2), and has no descriptor left in the middle of a write to a file
  * (-EMFILE, -ENFILE).  On any other error the map is unchanged.
- * A buffer is unchanged after AMMAP_ERR_INVALID and AMMAP_ERR_BOUNDS.
+ * A buffer is unchanged after AMMAP_ERR_INVALID and AMMAP_ERR_BOUNDS; after the latter unless
+ * the map became shorter during the call.
  */
 
 /* Copies length bytes at offset of the map into buffer. */
@@ -613,7 +614,8 @@ AMMAP_API int ammap_load_u64(ammap_t *map, uint64_t offset, uint64_t *value);
 /* Waits until a range has been written.  No writer needs to know of it: copies in, fills
  * and mut slices count when they end, also one that stored nothing.  Stores through views
  * and pointers do not count.  What counts is a write to a lane that has a byte of the range,
- * and so does a resize, a freeze or a recovery that touched one.
+ * and so does a resize to a shorter length, a freeze or a recovery that touched one; a
+ * growth does not.
  *
  *   generation  what an earlier call stored, of the same range; or 0: the call returns at
  *               once.  It receives the generation of now, which is never 0, and stays on
@@ -777,6 +779,8 @@ AMMAP_API AMMAP_MUST_CHECK int ammap_export(ammap_t *map, unsigned rights, int *
  *   AMMAP_ERR_UNSEALED     its size is not sealed, and options.allow_faults is not set
  *   AMMAP_ERR_SIZE         the raw memory is empty
  *   AMMAP_ERR_UNSUPPORTED  the system has no such maps, or the pages are huge
+ *   AMMAP_ERR_TIMEOUT      of a map in a file: another process was making or opening it for ten
+ *                          seconds
  *   a negative errno       the system refused
  * Free the map with ammap_free(). */
 AMMAP_API AMMAP_MUST_CHECK int ammap_import(ammap_t **map, int fd, const ammap_options_t *options);

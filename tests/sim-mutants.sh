@@ -49,6 +49,7 @@ files-locked-at-a-fork|lock/file_twins.c|/^void file_twins_before_fork/,$s/pthre
 unmapped-twice|memory/region.c|/^int region_free/,/^}/s/region->mapped = 0;//
 left-out-twice|memory/region.c|/^void region_leave_out/,/^}/s/region->mapped = 0;//
 locks-noted-after-the-end|memory/region.c|/^int region_free/,/^}/s/region->locked = NULL;//
+blocks-given-back-at-once|lock/thread.c|/^static void leave_all(/,/^}/{s/block; block = block->more)/block; more = block->more, give_back(block), block = more)/;s/for (block = owner->first; block; block = more)/for (block = NULL; block; block = more)/}
 freeze-never-cancelled|map/shared.c|/^static int freeze(/,/^}/s/handle_freeze_cancel(shared);/(void)0;/
 END
 }

@@ -44,7 +44,8 @@
  *
  * A map may be freed while other threads of the process have slots of it.  They keep the
  * place, which has pages of its own, until they come by here: the kernel's list of a
- * thread's places leads through them.  Nothing else of the map is kept.
+ * thread's places leads through them.  The mapping of that page keeps the memory of the
+ * whole map, or the file in use, for as long.
  *
  * Whether a thread of this process has ended with slices, for ammap_free, is not asked of
  * the header: each thread has a robust mutex of its own for that (thread_is_gone).

@@ -577,6 +577,7 @@ void do_rest(int64_t time)
 {
         static char nothing;
 
+        stores_flush(current); /* as before each call of the system */
         fall_asleep(&nothing, clock_now + time);
 }
 
