@@ -201,11 +201,18 @@ int ammap_fill(ammap_t *map, uint64_t offset, uint64_t length, unsigned char byt
 
 /* --- From map to map --- */
 
+/* Whether the bytes of both are the same ones, by one handle or by two, which lie elsewhere in memory. */
+static bool is_one_memory(const ammap_t *a, const ammap_t *b)
+{
+        return a == b ||
+               (!backing_is_none(map_backing(a)) && !backing_is_none(map_backing(b)) &&
+                map_backing(a)->device == map_backing(b)->device && map_backing(a)->inode == map_backing(b)->inode);
+}
+
 /* Handles of one memory, or of one file, lock the same lanes: they are one map. */
 static bool is_same(const ammap_t *a, const ammap_t *b)
 {
-        return a == b || (a->kind->joint && a->kind == b->kind && map_backing(a)->device == map_backing(b)->device &&
-                          map_backing(a)->inode == map_backing(b)->inode);
+        return a == b || (a->kind->joint && a->kind == b->kind && is_one_memory(a, b));
 }
 
 /* Where the lock of a map lies, as all processes agree on it; those of this process
@@ -317,14 +324,6 @@ static int take_parts(const struct part part[2], unsigned count, span_t span[2])
                 if (reaches_late(&part[i]))
                         span_note_reach(span[i].ammap_hold, part[i].request.reach);
         return 0;
-}
-
-/* Whether the bytes of both are the same ones, by one handle or by two, which lie elsewhere in memory. */
-static bool is_one_memory(const ammap_t *a, const ammap_t *b)
-{
-        return a == b ||
-               (!backing_is_none(map_backing(a)) && !backing_is_none(map_backing(b)) &&
-                map_backing(a)->device == map_backing(b)->device && map_backing(a)->inode == map_backing(b)->inode);
 }
 
 /* Block by block, from the end that is not overwritten before it is read. */

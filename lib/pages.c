@@ -131,9 +131,9 @@ int ammap_flush(ammap_t *map, uint64_t offset, uint64_t length)
         if (backing_is_none(map_backing(map)))
                 return AMMAP_ERR_UNSUPPORTED;
         from = (size_t)offset & ~(page - 1);
-        if (length > 0) /* the system does not say that a file was cut; nor does it look, where the header is there */
-                rc = bytes_peek(map_backing(map), map_region_offset(map, offset + length) - 1, &last, sizeof last);
-        if (rc == 0 && length > 0)
+        /* The system does not say that a file was cut; nor do the lengths, where the header is there. */
+        if (length > 0 &&
+            (rc = bytes_peek(map_backing(map), map_region_offset(map, offset + length) - 1, &last, sizeof last)) == 0)
                 rc = os_sync(map_backing(map)->fd, map->base + from, region_pages(offset + length) - from);
         if (rc == 0 && map->file)
                 rc = os_sync(map_backing(map)->fd, map->file->head, map->file->head_size);

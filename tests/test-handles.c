@@ -290,18 +290,25 @@ DEFINE_LOOP_TEST("handles", bytes_of_raw_memory_are_moved, 0, 4)
 
 /* --- Pages ------------------------------------------------------------------------------ */
 
+/* The second one is as the map is now. */
+static void import_anew(struct pair *pair, const struct kind *kind, ammap_want_t populate)
+{
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+
+        options.allow_faults = kind->file != NO_FILE;
+        options.populate = populate;
+        ck_assert_int_eq(ammap_free(pair->two), 0);
+        ck_assert_int_eq(ammap_import(&pair->two, ammap_fd(pair->one), &options), 0);
+}
+
 /* What another handle has cut and this one makes longer again are new pages, as options.populate has it. */
 DEFINE_LOOP_TEST("handles", pages_that_come_again_are_populated, 0, COUNT_OF(kinds))
 {
-        ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct pair pair;
         uint64_t resident;
 
         begin(&pair, &kinds[_i]);
-        options.allow_faults = kinds[_i].file != NO_FILE;
-        options.populate = AMMAP_MUST;
-        ck_assert_int_eq(ammap_free(pair.two), 0);
-        ck_assert_int_eq(ammap_import(&pair.two, ammap_fd(pair.one), &options), 0);
+        import_anew(&pair, &kinds[_i], AMMAP_MUST);
         ck_assert_int_eq(ammap_resize(pair.one, 100), 0);
         ck_assert_int_eq(ammap_resize(pair.two, HALF), 0);
         resident = stat_of(pair.two).resident;
@@ -313,15 +320,12 @@ DEFINE_LOOP_TEST("handles", pages_that_come_again_are_populated, 0, COUNT_OF(kin
 /* What another handle has made longer, and this one has locked, is unlocked where this one cuts it. */
 DEFINE_LOOP_TEST("handles", pages_that_go_are_unlocked, 0, COUNT_OF(kinds))
 {
-        ammap_options_t options = AMMAP_OPTIONS_INIT;
         struct pair pair;
         uint64_t locked;
 
         begin(&pair, &kinds[_i]);
-        options.allow_faults = kinds[_i].file != NO_FILE;
-        ck_assert_int_eq(ammap_free(pair.two), 0);
         ck_assert_int_eq(ammap_resize(pair.one, 100), 0);
-        ck_assert_int_eq(ammap_import(&pair.two, ammap_fd(pair.one), &options), 0);
+        import_anew(&pair, &kinds[_i], AMMAP_NO);
         ck_assert_int_eq(ammap_resize(pair.one, SIZE), 0);
         if (ammap_mlock(pair.two, 0, SIZE) < 0) {
                 skip_part(__func__, "no memory may be locked");

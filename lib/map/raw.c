@@ -63,29 +63,28 @@ int raw_import(struct ammap **made, const struct found *found, const ammap_optio
         return make(made, &readable, options);
 }
 
-int raw_adopt(struct ammap **made, int fd, const ammap_options_t *options)
+/* What is behind the descriptor; it is closed on an error. */
+static int take(struct ammap **made, int fd, const ammap_options_t *options,
+                int (*import)(struct ammap **made, const struct found *found, const ammap_options_t *options))
 {
         struct found found;
         int rc = found_look(fd, &found);
 
         if (rc == 0)
-                rc = raw_import(made, &found, options);
+                rc = import(made, &found, options);
         if (rc < 0)
                 os_close(fd);
         return rc;
 }
 
+int raw_adopt(struct ammap **made, int fd, const ammap_options_t *options)
+{
+        return take(made, fd, options, raw_import);
+}
+
 int raw_make(struct ammap **made, uint64_t size, const ammap_options_t *options)
 {
-        int rc, fd = backing_memory(options->name, size, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
-        struct found found;
+        int fd = backing_memory(options->name, size, AMMAP_SEAL_SHRINK | AMMAP_SEAL_GROW);
 
-        if (fd < 0)
-                return fd;
-        rc = found_look(fd, &found);
-        if (rc == 0)
-                rc = make(made, &found, options);
-        if (rc < 0)
-                os_close(fd);
-        return rc;
+        return fd < 0 ? fd : take(made, fd, options, make);
 }
