@@ -209,6 +209,7 @@
 #define os_map_file ammap__os_map_file
 #define os_map_file_anywhere ammap__os_map_file_anywhere
 #define os_memory ammap__os_memory
+#define os_move ammap__os_move
 #define os_move_over ammap__os_move_over
 #define os_name ammap__os_name
 #define os_next_data ammap__os_next_data
@@ -244,6 +245,7 @@
 #define os_slot_claim ammap__os_slot_claim
 #define os_slot_forget ammap__os_slot_forget
 #define os_slot_release ammap__os_slot_release
+#define os_slot_return ammap__os_slot_return
 #define os_slot_taken ammap__os_slot_taken
 #define os_slot_word ammap__os_slot_word
 #define os_start ammap__os_start

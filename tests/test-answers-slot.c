@@ -300,6 +300,51 @@ static void release_stuck(void *unused)
         child_must_int(os_slot_claim(slots.page, slots.fd, 0, &slot), -EBUSY);
 }
 
+/* By another thread, which here is the same: not at all while the spare cannot be moved; and then
+ * the page is the thread's no more, whoever has the slot by now, and the release leaves it alone. */
+static void return_and_release(void *argument)
+{
+        const bool *robbed = argument;
+        struct os_slot slot;
+
+        child_must_int(os_slot_claim(slots.page, slots.fd, 0, &slot), 0);
+        answer_error(ANSWER_MREMAP, (long)PAGE, 1, ENOMEM);
+        os_slot_return(&slot, slots.page, os_thread());
+        child_must_int((int)answers.given, 1);
+        child_must(os_slot_has(&slot));
+        child_must(atomic_load(word()) == os_thread());
+        answers_end();
+        if (*robbed)
+                atomic_store(word(), stranger);
+        os_slot_return(&slot, slots.page, os_thread());
+        child_must(!os_slot_has(&slot));
+        child_must(atomic_load(word()) == (*robbed ? stranger : 0));
+        atomic_store(word(), os_thread());
+        os_slot_release(&slot);
+        child_must(!slot.view);
+        child_must(atomic_load(word()) == os_thread());
+        atomic_store(word(), 0);
+        child_must_int(os_slot_claim(slots.page, slots.fd, 0, &slot), 0);
+        atomic_store(word(), FUTEX_OWNER_DIED);
+        os_slot_return(&slot, slots.page, 0);
+        child_must(atomic_load(word()) == FUTEX_OWNER_DIED);
+        atomic_store(word(), 0);
+        os_slot_forget(&slot);
+        child_must(!slot.view);
+}
+
+DEFINE_LOOP_TEST("mappings", a_slot_that_is_returned, 0, 2)
+{
+        bool robbed = _i;
+
+        if (!has_slots()) {
+                skip_part(__func__, "there are no slots here");
+                return;
+        }
+        child_passes(return_and_release, &robbed);
+        ck_assert_uint_eq(atomic_load(word()), 0);
+}
+
 DEFINE_TEST("mappings", a_release_that_is_stuck)
 {
         struct os_slot slot;

@@ -24,6 +24,8 @@
 #include "lock/slot.h"
 #include "map/map.h"
 
+#include <sys/sysmacros.h>
+
 enum { SIZE = 8192 };
 
 /* --- What the others do ------------------------------------------------------- */
@@ -1258,6 +1260,93 @@ DEFINE_TEST("slot", freed_by_another_thread)
         task_ends(&task);
         sem_destroy(&user.go);
         sem_destroy(&user.done);
+}
+
+/* How many mappings this process has of that memory, or file. */
+static int mappings_of(const struct stat *file)
+{
+        FILE *maps = fopen("/proc/self/maps", "re");
+        char line[512];
+        int count = 0;
+
+        ck_assert_ptr_nonnull(maps);
+        while (fgets(line, sizeof(line), maps)) {
+                unsigned major_number, minor_number;
+                unsigned long long inode;
+
+                if (sscanf(line, "%*s %*s %*s %x:%x %llu", &major_number, &minor_number, &inode) == 3)
+                        count += inode == file->st_ino && makedev(major_number, minor_number) == file->st_dev;
+        }
+        fclose(maps);
+        return count;
+}
+
+/* A thread that has locked a map, and lives on, keeps neither its memory nor a place in it. */
+DEFINE_LOOP_TEST("slot", freed_beside_a_thread_that_stays, 0, 2)
+{
+        static struct user user;
+        struct path path = path_of("kept");
+        ammap_options_t options = AMMAP_OPTIONS_INIT;
+        ammap_t *map, *again;
+        struct stat file;
+        struct task task;
+
+        if (_i == 0) {
+                map = make_shared(SIZE, 0, 1);
+                again = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        } else {
+                options.allow_faults = true;
+                ck_assert_int_eq(ammap_open(&map, path.text, SIZE, &options), 0);
+                ck_assert_int_eq(ammap_open(&again, path.text, 0, &options), 0);
+        }
+        ck_assert_int_eq(fstat(ammap_fd(map), &file), 0);
+        sem_init(&user.go, 0, 0);
+        sem_init(&user.done, 0, 0);
+        task_start(&task, user_body, &user);
+        user.maps[0] = map;
+        user.count = 1;
+        sem_post(&user.go);
+        sem_wait_surely(&user.done);
+        ck_assert_int_gt(mappings_of(&file), 0);
+        ck_assert_uint_eq(taken_slots(again), 1);
+        ck_assert_int_eq(ammap_free(map), 0);
+        ck_assert_uint_eq(taken_slots(again), 0);
+        ck_assert_int_eq(ammap_free(again), 0);
+        ck_assert_int_eq(mappings_of(&file), 0);
+        user.count = 0;
+        sem_post(&user.go);
+        task_ends(&task);
+        sem_destroy(&user.go);
+        sem_destroy(&user.done);
+}
+
+static void *free_body(void *map)
+{
+        thread_check_int(ammap_free(map), 0);
+        return NULL;
+}
+
+/* Another thread frees a handle, and a third one has the place now that this thread had by
+ * it: what it holds there is not taken for what this thread holds. */
+DEFINE_TEST("slot", a_place_that_was_given_back)
+{
+        ammap_t *map = make_shared(SIZE, 0, 1), *freed = import_again(map, AMMAP_READ | AMMAP_WRITE);
+        struct copier copier;
+        struct task task;
+
+        short_body(freed);
+        short_body(map);
+        ck_assert_uint_eq(taken_slots(map), 2);
+        task_start(&task, free_body, freed);
+        task_ends(&task);
+        ck_assert_uint_eq(taken_slots(map), 1);
+        copier_start(&copier, map, SIZE);
+        ck_assert_uint_eq(taken_slots(map), 2);
+        ck_assert_uint_eq(used_slots(map), 2);
+        ck_assert_int_eq(op_run(OP_TIMED_UPDATE, map, 0, 10, 1), AMMAP_ERR_TIMEOUT);
+        copier_stop(&copier);
+        is_free(map, SIZE);
+        ck_assert_int_eq(ammap_free(map), 0);
 }
 
 #else

@@ -42,10 +42,10 @@
  *       is gone makes no other's 0.
  *   I4  A struct slot is never freed: a slice may be released twice.
  *
- * A map may be freed while other threads of the process have slots of it.  They keep the
- * place, which has pages of its own, until they come by here: the kernel's list of a
- * thread's places leads through them.  The mapping of that page keeps the memory of the
- * whole map, or the file in use, for as long.
+ * A map may be freed while other threads of the process have slots of it.  By these nothing
+ * is held.  So the one who frees it returns their places in the header, which else would keep
+ * the memory of the whole map, or the file in use.  They keep a page each, until they come by
+ * here: the kernel's list of a thread's places leads through it.
  *
  * Whether a thread of this process has ended with slices, for ammap_free, is not asked of
  * the header: each thread has a robust mutex of its own for that (thread_is_gone).
@@ -209,8 +209,8 @@ struct slot *slot_mine_at(const struct shared *shared, uint32_t index)
 {
         struct slot *slot = my_slots.all;
 
-        while (slot && !(slot->index == index && slot->place.view && slot->device == shared->device &&
-                         slot->inode == shared->inode))
+        while (slot && !(slot->index == index && slot->place.view && os_slot_has(&slot->place) &&
+                         slot->device == shared->device && slot->inode == shared->inode))
                 slot = slot->next;
         return slot;
 }
@@ -420,6 +420,16 @@ static void unlink_slot(struct slot *slot)
         if (slot->sibling)
                 slot->sibling->link = slot->link;
         slot->shared = NULL;
+}
+
+/* The record is let be: a thread that lives and holds nothing has cleared its own, and one that
+ * ended has none any more; somebody else may have its place by now. */
+static void return_place(struct shared *shared, struct slot *slot)
+{
+        struct slot_owner owner;
+        bool still = slot_tells(shared, slot->owner_id, &owner);
+
+        os_slot_return(&slot->place, shared->pages + slot->index * shared->page, still ? thread_id(slot->life) : 0);
 }
 
 /* One of the calling thread's, which *link leads to. */
@@ -748,8 +758,6 @@ bool handle_any_writes(uint64_t device, uint64_t inode)
         return found;
 }
 
-/* The records are let be: a thread that lives and holds nothing has cleared its own, and one that
- * ended has none any more; another process may have its place by now. */
 void handle_detach(struct shared *shared)
 {
         while (shared->detached)
@@ -758,8 +766,11 @@ void handle_detach(struct shared *shared)
         *shared->link = shared->next;
         if (shared->next)
                 shared->next->link = shared->link;
-        while (shared->mine)
+        while (shared->mine) {
+                if (shared->mine->place.view)
+                        return_place(shared, shared->mine);
                 unlink_slot(shared->mine);
+        }
         pthread_mutex_unlock(&mutex);
         sweep();
 }

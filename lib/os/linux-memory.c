@@ -100,14 +100,17 @@ int os_collapse(void *address, size_t length)
 
 /* --- Mappings --- */
 
+int os_move(void *address, void *from, size_t length)
+{
+        return mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address) == MAP_FAILED ? -errno : 0;
+}
+
 int os_move_over(void *address, void *from, size_t length)
 {
-        int rc;
+        int rc = os_move(address, from, length);
 
-        if (mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address) != MAP_FAILED)
-                return 0;
-        rc = -errno;
-        munmap(from, length);
+        if (rc < 0)
+                munmap(from, length);
         return rc;
 }
 

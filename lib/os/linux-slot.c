@@ -45,6 +45,9 @@
  *   release   Exchange the word, if it is this thread's ID, for 0.  Move the spare over
  *             the first page.  Put the HEAD bytes back.  Unlock and destroy the mutex.
  *             Unmap the view.
+ *   return    By another thread, while this one lives or after it: move the spare over the
+ *             first page.  Exchange the word, if it is this thread's ID, for 0.  The
+ *             release by this thread then begins with the HEAD bytes.
  *   forget    Move the spare over the first page.  Leave the rest for ever.
  *
  * HEAD is 8, which the mutex's alignment allows everywhere.  Where libc has the word is
@@ -63,6 +66,7 @@
  *   held       its ID             the slot's   yes       the kernel marks the word
  *   returned   not its ID         the slot's   yes       the kernel passes over the word
  *   detached   any                the spare    yes, no   the kernel marks the spare, or not
+ *   parted     its ID, or free    the spare    yes       the word stays as it is
  *   stuck      its ID, if still   the slot's   yes       the kernel marks the word
  *              free, else any
  *   forgotten  the parent's       the spare    no        nothing happens
@@ -70,6 +74,7 @@
  *      none - made - aimed - held - returned - detached - none
  *      aimed - detached     another thread was quicker
  *      returned - stuck     the spare cannot be moved: too many mappings
+ *      held - parted - detached - none     returned by another thread, and then released
  *
  * In stuck the view stays for good, and its entry until the thread ends.  That is a leak,
  * but no entry leads to memory of another use.  aimed can get stuck too, without the ID.
@@ -82,6 +87,8 @@
  *       that does not name the thread, and a peer may have changed the name.
  *   I3  While the shared word has the thread's ID by a claim, the entry is on the list and
  *       leads to it.  Claim: list first, word last.  Release: word first, list last.
+ *       But in parted there is nothing that others want to be told of: nothing is held by
+ *       the slot.  If the process is killed there, the place is as one left by exec.
  *   I4  The word is only exchanged: for the ID where it was free or marked, and for 0
  *       where it was the ID.  Nobody's name is overwritten.
  *   I5  Pages are unmapped when no entry leads to them, or never.
@@ -98,12 +105,16 @@
  *   P1   give_back: the ID to 0; or the    take: free or marked to the  the next owner sees what
  *        kernel's mark                     ID; a peer that finds it so  the last one wrote
  *   P2   take: free or marked to the ID    take of another thread       one has the slot (G2)
- *   P3   release: view = NULL, and then    os_slot_forget's caller, in  a child with the spare in
- *        the spare is moved                a forked child               view leaves it alone
+ *   P3   release: view = NULL, return:     os_slot_forget and its       a child with the spare in
+ *        spare = NULL, and then the        caller, in a forked child    view leaves it alone
+ *        spare is moved
  *   P4   ask_slot_word: slot_word          os_slot_word                 none: all find the same
  *   P5   anyone's, to the word             the look before a claim      none: a hint that spares
  *                                                                       mapping the view
  *   P6   libc's ID, in a private page      view_new                     none: one thread
+ *   P7   return: spare = NULL, before      os_slot_has: has its page    who sees another thread in
+ *        the word is given back                                         the place does not take it
+ *                                                                       for its own
  *
  * The word is seq_cst throughout.  Acquire and release would do for P1 and P2.  But callers
  * judge a slot by its word and words of their own together, and those are seq_cst.  P3 is
@@ -126,8 +137,9 @@
  *   bare clone     libc writes the parent's ID, and the kernel knows no list: -ENOSYS.
  *   a signal       A handler must not call this: libc's mutexes are not async-signal-safe.
  *                  Cancellation is off, and nothing here sleeps.
- *   third thread   Only the thread that claimed a slot uses the view and releases it.  The
- *                  word is for all, of all processes: of two exchanges one fails.
+ *   third thread   Only the thread that claimed a slot uses the view and releases it; but
+ *                  another may return it before that, while neither claims nor releases it.
+ *                  The word is for all, of all processes: of two exchanges one fails.
  *   forged word    It can give the slot to another thread, or make it seem taken.  A peer
  *                  that keeps changing it delays give_back.  G3 holds.
  *   page cut off   would be SIGBUS: the caller sees to F_SEAL_SHRINK.
@@ -324,7 +336,7 @@ int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
         int rc;
 
         slot->view = NULL;
-        slot->spare = NULL;
+        atomic_store(&slot->spare, NULL);
         if (os_slot_word() == 0)
                 return os_calm_end(calm, -ENOSYS);
         if (os_slot_taken(atomic_load(word_of(page)))) /* P5 */
@@ -345,7 +357,7 @@ int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
         rc = take(word_of(view));
         if (rc >= 0) {
                 slot->view = view;
-                slot->spare = spare;
+                atomic_store(&slot->spare, spare);
         } else if (view_detach(view, spare) == 0) {
                 view_free(view);
         }
@@ -353,9 +365,9 @@ int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
 }
 
 /* P1.  A name that another has put there stays (I4). */
-static void give_back(_Atomic uint32_t *word)
+static void give_back(_Atomic uint32_t *word, uint32_t thread)
 {
-        uint32_t was = atomic_load(word), thread = os_thread();
+        uint32_t was = atomic_load(word);
 
         while ((was & FUTEX_TID_MASK) == thread)
                 if (atomic_compare_exchange_weak(word, &was, 0)) {
@@ -369,14 +381,28 @@ static void give_back(_Atomic uint32_t *word)
 void os_slot_release(struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
-        void *view = slot->view;
+        void *view = slot->view, *spare = atomic_load(&slot->spare);
 
-        give_back(word_of(view));
+        if (spare)
+                give_back(word_of(view), os_thread());
         slot->view = NULL; /* P3 */
-        if (view_detach(view, slot->spare) == 0)
+        if (!spare || view_detach(view, spare) == 0)
                 view_free(view);
         else
                 take(word_of(view)); /* stuck */
+        os_calm_end(calm, 0);
+}
+
+/* P3, P7.  Where the spare cannot be moved it stays for the release. */
+void os_slot_return(struct os_slot *slot, void *page, uint32_t thread)
+{
+        struct os_calm calm = os_calm_begin();
+        void *spare = atomic_exchange(&slot->spare, NULL);
+
+        if (os_move(slot->view, spare, os_page_size()) < 0)
+                atomic_store(&slot->spare, spare);
+        else if (thread != 0) /* which in a word means that it is free, or marked */
+                give_back(word_of(page), thread);
         os_calm_end(calm, 0);
 }
 
@@ -385,7 +411,8 @@ void os_slot_forget(struct os_slot *slot)
 {
         struct os_calm calm = os_calm_begin();
 
-        view_detach(slot->view, slot->spare);
+        if (os_slot_has(slot))
+                view_detach(slot->view, atomic_load(&slot->spare));
         slot->view = NULL;
         os_calm_end(calm, 0);
 }

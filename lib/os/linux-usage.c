@@ -109,7 +109,7 @@ enum { SCAN_PRESENT = 8, SCAN_ZERO_PAGE = 32, SCAN_HUGE = 64, SCAN_REGIONS = 16 
 
 static int scan(int fd, uintptr_t start, uintptr_t end, struct holding *holding)
 {
-        struct scan_region region[SCAN_REGIONS];
+        struct scan_region region[SCAN_REGIONS] = { 0 }; /* valgrind does not know that the kernel stores them */
         struct scan scan = { .size = sizeof scan,
                              .start = start,
                              .end = end,

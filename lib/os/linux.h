@@ -18,8 +18,10 @@ extern _Atomic uint32_t os_forks;
  * (qemu-user).  Set by os_start. */
 extern bool os_advice_ignored;
 
-/* Move pages over what is mapped at an address.  On an error that stays, and the pages
- * are gone. */
+/* Move pages over what is mapped at an address.  On an error both stay. */
+int os_move(void *address, void *from, size_t length);
+
+/* The same, but that on an error the pages are gone. */
 int os_move_over(void *address, void *from, size_t length);
 
 #endif /* OS_LINUX_H */

@@ -402,16 +402,27 @@ int os_find_locked(int fd, struct os_locked *locked);
  * Claim the slot in a page that is mapped shared, from an open file, if fd is not
  * -1: 0, or OS_SLOT_LEFT, its thread is gone, and *slot is the calling thread's;
  * -EBUSY: it is another's; or the system's code.  Release it, and what *slot took.
+ * Before that another thread may return it, if it can: page is any mapping of its page,
+ * thread the ID by which it was claimed (0: the word is somebody else's by now).  Then the
+ * shared page is the thread's no more, and what *slot took still is.
  * In a forked child a slot is the parent's, and os_slot_forget says that the child
  * has no use for it. */
 #define OS_SLOT_LEFT 1
 struct os_slot {
-        void *view;  /* two pages: the slot's, and one of the thread's own */
-        void *spare; /* a page to replace the slot's in the end */
+        void *view;          /* two pages: the slot's, and one of the thread's own */
+        void *_Atomic spare; /* a page to replace the slot's in the end; NULL: it has */
 };
+
+/* Of one that has been claimed and not released: whether it has not been returned. */
+static inline bool os_slot_has(const struct os_slot *slot)
+{
+        return atomic_load_explicit(&slot->spare, memory_order_relaxed) != NULL;
+}
+
 size_t os_slot_word(void); /* 0: there can be no slots */
 int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot);
 void os_slot_release(struct os_slot *slot);
+void os_slot_return(struct os_slot *slot, void *page, uint32_t thread);
 void os_slot_forget(struct os_slot *slot);
 
 /* In a forked child, before a robust mutex that its parent's thread had locked is made anew: musl still has it on

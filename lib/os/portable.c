@@ -506,6 +506,11 @@ void os_slot_release(struct os_slot *slot)
         (void)slot;
 }
 
+void os_slot_return(struct os_slot *slot, void *page, uint32_t thread)
+{
+        (void)slot, (void)page, (void)thread;
+}
+
 /* POSIX says nothing of a list. */
 void os_robust_forget(void)
 {

@@ -329,57 +329,88 @@ bool os_slot_taken(uint32_t word)
         return (word & FUTEX_TID_MASK) != 0 && !(word & FUTEX_OWNER_DIED);
 }
 
-static _Atomic uint32_t **place_for(const _Atomic uint32_t *word)
+static _Atomic uint32_t **free_entry(void)
 {
         _Atomic uint32_t **slot = current ? current->slot : outside;
 
         for (unsigned i = 0; i < SLOTS_MAX; i++)
-                if (slot[i] == word)
+                if (!slot[i])
                         return &slot[i];
-        fail("a thread has too many slots, or gives up one that it does not have");
+        fail("a thread has too many slots");
 }
 
 /* On the list first, and then the word, as there. */
 int os_slot_claim(void *page, int fd, uint64_t offset, struct os_slot *slot)
 {
         _Atomic uint32_t *word = (void *)((char *)page + os_page_size() - WORD_AT);
+        _Atomic uint32_t **entry;
         uint32_t was;
 
         (void)fd, (void)offset;
-        *slot = (struct os_slot){ .view = NULL };
+        slot->view = NULL;
+        atomic_store(&slot->spare, NULL);
         system_call("os_slot_claim", word);
         was = atomic_load(word);
         if (os_slot_taken(was))
                 return -EBUSY;
         if (refuses(NO_MEMORY))
                 return -ENOMEM;
-        *place_for(NULL) = word;
+        entry = free_entry();
+        *entry = word;
         step("... takes it", word);
         was = atomic_load(word);
         if (os_slot_taken(was)) {
-                *place_for(word) = NULL;
+                *entry = NULL;
                 return -EBUSY;
         }
         atomic_store(word, os_thread() | (was & FUTEX_WAITERS));
         slot->view = page;
+        atomic_store(&slot->spare, entry);
         return (was & FUTEX_OWNER_DIED) ? OS_SLOT_LEFT : 0;
+}
+
+static void give_back(_Atomic uint32_t *word, uint32_t thread)
+{
+        uint32_t was = atomic_load(word);
+
+        if ((was & FUTEX_TID_MASK) != thread)
+                return;
+        atomic_store(word, 0);
+        if (was & FUTEX_WAITERS)
+                wake_sleepers(word, THREADS_MAX);
 }
 
 void os_slot_release(struct os_slot *slot)
 {
         _Atomic uint32_t *word = (void *)((char *)slot->view + os_page_size() - WORD_AT);
-        uint32_t was;
+        _Atomic uint32_t **entry = atomic_load(&slot->spare);
 
         system_call("os_slot_release", word);
-        was = atomic_load(word);
-        if ((was & FUTEX_TID_MASK) == os_thread()) {
-                atomic_store(word, 0);
-                if (was & FUTEX_WAITERS)
-                        wake_sleepers(word, THREADS_MAX);
-        }
-        step("... off the list", word);
         slot->view = NULL;
-        *place_for(word) = NULL;
+        if (!entry)
+                return;
+        give_back(word, os_thread());
+        step("... off the list", word);
+        if (*entry != word)
+                fail("a thread gives up a slot that it does not have");
+        *entry = NULL;
+}
+
+/* Of a thread that is gone the list is, too, and its place another's list's by now. */
+void os_slot_return(struct os_slot *slot, void *page, uint32_t thread)
+{
+        _Atomic uint32_t *word = (void *)((char *)page + os_page_size() - WORD_AT);
+        _Atomic uint32_t **entry;
+
+        system_call("os_slot_return", word);
+        if (refuses(NO_MEMORY))
+                return;
+        entry = atomic_exchange(&slot->spare, NULL);
+        if (*entry == word)
+                *entry = NULL;
+        step("... gives the word back", word);
+        if (thread != 0)
+                give_back(word, thread);
 }
 
 void os_slot_forget(struct os_slot *slot)
