@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Each mutant of mutants.sh, each mend of the lock undone, and each belief in what others say, must be found by the
 # simulation: sim-mutants.sh [NAME...].  Prints what found it, after how many seconds of a processor, and the seed.
+# sim-mutants.sh --apply only sees whether each still changes its file.
 #
 # SIM_TIME: seconds of a processor at most for the last of the searches of each, 300 unless told.
 set -eu
@@ -23,7 +24,7 @@ fork-beside-freeze|lock/lock.c|/^void lane_forked/,/^}/s/(word & LANE_WRITER) &&
 reader-waits-for-its-waiter|lock/shared_lock.c|/^static int wait_until_unowned/,/^}/s/read_set_is_mine(w->shared, one_lane(number)) && /0 \&\& /
 shrink-keeps-the-lanes|lock/shared_shrink.c|/^int shared_shrink(/,/^}/s/earlier(deadline, os_now() + patience)/deadline/
 copy-reaches-early|copy.c|s/request.reach = 0;/request.deadline = deadline;/
-copy-between-handles|copy.c|s/if (is_same(to, from))/if (to == from)/
+copy-between-handles|copy.c|s/if (to != from && is_same(to, from))/if (0)/
 detach-asks-no-rescan|lock/shared_detach.c|s/ask_rescan(shared, read_set_lanes(from->set));/(void)0;/
 detach-lets-go-first|lock/shared_detach.c|/^static int detach_to_read/,/^}/{/shared_leave(from/d;s/name_set(hold, hold->set, reach);/shared_leave(from, HOLD_SLICE); &/}
 dead-of-the-owner-before|lock/shared_owner.c|/^bool shared_is_dead(/,/^}/s/ == sequence && (atomic_load(&lane->owner) & OWNER_ID) == owner_id;/ == sequence;/
@@ -38,7 +39,7 @@ file-frozen-last|map/span.c|/^static int enter_to_write/,/^}/{s/atomic_load(&map
 file-let-go-first|lock/file_lock.c|/^static void leave_written/,/^}/{s/^        file_leave_lanes.*//;s/^        const bool marked/        file_leave_lanes(file, lanes, WRITE);&/}
 file-dead-unseen|lock/file_lanes.c|s/if ((sequence \& 1) \&\& !recovers)/if (0)/
 file-read-twice|lock/file_head.c|/^bool file_read_unlocked/,/^}/s/after != before ||//
-file-keeps-its-parents|lock/file_lock.c|/^void file_forked/,/^}/s/os_close_file(/(void)(/
+file-keeps-its-parents|lock/file_twins.c|s/os_close_file(/(void)(/
 file-own-twin|map/span.c|/^static int enter_row/,/^}/s/if (elsewhere < 0)/if (0)/
 file-readers-share-late|lock/file_lanes.c|/^static bool let_go/,/^}/s/--lane->readers == 0/lane->readers--/
 file-even-before-bytes|lock/file_head.c|/^int file_write_between/,/^}/s/{ sequence, &odd, sizeof odd },/{ sequence, \&next, sizeof next },/
@@ -79,6 +80,15 @@ END
         undone | sed 's/^/runs|/'
         believed | sed 's/^/lies|/'
 } >"$work/table"
+
+if test "${1-}" = --apply; then
+        while IFS='|' read -r kind name file edit; do
+                ! sed "$edit" "$top/lib/$file" | cmp -s - "$top/lib/$file" || echo "$name: the edit of $file does not apply"
+        done <"$work/table" >"$work/rest"
+        cat "$work/rest"
+        test ! -s "$work/rest"
+        exit
+fi
 
 "$tests/sim.sh" build "$work/whole"
 "$work/whole/sim" --runs 2000 >/dev/null

@@ -22,6 +22,7 @@
 #if TEST_OS_LINUX
 
 #include "lock/slot.h"
+#include "lock/thread.h"
 #include "map/map.h"
 
 #include <sys/sysmacros.h>
@@ -1347,6 +1348,38 @@ DEFINE_TEST("slot", a_place_that_was_given_back)
         copier_stop(&copier);
         is_free(map, SIZE);
         ck_assert_int_eq(ammap_free(map), 0);
+}
+
+struct mortal {
+        ammap_t *map;
+        struct thread_life life;
+        uint32_t id;
+};
+
+static void *mortal_body(void *argument)
+{
+        struct mortal *mortal = argument;
+
+        short_body(mortal->map);
+        mortal->life = thread_life();
+        mortal->id = thread_id(mortal->life);
+        return NULL;
+}
+
+/* Whose a place was is not told by the one that has the same owner now. */
+DEFINE_TEST("slot", an_id_is_of_one_life)
+{
+        struct mortal first = { .map = make_shared(SIZE, 0, 1) }, second = first;
+        struct task task;
+
+        task_start(&task, mortal_body, &first);
+        task_ends(&task);
+        task_start(&task, mortal_body, &second);
+        task_ends(&task);
+        ck_assert_ptr_eq(first.life.owner, second.life.owner);
+        ck_assert_uint_eq(thread_id(first.life), 0);
+        ck_assert_uint_eq(thread_id(second.life), second.id);
+        ck_assert_int_eq(ammap_free(first.map), 0);
 }
 
 #else

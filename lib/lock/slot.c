@@ -14,7 +14,9 @@
  *
  *   G1  An owner id (slot and generation) stands for one thread, and is never given twice.
  *   G2  While a thread lives, all processes find its slots alive, and nobody takes them.
- *   G3  Soon after its end all processes find them dead.
+ *   G3  Soon after its end all processes find them dead; but for one by which nothing is held,
+ *       of a process that was killed as another thread freed the map, or of a thread that
+ *       called exec.  That is found when all places are taken.
  *   G4  What this process holds it knows from its own records, whatever the header says.
  *
  * The states of a slot
@@ -29,6 +31,7 @@
  *
  *      taking      word, then the record cleared, generation + 1, process, thread
  *      leaving     the record cleared, then the word
+ *      leaving, by who frees the map     the word: the record is clear
  *      taking, by a process     the byte, the word, then the record as above
  *      leaving, by a process    the record cleared, the word, then the byte
  *
@@ -140,8 +143,8 @@ static bool is_process_gone(const struct shared *shared, uint32_t index)
                os_is_file(shared->fd, shared->device, shared->inode) > 0;
 }
 
-/* A thread that called exec, and was not the first of its process, has changed its
- * ID before the kernel looked for what it had. */
+/* A thread that called exec, and was not the first of its process, has changed its ID before the
+ * kernel looked for what it had.  And one whose place was being returned is not looked for. */
 static bool is_gone(const struct shared *shared, uint32_t index)
 {
         const struct format_slot *record = &shared->record[index];
@@ -422,14 +425,12 @@ static void unlink_slot(struct slot *slot)
         slot->shared = NULL;
 }
 
-/* The record is let be: a thread that lives and holds nothing has cleared its own, and one that
- * ended has none any more; somebody else may have its place by now. */
+/* Of another thread.  The record is let be: a thread that lives and holds nothing has cleared its
+ * own.  One that ended, without giving the place up, has neither record nor word any more: the
+ * kernel has marked that, and somebody else may have both by now. */
 static void return_place(struct shared *shared, struct slot *slot)
 {
-        struct slot_owner owner;
-        bool still = slot_tells(shared, slot->owner_id, &owner);
-
-        os_slot_return(&slot->place, shared->pages + slot->index * shared->page, still ? thread_id(slot->life) : 0);
+        os_slot_return(&slot->place, shared->pages + slot->index * shared->page, thread_id(slot->life));
 }
 
 /* One of the calling thread's, which *link leads to. */
@@ -767,7 +768,7 @@ void handle_detach(struct shared *shared)
         if (shared->next)
                 shared->next->link = shared->link;
         while (shared->mine) {
-                if (shared->mine->place.view)
+                if (shared->mine->place.view && !slot_is_mine(shared->mine))
                         return_place(shared, shared->mine);
                 unlink_slot(shared->mine);
         }

@@ -80,7 +80,7 @@ static void begin_life(struct owner *owner)
         while (pthread_mutex_trylock(&owner->life) == EBUSY)
                 os_pause();
         atomic_fetch_add(&owner->number, 1);
-        atomic_store_explicit(&owner->thread, os_thread(), memory_order_relaxed);
+        atomic_store_explicit(&owner->thread, os_thread(), memory_order_release); /* with thread_id */
 }
 
 /* By who has locked its life. */
@@ -546,7 +546,9 @@ struct thread_life thread_life(void)
 
 uint32_t thread_id(struct thread_life life)
 {
-        return id_of(life.owner);
+        uint32_t thread = life.owner ? atomic_load_explicit(&life.owner->thread, memory_order_acquire) : 0;
+
+        return thread != 0 && atomic_load(&life.owner->number) == life.number ? thread : 0;
 }
 
 bool thread_is_gone(struct thread_life life)

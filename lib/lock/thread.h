@@ -166,7 +166,7 @@ struct thread_life {
 };
 struct thread_life thread_life(void);
 bool thread_is_gone(struct thread_life life);
-uint32_t thread_id(struct thread_life life);
+uint32_t thread_id(struct thread_life life); /* 0: it has ended, and what it had here is another's */
 
 /* In a forked child: forget all threads but the calling one. */
 void thread_forked(void);

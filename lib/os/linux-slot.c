@@ -14,7 +14,7 @@
  * What it guarantees
  *
  *   G1  A word that names a thread by os_slot_claim is marked when the thread is gone
- *       (with one exception: see exec).
+ *       (with two exceptions: see exec, and the state parted).
  *   G2  Of several that claim a slot at once, one has it.
  *   G3  Whatever a peer writes to the slot's page, no memory of this process changes
  *       but that page, libc's list stays whole, and nothing waits.
@@ -46,8 +46,8 @@
  *             the first page.  Put the HEAD bytes back.  Unlock and destroy the mutex.
  *             Unmap the view.
  *   return    By another thread, while this one lives or after it: move the spare over the
- *             first page.  Exchange the word, if it is this thread's ID, for 0.  The
- *             release by this thread then begins with the HEAD bytes.
+ *             first page.  If this one lives, exchange the word, if it is its ID, for 0.
+ *             The release by this thread then begins with the HEAD bytes.
  *   forget    Move the spare over the first page.  Leave the rest for ever.
  *
  * HEAD is 8, which the mutex's alignment allows everywhere.  Where libc has the word is
@@ -66,7 +66,7 @@
  *   held       its ID             the slot's   yes       the kernel marks the word
  *   returned   not its ID         the slot's   yes       the kernel passes over the word
  *   detached   any                the spare    yes, no   the kernel marks the spare, or not
- *   parted     its ID, or free    the spare    yes       the word stays as it is
+ *   parted     any                the spare    yes       the word stays as it is
  *   stuck      its ID, if still   the slot's   yes       the kernel marks the word
  *              free, else any
  *   forgotten  the parent's       the spare    no        nothing happens
@@ -87,8 +87,10 @@
  *       that does not name the thread, and a peer may have changed the name.
  *   I3  While the shared word has the thread's ID by a claim, the entry is on the list and
  *       leads to it.  Claim: list first, word last.  Release: word first, list last.
- *       But in parted there is nothing that others want to be told of: nothing is held by
- *       the slot.  If the process is killed there, the place is as one left by exec.
+ *       But in parted others need not be told: nothing is held by the slot.  If the process
+ *       is killed before the word is given back, the place is as one left by exec.  The other
+ *       order would be worse.  While a move can fail the word must stay; and musl's look at
+ *       the list would mark the next one's word.
  *   I4  The word is only exchanged: for the ID where it was free or marked, and for 0
  *       where it was the ID.  Nobody's name is overwritten.
  *   I5  Pages are unmapped when no entry leads to them, or never.
@@ -106,8 +108,9 @@
  *        kernel's mark                     ID; a peer that finds it so  the last one wrote
  *   P2   take: free or marked to the ID    take of another thread       one has the slot (G2)
  *   P3   release: view = NULL, return:     os_slot_forget and its       a child with the spare in
- *        spare = NULL, and then the        caller, in a forked child    view leaves it alone
- *        spare is moved
+ *        spare = NULL, and then the        caller, in a forked child    view leaves it alone; one
+ *        spare is moved                                                 that came between the two
+ *                                                                       keeps the page in view
  *   P4   ask_slot_word: slot_word          os_slot_word                 none: all find the same
  *   P5   anyone's, to the word             the look before a claim      none: a hint that spares
  *                                                                       mapping the view
@@ -140,8 +143,8 @@
  *   third thread   Only the thread that claimed a slot uses the view and releases it; but
  *                  another may return it before that, while neither claims nor releases it.
  *                  The word is for all, of all processes: of two exchanges one fails.
- *   forged word    It can give the slot to another thread, or make it seem taken.  A peer
- *                  that keeps changing it delays give_back.  G3 holds.
+ *   forged word    It can give the slot to another thread, or make it seem taken.  Where a
+ *                  peer keeps changing it, give_back leaves it.  G3 holds.
  *   page cut off   would be SIGBUS: the caller sees to F_SEAL_SHRINK.
  *   old kernel     Without get_robust_list, as under a filter (seccomp) or qemu-user,
  *                  os_slot_word is 0, and every claim -ENOSYS.  Where no mapping can be
@@ -160,7 +163,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { HEAD = 8 }; /* bytes of a mutex on the first page */
+enum {
+        HEAD = 8,             /* bytes of a mutex on the first page */
+        GIVE_BACK_MAX = 1000, /* tries, each of which another has changed the word */
+};
 
 struct own {
         pthread_mutex_t mutex;
@@ -369,7 +375,7 @@ static void give_back(_Atomic uint32_t *word, uint32_t thread)
 {
         uint32_t was = atomic_load(word);
 
-        while ((was & FUTEX_TID_MASK) == thread)
+        for (int tries = 0; (was & FUTEX_TID_MASK) == thread && tries < GIVE_BACK_MAX; tries++)
                 if (atomic_compare_exchange_weak(word, &was, 0)) {
                         if (was & FUTEX_WAITERS)
                                 os_wake_shared(word, INT_MAX);

@@ -403,8 +403,9 @@ int os_find_locked(int fd, struct os_locked *locked);
  * -1: 0, or OS_SLOT_LEFT, its thread is gone, and *slot is the calling thread's;
  * -EBUSY: it is another's; or the system's code.  Release it, and what *slot took.
  * Before that another thread may return it, if it can: page is any mapping of its page,
- * thread the ID by which it was claimed (0: the word is somebody else's by now).  Then the
- * shared page is the thread's no more, and what *slot took still is.
+ * thread the ID by which it was claimed (0: that thread has ended, and the word is nobody's
+ * or somebody else's).  Then the shared page is the thread's no more, and what else *slot
+ * took still is.
  * In a forked child a slot is the parent's, and os_slot_forget says that the child
  * has no use for it. */
 #define OS_SLOT_LEFT 1
