@@ -1215,13 +1215,34 @@ static void *user_body(void *argument)
         }
 }
 
+static void user_begin(struct user *user, struct task *task)
+{
+        sem_init(&user->go, 0, 0);
+        sem_init(&user->done, 0, 0);
+        task_start(task, user_body, user);
+}
+
+static void user_locks(struct user *user, size_t count)
+{
+        user->count = count;
+        sem_post(&user->go);
+        sem_wait_surely(&user->done);
+}
+
 static void user_use(struct user *user, size_t count)
 {
         for (size_t i = 0; i < count; i++)
                 user->maps[i] = make_shared(SIZE, 0, 1);
-        user->count = count;
+        user_locks(user, count);
+}
+
+static void user_end(struct user *user, struct task *task)
+{
+        user->count = 0;
         sem_post(&user->go);
-        sem_wait_surely(&user->done);
+        task_ends(task);
+        sem_destroy(&user->go);
+        sem_destroy(&user->done);
 }
 
 static void user_free(struct user *user, size_t count)
@@ -1239,9 +1260,7 @@ DEFINE_TEST("slot", freed_by_another_thread)
         struct footprint before, between, after;
         struct task task;
 
-        sem_init(&user.go, 0, 0);
-        sem_init(&user.done, 0, 0);
-        task_start(&task, user_body, &user);
+        user_begin(&user, &task);
         user_use(&user, 1);
         before = footprint();
         user_free(&user, 1);
@@ -1256,11 +1275,7 @@ DEFINE_TEST("slot", freed_by_another_thread)
                 ck_assert_uint_le(after.mappings, before.mappings + 8);
         ck_assert_uint_le(after.mappings, between.mappings - many);
         ck_assert_uint_eq(after.descriptors, before.descriptors);
-        user.count = 0;
-        sem_post(&user.go);
-        task_ends(&task);
-        sem_destroy(&user.go);
-        sem_destroy(&user.done);
+        user_end(&user, &task);
 }
 
 /* How many mappings this process has of that memory, or file. */
@@ -1301,24 +1316,16 @@ DEFINE_LOOP_TEST("slot", freed_beside_a_thread_that_stays, 0, 2)
                 ck_assert_int_eq(ammap_open(&again, path.text, 0, &options), 0);
         }
         ck_assert_int_eq(fstat(ammap_fd(map), &file), 0);
-        sem_init(&user.go, 0, 0);
-        sem_init(&user.done, 0, 0);
-        task_start(&task, user_body, &user);
+        user_begin(&user, &task);
         user.maps[0] = map;
-        user.count = 1;
-        sem_post(&user.go);
-        sem_wait_surely(&user.done);
+        user_locks(&user, 1);
         ck_assert_int_gt(mappings_of(&file), 0);
         ck_assert_uint_eq(taken_slots(again), 1);
         ck_assert_int_eq(ammap_free(map), 0);
         ck_assert_uint_eq(taken_slots(again), 0);
         ck_assert_int_eq(ammap_free(again), 0);
         ck_assert_int_eq(mappings_of(&file), 0);
-        user.count = 0;
-        sem_post(&user.go);
-        task_ends(&task);
-        sem_destroy(&user.go);
-        sem_destroy(&user.done);
+        user_end(&user, &task);
 }
 
 static void *free_body(void *map)

@@ -340,7 +340,7 @@ static int give_room(const struct shared *shared, uint64_t offset, uint64_t leng
 static int take_place(struct shared *shared, struct slot *slot)
 {
         for (uint32_t index = 0; index < shared->slots; index++) {
-                unsigned char *page = shared->pages + index * shared->page;
+                unsigned char *page = slot_page(shared, index);
                 uint64_t offset = (uint64_t)(page - (unsigned char *)shared->head);
                 int rc = os_slot_taken(atomic_load(slot_word(shared, index))) ? -EBUSY
                                                                               : give_room(shared, offset, shared->page);
@@ -430,7 +430,7 @@ static void unlink_slot(struct slot *slot)
  * kernel has marked that, and somebody else may have both by now. */
 static void return_place(struct shared *shared, struct slot *slot)
 {
-        os_slot_return(&slot->place, shared->pages + slot->index * shared->page, thread_id(slot->life));
+        os_slot_return(&slot->place, slot_page(shared, slot->index), thread_id(slot->life));
 }
 
 /* One of the calling thread's, which *link leads to. */

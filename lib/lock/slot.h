@@ -237,11 +237,14 @@ static inline size_t shared_head_size(const struct shared *shared)
         return (size_t)format_data(shared->lanes, shared->slots, (uint32_t)shared->page);
 }
 
+static inline unsigned char *slot_page(const struct shared *shared, uint32_t index)
+{
+        return shared->pages + index * shared->page;
+}
+
 static inline _Atomic uint32_t *slot_word(const struct shared *shared, uint32_t index)
 {
-        unsigned char *end = shared->pages + (index + 1) * shared->page;
-
-        return (_Atomic uint32_t *)(void *)(end - os_slot_word());
+        return (_Atomic uint32_t *)(void *)(slot_page(shared, index + 1) - os_slot_word());
 }
 
 /* How many bytes of the map the memory has been seen to have. */

@@ -442,7 +442,7 @@ bool thread_any_writes(const struct lane *lane)
 
 static uint32_t id_of(const struct owner *owner)
 {
-        return owner ? atomic_load_explicit(&owner->thread, memory_order_relaxed) : 0;
+        return owner ? atomic_load_explicit(&owner->thread, memory_order_acquire) : 0;
 }
 
 uint32_t hold_thread(const struct hold *hold)
@@ -546,7 +546,7 @@ struct thread_life thread_life(void)
 
 uint32_t thread_id(struct thread_life life)
 {
-        uint32_t thread = life.owner ? atomic_load_explicit(&life.owner->thread, memory_order_acquire) : 0;
+        uint32_t thread = id_of(life.owner);
 
         return thread != 0 && atomic_load(&life.owner->number) == life.number ? thread : 0;
 }
