@@ -11,7 +11,7 @@
  * leaves the same bytes; or it returns the system's code or the code that ammap.h has for it,
  * and leaves the bytes as they were.  No session dies or hangs.
  *
- * With the argument "all" each flavour is refused with both errnos, and each limit is tried.
+ * With AMMAP_TEST_LONG each flavour is refused with both errnos, and each limit is tried.
  */
 #define WORLD_PAGES 16
 #include "calls.h"
@@ -506,11 +506,11 @@ DEFINE_NO_TEST("no way to deny a call on this system, or under this sanitizer");
 
 #endif
 
-int main(int argc, char **argv)
+int main(void)
 {
         if (under_valgrind())
                 return SKIPPED;
-        if (argc > 1 && strcmp(argv[1], "all") == 0)
+        if (test_is_long())
                 stride = 1;
         test_time_extra = 240;
         setvbuf(stdout, NULL, _IOLBF, 0);

@@ -14,7 +14,7 @@
  * maps; and the same call, made again, does what it does otherwise.  In the end no mapping, no
  * descriptor and no block of memory is left.
  *
- * With the argument "all" nothing is left out, and all is done again on systems that lack
+ * With AMMAP_TEST_LONG nothing is left out, and all is done again on systems that lack
  * something; else a part of it, another one for each kind of map.
  */
 #define WORLD_PAGES 16
@@ -693,9 +693,9 @@ DEFINE_NO_TEST("the calls are counted on 64-bit Linux alone");
 
 #endif
 
-int main(int argc, char **argv)
+int main(void)
 {
-        if (argc > 1 && strcmp(argv[1], "all") == 0)
+        if (test_is_long())
                 stride = 1;
         setvbuf(stdout, NULL, _IOLBF, 0);
         test_time_extra = stride > 1 ? 60 : 1200;
