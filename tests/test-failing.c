@@ -15,12 +15,10 @@
  * descriptor and no block of memory is left.
  *
  * With AMMAP_TEST_LONG nothing is left out, and all is done again on systems that lack
- * something; else a part of it, another one for each kind of map.
+ * something; else a part of it, another one each time and for each kind of map.
  */
 #define WORLD_PAGES 16
 #include "calls.h"
-
-static unsigned stride = 17; /* of the refusals one is tried in so many */
 
 #if TEST_OS_LINUX && defined(__LP64__)
 
@@ -447,7 +445,7 @@ static bool is_contrary(const struct injection *refusal)
 /* Those that the library's own code answers always, of the others some. */
 static bool is_chosen(const struct injection *refusal)
 {
-        return run.next++ % stride == 0 || refusal->error == EINTR || refusal->error == EACCES ||
+        return is_in_part(run.next++, 17) || refusal->error == EINTR || refusal->error == EACCES ||
                refusal->point >= INJECT_pthread_mutexattr_init;
 }
 
@@ -510,7 +508,7 @@ DEFINE_LOOP_TEST("failing", each_call, 0, COUNT_OF(variants))
         try_variant(&variants[_i], &lacking[0]);
 }
 
-DEFINE_LOOP_TEST_IF(stride == 1, "failing", each_call_where_something_lacks, COUNT_OF(variants),
+DEFINE_LOOP_TEST_IF(test_is_long(), "failing", each_call_where_something_lacks, COUNT_OF(variants),
                     COUNT_OF(variants) * COUNT_OF(lacking))
 {
         try_variant(&variants[(size_t)_i % COUNT_OF(variants)], &lacking[(size_t)_i / COUNT_OF(variants)]);
@@ -695,9 +693,7 @@ DEFINE_NO_TEST("the calls are counted on 64-bit Linux alone");
 
 int main(void)
 {
-        if (test_is_long())
-                stride = 1;
         setvbuf(stdout, NULL, _IOLBF, 0);
-        test_time_extra = stride > 1 ? 60 : 1200;
+        test_time_extra = test_is_long() ? 1200 : 60;
         return run_tests("failing", share_case);
 }
